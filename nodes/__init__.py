@@ -1,0 +1,16 @@
+"""The nodes a user sees: one module per family, each with its own list `NODES`."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from comfy_api.latest import ComfyExtension, io
+
+FAMILIES: tuple[ModuleType, ...] = ()
+
+
+class DiffusionPathExtension(ComfyExtension):
+    """Gives ComfyUI the nodes of all families."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [node for family in FAMILIES for node in family.NODES]
