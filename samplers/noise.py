@@ -1,0 +1,85 @@
+"""Noise that belongs to a seed: drawn on the CPU, per batch item, the same on every device.
+
+Two kinds. The *initial* noise is core's own (`draw_noise`), so that a run equals a core run. The *step* noise of
+stochastic samplers is keyed by (seed, batch index, sigma), so that it does not depend on who else is in the batch, on
+the number of steps drawn before it, or on how the schedule was split over samplers.
+
+Batch of N equals N singles: item i of a LATENT run alone with ``batch_index = [i]`` (core's LatentFromBatch sets it)
+and the same seed gets the noise it had in the batch. For the initial noise this is core's rule and holds for every
+latent whose item has a multiple of 16 elements (any 4-channel latent of even height and width); for the step noise it
+holds always.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import comfy.sample
+import torch
+from torch import Tensor
+
+_MAX_INDEX = 256  # how far down the seed's stream an item that was taken out of its batch is looked for
+
+StepNoise = Callable[[Tensor, Tensor], Tensor]
+"""k-diffusion's noise_sampler: (sigma, sigma_next) -> unit noise shaped as the state."""
+
+
+def mix_seed(seed: int, *parts: int | float | str) -> int:
+    """A 63-bit seed from a seed and anything that tells its uses apart; the same on every machine."""
+    digest = hashlib.blake2b(struct.pack("<Q", seed % 2**64), digest_size=8)
+    for part in parts:
+        digest.update(struct.pack("<d", part) if isinstance(part, (int, float)) else part.encode())
+    return int.from_bytes(digest.digest(), "little") >> 1
+
+
+def draw_noise(latent: dict[str, Any], seed: int) -> Tensor:
+    """The initial noise of a LATENT: bit for bit core's ``prepare_noise`` with its ``batch_index``, on the CPU.
+
+    Unlike core it leaves torch's global random state alone. Nested latents get nested noise.
+    """
+    samples, indices = latent["samples"], latent.get("batch_index")
+    generator = torch.Generator("cpu").manual_seed(seed)
+    if samples.is_nested:
+        parts = [comfy.sample.prepare_noise_inner(part, generator, indices) for part in samples.unbind()]
+        return type(samples)(parts)
+    return comfy.sample.prepare_noise_inner(samples, generator, indices)
+
+
+def batch_indices(noise: Tensor | None, seed: int | None, batch: int) -> list[int]:
+    """Which batch_index each item has, read back from its initial noise: the inverse of `draw_noise`.
+
+    A SAMPLER is never told the LATENT's batch_index, but the noise it is given was drawn with it. Items whose noise is
+    not of this seed (no noise, noise of another pack) count from 0 by their place.
+    """
+    places = list(range(batch))
+    if noise is None or seed is None or torch.count_nonzero(noise) == 0:
+        return places
+    generator = torch.Generator("cpu").manual_seed(seed)
+    wanted, found = noise.detach().cpu().float(), {}
+    for index in range(max(_MAX_INDEX, batch)):
+        drawn = torch.randn([1, *wanted.shape[1:]], generator=generator)[0]
+        for item in places:
+            # Half-precision latents round their noise, hence the tolerance.
+            if item not in found and torch.allclose(wanted[item], drawn, atol=1e-2):
+                found[item] = index
+        if len(found) == batch:
+            return [found[item] for item in places]
+    return places
+
+
+def item_noise(like: Tensor, seed: int, index: int, *key: int | float | str) -> Tensor:
+    """Unit noise for one item: float32 numbers from (seed, index, key), in the shape, dtype and device of ``like``."""
+    generator = torch.Generator("cpu").manual_seed(mix_seed(seed, index, *key))
+    return torch.randn(like.shape, generator=generator, dtype=torch.float32).to(like)
+
+
+def step_noise(x: Tensor, seed: int, indices: Sequence[int]) -> StepNoise:
+    """A noise_sampler whose noise for the step from sigma depends on (seed, batch index, sigma) alone."""
+
+    def noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        return torch.stack([item_noise(item, seed, index, float(sigma)) for item, index in zip(x, indices)])
+
+    return noise

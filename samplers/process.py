@@ -1,0 +1,135 @@
+"""The forward process of every model family: x = a(sigma) x0 + b(sigma) n.
+
+This is the only module that knows variance-exploding, variance-preserving and flow models apart, and it learns the
+difference from the model itself (its ``noise_scaling``), so nothing else in the pack asks which family it works on.
+In ComfyUI's coordinates eps and v models have a = 1, b = sigma; rectified flows have a = 1 - sigma, b = sigma.
+
+Words: ``sampling`` is ComfyUI's model_sampling object; *model space* is what the network works on, *VAE space* is what
+LATENT sockets carry; t0 is a fraction of the model's training time, 0 = clean, 1 = its prior.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_BISECTIONS = 50
+
+
+def model_sampling(model: Any) -> Any:
+    """The model_sampling of a MODEL, object patches (ModelSamplingSD3, RescaleCFG, ...) included."""
+    return model.get_model_object("model_sampling")
+
+
+def coefficients(sampling: Any, sigma: Tensor | float) -> tuple[Tensor, Tensor]:
+    """The signal and noise coefficients (a, b) of x = a x0 + b n at noise level sigma.
+
+    sigma: any shape; a python float is computed in float64. Returns two tensors of sigma's shape.
+    """
+    sigma = torch.as_tensor(sigma, dtype=None if isinstance(sigma, Tensor) else torch.float64)
+    flat = sigma.reshape(-1)
+    zero, one = torch.zeros_like(flat), torch.ones_like(flat)
+    a = sampling.noise_scaling(flat, zero, one)
+    b = sampling.noise_scaling(flat, one, zero)
+    return a.reshape(sigma.shape), b.reshape(sigma.shape)
+
+
+def snr_coordinate(sampling: Any, sigma: Tensor | float) -> Tensor:
+    """s = b / a: the noise-to-signal ratio, equal for equal noise in every family (infinite at a flow's sigma = 1)."""
+    a, b = coefficients(sampling, sigma)
+    return b / a
+
+
+def noise_fraction(sampling: Any, sigma: Tensor | float) -> Tensor:
+    """Share of the variance that is noise, b^2 / (a^2 + b^2), for data of unit variance: 0 = clean, 1 = pure noise."""
+    a, b = coefficients(sampling, sigma)
+    return b**2 / (a**2 + b**2)
+
+
+def t0_to_sigma(sampling: Any, t0: float) -> float:
+    """The noise level at training-time fraction t0, never beyond the model's own range.
+
+    t0 = 0 gives 0 and t0 = 1 gives sigma_max; between them it is ``percent_to_sigma(1 - t0)``, which for discrete models
+    is continuous (log-linear between training steps). Raises ValueError outside 0..1.
+    """
+    if not 0.0 <= t0 <= 1.0:
+        raise ValueError(f"t0 is {t0}, but it is a fraction of the training time: give a number from 0 to 1.")
+    if t0 == 0.0:
+        return 0.0
+    sigma_max = float(sampling.sigma_max)
+    return sigma_max if t0 == 1.0 else min(float(sampling.percent_to_sigma(1.0 - t0)), sigma_max)
+
+
+def sigma_to_t0(sampling: Any, sigma: float) -> float:
+    """The training-time fraction of noise level sigma: the inverse of `t0_to_sigma`, found by bisection.
+
+    0 for sigma at or below the smallest level that the model was trained on, 1 at or above sigma_max.
+    """
+    sigma = float(sigma)
+    if sigma <= 0.0:
+        return 0.0
+    if sigma >= float(sampling.sigma_max):
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        if t0_to_sigma(sampling, middle) < sigma:
+            low = middle
+        else:
+            high = middle
+    # Below the first training step every t0 is too noisy, and the bisection has run into zero.
+    return high if high > 2.0 ** (1 - _BISECTIONS) else 0.0
+
+
+def is_prior(sampling: Any, sigma: float) -> bool:
+    """Whether sampling from sigma starts at the model's prior (core's ``max_denoise`` rule)."""
+    sigma_max = float(sampling.sigma_max)
+    return math.isclose(sigma_max, float(sigma), rel_tol=1e-05) or float(sigma) > sigma_max
+
+
+def perturb(sampling: Any, x0: Tensor, noise: Tensor, sigma: Tensor | float, prior: bool | None = None) -> Tensor:
+    """The forward process x = a x0 + b n, exactly as core's samplers start (model space, shapes of x0).
+
+    prior: start as from the model's prior, where eps models use sqrt(1 + sigma^2) for the noise (core's ``max_denoise``);
+    None decides as core does, from sigma and sigma_max. Set it to False for levels inside a run.
+    """
+    level = torch.as_tensor(sigma, dtype=x0.dtype, device=x0.device)
+    if prior is None:
+        prior = is_prior(sampling, float(level.max()))
+    return sampling.noise_scaling(level, noise, x0, prior)
+
+
+def resumable(sampling: Any, x: Tensor, sigma: Tensor | float) -> Tensor:
+    """The model-space latent from which a sampler *without noise* starts exactly at x (noise level sigma).
+
+    Core's samplers multiply what they are given by a(sigma); this divides by it first. Neutral for eps and v models.
+    Raises ValueError where nothing of the latent is left (a = 0: a flow model at sigma = 1).
+    """
+    level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+    if float(coefficients(sampling, level)[0].min()) <= 0.0:
+        raise ValueError(
+            "At t0 = 1 a flow model starts from noise alone, which a LATENT cannot carry: lower t0 to 0.999, "
+            "or let the sampler add the noise (RandomNoise)."
+        )
+    return sampling.inverse_noise_scaling(level, x)
+
+
+def network_view(sampling: Any, x: Tensor, sigma: Tensor | float) -> Tensor:
+    """What the network is shown of x at noise level sigma: of about unit variance, so that a VAE can decode it."""
+    level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+    return sampling.calculate_input(level, x)
+
+
+def latent_in(model: Any, samples: Tensor) -> Tensor:
+    """VAE space to model space. All-zero latents stay zero, as in core (an empty latent is not shifted)."""
+    if torch.count_nonzero(samples) == 0:
+        return samples
+    return model.get_model_object("process_latent_in")(samples)
+
+
+def latent_out(model: Any, samples: Tensor) -> Tensor:
+    """Model space to VAE space, in float32 as core returns it."""
+    return model.get_model_object("process_latent_out")(samples.to(torch.float32))
