@@ -6,7 +6,9 @@ from types import ModuleType
 
 from comfy_api.latest import ComfyExtension, io
 
-FAMILIES: tuple[ModuleType, ...] = ()
+from . import demo
+
+FAMILIES: tuple[ModuleType, ...] = (demo,)
 
 
 class DiffusionPathExtension(ComfyExtension):

@@ -1,0 +1,1 @@
+"""The embedded world: rendered landscapes and a small text-conditioned latent diffusion model of them."""

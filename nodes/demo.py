@@ -1,0 +1,88 @@
+"""The embedded world: its diffusion model, and pictures of its landscapes."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..demo.model import load_demo_model
+from ..demo.render import ELEMENTS, render_with_masks
+from ..demo.scenes import ATTRIBUTES, Scene, full_caption
+
+CATEGORY = "diffusion path/demo"
+LOOKS = {"picture": 1.0, "stroke painting": 0.0}
+
+_TOOLTIPS = {
+    "time": "Time of day: it sets the light and the colours of the sky.",
+    "season": "Season: green summer, orange autumn or snow on the ground in winter.",
+    "peak": "What stands on the horizon: rolling hills, a rocky mountain or a mountain with snow on it.",
+    "lake": "A meadow or a lake in the middle of the picture.",
+    "trees": "No trees, pines, or broadleaf trees (bare in winter).",
+    "house": "No house, or one cabin of this colour.",
+    "clouds": "A clear or a cloudy sky.",
+}
+_DEFAULTS = {"peak": "snowy", "lake": "lake", "trees": "pines", "house": "red"}
+
+
+class DemoModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathDemoModel",
+            display_name="Load Landscape Demo Model",
+            category=CATEGORY,
+            description="Loads the small landscape model that comes with the pack: 256 x 256 pictures in about a second on a CPU. "
+            "Swap it for Load Checkpoint to use your own model.",
+            search_aliases=["demo checkpoint", "landscape model", "embedded model", "test model"],
+            inputs=[],
+            outputs=[
+                io.Model.Output(tooltip="A latent diffusion model of landscapes (eps prediction, 4 channels, trained at 256 x 256 pixels)."),
+                io.Clip.Output(tooltip="Its text encoder. It knows words such as day, sunset, night, summer, autumn, winter, snowy mountain, lake, pine trees, red house, clouds."),
+                io.Vae.Output(tooltip="Its autoencoder: 8 pixels per latent cell, as Stable Diffusion's."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(*load_demo_model())
+
+
+class DemoScene(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        attributes = [
+            io.Combo.Input(name, options=list(values), default=_DEFAULTS.get(name, values[0]), tooltip=_TOOLTIPS[name])
+            for name, values in ATTRIBUTES.items()
+        ]
+        return io.Schema(
+            node_id="DPathDemoScene",
+            display_name="Landscape Demo Picture",
+            category=CATEGORY,
+            description="Paints a landscape of the demo model's world, as a picture or as a flat stroke painting, "
+            "with the mask of one element and a caption. No model is needed.",
+            search_aliases=["demo image", "stroke painting", "test picture", "render landscape"],
+            inputs=[
+                *attributes,
+                io.Combo.Input("look", options=list(LOOKS), default="picture", tooltip="A textured picture, or flat areas of paint as a person would block them in: a guide for SDEdit."),
+                io.Combo.Input("element", options=list(ELEMENTS), default="house", tooltip="Whose mask to output (1 where the element is visible). Empty when the landscape has none."),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=True, tooltip="Layout of the landscape. The same seed keeps the layout when an attribute changes."),
+                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="How many landscapes: further ones use the seeds that follow."),
+                io.Int.Input("size", default=256, min=64, max=1024, step=64, advanced=True, tooltip="Side of the picture in pixels. The demo model was trained at 256."),
+            ],
+            outputs=[
+                io.Image.Output(tooltip="The landscapes."),
+                io.Mask.Output(tooltip="1 where the chosen element is visible, with soft edges."),
+                io.String.Output(display_name="caption", tooltip="A prompt for the demo model that names every attribute."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, look: str, element: str, seed: int, batch_size: int, size: int, **attributes: str) -> io.NodeOutput:
+        scene = Scene(**attributes, seed=seed)
+        painted = [render_with_masks(scene.with_(seed=seed + i), size, LOOKS[look]) for i in range(batch_size)]
+        images = torch.stack([torch.from_numpy(picture.copy()) for picture, _ in painted]).float() / 255.0
+        masks = torch.stack([torch.from_numpy(elements[element].copy()) for _, elements in painted])
+        return io.NodeOutput(images, masks, full_caption(scene))
+
+
+NODES: list[type[io.ComfyNode]] = [DemoModel, DemoScene]
