@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def test_comfyuis_own_nodes_module_is_imported(comfyui_root: Path) -> None:
-    import nodes
+    nodes: Any = importlib.import_module("nodes")
 
     assert Path(nodes.__file__).resolve() == comfyui_root / "nodes.py"
     assert "KSampler" in nodes.NODE_CLASS_MAPPINGS

@@ -1,0 +1,175 @@
+"""The command line of `./dev`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from .demo import run_demo, wait_for_interrupt
+from .runtime import Runtime, prepare
+from .server import Server, port_is_free
+from .settings import HOME, ROOT, DevError
+
+_TEST_MODULES = ("pytest", "hypothesis")
+_LINT_MODULES = ("ruff", "pyright")
+
+
+class Terminated(KeyboardInterrupt):
+    """A request to end that came as a signal to this process alone."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; problems the user can solve end it with one sentence and exit status 1."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _as_interrupt)
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not options.passes_on:
+        parser.error(f"unknown argument: {' '.join(rest)}")
+    options.rest = rest
+    try:
+        return options.run(options)
+    except DevError as error:
+        print(f"./dev: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\n./dev: interrupted", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument(
+        "--comfyui",
+        type=Path,
+        metavar="PATH",
+        default=os.environ.get("COMFYUI_PATH") or None,
+        help="use this ComfyUI instead of .dev/ComfyUI (also: COMFYUI_PATH)",
+    )
+    common.add_argument(
+        "--python", type=Path, metavar="PATH", help="use this Python instead of .dev/venv; nothing is installed into it"
+    )
+    parser = argparse.ArgumentParser(
+        prog="./dev",
+        description="Everything one can do with this project. What is missing is set up in .dev/ first.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, run: object, text: str, passes_on: bool = False) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, parents=[common], help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(run=run, passes_on=passes_on)
+        return sub
+
+    demo = command("demo", _demo, "run the example workflows on a real ComfyUI and store their pictures")
+    demo.add_argument("--workflow", metavar="NAME", help="only this one")
+    demo.add_argument("--out", type=Path, metavar="DIR", default=ROOT / "output" / "demo", help="where to store them")
+    demo.add_argument("--keep-open", action="store_true", help="leave ComfyUI running afterwards, until Ctrl-C")
+    demo.add_argument("--thumbnails", action="store_true", help="also renew the .jpg of each workflow")
+    command("test", _test, "run the tests; further arguments go to pytest", passes_on=True)
+    serve = command("serve", _serve, "start ComfyUI with its web page")
+    serve.add_argument("--port", type=_port, default=8188)
+    lint = command("lint", _lint, "check style (ruff) and types (pyright)")
+    lint.add_argument("--fix", action="store_true", help="first format all files and repair what ruff can repair")
+    bench = command("bench", _bench, "run a benchmark, or list them; further arguments go to it", passes_on=True)
+    bench.add_argument("name", nargs="?", metavar="NAME")
+    command("locales", _locales, "write locales/en/nodeDefs.json from the nodes")
+    command("train-demo-model", _train, "train the embedded model; further arguments go to it", passes_on=True)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    runtime = prepare(options.comfyui, options.python)
+    return int(run_demo(runtime, options.workflow, options.out, options.keep_open, options.thumbnails) > 0)
+
+
+def _test(options: argparse.Namespace) -> int:
+    runtime = prepare(options.comfyui, options.python, _TEST_MODULES)
+    return _call(runtime, ["-m", "pytest", *options.rest])
+
+
+def _serve(options: argparse.Namespace) -> int:
+    if not port_is_free(options.port):
+        raise DevError(f"Port {options.port} is in use: choose another one with --port.")
+    runtime = prepare(options.comfyui, options.python)
+    print("Starting ComfyUI", flush=True)
+    with Server(runtime, options.port, base=HOME / "serve") as server:
+        print(f"ComfyUI is open at {server.client.url} (Ctrl-C ends it)")
+        print(f"Models go into {server.base / 'models'}, the log is {server.log}", flush=True)
+        wait_for_interrupt(server)
+    return 0
+
+
+def _lint(options: argparse.Namespace) -> int:
+    runtime = prepare(options.comfyui, options.python, _LINT_MODULES)
+    types = HOME / "types"  # lets pyright find the pack under the name the tests use
+    types.mkdir(parents=True, exist_ok=True)
+    if not (types / "diffusion_path").is_symlink():
+        (types / "diffusion_path").symlink_to(ROOT, target_is_directory=True)
+    checks = (
+        ["-m", "ruff", "check", "."],
+        ["-m", "ruff", "format", "--check", "."],
+        ["-m", "pyright", "--pythonpath", str(runtime.python)],
+    )
+    if options.fix:
+        _call(runtime, ["-m", "ruff", "check", "--fix-only", "--quiet", "."])
+        _call(runtime, ["-m", "ruff", "format", "--quiet", "."])
+    search = os.pathsep.join((str(runtime.comfyui), str(types)))
+    return max(_call(runtime, check, PYTHONPATH=search, PYRIGHT_PYTHON_IGNORE_WARNINGS="1") for check in checks)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    folder = ROOT / "benchmarks"
+    names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "common"))
+    if options.name is None:
+        print("\n".join(names) if names else "There are no benchmarks.")
+        return 0
+    if options.name not in names:
+        raise DevError(f"There is no benchmark '{options.name}': there are {', '.join(names) or 'none'}.")
+    return _run_module(options, f"benchmarks.{options.name}")
+
+
+def _locales(options: argparse.Namespace) -> int:
+    return _run_module(options, "devtools.locales")
+
+
+def _train(options: argparse.Namespace) -> int:
+    return _run_module(options, "demo.training")
+
+
+def _run_module(options: argparse.Namespace, module: str) -> int:
+    runtime = prepare(options.comfyui, options.python)
+    return _call(runtime, [str(ROOT / "devtools" / "inprocess.py"), module, *options.rest])
+
+
+def _call(runtime: Runtime, arguments: Sequence[str], **variables: str) -> int:
+    """Runs the runtime's Python in the project's folder. Ctrl-C in a terminal reaches it by itself."""
+    command = [str(runtime.python), *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, env={**runtime.environment(), **variables})
+    try:
+        return abs(process.wait())
+    except KeyboardInterrupt as reason:
+        if isinstance(reason, Terminated):
+            process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a port: give a number from 1 to 65535")
+    return int(text)
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise Terminated

@@ -1,0 +1,46 @@
+"""One line of a terminal that is written over, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import TextIO
+
+
+class StatusLine:
+    """Shows what is going on now. `update` overwrites the line, `done` leaves the line and ends it."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stdout
+        self.live = self.stream.isatty()
+        self._drawn = 0.0
+
+    def update(self, text: str) -> None:
+        """Draws `text` if a terminal is there, at most ten times a second."""
+        now = time.monotonic()
+        if self.live and now - self._drawn > 0.1:
+            self._drawn = now
+            self._write("\r\x1b[2K" + self._fit(text))
+
+    def done(self, text: str) -> None:
+        """Ends the line with `text`, which is what stays to read."""
+        self._write(("\r\x1b[2K" if self.live else "") + text + "\n")
+
+    def clear(self) -> None:
+        """Removes the line."""
+        if self.live:
+            self._write("\r\x1b[2K")
+
+    def _fit(self, text: str) -> str:
+        return text[: shutil.get_terminal_size().columns - 1]
+
+    def _write(self, text: str) -> None:
+        self.stream.write(text)
+        self.stream.flush()
+
+
+def bar(fraction: float, width: int = 24) -> str:
+    """A progress bar of fixed width, for example `[######------]`."""
+    filled = round(width * min(max(fraction, 0.0), 1.0))
+    return "[" + "#" * filled + "-" * (width - filled) + "]"

@@ -1,0 +1,111 @@
+"""A Python with a ComfyUI it can run: the project's own in `.dev/`, or ones the user names."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import comfyui as comfyui_source
+from . import environment
+from .pip import clean_environment
+from .settings import ROOT, DevError, Plan, default_plan
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """An interpreter and the ComfyUI folder it runs."""
+
+    python: Path
+    comfyui: Path
+
+    def environment(self) -> dict[str, str]:
+        """The environment for child processes."""
+        return {**clean_environment(), "COMFYUI_PATH": str(self.comfyui)}
+
+
+def prepare(comfyui: Path | None, python: Path | None, modules: Sequence[str] = ()) -> Runtime:
+    """Sets up what is missing and returns what to use.
+
+    `comfyui` and `python` name existing ones, which are only checked. `modules` are what a given `python` must have.
+    """
+    if os.name != "posix":
+        raise DevError("./dev runs on Linux, macOS and WSL; the nodes themselves run wherever ComfyUI does.")
+    if comfyui is not None:
+        comfyui = _checked_comfyui(comfyui)
+    if python is not None:
+        python = _checked_python(python, modules)
+    plan = default_plan(comfyui)
+    set_up(plan, needs_comfyui=comfyui is None, needs_python=python is None)
+    return Runtime(python or environment.interpreter(plan.venv), comfyui or plan.comfyui)
+
+
+def set_up(plan: Plan, needs_comfyui: bool = True, needs_python: bool = True) -> None:
+    """Brings `.dev/` into the state the plan describes; returns at once if it is in that state."""
+
+    def complete() -> bool:
+        return (not needs_comfyui or comfyui_source.is_ready(plan)) and (not needs_python or environment.is_ready(plan))
+
+    if complete():
+        return
+    plan.home.mkdir(parents=True, exist_ok=True)
+    with _alone(plan.home / "lock"):
+        if complete():  # another ./dev did it while this one waited
+            return
+        print(f"Setting up {plan.home} (once; about 6 GB with PyTorch, a few minutes on a fast line)", flush=True)
+        try:
+            if needs_python:
+                environment.create(plan)
+            if needs_comfyui:
+                downloader = environment.interpreter(plan.venv) if needs_python else Path(sys.executable)
+                comfyui_source.install(plan, downloader)
+            if needs_python:
+                environment.install(plan)
+        except OSError as error:
+            raise DevError(f"The set-up failed at {error.filename or plan.home}: {error.strerror}.") from error
+        print("Set-up complete", flush=True)
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Holds a lock that ends with this process, so that two set-ups never run at once."""
+    import fcntl
+
+    with lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Waiting for the set-up of another ./dev to finish", flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _checked_comfyui(path: Path) -> Path:
+    path = path.expanduser().resolve()
+    if not (path / "main.py").is_file() or not (path / "comfy").is_dir():
+        raise DevError(f"There is no ComfyUI at {path}: name the folder that has ComfyUI's main.py in it.")
+    return path
+
+
+def _checked_python(path: Path, modules: Sequence[str]) -> Path:
+    path = Path(os.path.abspath(path.expanduser()))  # not resolve(): a venv's python is a symlink to the system's
+    code = (
+        "import sys, importlib.util as u\n"
+        "assert sys.version_info >= (3, 10)\n"
+        "print(*[name for name in sys.argv[1:] if u.find_spec(name) is None])"
+    )
+    command = [str(path), "-c", code, "torch", "aiohttp", "skimage", *modules]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, env=clean_environment(), cwd=ROOT.parent)
+    except OSError as error:
+        raise DevError(f"{path} cannot be run as a Python: {error.strerror}.") from error
+    if result.returncode != 0:
+        raise DevError(f"{path} is not a Python 3.10 or newer: name the interpreter that runs your ComfyUI.")
+    if missing := result.stdout.split():
+        names = " ".join("scikit-image" if name == "skimage" else name for name in missing)
+        raise DevError(f"{path} lacks {', '.join(missing)}: install it with '{path} -m pip install {names}'.")
+    return path

@@ -1,0 +1,140 @@
+"""Turns a workflow as the page saves it into a prompt as the HTTP API wants it.
+
+The page saves nodes with sockets, links and a bare list of widget values; the API wants named inputs. Which value
+belongs to which name follows from the node's definition in `/object_info`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+Node = dict[str, Any]
+Info = dict[str, Any]
+
+_NEVER, _BYPASS = 2, 4
+_ON_PAGE_ONLY = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}
+_WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+_DYNAMIC_TYPES = {"COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3"}
+_SEED_CONTROLS = {"fixed", "increment", "decrement", "randomize"}
+
+
+class _Value:
+    """A value that a primitive node hands to the inputs it is linked to."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def to_prompt(workflow: dict[str, Any], object_info: dict[str, Info]) -> dict[str, dict[str, Any]]:
+    """The API prompt of a workflow. Muted nodes and notes are left out, bypassed nodes become wires.
+
+    Raises ValueError if the workflow is not in the page's format, uses subgraphs, or has a node the server lacks.
+    """
+    if not isinstance(workflow.get("nodes"), list) or not isinstance(workflow.get("links"), list):
+        raise ValueError("This is not a workflow as ComfyUI's page saves it: it needs the lists 'nodes' and 'links'.")
+    nodes: dict[Any, Node] = {node["id"]: node for node in workflow["nodes"]}
+    subgraphs = {graph["id"] for graph in workflow.get("definitions", {}).get("subgraphs", [])}
+    links = dict(_links(workflow))
+    prompt: dict[str, dict[str, Any]] = {}
+    for node in nodes.values():
+        kind, mode = node["type"], node.get("mode", 0)
+        if kind in _ON_PAGE_ONLY or mode in (_NEVER, _BYPASS):
+            continue
+        if kind in subgraphs:
+            raise ValueError(f"Node {node['id']} is a subgraph, which cannot be converted: unpack it in the workflow.")
+        if kind not in object_info:
+            raise ValueError(f"Node {node['id']} is of type '{kind}', which this ComfyUI does not have.")
+        inputs = _widget_inputs(node, object_info[kind])
+        for socket in node.get("inputs", []):
+            origin = _origin(socket.get("link"), nodes, links)
+            if isinstance(origin, _Value):
+                inputs[socket["name"]] = origin.value
+            elif origin is not None:
+                inputs[socket["name"]] = origin
+        title = node.get("title") or object_info[kind].get("display_name") or kind
+        prompt[str(node["id"])] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
+    return prompt
+
+
+def _links(workflow: dict[str, Any]) -> Iterator[tuple[Any, tuple[Any, int]]]:
+    """(link id, (origin node, origin slot)) of both spellings the page has used."""
+    for link in workflow["links"]:
+        if isinstance(link, dict):
+            yield link["id"], (link["origin_id"], link["origin_slot"])
+        elif link is not None:
+            yield link[0], (link[1], link[2])
+
+
+def _origin(link: Any, nodes: dict[Any, Node], links: dict[Any, tuple[Any, int]]) -> list[Any] | _Value | None:
+    """Follows a link through reroutes and bypassed nodes to what really makes its value."""
+    while link is not None:
+        origin, slot = links[link]
+        node = nodes[origin]
+        if node.get("mode", 0) == _NEVER:
+            return None
+        if node["type"] == "PrimitiveNode":
+            return _Value(node["widgets_values"][0])
+        if node["type"] == "Reroute":
+            link = node["inputs"][0].get("link")
+        elif node.get("mode", 0) == _BYPASS:
+            link = _bypass_link(node, slot)
+        else:
+            return [str(origin), slot]
+    return None
+
+
+def _bypass_link(node: Node, slot: int) -> Any:
+    """The link of the input that a bypassed node passes on: the same slot if the type fits, else the first one."""
+    inputs, kind = node.get("inputs", []), node["outputs"][slot]["type"]
+    candidates = [*inputs[slot : slot + 1], *inputs]
+    return next((socket.get("link") for socket in candidates if socket["type"] == kind), None)
+
+
+def _widget_inputs(node: Node, info: Info) -> dict[str, Any]:
+    """The values of a node's widgets by name."""
+    specs = _specs(info)
+    values = node.get("widgets_values") or []
+    listed = {socket["name"] for socket in node.get("inputs", []) if socket.get("widget")}
+    if any(spec[0] in _DYNAMIC_TYPES for spec in specs.values() if isinstance(spec[0], str)):
+        # what a dynamic input consists of at the moment stands in the workflow alone
+        names = [socket["name"] for socket in node.get("inputs", []) if socket.get("widget")]
+    else:
+        names = [name for name, spec in specs.items() if name in listed or _is_widget(spec)]
+    if isinstance(values, dict):
+        return {name: _wrapped(values[name]) for name in names if name in values}
+    result: dict[str, Any] = {}
+    position = 0
+    for name in names:
+        spec = specs.get(name, ["*", {}])
+        if position < len(values):
+            result[name] = _wrapped(values[position])
+        elif len(spec) > 1 and "default" in spec[1]:
+            result[name] = spec[1]["default"]  # saved before the node got this widget
+        position += 1
+        if _has_seed_control(name, spec) and position < len(values) and values[position] in _SEED_CONTROLS:
+            position += 1
+    return result
+
+
+def _specs(info: Info) -> dict[str, list[Any]]:
+    groups = info["input"]
+    order = info.get("input_order") or {group: list(groups[group]) for group in groups}
+    return {name: groups[group][name] for group in ("required", "optional") for name in order.get(group, [])}
+
+
+def _is_widget(spec: list[Any]) -> bool:
+    kind, options = spec[0], spec[1] if len(spec) > 1 else {}
+    if options.get("forceInput"):
+        return False
+    return isinstance(kind, list) or kind in _WIDGET_TYPES or "widgetType" in options
+
+
+def _has_seed_control(name: str, spec: list[Any]) -> bool:
+    options = spec[1] if len(spec) > 1 else {}
+    return bool(options.get("control_after_generate")) or (spec[0] == "INT" and name in ("seed", "noise_seed"))
+
+
+def _wrapped(value: Any) -> Any:
+    """Lists are wrapped as the page does it, because a bare list in a prompt is a link."""
+    return {"__value__": value} if isinstance(value, list) else value
