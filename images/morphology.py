@@ -1,0 +1,76 @@
+"""Growing, shrinking and feathering masks by a number of pixels, and fitting them to a size. 1 = edit everywhere."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def grow(mask: Tensor, pixels: int) -> Tensor:
+    """Move the border of [B, H, W] outwards by `pixels` (inwards where negative); soft values move with it.
+
+    The picture's own edge is no border: a mask that touches it does not shrink there.
+    """
+    if pixels < 0:
+        return -grow(-mask, -pixels)
+    for step in range(pixels):
+        mask = _dilate(mask, step)
+    return mask
+
+
+def feather(mask: Tensor, pixels: int) -> Tensor:
+    """Add a soft border `pixels` wide outside the mask, falling to 0 in equal steps; inside it where negative.
+
+    At k pixels from the mask the value is 1 - k / (pixels + 1) of the value it comes from. Outside, what was masked
+    stays as it was; inside, what was free (0) stays free.
+    """
+    if pixels < 0:
+        return 1.0 - feather(1.0 - mask, -pixels)
+    result, reached = mask, mask
+    for step in range(pixels):
+        reached = _dilate(reached, step)
+        result = torch.maximum(result, reached * (1.0 - (step + 1) / (pixels + 1)))
+    return result
+
+
+def _dilate(mask: Tensor, step: int) -> Tensor:
+    """Grow by one pixel; a cross and a square by turns make an octagon, close to a circle."""
+    mask = mask.unsqueeze(1)
+    if step % 2:
+        grown = F.max_pool2d(mask, 3, 1, 1)
+    else:
+        grown = torch.maximum(F.max_pool2d(mask, (3, 1), 1, (1, 0)), F.max_pool2d(mask, (1, 3), 1, (0, 1)))
+    return grown.squeeze(1)
+
+
+def is_uniform(mask: Tensor) -> bool:
+    """Whether the mask is the same everywhere, so that its size carries no meaning (as Load Image's empty mask)."""
+    return bool((mask == mask.flatten()[0]).all())
+
+
+def fit_mask(mask: Tensor, height: int, width: int, target: str) -> Tensor:
+    """Bring [B, H, W] to the size of the picture it belongs to; refused where the proportions differ.
+
+    A reduced pixel holds the share of masked pixels below it, so that no stroke vanishes; an enlarged one repeats.
+    """
+    if tuple(mask.shape[1:]) == (height, width):
+        return mask
+    if is_uniform(mask):
+        return mask[:, :1, :1].expand(mask.shape[0], height, width)
+    check_proportions(mask.shape[2], mask.shape[1], width, height, "mask", target)
+    mode = "area" if mask.shape[1] >= height and mask.shape[2] >= width else "nearest-exact"
+    return F.interpolate(mask.unsqueeze(1), size=(height, width), mode=mode).squeeze(1)
+
+
+def check_proportions(
+    width: int, height: int, target_width: int, target_height: int, name: str, target: str, rounding: int = 16
+) -> None:
+    """Refuse a size whose proportions differ by more than rounding the target to blocks of some pixels explains."""
+    stretch = (width / height) / (target_width / target_height)
+    slack = 1 + rounding / min(target_width, target_height)
+    if not 1 / slack <= stretch <= slack:
+        raise ValueError(
+            f"The {name} is {width} x {height}, but {target} is {target_width} x {target_height}, of other "
+            f"proportions: make, crop or resize the {name} to match."
+        )

@@ -1,0 +1,40 @@
+"""LPIPS (Zhang et al. 2018), where the optional package and its weights are installed; never downloaded."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_WEIGHTS = "alexnet-owt-7be5be79.pth"
+
+
+def lpips_missing() -> str:
+    """One sentence on what LPIPS lacks here; empty where it can run."""
+    if importlib.util.find_spec("lpips") is None or importlib.util.find_spec("torchvision") is None:
+        return "LPIPS is left out, since it needs the optional Python packages lpips and torchvision: install both."
+    weights = Path(torch.hub.get_dir()) / "checkpoints" / _WEIGHTS
+    if not weights.is_file():
+        return f"LPIPS is left out, since its AlexNet weights are missing: place {_WEIGHTS} in {weights.parent}."
+    return ""
+
+
+@lru_cache(maxsize=1)
+def lpips_map() -> Callable[[Tensor, Tensor], Tensor]:
+    """A function that gives the LPIPS distance map [H, W] of two pictures [1, H, W, 3] in 0..1, on the CPU."""
+    missing = lpips_missing()
+    if missing:
+        raise ValueError(missing)
+    import lpips  # pyright: ignore[reportMissingImports]
+
+    network = lpips.LPIPS(net="alex", spatial=True, verbose=False).eval()
+
+    @torch.no_grad()
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        return network(a.movedim(-1, 1), b.movedim(-1, 1), normalize=True)[0, 0]
+
+    return distance
