@@ -80,6 +80,8 @@ def step_noise(x: Tensor, seed: int, indices: Sequence[int]) -> StepNoise:
     """A noise_sampler whose noise for the step from sigma depends on (seed, batch index, sigma) alone."""
 
     def noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
-        return torch.stack([item_noise(item, seed, index, float(sigma)) for item, index in zip(x, indices)])
+        return torch.stack(
+            [item_noise(item, seed, index, float(sigma)) for item, index in zip(x, indices, strict=True)]
+        )
 
     return noise

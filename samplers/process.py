@@ -52,8 +52,8 @@ def noise_fraction(sampling: Any, sigma: Tensor | float) -> Tensor:
 def t0_to_sigma(sampling: Any, t0: float) -> float:
     """The noise level at training-time fraction t0, never beyond the model's own range.
 
-    t0 = 0 gives 0 and t0 = 1 gives sigma_max; between them it is ``percent_to_sigma(1 - t0)``, which for discrete models
-    is continuous (log-linear between training steps). Raises ValueError outside 0..1.
+    t0 = 0 gives 0 and t0 = 1 gives sigma_max; between them it is ``percent_to_sigma(1 - t0)``, which is continuous for
+    discrete models too (log-linear between training steps). Raises ValueError outside 0..1.
     """
     if not 0.0 <= t0 <= 1.0:
         raise ValueError(f"t0 is {t0}, but it is a fraction of the training time: give a number from 0 to 1.")
@@ -93,8 +93,8 @@ def is_prior(sampling: Any, sigma: float) -> bool:
 def perturb(sampling: Any, x0: Tensor, noise: Tensor, sigma: Tensor | float, prior: bool | None = None) -> Tensor:
     """The forward process x = a x0 + b n, exactly as core's samplers start (model space, shapes of x0).
 
-    prior: start as from the model's prior, where eps models use sqrt(1 + sigma^2) for the noise (core's ``max_denoise``);
-    None decides as core does, from sigma and sigma_max. Set it to False for levels inside a run.
+    prior: start as from the model's prior, where eps models scale the noise by sqrt(1 + sigma^2) (core's
+    ``max_denoise``); None decides as core does, from sigma and sigma_max. Set it to False for levels inside a run.
     """
     level = torch.as_tensor(sigma, dtype=x0.dtype, device=x0.device)
     if prior is None:

@@ -41,7 +41,8 @@ def test_coefficients_are_the_models_own_forward_process(kind: ModelType) -> Non
     assert torch.equal(a, 1 - sigma if kind in FLOWS else torch.ones_like(sigma))
     assert torch.equal(b, sigma)
     fraction = process.noise_fraction(ms, sigma)
-    assert torch.all((0 < fraction) & (fraction <= 1)) and torch.all(fraction.diff() > 0)
+    assert torch.all((fraction > 0) & (fraction <= 1))
+    assert torch.all(fraction.diff() > 0)
 
 
 def test_a_flow_models_noise_scale_is_part_of_b() -> None:
@@ -62,7 +63,7 @@ def test_t0_and_sigma_are_inverse_and_monotonic(kind: ModelType) -> None:
     sigmas = [process.t0_to_sigma(ms, t) for t in t0s]
     assert sigmas == sorted(sigmas)
     assert sigmas[2] < sigmas[3], "t0 must not be quantised to a training step"
-    for t0, sigma in zip(t0s, sigmas):
+    for t0, sigma in zip(t0s, sigmas, strict=True):
         assert process.sigma_to_t0(ms, sigma) == pytest.approx(t0, abs=1e-4)
 
 
@@ -107,7 +108,8 @@ def test_perturb_is_cores_start_and_leaves_its_inputs_alone(kind: ModelType, t0:
     x = process.perturb(ms, x0, n, sigma)
     expected = ms.noise_scaling(torch.tensor(sigma), n, x0, t0 == 1.0)
     assert torch.equal(x, expected)
-    assert torch.equal(x0, before[0]) and torch.equal(n, before[1])
+    assert torch.equal(x0, before[0])
+    assert torch.equal(n, before[1])
     if t0 == 0.0:
         assert torch.equal(x, x0)
 
@@ -172,4 +174,5 @@ def test_step_noise_depends_on_seed_item_and_sigma_alone() -> None:
     assert not torch.equal(first, second)
     assert not torch.equal(first[0], first[1])
     assert not torch.equal(noise.step_noise(x, 10, [0, 4, 1])(levels[0], levels[1]), first)
-    assert abs(float(first.mean())) < 0.2 and abs(float(first.std()) - 1) < 0.1
+    assert abs(float(first.mean())) < 0.2
+    assert abs(float(first.std()) - 1) < 0.1

@@ -1,0 +1,109 @@
+"""Noise schedules that start exactly at sigma(t0) and have exactly as many steps as asked for, for any scheduler.
+
+Core's ``denoise`` keeps the last ``steps + 1`` levels of a longer schedule, so the start jumps from one level of that
+longer schedule to the next, and where it lands depends on the scheduler. Here the longer schedule's length is chosen
+such that sigma(t0) falls between the tails of two neighbouring lengths, and the schedule is the mixture of those two
+tails (linear in log sigma). It keeps every scheduler's own shape, changes continuously with t0, needs nothing of a
+scheduler but its numbers, and where a core start is hit it *is* core's schedule.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from . import process
+
+_LONGEST = 60  # times the steps: only the smallest t0 need more, where the shape no longer matters but the cost does
+
+
+def sdedit_sigmas(sampling: Any, t0: float, steps: int, scheduler: str) -> Tensor:
+    """The steps + 1 levels from sigma(t0) down to 0, strictly falling. [steps + 1] float32 on the CPU; empty at t0 = 0.
+
+    t0 = 1 gives core's own schedule. Where a scheduler has no tail that fits (t0 too small for its table of training
+    steps, or steps that it repeats) the levels are uniform in training time, t_j = t0 (1 - j / steps), as in the paper.
+    Raises ValueError for t0 outside 0..1 or fewer than one step.
+    """
+    if steps < 1:
+        raise ValueError(f"{steps} steps cannot be run: give 1 or more, or set t0 to 0 to leave the picture as it is.")
+    start = process.t0_to_sigma(sampling, t0)
+    if start == 0.0:
+        return torch.empty(0)
+    levels = _tail_from(sampling, scheduler, steps, start, t0)
+    if levels is None or not bool((levels.diff() < 0).all()):
+        levels = _uniform_in_time(sampling, t0, steps)
+    return levels
+
+
+def _tail_from(sampling: Any, scheduler: str, steps: int, start: float, t0: float) -> Tensor | None:
+    """The mixture of the two neighbouring tails whose first levels enclose start; None if there are none."""
+    whole = _tail(sampling, scheduler, steps, steps)
+    if whole is None:
+        return None
+    if whole[0] <= start * (1 + 1e-6):
+        return _stretched(whole, start)
+
+    tails: dict[int, Tensor | None] = {steps: whole}
+
+    def starts_above(length: int) -> bool:
+        """Whether the tail of that length begins at or above start; what has no tail counts as too long."""
+        if length not in tails:
+            tails[length] = _tail(sampling, scheduler, length, steps)
+        tail = tails[length]
+        return tail is not None and bool(tail[0] >= start)
+
+    # Most schedules are near to uniform in training time, so that the search begins beside steps / t0.
+    low = max(steps, min(int(steps / t0), _LONGEST * steps))
+    reach = 1
+    while not starts_above(low):
+        low, reach = max(steps, low - reach), 2 * reach
+    high = low + 1
+    reach = 1
+    while starts_above(high):
+        low, high, reach = high, high + reach, 2 * reach
+        if low > _LONGEST * steps:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if starts_above(middle):
+            low = middle
+        else:
+            high = middle
+    longer, shorter = tails[low], tails[high]
+    if longer is None or shorter is None:
+        return None
+    top, bottom = longer[0].log(), shorter[0].log()
+    weight = (top - torch.tensor(start, dtype=torch.float64).log()) / (top - bottom)
+    return _starting_at(start, torch.lerp(longer[:-1].log(), shorter[:-1].log(), weight).exp())
+
+
+def _tail(sampling: Any, scheduler: str, length: int, steps: int) -> Tensor | None:
+    """The last steps + 1 levels of the scheduler's schedule of the given length, in float64; None if it is unusable."""
+    levels = comfy.samplers.calculate_sigmas(sampling, scheduler, length).to(torch.float64)[-(steps + 1) :]
+    usable = len(levels) == steps + 1 and levels[-1] == 0 and bool((levels.diff() < 0).all())
+    return levels if usable else None
+
+
+def _stretched(levels: Tensor, start: float) -> Tensor:
+    """A whole schedule that begins below start, stretched in log sigma so that it begins there and ends as before."""
+    log = levels[:-1].log()
+    if len(log) > 1:
+        reach = (torch.tensor(start, dtype=torch.float64).log() - log[-1]) / (log[0] - log[-1])
+        log = log[-1] + (log - log[-1]) * reach
+    return _starting_at(start, log.exp())
+
+
+def _uniform_in_time(sampling: Any, t0: float, steps: int) -> Tensor:
+    """t_j = t0 (1 - j / steps), the paper's steps; linear in sigma where even those do not fall strictly."""
+    start = process.t0_to_sigma(sampling, t0)
+    inner = [process.t0_to_sigma(sampling, t0 * (1 - j / steps)) for j in range(steps)]
+    levels = _starting_at(start, torch.tensor(inner, dtype=torch.float64))
+    return levels if bool((levels.diff() < 0).all()) else torch.linspace(start, 0, steps + 1)
+
+
+def _starting_at(start: float, levels: Tensor) -> Tensor:
+    """Levels without their final zero, as a float32 schedule that begins exactly at start."""
+    return torch.cat([torch.tensor([start]), levels[1:].float(), torch.zeros(1)])
