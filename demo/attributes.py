@@ -27,7 +27,11 @@ class AttributeNet(nn.Module):
         layers: list[nn.Module] = []
         for i, width in enumerate(widths):
             stride = 2 if i < 4 else 1
-            layers += [nn.Conv2d(widths[i - 1] if i else 3, width, 3, stride=stride, padding=1), nn.GroupNorm(8, width), nn.SiLU()]
+            layers += [
+                nn.Conv2d(widths[i - 1] if i else 3, width, 3, stride=stride, padding=1),
+                nn.GroupNorm(8, width),
+                nn.SiLU(),
+            ]
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(FEATURES, sum(len(values) for values in ATTRIBUTES.values()))
 
@@ -47,7 +51,9 @@ def _network() -> AttributeNet:
     try:
         weights = load_file(WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"The attribute reader's weights ({WEIGHTS.name}) are missing or damaged: reinstall the pack.") from error
+        raise ValueError(
+            f"The attribute reader's weights ({WEIGHTS.name}) are missing or damaged: reinstall the pack."
+        ) from error
     # Weights made inside ComfyUI's inference mode could not be differentiated or trained through later.
     with torch.inference_mode(False):
         network = AttributeNet()
@@ -58,7 +64,9 @@ def _network() -> AttributeNet:
 def prepare(images: Tensor) -> Tensor:
     """IMAGE batch [B, H, W, 3 or 4] in 0..1 to the network's input [B, 3, 128, 128]."""
     x = images[..., :3].permute(0, 3, 1, 2).float().cpu() * 2 - 1
-    return x if x.shape[-2:] == (INPUT_SIZE, INPUT_SIZE) else F.interpolate(x, size=(INPUT_SIZE, INPUT_SIZE), mode="area")
+    return (
+        x if x.shape[-2:] == (INPUT_SIZE, INPUT_SIZE) else F.interpolate(x, size=(INPUT_SIZE, INPUT_SIZE), mode="area")
+    )
 
 
 @torch.no_grad()

@@ -38,7 +38,9 @@ class Light:
             shape = (3, 1, 1)
             base = albedo if albedo.ndim == 3 else albedo.reshape(shape)
             return base * (self.ambient.reshape(shape) + self.sun.reshape(shape) * lit)
-        return albedo * (self.ambient + self.sun * lit if albedo.ndim == 1 else (self.ambient + self.sun * lit)[:, None, None])
+        return albedo * (
+            self.ambient + self.sun * lit if albedo.ndim == 1 else (self.ambient + self.sun * lit)[:, None, None]
+        )
 
 
 LIGHTS: dict[str, Light] = {

@@ -93,7 +93,9 @@ def read_weights(path: Path = WEIGHTS) -> tuple[dict[str, Tensor], dict[str, Any
     try:
         weights, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
     except Exception as error:
-        raise ValueError(f"{path.name} is damaged ({type(error).__name__}): reinstall the pack to restore it.") from error
+        raise ValueError(
+            f"{path.name} is damaged ({type(error).__name__}): reinstall the pack to restore it."
+        ) from error
     if not metadata or metadata.get("format") != FORMAT:
         raise ValueError(f"{path.name} is not a landscape model file: reinstall the pack to restore it.")
     return weights, {key: json.loads(value) if key != "format" else value for key, value in metadata.items()}
@@ -104,7 +106,9 @@ def _load(module: nn.Module, weights: dict[str, Tensor], prefix: str, name: str)
     try:
         module.load_state_dict(part)
     except RuntimeError as error:
-        raise ValueError(f"The {name} in {WEIGHTS.name} does not fit this version of the pack: reinstall it.") from error
+        raise ValueError(
+            f"The {name} in {WEIGHTS.name} does not fit this version of the pack: reinstall it."
+        ) from error
 
 
 def load_model(weights: dict[str, Tensor], metadata: dict[str, Any]) -> comfy.model_patcher.ModelPatcher:
@@ -142,7 +146,9 @@ def load_vae(weights: dict[str, Tensor]) -> comfy.sd.VAE:
     stage = _FirstStage().eval().requires_grad_(False)
     _load(stage.autoencoder, weights, "vae.", "autoencoder")
     vae.first_stage_model = stage
-    vae.patcher = comfy.model_patcher.ModelPatcher(stage, load_device=vae.device, offload_device=vae.patcher.offload_device)
+    vae.patcher = comfy.model_patcher.ModelPatcher(
+        stage, load_device=vae.device, offload_device=vae.patcher.offload_device
+    )
     comfy.model_management.archive_model_dtypes(stage)
     vae.downscale_ratio = vae.upscale_ratio = DOWNSCALE
     vae.latent_channels = LATENT_CHANNELS

@@ -8,7 +8,10 @@ from .canvas import Canvas, Light, rgb, smooth
 from .textures import patch
 
 _PINE = {"summer": rgb(0.13, 0.36, 0.20), "autumn": rgb(0.17, 0.36, 0.17), "winter": rgb(0.15, 0.32, 0.24)}
-_CROWN = {"summer": (rgb(0.30, 0.58, 0.16), rgb(0.22, 0.48, 0.16)), "autumn": (rgb(0.95, 0.50, 0.10), rgb(0.86, 0.26, 0.10))}
+_CROWN = {
+    "summer": (rgb(0.30, 0.58, 0.16), rgb(0.22, 0.48, 0.16)),
+    "autumn": (rgb(0.95, 0.50, 0.10), rgb(0.86, 0.26, 0.10)),
+}
 _BARK = rgb(0.38, 0.27, 0.19)
 _SNOW = rgb(0.97, 0.98, 1.0)
 _WALLS = {"red": rgb(0.84, 0.16, 0.12), "white": rgb(0.97, 0.95, 0.90), "blue": rgb(0.14, 0.34, 0.86)}
@@ -56,7 +59,12 @@ def broadleaf(
     if u.size == 0 or v.size == 0:
         return
     trunk_half = 0.045 * height * (1.0 - 0.4 * np.clip(-v / height, 0, 1))
-    c.over(light.on(_BARK, 0.55), c.cover(np.minimum(trunk_half - np.abs(u), np.minimum(v + 0.55 * height, -v))), box, "trees")
+    c.over(
+        light.on(_BARK, 0.55),
+        c.cover(np.minimum(trunk_half - np.abs(u), np.minimum(v + 0.55 * height, -v))),
+        box,
+        "trees",
+    )
     leaf = patch("leaf", c.size, rng, len(v), u.shape[1]) * detail
     first, second = _CROWN[season]
     tone = rng.random() * 0.8
@@ -129,12 +137,17 @@ def house(
 
     roof_albedo = _SNOW if winter else rgb(0.36, 0.25, 0.24)
     chimney_x = -0.22 if side_flip else 0.22
-    c.over(light.on(rgb(0.46, 0.30, 0.27), 0.5), rect(chimney_x - 0.05, wall_top - 0.50, chimney_x + 0.05, wall_top - 0.12), box, "house")
+    c.over(
+        light.on(rgb(0.46, 0.30, 0.27), 0.5),
+        rect(chimney_x - 0.05, wall_top - 0.50, chimney_x + 0.05, wall_top - 0.12),
+        box,
+        "house",
+    )
     up = np.clip(-(v - wall_top) / (roof_h / width), 0.0, 1.0)
     slope = 0.58 - 0.36 * up - np.abs(u)
     roof = c.cover(np.minimum(slope, np.minimum(wall_top + 0.03 - v, v - wall_top + roof_h / width)) * width)
     lines = 1.0 - 0.10 * detail * (np.abs(((v * 14.0) % 1.0) - 0.5) < 0.16) + 0 * u
-    c.over(light.on(roof_albedo, 0.72) [:, None, None] * lines.astype(np.float32), roof, box, "house")
+    c.over(light.on(roof_albedo, 0.72)[:, None, None] * lines.astype(np.float32), roof, box, "house")
 
     glass = rgb(0.34, 0.45, 0.56) * (0.5 + 0.5 * (1 - night)) + night * (rgb(1.0, 0.80, 0.36) - rgb(0.17, 0.22, 0.28))
     frame = light.on(rgb(0.95, 0.93, 0.88) if colour != "white" else rgb(0.45, 0.36, 0.30), 0.6)

@@ -128,7 +128,8 @@ def encode_for_training(model: LandscapeTextModel, tokens: Tensor) -> Tensor:
     for layer in text.encoder.layers:
         attention, h = layer.self_attn, layer.layer_norm1(x)
         q, k, v = (
-            p(h).view(len(x), count, heads, -1).transpose(1, 2) for p in (attention.q_proj, attention.k_proj, attention.v_proj)
+            p(h).view(len(x), count, heads, -1).transpose(1, 2)
+            for p in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
         weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + mask).softmax(dim=-1)
         x = x + attention.out_proj((weights @ v).transpose(1, 2).reshape(x.shape))

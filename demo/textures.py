@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -20,7 +20,7 @@ _KINDS: dict[str, tuple[float, float, float, float, float]] = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def bank(kind: str, size: int) -> np.ndarray:
     """Zero-mean unit-variance fields [VARIANTS, 2 size, 2 size] of one kind, float32, seeded by the kind's name."""
     low, high, slope, stretch_x, stretch_y = _KINDS[kind]
@@ -39,7 +39,9 @@ def bank(kind: str, size: int) -> np.ndarray:
     return fields
 
 
-def patch(kind: str, size: int, rng: np.random.Generator, height: int | None = None, width: int | None = None) -> np.ndarray:
+def patch(
+    kind: str, size: int, rng: np.random.Generator, height: int | None = None, width: int | None = None
+) -> np.ndarray:
     """A random crop [height, width] of a field (a view: do not write to it)."""
     fields = bank(kind, size)
     h, w = height or size, width or size

@@ -31,16 +31,21 @@ class DemoModel(io.ComfyNode):
             node_id="DPathDemoModel",
             display_name="Load Landscape Demo Model",
             category=CATEGORY,
-            description="Loads the small landscape model that comes with the pack: 256 x 256 pictures in about a second on a CPU. "
-            "Swap it for Load Checkpoint to use your own model.",
+            description="Loads the small landscape model that comes with the pack: 256 x 256 pictures in about "
+            "a second on a CPU. Swap it for Load Checkpoint to use your own model.",
             search_aliases=["demo checkpoint", "landscape model", "embedded model", "test model"],
             inputs=[],
             outputs=[
-                io.Model.Output(tooltip="A latent diffusion model of landscapes (eps prediction, 4 channels, trained at 256 x 256 pixels)."),
-                io.Clip.Output(tooltip="Its text encoder. It knows words such as day, sunset, night, summer, autumn, winter, snowy mountain, lake, pine trees, red house, clouds."),
+                io.Model.Output(
+                    tooltip="A latent diffusion model of landscapes (eps prediction, 4 channels, 256 x 256)."
+                ),
+                io.Clip.Output(
+                    tooltip="Its text encoder. It knows words such as day, sunset, night, summer, autumn, winter, "
+                    "snowy mountain, lake, pine trees, red house, clouds."
+                ),
                 io.Vae.Output(tooltip="Its autoencoder: 8 pixels per latent cell, as Stable Diffusion's."),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
@@ -63,21 +68,57 @@ class DemoScene(io.ComfyNode):
             search_aliases=["demo image", "stroke painting", "test picture", "render landscape"],
             inputs=[
                 *attributes,
-                io.Combo.Input("look", options=list(LOOKS), default="picture", tooltip="A textured picture, or flat areas of paint as a person would block them in: a guide for SDEdit."),
-                io.Combo.Input("element", options=list(ELEMENTS), default="house", tooltip="Whose mask to output (1 where the element is visible). Empty when the landscape has none."),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=True, tooltip="Layout of the landscape. The same seed keeps the layout when an attribute changes."),
-                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="How many landscapes: further ones use the seeds that follow."),
-                io.Int.Input("size", default=256, min=64, max=1024, step=64, advanced=True, tooltip="Side of the picture in pixels. The demo model was trained at 256."),
+                io.Combo.Input(
+                    "look",
+                    options=list(LOOKS),
+                    default="picture",
+                    tooltip="A textured picture, or flat areas of paint as a person would block them in: "
+                    "a guide for SDEdit.",
+                ),
+                io.Combo.Input(
+                    "element",
+                    options=list(ELEMENTS),
+                    default="house",
+                    tooltip="Whose mask to output: 1 where the element is visible, 0 everywhere if there is none.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Layout of the landscape. The same seed keeps the layout when an attribute changes.",
+                ),
+                io.Int.Input(
+                    "batch_size",
+                    default=1,
+                    min=1,
+                    max=64,
+                    tooltip="How many landscapes: further ones use the seeds that follow.",
+                ),
+                io.Int.Input(
+                    "size",
+                    default=256,
+                    min=64,
+                    max=1024,
+                    step=64,
+                    advanced=True,
+                    tooltip="Side of the picture in pixels. The demo model was trained at 256.",
+                ),
             ],
             outputs=[
                 io.Image.Output(tooltip="The landscapes."),
                 io.Mask.Output(tooltip="1 where the chosen element is visible, with soft edges."),
-                io.String.Output(display_name="caption", tooltip="A prompt for the demo model that names every attribute."),
+                io.String.Output(
+                    display_name="caption", tooltip="A prompt for the demo model that names every attribute."
+                ),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
-    def execute(cls, look: str, element: str, seed: int, batch_size: int, size: int, **attributes: str) -> io.NodeOutput:
+    def execute(
+        cls, look: str, element: str, seed: int, batch_size: int, size: int, **attributes: str
+    ) -> io.NodeOutput:
         scene = Scene(**attributes, seed=seed)
         painted = [render_with_masks(scene.with_(seed=seed + i), size, LOOKS[look]) for i in range(batch_size)]
         images = torch.stack([torch.from_numpy(picture.copy()) for picture, _ in painted]).float() / 255.0

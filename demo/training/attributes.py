@@ -38,7 +38,7 @@ def batches(pictures: np.ndarray, rows: np.ndarray, batch: int, seed: int) -> It
 @torch.no_grad()
 def accuracy(module: AttributeNet, pictures: np.ndarray, rows: np.ndarray) -> dict[str, float]:
     """Share of pictures read right, per attribute."""
-    right = {name: 0 for name in ATTRIBUTES}
+    right = dict.fromkeys(ATTRIBUTES, 0)
     for i in range(0, len(pictures), 64):
         x = F.interpolate(to_model_range(pictures[i : i + 64]), size=(INPUT_SIZE, INPUT_SIZE), mode="area")
         for k, (name, logits) in enumerate(module(x).items()):
@@ -61,7 +61,14 @@ def train_attributes(folder: Path, pictures: np.ndarray, rows: np.ndarray, budge
         return value, [value.item(), *(part.item() for part in losses)]
 
     result = train(
-        "attributes", folder, module, optimizer, budget, batches(pictures, rows, budget.batch, seed), loss, ["loss", *ATTRIBUTES]
+        "attributes",
+        folder,
+        module,
+        optimizer,
+        budget,
+        batches(pictures, rows, budget.batch, seed),
+        loss,
+        ["loss", *ATTRIBUTES],
     )
     assert isinstance(result, AttributeNet)
     return result

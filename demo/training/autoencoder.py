@@ -59,7 +59,9 @@ def initialise(module: nn.Module) -> None:
                 p.mul_(0.1)
 
 
-def train_faithful(folder: Path, pictures: np.ndarray, held_out: np.ndarray, budget: Budget, seed: int) -> LandscapeAutoencoder:
+def train_faithful(
+    folder: Path, pictures: np.ndarray, held_out: np.ndarray, budget: Budget, seed: int
+) -> LandscapeAutoencoder:
     """Stage 1: L1 and gradient loss with a light KL, on crops; ends by measuring the latent statistics."""
     torch.manual_seed(seed)
     module = LandscapeAutoencoder()
@@ -87,7 +89,9 @@ def train_faithful(folder: Path, pictures: np.ndarray, held_out: np.ndarray, bud
 
     batches = crops(pictures, budget.batch, 128, seed)
     names = ["l1", "gradient", "kl", "psnr"]
-    result = train("autoencoder", folder, module, optimizer, budget, batches, loss, names, on_save=report, save_every=1000)
+    result = train(
+        "autoencoder", folder, module, optimizer, budget, batches, loss, names, on_save=report, save_every=1000
+    )
     assert isinstance(result, LandscapeAutoencoder)
     set_statistics(result, pictures[:512])
     return result

@@ -1,4 +1,4 @@
-"""What every stage of the recipe shares: a resumable loop with a time budget, a schedule, an average of the weights, a log."""
+"""What every stage of the recipe shares: a resumable loop, a schedule, an average of the weights, a log."""
 
 from __future__ import annotations
 

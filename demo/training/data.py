@@ -55,5 +55,11 @@ def crops(pictures: np.ndarray, batch: int, size: int, seed: int) -> Iterator[Te
     room = pictures.shape[1] - size
     while True:
         picks = rng.integers(len(pictures), size=batch)
-        corners = np.clip(rng.integers(-room // 4, room + room // 4 + 1, size=(batch, 2)), 0, room) if room else np.zeros((batch, 2), int)
-        yield to_model_range(np.stack([pictures[i, y : y + size, x : x + size] for i, (y, x) in zip(picks, corners, strict=True)]))
+        corners = (
+            np.clip(rng.integers(-room // 4, room + room // 4 + 1, size=(batch, 2)), 0, room)
+            if room
+            else np.zeros((batch, 2), int)
+        )
+        yield to_model_range(
+            np.stack([pictures[i, y : y + size, x : x + size] for i, (y, x) in zip(picks, corners, strict=True)])
+        )

@@ -63,14 +63,16 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, *_: Any, **__: 
 
 
 def loss_weights() -> Tensor:
-    """Weight of the eps error per timestep [1000]: min-SNR 5, plus more at high noise, where the tone of a picture is set."""
+    """Weight of the eps error per timestep [1000]: min-SNR 5, and more at high noise, which sets a picture's tone."""
     sigmas = build_base_model().model_sampling.sigmas
     snr = sigmas.double() ** -2
     weights = (5 / snr).clamp(max=1.0) + 0.25 * (1 / snr).clamp(max=100.0)
     return weights.float()
 
 
-def train_diffusion(folder: Path, data: LatentData, budget: Budget, seed: int, name: str = "diffusion", muon: bool = True) -> TextToLatent:
+def train_diffusion(
+    folder: Path, data: LatentData, budget: Budget, seed: int, name: str = "diffusion", muon: bool = True
+) -> TextToLatent:
     """Train from nothing (or resume) and return the averaged weights."""
     torch.manual_seed(seed)
     module = TextToLatent()
@@ -78,7 +80,9 @@ def train_diffusion(folder: Path, data: LatentData, budget: Budget, seed: int, n
     if muon:
         optimizer: torch.optim.Optimizer = Muon(split_groups(module), lr=budget.lr)
     else:
-        optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=budget.lr, weight_decay=0.01, betas=(0.9, 0.99))
+        optimizer = torch.optim.AdamW(
+            [p for p in module.parameters() if p.requires_grad], lr=budget.lr, weight_decay=0.01, betas=(0.9, 0.99)
+        )
     for attribute in ("optimized_attention", "optimized_attention_masked"):
         setattr(comfy.ldm.modules.attention, attribute, plain_attention)
     sigmas, weights = build_base_model().model_sampling.sigmas, loss_weights()

@@ -1,0 +1,90 @@
+"""Judging the packed model through ComfyUI: attributes of pictures made for unseen prompts, and contact sheets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import comfy.sample
+import comfy.samplers
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..attributes import read_attributes
+from ..model import load_demo_model
+from ..render import render
+from ..scenes import ATTRIBUTES, Scene, full_caption, random_scene
+
+STEPS, CFG, SAMPLER, SCHEDULER = 20, 4.0, "dpmpp_2m", "karras"
+
+
+def unseen_scenes(count: int, seed: int = 20261) -> list[Scene]:
+    """Scenes of a seed that training does not use."""
+    rng = np.random.default_rng(seed)
+    return [random_scene(rng) for _ in range(count)]
+
+
+@torch.inference_mode()
+def generate(prompts: Sequence[str], seed: int = 0, batch: int = 8) -> tuple[Tensor, float]:
+    """Pictures [N, 256, 256, 3] for the prompts, one noise each, and the seconds per picture of sampling alone."""
+    model, clip, vae = load_demo_model()
+    negative = clip.encode_from_tokens_scheduled(clip.tokenize(""))
+    pictures, seconds = [], 0.0
+    for start in range(0, len(prompts), batch):
+        texts = prompts[start : start + batch]
+        # One conditioning of a whole batch: token tensors of equal length stack.
+        conds = [clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in texts]
+        positive = [[torch.cat([c[0][0] for c in conds]), dict(conds[0][0][1])]]
+        noise = torch.stack(
+            [
+                torch.randn(4, 32, 32, generator=torch.Generator().manual_seed(seed + start + i))
+                for i in range(len(texts))
+            ]
+        )
+        begin = time.time()
+        samples = comfy.sample.sample(
+            model,
+            noise,
+            STEPS,
+            CFG,
+            SAMPLER,
+            SCHEDULER,
+            positive,
+            negative,
+            torch.zeros_like(noise),
+            disable_pbar=True,
+            seed=seed,
+        )
+        seconds += time.time() - begin
+        pictures.append(vae.decode(samples).cpu())
+    return torch.cat(pictures), seconds / len(prompts)
+
+
+def accuracy(pictures: Tensor, scenes: Sequence[Scene]) -> dict[str, float]:
+    """Share of pictures whose attribute reads as asked, per attribute."""
+    read = read_attributes(pictures)
+    return {
+        name: sum(r[name] == getattr(s, name) for r, s in zip(read, scenes, strict=True)) / len(scenes)
+        for name in ATTRIBUTES
+    }
+
+
+def evaluate(count: int = 200, seed: int = 0) -> tuple[dict[str, float], Tensor, list[Scene]]:
+    """Attribute accuracy over unseen full captions (and seconds per picture), the pictures, and their scenes."""
+    scenes = unseen_scenes(count)
+    pictures, seconds = generate([full_caption(scene) for scene in scenes], seed)
+    return {**accuracy(pictures, scenes), "seconds": seconds}, pictures, scenes
+
+
+def rendered(scenes: Sequence[Scene]) -> Tensor:
+    """The renderer's own pictures of scenes, [N, 256, 256, 3] in 0..1."""
+    return torch.from_numpy(np.stack([render(scene) for scene in scenes])).float() / 255.0
+
+
+def sheet(pictures: Tensor, columns: int = 8) -> np.ndarray:
+    """A contact sheet of pictures, uint8 [rows 256, columns 256, 3]."""
+    count = len(pictures) // columns * columns
+    tiles = (pictures[:count] * 255).round().byte().numpy()
+    rows = [np.concatenate(list(tiles[i : i + columns]), axis=1) for i in range(0, count, columns)]
+    return np.concatenate(rows, axis=0)
