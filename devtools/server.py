@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -30,6 +31,7 @@ _PAGE_SETTINGS = {
     "Comfy.VersionCompatibility.DisableWarnings": True,
     "Comfy.AppBuilder.VueNodeSwitchDismissed": True,
 }
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _BROKEN = ("IMPORT FAILED", "Cannot import", "Error while calling comfy_entrypoint", "did not return a")
 
 
@@ -119,7 +121,8 @@ class Server:
         return lines[-1] if lines else "it said nothing."
 
     def _log_lines(self) -> list[str]:
-        return self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.exists() else []
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        return _COLOURS.sub("", text).splitlines()
 
 
 def prepare_base(base: Path) -> None:

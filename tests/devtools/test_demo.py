@@ -1,0 +1,90 @@
+"""The demo finds its workflows, names its pictures and makes thumbnails."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from diffusion_path.devtools import console, demo, server, thumbnail
+from diffusion_path.devtools.client import Result
+from diffusion_path.devtools.settings import DevError
+from PIL import Image
+
+
+def test_workflows_are_found_by_name(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    assert [path.stem for path in demo.find_workflows(None, tmp_path)] == ["a", "b"]
+    assert [path.stem for path in demo.find_workflows("b", tmp_path)] == ["b"]
+    assert [path.stem for path in demo.find_workflows("b.json", tmp_path)] == ["b"]
+    with pytest.raises(DevError, match=r"no example workflow 'c': there are a, b\."):
+        demo.find_workflows("c", tmp_path)
+
+
+def test_pictures_are_named_by_workflow_and_node(tmp_path: Path) -> None:
+    class Pictures:
+        def picture(self, image: dict[str, str]) -> bytes:
+            return image["filename"].encode()
+
+    def result(*names: str) -> Result:
+        return Result("x", {"1": {"images": [{"filename": name, "type": "temp"} for name in names]}})
+
+    prompt = {"1": {"_meta": {"title": "Preview: the Guide!"}}}
+    for names, expected in (
+        (["x.png"], ["lake.png"]),
+        (["x.png", "y.webp"], ["lake-preview-the-guide.png", "lake-preview-the-guide-2.webp"]),
+    ):
+        saved = demo._save_pictures(Pictures(), "lake", prompt, result(*names), tmp_path)  # type: ignore[arg-type]
+        assert [path.name for _, path in saved] == expected
+        assert [path.read_bytes().decode() for _, path in saved] == names
+
+
+def test_a_thumbnail_shows_strips_of_all_pictures() -> None:
+    pictures = [Image.new("RGB", (300, 200), "red"), Image.new("RGBA", (64, 64), "blue")]
+    result = thumbnail.thumbnail(pictures)
+    assert result.size == (512, 512)
+    assert result.getpixel((100, 256)) == (255, 0, 0)
+    assert result.getpixel((400, 256)) == (0, 0, 255)
+    assert result.getpixel((256, 256)) == (255, 255, 255)
+    assert thumbnail.thumbnail(pictures[:1]).getpixel((256, 256)) == (255, 0, 0)
+
+
+def test_without_a_terminal_only_final_lines_are_written() -> None:
+    stream = io.StringIO()
+    status = console.StatusLine(stream)
+    status.update("half")
+    status.clear()
+    status.done("whole")
+    assert stream.getvalue() == "whole\n"
+
+
+def test_on_a_terminal_the_line_is_written_over() -> None:
+    stream = io.StringIO()
+    stream.isatty = lambda: True  # type: ignore[method-assign]
+    status = console.StatusLine(stream)
+    status.update("half")
+    status.done("whole")
+    assert stream.getvalue() == "\r\x1b[2Khalf\r\x1b[2Kwhole\n"
+
+
+@pytest.mark.parametrize(("fraction", "drawn"), [(0, "[----]"), (0.5, "[##--]"), (1, "[####]"), (7, "[####]")])
+def test_the_bar_shows_the_fraction(fraction: float, drawn: str) -> None:
+    assert console.bar(fraction, 4) == drawn
+
+
+def test_the_server_folder_links_the_pack_and_can_be_prepared_again(tmp_path: Path, pack_root: Path) -> None:
+    server.prepare_base(tmp_path)
+    settings = tmp_path / "user" / "default" / "comfy.settings.json"
+    settings.write_text("{}")
+    server.prepare_base(tmp_path)
+    assert (tmp_path / "custom_nodes" / "ComfyUI-DiffusionPath").resolve() == pack_root
+    assert settings.read_text() == "{}", "what the user has set must survive"
+
+
+def test_a_port_in_use_is_noticed() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert not server.port_is_free(taken.getsockname()[1])
+    assert server.port_is_free(server.free_port())
