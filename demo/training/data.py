@@ -45,7 +45,7 @@ def render_store(folder: Path, count: int, seed: int) -> tuple[np.ndarray, np.nd
 
 def to_model_range(pictures: np.ndarray) -> Tensor:
     """uint8 [B, H, W, 3] to float32 [B, 3, H, W] in -1..1, channels last in memory."""
-    x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
+    x = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2)
     return x.float().div_(127.5).sub_(1.0)
 
 
