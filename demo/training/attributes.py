@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..attributes import INPUT_SIZE, AttributeNet
 from ..scenes import ATTRIBUTES
-from .common import Budget, train
+from .common import Budget, device, train
 from .data import to_model_range
 
 
@@ -41,20 +41,20 @@ def accuracy(module: AttributeNet, pictures: np.ndarray, rows: np.ndarray) -> di
     right = dict.fromkeys(ATTRIBUTES, 0)
     for i in range(0, len(pictures), 64):
         x = F.interpolate(to_model_range(pictures[i : i + 64]), size=(INPUT_SIZE, INPUT_SIZE), mode="area")
-        for k, (name, logits) in enumerate(module(x).items()):
-            right[name] += int((logits.argmax(dim=1).numpy() == rows[i : i + 64, k]).sum())
+        for k, (name, logits) in enumerate(module(x.to(device())).items()):
+            right[name] += int((logits.argmax(dim=1).cpu().numpy() == rows[i : i + 64, k]).sum())
     return {name: count / len(pictures) for name, count in right.items()}
 
 
 def train_attributes(folder: Path, pictures: np.ndarray, rows: np.ndarray, budget: Budget, seed: int) -> AttributeNet:
     """Cross-entropy on all attributes at once."""
     torch.manual_seed(seed)
-    module = AttributeNet()
+    module = AttributeNet().to(device())
     optimizer = torch.optim.AdamW(module.parameters(), lr=budget.lr, weight_decay=0.02)
 
     def loss(batch: object, step: int) -> tuple[Tensor, list[float]]:
         assert isinstance(batch, tuple)
-        x, labels = batch
+        x, labels = (part.to(device()) for part in batch)
         logits = module(x)
         losses = [F.cross_entropy(part, labels[:, k]) for k, part in enumerate(logits.values())]
         value = torch.stack(losses).sum()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..autoencoder import LandscapeAutoencoder
-from .common import Budget, train
+from .common import Budget, device, half_precision, train
 from .data import crops, to_model_range
 
 KL_WEIGHT = 3e-4
@@ -41,8 +41,9 @@ def texture_figure(pictures: Tensor) -> float:
 def evaluate(module: LandscapeAutoencoder, pictures: np.ndarray) -> dict[str, float]:
     """PSNR (8-bit) and fine texture relative to the real one on held-out pictures."""
     errors, made, real = [], [], []
+    home = module.shift.device
     for i in range(0, len(pictures), 16):
-        x = to_model_range(pictures[i : i + 16])
+        x = to_model_range(pictures[i : i + 16]).to(home)
         y = module.decode(module.encode(x)).clamp(-1, 1)
         errors.append(((y - x) / 2).square().mean(dim=(1, 2, 3)))
         made.append(y)
@@ -66,12 +67,13 @@ def train_faithful(
     torch.manual_seed(seed)
     module = LandscapeAutoencoder()
     initialise(module)
-    module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    module.to(device(), memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(module.parameters(), lr=budget.lr, weight_decay=1e-4, betas=(0.9, 0.99))
 
     def loss(batch: object, step: int) -> tuple[Tensor, list[float]]:
         assert isinstance(batch, Tensor)
-        with torch.autocast("cpu", torch.bfloat16):
+        batch = batch.to(device())
+        with half_precision():
             mean, log_var = module.posterior(batch)
             mean, log_var = mean.float(), log_var.float()
             z = mean + torch.randn_like(mean) * (0.5 * log_var).exp()
@@ -100,6 +102,8 @@ def train_faithful(
 @torch.no_grad()
 def set_statistics(module: LandscapeAutoencoder, pictures: np.ndarray) -> None:
     """Measure mean and standard deviation of the latents, so that normalised latents have mean 0 and variance 1."""
-    z = torch.cat([module.posterior(to_model_range(pictures[i : i + 32]))[0] for i in range(0, len(pictures), 32)])
+    z = torch.cat(
+        [module.posterior(to_model_range(pictures[i : i + 32]).to(device()))[0] for i in range(0, len(pictures), 32)]
+    )
     module.shift.copy_(z.mean(dim=(0, 2, 3)))
     module.scale.copy_(z.std(dim=(0, 2, 3)))

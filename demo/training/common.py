@@ -33,6 +33,16 @@ class Budget:
         return self.lr * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(t, 1.0))))
 
 
+def device() -> torch.device:
+    """Where training runs: a GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def half_precision() -> torch.autocast:
+    """bfloat16 for matrix products and convolutions: two to four times faster on GPUs and on recent CPUs."""
+    return torch.autocast(device().type, torch.bfloat16)
+
+
 class Average:
     """Exponential moving average of a module's parameters and buffers."""
 
@@ -102,7 +112,7 @@ def train(
     average = Average(module, ema)
     first = 0
     if path.exists():
-        state = torch.load(path, weights_only=True, map_location="cpu")
+        state = torch.load(path, weights_only=True, map_location=device())
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
         average.module.load_state_dict(state["average"])

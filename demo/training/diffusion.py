@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..model import build_base_model
 from ..scenes import vocabulary
 from ..text import CONFIG, LandscapeTextModel, WordTokenizer, encode_for_training
-from .common import Budget, train
+from .common import Budget, device, half_precision, train
 from .latents import LatentData
 from .muon import Muon, split_groups
 
@@ -77,6 +77,7 @@ def train_diffusion(
     torch.manual_seed(seed)
     module = TextToLatent()
     initialise(module)
+    module.to(device())
     if muon:
         optimizer: torch.optim.Optimizer = Muon(split_groups(module), lr=budget.lr)
     else:
@@ -85,19 +86,19 @@ def train_diffusion(
         )
     for attribute in ("optimized_attention", "optimized_attention_masked"):
         setattr(comfy.ldm.modules.attention, attribute, plain_attention)
-    sigmas, weights = build_base_model().model_sampling.sigmas, loss_weights()
+    sigmas, weights = build_base_model().model_sampling.sigmas.to(device()), loss_weights().to(device())
     batches = data.batches(budget.batch, WordTokenizer(vocabulary()), seed)
 
     def loss(batch: object, step: int) -> tuple[Tensor, list[float]]:
         assert isinstance(batch, tuple)
-        latents, tokens = batch
+        latents, tokens = (part.to(device()) for part in batch)
         count = len(latents)
         # Stratified timesteps: every batch sees the whole range, which halves the variance of the loss.
-        t = ((torch.randperm(count) + torch.rand(count)) / count * len(sigmas)).long()
+        t = ((torch.randperm(count) + torch.rand(count)) / count * len(sigmas)).long().to(device())
         sigma = sigmas[t].view(-1, 1, 1, 1)
         noise = torch.randn_like(latents)
         x = (latents + sigma * noise) / (sigma**2 + 1).sqrt()
-        with torch.autocast("cpu", torch.bfloat16):
+        with half_precision():
             eps = module(x, t.float(), tokens)
         error = (eps.float() - noise).square().mean(dim=(1, 2, 3))
         value = (weights[t] * error).mean()

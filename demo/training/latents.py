@@ -14,6 +14,7 @@ from ..autoencoder import LATENT_CHANNELS, LandscapeAutoencoder
 from ..render import SIZE, render
 from ..scenes import caption, random_scene
 from ..text import MAX_TOKENS, PAD, UNKNOWN, WordTokenizer
+from .common import device, half_precision
 from .data import scene_from_row, scene_row, to_model_range
 
 SHARD = 4096
@@ -32,10 +33,10 @@ def make_shard(folder: Path, module: LandscapeAutoencoder, index: int, seed: int
     rows = np.empty((SHARD, 8), dtype=np.int64)
     for start in range(0, SHARD, 32):
         scenes = [random_scene(rng) for _ in range(32)]
-        x = to_model_range(np.stack([render(scene) for scene in scenes])).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        x = to_model_range(np.stack([render(scene) for scene in scenes])).to(device())
+        with half_precision():
             z = module.encode(x)
-        latents[start : start + 32] = z.float().numpy()
+        latents[start : start + 32] = z.float().cpu().numpy()
         rows[start : start + 32] = [scene_row(scene) for scene in scenes]
     part = path.with_suffix(".part.npz")
     np.savez(part, latents=latents, rows=rows)

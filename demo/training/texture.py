@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ..autoencoder import LandscapeAutoencoder
 from .autoencoder import evaluate, fine_energy, gradient_loss
-from .common import Budget, train
+from .common import Budget, device, half_precision, train
 from .data import crops
 
 ENERGY_WEIGHT = 1.0
@@ -50,19 +50,20 @@ def train_texture(
     torch.manual_seed(seed)
     module.requires_grad_(False)
     module.decoder.requires_grad_(True)
-    module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    judge = PatchDiscriminator().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    module.to(device(), memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    judge = PatchDiscriminator().to(device(), memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     judge_optimizer = torch.optim.AdamW(judge.parameters(), lr=3e-4, betas=(0.5, 0.99))
     optimizer = torch.optim.AdamW(module.decoder.parameters(), lr=budget.lr, betas=(0.8, 0.99))
 
     def loss(batch: object, step: int) -> tuple[Tensor, list[float]]:
         assert isinstance(batch, Tensor)
-        with torch.autocast("cpu", torch.bfloat16):
+        batch = batch.to(device())
+        with half_precision():
             with torch.no_grad():
                 z = module.encode(batch)
             y = module.decode(z)
         y = y.float()
-        with torch.autocast("cpu", torch.bfloat16):
+        with half_precision():
             real, fake = judge(batch), judge(y.detach())
         hinge = F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean()
         judge_optimizer.zero_grad(set_to_none=True)
@@ -74,7 +75,7 @@ def train_texture(
         value = l1 + 0.2 * grad + mse + ENERGY_WEIGHT * energy
         if step >= DISCRIMINATOR_START:
             judge.requires_grad_(False)
-            with torch.autocast("cpu", torch.bfloat16):
+            with half_precision():
                 value = value - ADVERSARIAL_WEIGHT * judge(y).float().mean()
             judge.requires_grad_(True)
         return value, [l1.item(), energy.item(), hinge.item(), float(-10 * (mse / 4).log10())]

@@ -1,0 +1,102 @@
+"""The whole recipe: `./dev train-demo-model` makes both weight files of the embedded world from nothing.
+
+Every stage resumes where it stopped and is skipped when it is done: delete its checkpoint to redo it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .. import attributes, model
+from ..autoencoder import LandscapeAutoencoder
+from .attributes import accuracy, train_attributes
+from .autoencoder import evaluate as evaluate_autoencoder
+from .autoencoder import train_faithful
+from .common import Budget, device, save_atomic
+from .data import render_store
+from .diffusion import train_diffusion
+from .latents import LatentData, make_shard
+from .pack import pack_attributes, pack_model
+from .texture import train_texture
+
+BUDGETS = {
+    "attributes": Budget(steps=1200, batch=32, lr=2e-3),
+    "autoencoder": Budget(steps=4000, batch=16, lr=1.5e-3),
+    "texture": Budget(steps=2500, batch=12, lr=4e-4, warmup=50),
+    "diffusion": Budget(steps=9000, batch=24, lr=1e-3),
+}
+PICTURES, SHARDS, SEED = 20000, 9, 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="./dev train-demo-model", description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path(".dev/training"), help="folder for pictures and checkpoints")
+    parser.add_argument("--length", type=float, default=1.0, help="factor on the steps of every stage")
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="rendered pictures for the autoencoder")
+    parser.add_argument("--shards", type=int, default=SHARDS, help="shards of 4096 latents for the diffusion model")
+    parser.add_argument(
+        "--threads", type=int, default=None, help="CPU threads; one is often fastest on a shared machine"
+    )
+    parser.add_argument("--out", type=Path, default=model.WEIGHTS.parent, help="folder of the two weight files")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    options.work.mkdir(parents=True, exist_ok=True)
+    budgets = {name: replace(b, steps=max(1, int(b.steps * options.length))) for name, b in BUDGETS.items()}
+    print(f"Training on {device()}, work folder {options.work}", flush=True)
+
+    pictures, rows = render_store(options.work, options.pictures, SEED)
+    held_out, held_rows = render_store(options.work, min(1000, options.pictures), SEED + 1)
+
+    reader = train_attributes(options.work, pictures, rows, budgets["attributes"], SEED)
+    figures = {"attributes": accuracy(reader, held_out, held_rows)}
+    print(f"attribute reader: {figures['attributes']}", flush=True)
+    record = {"budget": vars(budgets["attributes"]), **figures}
+    pack_attributes(reader.cpu(), record, options.out / attributes.WEIGHTS.name)
+
+    autoencoder = _autoencoder(options.work, pictures, held_out, budgets)
+    figures["autoencoder"] = evaluate_autoencoder(autoencoder, held_out[:256])
+    print(f"autoencoder: {figures['autoencoder']}", flush=True)
+
+    for index in range(options.shards):
+        make_shard(options.work, autoencoder, index, SEED + 2)
+    data = LatentData(options.work, SEED + 2)
+    diffusion = train_diffusion(options.work, data, budgets["diffusion"], SEED)
+
+    record = {"budgets": {name: vars(b) for name, b in budgets.items()}, "shards": options.shards, **figures}
+    size = pack_model(autoencoder.cpu(), diffusion.cpu(), held_out[:64], record, options.out / model.WEIGHTS.name)
+    print(f"wrote {options.out / model.WEIGHTS.name}, {size / 1e6:.2f} MB", flush=True)
+    _judge(options.work)
+
+
+def _autoencoder(work: Path, pictures, held_out, budgets: dict[str, Budget]) -> LandscapeAutoencoder:
+    """Both stages. The latent statistics are measured between them, so they are kept in a file of their own."""
+    path = work / "faithful.pt"
+    if path.exists():
+        module = LandscapeAutoencoder().to(device())
+        module.load_state_dict(torch.load(path, weights_only=True, map_location=device()))
+    else:
+        module = train_faithful(work, pictures, held_out, budgets["autoencoder"], SEED)
+        save_atomic(module.state_dict(), path)
+    return train_texture(work, module, pictures, held_out, budgets["texture"], SEED)
+
+
+def _judge(work: Path) -> None:
+    """Figures and a contact sheet of the packed model, made through ComfyUI."""
+    from .evaluate import evaluate, sheet
+
+    figures, made, _ = evaluate()
+    (work / "figures.json").write_text(json.dumps(figures, indent=2))
+    Image.fromarray(sheet(made[:40])).save(work / "sheet.png")
+    print(f"generated: {figures}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
