@@ -74,7 +74,7 @@ def _fit_edit(edit: Tensor, height: int, width: int, notes: list[str]) -> tuple[
     if (h, w) == (height, width):
         return edit, valid
     # ComfyUI's VAE encoding crops the middle of a picture that does not divide into its blocks.
-    if any((h, w) == (height // block * block, width // block * block) for block in (4, 8, 16, 32, 64)):
+    if any((h, w) == (height // block * block, width // block * block) for block in (4, 8, 16, 32)):
         top, left = (height - h) // 2, (width - w) // 2
         around = (left, width - w - left, top, height - h - top)
         notes.append(

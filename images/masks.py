@@ -29,7 +29,7 @@ class LatentMask:
 def latent_mask(
     mask: Tensor,
     grid_size: tuple[int, int],
-    reduction: Reduction = "area",
+    reduction: Reduction = "max",
     grow_pixels: int = 0,
     feather_pixels: int = 0,
     patch: int = 1,
@@ -96,14 +96,14 @@ def _losses(given: Tensor, wanted: Tensor, seen: Tensor) -> list[str]:
     if vanished:
         warnings.append(
             f"{vanished} of {strokes} strokes vanish: no latent cell under them reaches one half. "
-            "Use max, or grow the mask."
+            "Reduce by max, or grow the mask."
         )
     inside = wanted >= 0.5
     kept = (inside & (seen >= 0.5)).sum().item() / max(1, inside.sum().item())
     if inside.any() and kept < 0.9:
         warnings.append(
             f"Coverage drops: only {100 * kept:.0f} % of the masked pixels lie in cells that reach one half. "
-            "Use max, or grow the mask."
+            "Reduce by max, or grow the mask."
         )
     return warnings
 

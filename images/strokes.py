@@ -11,7 +11,7 @@ from .tensors import check_image, from_uint8, split_alpha, to_uint8
 
 PAPER_KERNEL, PAPER_SIZE, PAPER_COLORS = 23, 256, 6
 # Above one and a half times this width the median is taken of a reduced picture: its cost grows with the cube of the
-# size, and the reduced one differs from it by less than one grey level of 255.
+# size, and with the paper's brush the reduced one differs by less than one grey level of 255 (root mean square).
 _WIDEST_KERNEL = 45
 
 
@@ -34,9 +34,9 @@ def simulate_strokes(images: Tensor, colors: int = PAPER_COLORS, brush: float = 
         cover = None if alpha is None else to_uint8(alpha[item, ..., 0])
         if cover is not None:
             picture = _fill_hidden(picture, cover)
-        strokes = from_uint8(_palette(_median(picture, kernel), colors))
+        strokes = from_uint8(_palette(wide_median(picture, kernel), colors))
         if cover is not None:
-            strokes = torch.cat((strokes, from_uint8(_median(cover[..., None], kernel))), dim=-1)
+            strokes = torch.cat((strokes, from_uint8(wide_median(cover[..., None], kernel))), dim=-1)
         painted.append(strokes)
     return torch.stack(painted)
 
@@ -50,8 +50,8 @@ def _odd(width: float) -> int:
     return max(1, 2 * round((width - 1) / 2) + 1)
 
 
-def _median(picture: np.ndarray, kernel: int) -> np.ndarray:
-    """Square median filter with repeated edges of uint8 [H, W, C]."""
+def wide_median(picture: np.ndarray, kernel: int) -> np.ndarray:
+    """Square median filter with repeated edges of uint8 [H, W, C]; wide kernels by way of a reduced picture."""
     if kernel < 3:
         return picture
     factor = max(1, round(kernel / _WIDEST_KERNEL))

@@ -6,9 +6,9 @@ from types import ModuleType
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import demo
+from . import demo, metrics, pictures
 
-FAMILIES: tuple[ModuleType, ...] = (demo,)
+FAMILIES: tuple[ModuleType, ...] = (demo, pictures, metrics)
 
 
 class DiffusionPathExtension(ComfyExtension):

@@ -1,0 +1,219 @@
+"""Pictures and masks around an edit: stroke paintings, masks on the latent grid, exact composites."""
+
+from __future__ import annotations
+
+import logging
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..images.composite import composite_exact
+from ..images.masks import REDUCTIONS, Reduction, latent_grid_size, latent_mask
+from ..images.strokes import PAPER_COLORS, PAPER_KERNEL, simulate_strokes
+
+CATEGORY = "diffusion path/pictures"
+MAX_PIXELS = 512
+
+log = logging.getLogger(__name__)
+
+
+class LatentMaskNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathLatentMask",
+            display_name="Mask to Latent",
+            category=CATEGORY,
+            description="Brings a pixel mask to the latent grid without losing thin strokes, and says what became "
+            "of it. 1 = edit, 0 = keep.",
+            search_aliases=["set latent noise mask", "inpaint mask", "downscale mask", "grow mask", "feather mask"],
+            inputs=[
+                io.Mask.Input(
+                    "mask", tooltip="1 = edit, 0 = keep, at the picture's proportions. Grey values are soft."
+                ),
+                io.Latent.Input(
+                    "latent",
+                    tooltip="The latent to edit: its grid sets the size of the mask. A mask that it already carries "
+                    "is replaced.",
+                ),
+                io.Combo.Input(
+                    "reduction",
+                    options=list(REDUCTIONS),
+                    default="max",
+                    tooltip="Value of a latent cell: area = masked share of its pixels; max = edit the cell if any "
+                    "of its pixels is masked, so that thin strokes stay; bilinear = what ComfyUI does by "
+                    "itself, which skips most pixels.",
+                ),
+                io.Int.Input(
+                    "grow",
+                    default=0,
+                    min=-MAX_PIXELS,
+                    max=MAX_PIXELS,
+                    tooltip="Move the border outwards by this many pixels of the mask; negative shrinks.",
+                ),
+                io.Int.Input(
+                    "feather",
+                    default=0,
+                    min=-MAX_PIXELS,
+                    max=MAX_PIXELS,
+                    tooltip="Width in pixels of a soft border outside the mask, which leaves the masked part fully "
+                    "editable; negative puts it inside.",
+                ),
+                io.Int.Input(
+                    "patch",
+                    default=1,
+                    min=1,
+                    max=16,
+                    advanced=True,
+                    tooltip="Give all cells of a patch one value, for models that see the latent in patches: 2 for "
+                    "most diffusion transformers (SD3, Flux, Qwen-Image, Wan), 1 for none.",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(
+                    tooltip="The latent with the mask (1 = edit) as its noise mask, ready for any sampler."
+                ),
+                io.Mask.Output(
+                    tooltip="The mask as the model will see it, cell by cell, at the size of the input mask."
+                ),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Edited share before and after, and warnings where a stroke vanishes or coverage drops.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, mask: Tensor, latent: dict, reduction: Reduction, grow: int, feather: int, patch: int = 1
+    ) -> io.NodeOutput:
+        samples = latent["samples"]
+        reduced = latent_mask(mask, latent_grid_size(samples), reduction, grow, feather, patch)
+        items = reduced.grid.shape[0]
+        # In a video latent the items of a mask are its frames, which ComfyUI spreads over the latent's frames.
+        if samples.ndim == 4 and items not in (1, samples.shape[0]):
+            raise ValueError(
+                f"The mask has a batch of {items}, but the latent has {samples.shape[0]}: give one mask, or one "
+                "for each latent."
+            )
+        for warning in reduced.warnings:
+            log.warning("Mask to Latent: %s", warning)
+        return io.NodeOutput({**latent, "noise_mask": reduced.grid.unsqueeze(1)}, reduced.pixels, reduced.report)
+
+
+class CompositeExactNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathCompositeExact",
+            display_name="Composite Exact",
+            category=CATEGORY,
+            description="Lays the edited picture over the original inside the mask. Every pixel outside the mask "
+            "stays the original's, bit for bit: a trip through the autoencoder changes nothing there.",
+            search_aliases=["exact outside", "paste inpaint", "composite masked", "stitch", "color match"],
+            inputs=[
+                io.Image.Input(
+                    "original", tooltip="The picture before the edit. Its pixels outside the mask are kept exactly."
+                ),
+                io.Image.Input(
+                    "edited",
+                    tooltip="The picture after the edit. One that the autoencoder cropped is put back in its place; "
+                    "one of another size is resized.",
+                ),
+                io.Mask.Input("mask", tooltip="1 = edit, 0 = keep. Grey values mix."),
+                io.Int.Input(
+                    "border",
+                    default=8,
+                    min=0,
+                    max=MAX_PIXELS,
+                    tooltip="Width in pixels over which the edit fades in. The soft border lies inside the mask.",
+                ),
+                io.Float.Input(
+                    "color_match",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How far the edit's colours are moved to agree with the original in a ring just outside "
+                    "the mask: 0 = not at all, 1 = fully. Mends colour shifts of the model and the "
+                    "autoencoder.",
+                ),
+                io.Int.Input(
+                    "ring",
+                    default=16,
+                    min=1,
+                    max=MAX_PIXELS,
+                    advanced=True,
+                    tooltip="Width in pixels of the ring around the mask that the colour match looks at.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(tooltip="The composite, at the original's size and with its channels."),
+                io.Mask.Output(
+                    display_name="weight", tooltip="Weight of the edit at each pixel: 0 = the original's own pixel."
+                ),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Share of exact pixels, and what was resized, put back or moved in colour.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, original: Tensor, edited: Tensor, mask: Tensor, border: int, color_match: float, ring: int = 16
+    ) -> io.NodeOutput:
+        result = composite_exact(original, edited, mask, border, color_match, ring)
+        log.info("Composite Exact: %s", result.report.replace("\n", " "))
+        return io.NodeOutput(result.image, result.weight, result.report)
+
+
+class StrokesNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathStrokes",
+            display_name="Simulate Strokes",
+            category=CATEGORY,
+            description="Turns a photo into a flat stroke painting, as in SDEdit's evaluation: a wide median "
+            "filter, then a palette of a few colours. A guide to start SDEdit from.",
+            search_aliases=[
+                "stroke simulation",
+                "stroke painting",
+                "median filter",
+                "posterize",
+                "quantize",
+                "palette",
+            ],
+            inputs=[
+                io.Image.Input(
+                    "image",
+                    tooltip="The photo. In a batch each picture gets a palette of its own; alpha is simplified with "
+                    "it.",
+                ),
+                io.Int.Input(
+                    "colors",
+                    default=PAPER_COLORS,
+                    min=2,
+                    max=256,
+                    tooltip="Number of colours of the palette. The paper uses 6, and 3 to 50 in a comparison.",
+                ),
+                io.Float.Input(
+                    "brush",
+                    default=float(PAPER_KERNEL),
+                    min=0.0,
+                    max=128.0,
+                    step=1.0,
+                    tooltip="Width of the median filter in pixels of a 256-pixel picture, scaled with the picture's "
+                    "shorter side. The paper uses 23; 0 leaves only the palette.",
+                ),
+            ],
+            outputs=[io.Image.Output(tooltip="The stroke painting.")],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, colors: int, brush: float) -> io.NodeOutput:
+        return io.NodeOutput(simulate_strokes(image, colors, brush))
+
+
+NODES: list[type[io.ComfyNode]] = [StrokesNode, LatentMaskNode, CompositeExactNode]
