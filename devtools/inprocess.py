@@ -59,5 +59,5 @@ def _no_accelerator() -> bool:
 
 if __name__ == "__main__":
     load(cpu=_no_accelerator())
-    target = sys.argv.pop(1)
+    target = sys.argv[0] = sys.argv.pop(1)
     runpy.run_module(f"{NAME}.{target}", run_name="__main__", alter_sys=False)

@@ -1,0 +1,62 @@
+"""A real server knows every node of the pack, and serves its texts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from diffusion_path.devtools.client import Client
+from diffusion_path.devtools.server import Server
+from diffusion_path.nodes import DiffusionPathExtension
+
+
+def test_the_pack_loads_without_complaints(server: Server) -> None:
+    assert server.complaints() == []
+
+
+def test_every_node_is_registered(pack_info: dict[str, dict[str, Any]]) -> None:
+    nodes = asyncio.run(DiffusionPathExtension().get_node_list())
+    assert set(pack_info) == {node.GET_SCHEMA().node_id for node in nodes}
+    for name, info in pack_info.items():
+        assert name.startswith("DPath")
+        assert info["display_name"] != name
+        assert info["category"].startswith("diffusion path/")
+        assert info["description"]
+
+
+def test_the_page_gets_a_tooltip_for_every_input_and_output(pack_info: dict[str, dict[str, Any]]) -> None:
+    silent = [
+        f"{name}.{key}"
+        for name, info in pack_info.items()
+        for group in ("required", "optional")
+        for key, spec in info["input"].get(group, {}).items()
+        if not spec[1].get("tooltip")
+    ]
+    for name, info in pack_info.items():
+        tooltips = info.get("output_tooltips") or []
+        silent += [
+            f"{name} output {index}"
+            for index in range(len(info["output"]))
+            if index >= len(tooltips) or not tooltips[index]
+        ]
+    assert not silent
+
+
+def test_help_pages_and_texts_are_served(client: Client, pack_info: dict[str, dict[str, Any]]) -> None:
+    texts = client.get_json("/i18n")["en"]["nodeDefs"]
+    for name, info in pack_info.items():
+        assert client.get(f"/extensions/ComfyUI-DiffusionPath/docs/{name}.md")
+        assert texts[name]["display_name"] == info["display_name"]
+
+
+def test_example_workflows_are_offered_as_templates(client: Client, pack_root: Path) -> None:
+    names = {path.stem for path in (pack_root / "example_workflows").glob("*.json")}
+    offered = client.get_json("/api/workflow_templates").get("ComfyUI-DiffusionPath", [])
+    assert set(offered) == names
+    for name in names:
+        address = f"/api/workflow_templates/ComfyUI-DiffusionPath/{quote(name)}"
+        assert json.loads(client.get(address + ".json"))["nodes"]
+        assert client.get(address + ".jpg").startswith(b"\xff\xd8"), "the thumbnail must be a JPEG"
