@@ -76,7 +76,9 @@ def main() -> None:
     _judge(options.work)
 
 
-def _autoencoder(work: Path, pictures, held_out, budgets: dict[str, Budget]) -> LandscapeAutoencoder:
+def _autoencoder(
+    work: Path, pictures: np.ndarray, held_out: np.ndarray, budgets: dict[str, Budget]
+) -> LandscapeAutoencoder:
     """Both stages. The latent statistics are measured between them, so they are kept in a file of their own."""
     path = work / "faithful.pt"
     if path.exists():

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from diffusion_path.demo import attributes
 from diffusion_path.demo.attributes import FEATURES, features, probabilities, read_attributes
 from diffusion_path.demo.render import render
 from diffusion_path.demo.scenes import ATTRIBUTES, Scene, random_scene
+from torch import Tensor
+from torch.nn import functional as F
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +60,7 @@ def test_features_tell_landscapes_apart_from_noise(fresh: tuple[list[Scene], Ten
 
 
 def test_pictures_with_alpha_and_other_sizes_are_read(fresh: tuple[list[Scene], Tensor]) -> None:
-    scenes, images = fresh
+    _scenes, images = fresh
     rgba = torch.cat([images[:2], torch.ones(2, 256, 256, 1)], dim=3)
     assert read_attributes(rgba) == read_attributes(images[:2])
     assert len(read_attributes(torch.rand(1, 90, 120, 3))) == 1
