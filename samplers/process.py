@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_BISECTIONS = 50
+_SMALLEST_T0 = 1e-6
+_ITERATIONS = 60
+_PRECISION = 4e-8
 
 
 def model_sampling(model: Any) -> Any:
@@ -64,24 +66,36 @@ def t0_to_sigma(sampling: Any, t0: float) -> float:
 
 
 def sigma_to_t0(sampling: Any, sigma: float) -> float:
-    """The training-time fraction of noise level sigma: the inverse of `t0_to_sigma`, found by bisection.
+    """The training-time fraction of noise level sigma: the inverse of `t0_to_sigma`, to float32's precision of sigma.
 
-    0 for sigma at or below the smallest level that the model was trained on, 1 at or above sigma_max.
+    0 for sigma at or below the smallest level that the model was trained on, 1 at or above sigma_max. Found by regula
+    falsi (Illinois), which needs nothing of a family but that its noise rises with time.
     """
     sigma = float(sigma)
-    if sigma <= 0.0:
+    if sigma <= t0_to_sigma(sampling, _SMALLEST_T0):
         return 0.0
     if sigma >= float(sampling.sigma_max):
         return 1.0
-    low, high = 0.0, 1.0
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        if t0_to_sigma(sampling, middle) < sigma:
-            low = middle
+
+    def excess(t0: float) -> float:
+        level = t0_to_sigma(sampling, t0)
+        return (level - sigma) / (level + sigma)
+
+    low, high, below, above = 0.0, 1.0, -1.0, excess(1.0)
+    middle, moved = 1.0, 0
+    for _ in range(_ITERATIONS):
+        middle = (low * above - high * below) / (above - below)
+        off = excess(middle)
+        if abs(off) < _PRECISION:
+            break
+        # Illinois: an end that stays where it is twice in a row counts half, or the other one would crawl.
+        if off > 0:
+            high, above, below = middle, off, below / 2 if moved > 0 else below
+            moved = 1
         else:
-            high = middle
-    # Below the first training step every t0 is too noisy, and the bisection has run into zero.
-    return high if high > 2.0 ** (1 - _BISECTIONS) else 0.0
+            low, below, above = middle, off, above / 2 if moved < 0 else above
+            moved = -1
+    return middle
 
 
 def is_prior(sampling: Any, sigma: float) -> bool:

@@ -125,7 +125,14 @@ def sample_reverse_sde(
     return x
 
 
-def sampler(kind: str, eta: float = 1.0, s_noise: float = 1.0, last_noise: bool = False) -> KSAMPLER:
+class ReverseSDESampler(KSAMPLER):
+    """A ComfyUI SAMPLER that runs `sample_reverse_sde`."""
+
+    # Its noise is keyed by the level, so a later part of a split run may use the seed of the first part again.
+    noise_by_level = True
+
+
+def sampler(kind: str, eta: float = 1.0, s_noise: float = 1.0, last_noise: bool = False) -> ReverseSDESampler:
     """A ComfyUI SAMPLER of one of `KINDS`; see `sample_reverse_sde`."""
     options = {"kind": kind, "eta": eta, "s_noise": s_noise, "last_noise": last_noise}
-    return KSAMPLER(sample_reverse_sde, options)
+    return ReverseSDESampler(sample_reverse_sde, options)

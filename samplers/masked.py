@@ -1,0 +1,252 @@
+"""Masked reverse SDE: any ComfyUI SAMPLER, with part of the picture held on the path of the original.
+
+One convention everywhere: mask 1 = edit, 0 = keep. Every mode answers the same questions: what does the network see in
+kept pixels, what is the prediction there, and what is left there at the end.
+
+- ``blend``: the network sees m x + (1 - m)(a keep + b n), and the prediction becomes m D + (1 - m) keep, a convex
+  mixture for soft masks. The step itself starts from the unmixed x, as in core.
+- ``threshold``: a soft mask is a strength per pixel. A pixel is held until the path has come down to m times the start
+  (both in training time), then it is free: SDEdit with its own t0, as in Differential Diffusion (Levin & Fried 2023).
+- ``paper``: Algorithms 3 and 5 (Meng et al. 2022) to the letter. Kept pixels enter a step one level noisier than the
+  rest, and keep the noise of the last level in the result. A soft mask is cut at 0.5, for the paper's mask is binary.
+
+The noise of kept pixels is ``fixed`` through a repeat (core and the paper's code) or ``fresh`` at every level (the
+paper's algorithms); ``auto`` is fixed, but fresh in ``paper``. With ``paper`` and fixed noise the result is that of the
+official code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import comfy.sampler_helpers
+import torch
+from comfy.samplers import Sampler
+from torch import Tensor
+
+from . import noise as noises
+from . import process
+
+MODES = ("blend", "threshold", "paper")
+KEEP_NOISES = ("auto", "fixed", "fresh")
+
+_TIME_TOLERANCE = 1e-6  # a level that lies exactly at a pixel's own t0 belongs to the edit
+
+
+@dataclass(frozen=True)
+class Original:
+    """What the later part of a split run cannot know by itself: the untouched LATENT, the first seed, all levels."""
+
+    latent: dict[str, Any] | None = None
+    seed: int = 0
+    sigmas: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Region:
+    """The keep region of one repeat: mask, kept picture and its noise, all [B, C, ...] in model space."""
+
+    mask: Tensor | None
+    picture: Tensor
+    noise: Tensor
+    seed: int
+    indices: Sequence[int]
+
+
+class MaskedSampler(Sampler):
+    """A SAMPLER that runs another one with a keep region, `repeats` times, the result of one being the next guide."""
+
+    def __init__(
+        self,
+        sampler: Any,
+        mode: str = "blend",
+        keep_noise: str = "auto",
+        repeats: int = 1,
+        original: Original | None = None,
+    ) -> None:
+        if mode not in MODES or keep_noise not in KEEP_NOISES:
+            raise ValueError(f"Masked sampling knows the modes {MODES} with noise {KEEP_NOISES}: choose from these.")
+        self.sampler = sampler
+        self.mode = mode
+        self.fresh = keep_noise == "fresh" or (keep_noise == "auto" and mode == "paper")
+        self.repeats = repeats
+        self.original = original or Original()
+
+    def sample(
+        self,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Callable[..., None] | None,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        """ComfyUI's Sampler contract, all tensors in model space: noise, latent_image, denoise_mask [B, C, ...]."""
+        guide = torch.zeros_like(noise) if latent_image is None else latent_image
+        if self.repeats > 1 and sigmas[-1] != 0:
+            raise ValueError(
+                f"{self.repeats} repeats need a run that ends at sigma 0, but this one ends at "
+                f"{float(sigmas[-1]):.3g}: set repeats to 1 in the first part of a split run."
+            )
+        region = self._region(model_wrap, guide, noise, denoise_mask, extra_args.get("seed") or 0)
+        if self.original.latent is None and region.mask is not None and not noise.any() and sigmas[0] != 0:
+            raise ValueError(
+                "The kept pixels need the run's noise, but this sampler starts without any (DisableNoise): connect the "
+                "untouched latent to `original` and give the seed of the first sampler."
+            )
+        first, result = region, guide
+        for repeat in range(self.repeats):
+            args = dict(extra_args)
+            if repeat > 0:
+                seed = args["seed"] = noises.mix_seed(first.seed, "repeat", repeat)
+                like = {"samples": noise.cpu(), "batch_index": list(region.indices)}
+                noise = noises.draw_noise(like, seed).to(noise)
+                guide, kept = self._next_guide(result, region)
+                region = replace(region, picture=kept, noise=noise, seed=seed)
+            elif getattr(self.sampler, "noise_by_level", False):
+                args["seed"] = region.seed
+            counted = _counted(callback, repeat, self.repeats, len(sigmas) - 1)
+            result = self._run(model_wrap, sigmas, args, counted, noise, guide, region, disable_pbar)
+        return result
+
+    def _region(self, guider: Any, guide: Tensor, noise: Tensor, mask: Tensor | None, seed: int) -> Region:
+        """The keep region of the first repeat: of the latent being sampled, or of the original of a split run."""
+        original = self.original.latent
+        if original is None:
+            return Region(mask, guide, noise, seed, noises.batch_indices(noise, seed, noise.shape[0]))
+        samples = original["samples"]
+        if samples.is_nested:
+            raise ValueError("`original` is a nested latent (video with sound): connect one plain latent.")
+        if samples.ndim == guide.ndim - 1:
+            samples = samples.unsqueeze(2)
+        if samples.shape != guide.shape:
+            raise ValueError(
+                f"`original` has the shape {list(samples.shape)} but the latent being sampled has {list(guide.shape)}: "
+                "connect the latent that the run started from."
+            )
+        drawn = noises.draw_noise({**original, "samples": samples}, self.original.seed)
+        if mask is None and original.get("noise_mask") is not None:
+            mask = comfy.sampler_helpers.prepare_mask(original["noise_mask"], tuple(guide.shape), guide.device)
+        kept = process.latent_in(guider.model_patcher, samples).to(guide)
+        indices = original.get("batch_index") or range(guide.shape[0])
+        return Region(mask if mask is None else mask.to(guide), kept, drawn.to(noise), self.original.seed, indices)
+
+    def _next_guide(self, result: Tensor, region: Region) -> tuple[Tensor, Tensor]:
+        """Guide and kept picture of the next repeat: the result so far, but only where it may be edited."""
+        if region.mask is None:
+            return result, result
+        if self.mode == "threshold":
+            # A pixel with its own t0 starts again from what it has become; only strength 0 is never touched.
+            guide = torch.where(region.mask > 0, result, region.picture)
+            return guide, guide
+        edit = self._edit_mask(region.mask)
+        return edit * result + (1.0 - edit) * region.picture, region.picture
+
+    def _edit_mask(self, mask: Tensor) -> Tensor:
+        return (mask >= 0.5).to(mask) if self.mode == "paper" else mask
+
+    def _run(
+        self,
+        guider: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Callable[..., None] | None,
+        noise: Tensor,
+        guide: Tensor,
+        region: Region,
+        disable_pbar: bool,
+    ) -> Tensor:
+        """One repeat, from sigmas[0] to sigmas[-1]."""
+
+        def inner(model: Any, mask: Tensor | None) -> Tensor:
+            return self.sampler.sample(model, sigmas, extra_args, callback, noise, guide, mask, disable_pbar)
+
+        if region.mask is None:
+            return inner(guider, None)
+        if self.mode == "blend" and not self.fresh and region.picture is guide and region.noise is noise:
+            # Exactly core's own masking, special cases of single samplers included.
+            return _untouched_items(inner(guider, region.mask), region, sigmas)
+        levels = sigmas if self.original.sigmas is None else self.original.sigmas.to(sigmas)
+        draw = noises.step_noise(region.picture, region.seed, region.indices) if self.fresh else None
+        edit = self._edit_mask(region.mask)
+        region = replace(region, mask=edit)
+        masked = _MaskedModel(guider, self.mode, region, draw, levels)
+        result = inner(masked, None)
+        if self.mode != "paper":
+            return _untouched_items(result, region, sigmas)
+        left = masked.kept_state(result, sigmas[-1])
+        left = guider.inner_model.model_sampling.inverse_noise_scaling(sigmas[-1], left)
+        return torch.where(edit > 0, result, left)
+
+
+class _MaskedModel:
+    """A guider as the inner sampler sees it, with the keep region held in every call."""
+
+    def __init__(self, guider: Any, mode: str, region: Region, draw: noises.StepNoise | None, levels: Tensor) -> None:
+        self._guider = guider
+        self._mode, self._region, self._draw, self._levels = mode, region, draw, levels
+        self._shares: dict[float, float] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._guider, name)
+
+    def __call__(self, x: Tensor, sigma: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None):
+        options = model_options or {}
+        mask = self._mask_at(sigma, options)
+        keep = 1.0 - mask
+        x = x * mask + self.kept_state(x, sigma) * keep
+        out = self._guider(x, sigma, model_options=options, seed=seed)
+        return out * mask + self._region.picture * keep
+
+    def _mask_at(self, sigma: Tensor, model_options: dict[str, Any]) -> Tensor:
+        """The mask in force at this level."""
+        mask = self._region.mask
+        assert mask is not None
+        if self._mode == "threshold":
+            return (mask >= self._time_share(sigma) - _TIME_TOLERANCE).to(mask)
+        if self._mode == "blend" and "denoise_mask_function" in model_options:
+            extra = {"model": self._guider, "sigmas": self._levels}
+            return model_options["denoise_mask_function"](sigma, mask, extra_options=extra)
+        return mask
+
+    def _time_share(self, sigma: Tensor) -> float:
+        """The training time of this level as a fraction of the start's: 1 at the start, towards 0 at the end."""
+        level = float(sigma.reshape(-1)[0])
+        if level not in self._shares:
+            sampling = self._guider.inner_model.model_sampling
+            start = process.sigma_to_t0(sampling, float(self._levels[0]))
+            self._shares[level] = process.sigma_to_t0(sampling, level) / start if start > 0 else 1.0
+        return self._shares[level]
+
+    def kept_state(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The kept picture with its noise, as it enters the call at this level."""
+        level, noise = sigma.reshape(-1)[0], self._region.noise
+        redraw = self._draw is not None
+        if self._mode == "paper":
+            noisier = self._levels[self._levels > level * (1 + 1e-6)]
+            redraw = redraw and len(noisier) > 0
+            level = noisier[-1] if len(noisier) > 0 else level
+        if redraw and self._draw is not None:
+            noise = self._draw(level, level)
+        sigmas = level * x.new_ones([x.shape[0]])
+        model = self._guider.inner_model
+        return model.scale_latent_inpaint(x=x, sigma=sigmas, noise=noise, latent_image=self._region.picture)
+
+
+def _untouched_items(result: Tensor, region: Region, sigmas: Tensor) -> Tensor:
+    """Batch items with nothing to edit, bit for bit as they came (a solver's last step rounds)."""
+    if sigmas[-1] != 0 or region.mask is None:
+        return result
+    touched = region.mask.flatten(1).any(dim=1).reshape(-1, *[1] * (result.ndim - 1))
+    return torch.where(touched, result, region.picture)
+
+
+def _counted(callback: Callable[..., None] | None, repeat: int, repeats: int, steps: int) -> Callable[..., None] | None:
+    """The callback of one repeat among several: steps count on, and the total is that of the whole run."""
+    if callback is None or repeats == 1:
+        return callback
+    return lambda step, x0, x, total: callback(repeat * steps + step, x0, x, repeats * steps)
