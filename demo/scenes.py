@@ -74,7 +74,7 @@ _SEASON_WORDS = {
 }
 _PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
     "peak": {
-        "hills": ("hills", "rolling hills", "green hills"),
+        "hills": ("hills", "rolling hills"),
         "rocky": ("a rocky mountain", "rocky mountains", "bare mountains"),
         "snowy": ("a snowy mountain", "snowy mountains", "snow capped mountains"),
     },
@@ -90,7 +90,7 @@ _PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
         "white": ("a white house", "a small white house", "a white cabin"),
         "blue": ("a blue house", "a small blue house", "a blue cabin"),
     },
-    "clouds": {"clear": ("clear sky", "a cloudless sky"), "cloudy": ("clouds", "a cloudy sky", "white clouds")},
+    "clouds": {"clear": ("clear sky", "a cloudless sky"), "cloudy": ("clouds", "a cloudy sky", "clouds in the sky")},
 }
 _OPENINGS = ("a landscape", "a picture", "a painting of a landscape", "landscape", "")
 # The absence of a thing is seldom said.

@@ -83,7 +83,7 @@ def train_faithful(
         kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).mean()
         mse = (y - batch).square().mean()
         value = l1 + 0.4 * grad + 1.0 * mse + KL_WEIGHT * kl
-        return value, [l1.item(), grad.item(), kl.item(), float(-10 * (mse / 4).log10())]
+        return value, [l1.item(), grad.item(), kl.item(), float(-10 * (mse.detach() / 4).log10())]
 
     def report(average: nn.Module, step: int) -> None:
         assert isinstance(average, LandscapeAutoencoder)

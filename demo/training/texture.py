@@ -78,7 +78,7 @@ def train_texture(
             with half_precision():
                 value = value - ADVERSARIAL_WEIGHT * judge(y).float().mean()
             judge.requires_grad_(True)
-        return value, [l1.item(), energy.item(), hinge.item(), float(-10 * (mse / 4).log10())]
+        return value, [l1.item(), energy.item(), hinge.item(), float(-10 * (mse.detach() / 4).log10())]
 
     def report(average: nn.Module, step: int) -> None:
         assert isinstance(average, LandscapeAutoencoder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from diffusion_path.demo.render import ELEMENTS, render, render_with_masks
 from diffusion_path.demo.scenes import ATTRIBUTES, Scene, caption, full_caption, random_scene, vocabulary
 from diffusion_path.demo.text import MAX_TOKENS, PAD, START, UNKNOWN, WordTokenizer
