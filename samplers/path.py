@@ -1,0 +1,313 @@
+"""The diffusion path as a value: the states between noise and picture, and what it takes to walk them again.
+
+A path belongs to a model family, a batch of latents and a schedule, and says so when it is used with another one. It
+lives in CPU memory, in model space, in the order of sampling: level 0 is the noisiest, the last one is the picture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import comfy.model_sampling
+import torch
+from torch import Tensor
+
+from . import process
+
+SAME_LEVEL = 1e-5  # relative distance below which two noise levels are one
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """What a path must have in common with the model that walks it. Weights may differ: fine-tunes and LoRAs fit."""
+
+    family: str
+    prediction: str
+    latent_format: str
+
+    def __str__(self) -> str:
+        return f"{self.family} ({self.prediction} prediction, {self.latent_format} latents)"
+
+
+def model_kind(model: Any) -> ModelKind:
+    """The kind of a MODEL, object patches (ModelSamplingDiscrete, ...) included."""
+    sampling = process.model_sampling(model)
+    parts = [
+        each.__name__
+        for each in type(sampling).__mro__
+        if each.__module__ == comfy.model_sampling.__name__ and "calculate_denoised" in vars(each)
+    ]
+    return ModelKind(
+        type(model.model.model_config).__name__,
+        parts[0] if parts else type(sampling).__name__,
+        type(model.get_model_object("latent_format")).__name__,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class DiffusionPath:
+    """N steps over N + 1 noise levels for a batch of B pictures. Tensors: float32 on the CPU, never changed in place.
+
+    sigmas [N + 1], strictly falling; states [N + 1, B, C, ...] in model space; signal, noise [N + 1]: the coefficients
+    of x = a x0 + b n at the levels; out_scale, out_shift [C]: model space to VAE space, None where it is no such map.
+    continuous: the states are one trajectory of the probability-flow ODE, so that levels between them make sense.
+    What single methods store: denoised [N, B, C, ...] (the model's predictions, where the states do not imply them);
+    residuals [N, B, C, ...] with the kernel's eta; null: conditioning tensors [N or 1, ...] that stand in for the
+    negative prompt, by their name in the model's conditions; control [N]: pull towards the picture at each step.
+    """
+
+    sigmas: Tensor
+    states: Tensor
+    signal: Tensor
+    noise: Tensor
+    model: ModelKind
+    method: str
+    sampler: str
+    seed: int = 0
+    cfg: float = 1.0
+    conditioning: str = ""
+    continuous: bool = True
+    batch_index: tuple[int, ...] | None = None
+    sampler_options: Mapping[str, Any] = field(default_factory=dict)
+    out_scale: Tensor | None = None
+    out_shift: Tensor | None = None
+    denoised: Tensor | None = None
+    residuals: Tensor | None = None
+    eta: float = 1.0
+    null: Mapping[str, Tensor] = field(default_factory=dict)
+    control: Tensor | None = None
+    figures: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        levels = self.sigmas.numel()
+        if levels < 2 or self.states.shape[0] == 0:
+            raise ValueError(
+                f"The path is empty: it has {levels} noise levels, but it needs at least 2. Give it 1 step or more."
+            )
+        if any(each.shape[0] != levels for each in (self.states, self.signal, self.noise)):
+            raise ValueError(
+                f"The path has {self.states.shape[0]} states for {levels} noise levels: it needs one for each."
+            )
+        check_falling(self.sigmas)
+        for name, tensor in (("denoised", self.denoised), ("residuals", self.residuals)):
+            if tensor is not None and tensor.shape != (levels - 1, *self.states.shape[1:]):
+                raise ValueError(
+                    f"The path's {name} are {list(tensor.shape)}, but its steps are "
+                    f"{[levels - 1, *self.states.shape[1:]]}: make the path again."
+                )
+        per_step = all(tensor.shape[0] in (1, levels - 1) for tensor in self.null.values())
+        if not per_step or (self.control is not None and self.control.shape != (levels - 1,)):
+            raise ValueError(f"What the path stores for its {levels - 1} steps has another number: make it again.")
+        bad = (~torch.isfinite(self.states)).flatten(1).sum(1)
+        if bad.any():
+            level = int(bad.nonzero()[0, 0])
+            raise ValueError(
+                f"The path is not finite from noise level {float(self.sigmas[level]):.4g} on ({int(bad[level])} values "
+                "are NaN or infinite): the model overflows there, so try it in a wider precision (fp32 or bf16)."
+            )
+
+    @property
+    def steps(self) -> int:
+        return self.sigmas.numel() - 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one state: [B, C, ...]."""
+        return tuple(self.states.shape[1:])
+
+    @property
+    def picture(self) -> Tensor:
+        """The clean end of the path in model space, [B, C, ...]."""
+        return self.states[-1]
+
+    def replaced(self, **changes: Any) -> DiffusionPath:
+        return dataclasses.replace(self, **changes)
+
+    def level(self, sigma: float) -> int | None:
+        """Which of the path's levels sigma is, if any."""
+        distance = (self.sigmas.double() - float(sigma)).abs()
+        nearest = int(distance.argmin())
+        tolerance = SAME_LEVEL * max(float(sigma), float(self.sigmas[nearest]), SAME_LEVEL)
+        return nearest if float(distance[nearest]) <= tolerance else None
+
+    def step_at(self, sigma: float) -> int:
+        """The step that is under way at noise level sigma (the one that starts there, at a level of the path)."""
+        level = self.level(sigma)
+        if level is None:
+            level = int((self.sigmas.double() > float(sigma)).sum()) - 1
+        return min(max(level, 0), self.steps - 1)
+
+    def displacement(self, step: int) -> Tensor:
+        """How the path moves per unit of sigma during a step: d = (x' - x) / (sigma' - sigma), [B, C, ...].
+
+        On a path of Euler steps it is the derivative (x - D) / sigma that the model gave.
+        """
+        return (self.states[step + 1] - self.states[step]) / (self.sigmas[step + 1] - self.sigmas[step])
+
+    def prediction(self, step: int) -> Tensor:
+        """The denoised prediction D of a step: what was recorded, or what the step between two states implies."""
+        if self.denoised is not None:
+            return self.denoised[step]
+        x, x_next = self.states[step], self.states[step + 1]
+        if self.residuals is None:
+            return x - self.sigmas[step] * self.displacement(step)
+        a, a_next, b, b_next = *self.signal[step : step + 2], *self.noise[step : step + 2]
+        # The kernel's mean is a' D + kept (x - a D) / b; solved for D.
+        q = b_next * a / (b * a_next)
+        added = self.eta * b_next * (1 - q**2).clamp(min=0).sqrt()
+        kept = (b_next**2 - added**2).clamp(min=0).sqrt()
+        return (x_next - self.residuals[step] - kept / b * x) / (a_next - kept / b * a)
+
+    def predicted_noise(self, step: int) -> Tensor:
+        """The noise n of x = a x0 + b n that the step's prediction implies, [B, C, ...]."""
+        return (self.states[step] - self.signal[step] * self.prediction(step)) / self.noise[step]
+
+    def at(self, sigma: float) -> Tensor:
+        """The state at noise level sigma, [B, C, ...]: recorded, or on the line between two recorded ones.
+
+        A step that holds its prediction and its noise is straight in sigma for eps, v and flow models alike, so the
+        line is what an Euler step between the two levels passes through. Raises ValueError outside the path's range,
+        and between the levels of a path whose states are not one trajectory.
+        """
+        level = self.level(sigma)
+        if level is not None:
+            return self.states[level]
+        start, end = float(self.sigmas[0]), float(self.sigmas[-1])
+        if not end < sigma < start:
+            raise ValueError(
+                f"The path runs from noise level {start:.4g} to {end:.4g} and has no state at {sigma:.4g}: start "
+                "later, or make the path from a higher t0."
+            )
+        if not self.continuous:
+            raise ValueError(
+                f"This path ({self.method}) is defined only at its own {self.steps + 1} noise levels, not at "
+                f"{sigma:.4g}: use its own schedule (Path to Sampling Inputs gives it)."
+            )
+        step = self.step_at(sigma)
+        weight = (float(self.sigmas[step]) - sigma) / float(self.sigmas[step] - self.sigmas[step + 1])
+        return torch.lerp(self.states[step], self.states[step + 1], weight)
+
+    def interpolation_error(self, sigma: float) -> float:
+        """Estimated error of `at` from the path's bend there: RMS, relative to unit variance; 0 at a level."""
+        if self.level(sigma) is not None or self.steps < 2:
+            return 0.0
+        step = self.step_at(sigma)
+        before = max(step - 1, 0)
+        bend = self.displacement(before + 1) - self.displacement(before)
+        width = float(self.sigmas[before + 2] - self.sigmas[before])
+        factor = (sigma - float(self.sigmas[step])) * (sigma - float(self.sigmas[step + 1]))
+        scale = math.hypot(float(self.signal[step]), float(self.noise[step]))
+        return float(bend.square().mean().sqrt()) * abs(factor / width) / scale
+
+    def from_sigma(self, sigma: float) -> DiffusionPath:
+        """The rest of the path from noise level sigma on; between levels its first state is interpolated."""
+        level = self.level(sigma)
+        if level is None:
+            levels = torch.cat([self.sigmas.new_tensor([sigma]), self.sigmas[self.step_at(sigma) + 1 :]])
+            return self.at_levels(levels)
+        if level == self.steps:
+            raise ValueError(
+                f"The path ends at noise level {float(self.sigmas[-1]):.4g}, so nothing is left to walk from "
+                f"{sigma:.4g} on: start at a higher level."
+            )
+        rest = slice(level, None)
+        return self.replaced(
+            sigmas=self.sigmas[rest],
+            states=self.states[rest],
+            signal=self.signal[rest],
+            noise=self.noise[rest],
+            denoised=None if self.denoised is None else self.denoised[rest],
+            residuals=None if self.residuals is None else self.residuals[rest],
+            control=None if self.control is None else self.control[rest],
+            null={key: tensor if tensor.shape[0] == 1 else tensor[rest] for key, tensor in self.null.items()},
+        )
+
+    def at_levels(self, sigmas: Tensor) -> DiffusionPath:
+        """The same path on another schedule inside its range, its states interpolated where the levels differ."""
+        check_falling(sigmas)
+        levels = [float(sigma) for sigma in sigmas]
+        steps = [self.step_at(sigma) for sigma in levels]
+        following = [step + 1 for step in steps]
+        between = (self.sigmas[steps] - sigmas.to(self.sigmas)) / (self.sigmas[steps] - self.sigmas[following])
+        states = torch.stack([self.at(sigma) for sigma in levels])
+        denoised = None if self.denoised is None else torch.stack([self.prediction(step) for step in steps[:-1]])
+        if self.residuals is not None and [self.level(s) for s in levels] != list(range(steps[0], self.steps + 1)):
+            raise ValueError(
+                "A residual path can only be walked in its own steps: use the SIGMAS of Path to Sampling Inputs."
+            )
+        return self.replaced(
+            sigmas=sigmas.to(self.sigmas),
+            states=states,
+            signal=torch.lerp(self.signal[steps], self.signal[following], between),
+            noise=torch.lerp(self.noise[steps], self.noise[following], between),
+            denoised=denoised,
+            residuals=None if self.residuals is None else self.residuals[steps[0] :],
+            control=None if self.control is None else self.control[steps[:-1]],
+            null={key: tensor if tensor.shape[0] == 1 else tensor[steps[:-1]] for key, tensor in self.null.items()},
+        )
+
+    def to_vae(self, state: Tensor) -> Tensor:
+        """A clean state or prediction [B, C, ...] from model space to the space that a VAE decodes."""
+        if self.out_scale is None or self.out_shift is None:
+            raise ValueError(
+                f"{self.model.latent_format} latents cannot be decoded from a path: decode the LATENT of Reconstruct "
+                "from Path instead."
+            )
+        shape = (1, -1, *[1] * (state.ndim - 2))
+        return state * self.out_scale.reshape(shape) + self.out_shift.reshape(shape)
+
+
+def check_falling(sigmas: Tensor) -> None:
+    """Raises ValueError unless the levels fall strictly from at least one level to another."""
+    if sigmas.ndim != 1 or sigmas.numel() < 2:
+        raise ValueError(
+            f"The schedule has {sigmas.numel()} noise levels, but a path needs at least 2: "
+            "give SIGMAS of 1 step or more."
+        )
+    rises = (sigmas.diff() >= 0).nonzero()
+    if rises.numel():
+        i = int(rises[0, 0])
+        raise ValueError(
+            f"The noise levels must fall from step to step, but level {i + 2} ({float(sigmas[i + 1]):.4g}) is not "
+            f"below level {i + 1} ({float(sigmas[i]):.4g}): give SIGMAS as a sampler takes them, without flips or "
+            "repeats."
+        )
+
+
+def make_path(model: Any, sigmas: Tensor, states: Tensor, **details: Any) -> DiffusionPath:
+    """A path of a MODEL from its levels [N + 1] and states [N + 1, B, C, ...]; details: the other fields."""
+    levels = sigmas.detach().to("cpu", torch.float32).clone()
+    sampling = process.model_sampling(model)
+    signal, noise = process.coefficients(sampling, levels.double())
+    scale, shift = _vae_map(model, states.shape[1:])
+    return DiffusionPath(
+        sigmas=levels,
+        states=states.detach().to("cpu", torch.float32).contiguous(),
+        signal=signal.float().cpu(),
+        noise=noise.float().cpu(),
+        model=model_kind(model),
+        out_scale=scale,
+        out_shift=shift,
+        **details,
+    )
+
+
+def _vae_map(model: Any, shape: tuple[int, ...] | torch.Size) -> tuple[Tensor | None, Tensor | None]:
+    """Scale and shift per channel of the latent format's process_out, probed; None where it is anything else."""
+    probe = torch.zeros(1, shape[1], *[3] * (len(shape) - 2))
+    probe = torch.cat([probe, probe + 1, torch.arange(probe.numel()).reshape(probe.shape).cos()])
+    try:
+        out = process.latent_out(model, probe.clone()).float()
+    except RuntimeError:
+        return None, None
+    if out.shape != probe.shape:
+        return None, None
+    per_channel = (1, -1, *[1] * (len(shape) - 2))
+    shift = out[0].flatten(1)[:, 0]
+    scale = out[1].flatten(1)[:, 0] - shift
+    fits = torch.allclose(probe * scale.reshape(per_channel) + shift.reshape(per_channel), out, rtol=1e-4, atol=1e-4)
+    return (scale, shift) if fits else (None, None)

@@ -1,0 +1,86 @@
+"""Whether a path belongs to a model, a latent or a schedule, and how far two paths lie apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .path import DiffusionPath, check_falling, model_kind
+
+
+def check_fits(path: DiffusionPath, model: Any = None, latent: Any = None, sigmas: Tensor | None = None) -> str:
+    """Refuse a path that does not belong to this model, LATENT (dict or tensor) or schedule; what is None is not asked.
+
+    Returns a note where the path can only be interpolated at these levels, else an empty string. Raises ValueError.
+    """
+    if model is not None and (kind := model_kind(model)) != path.model:
+        raise ValueError(
+            f"The path belongs to {path.model}, but the model is {kind}: record or invert the picture with this model."
+        )
+    if latent is not None:
+        _check_shape(path, latent["samples"] if isinstance(latent, Mapping) else latent)
+    if sigmas is None:
+        return ""
+    check_falling(sigmas)
+    levels = [float(sigma) for sigma in sigmas]
+    for sigma in (levels[0], levels[-1]):
+        if path.level(sigma) is None and not float(path.sigmas[-1]) < sigma < float(path.sigmas[0]):
+            raise ValueError(
+                f"The run goes from noise level {levels[0]:.4g} to {levels[-1]:.4g}, but the path only from "
+                f"{float(path.sigmas[0]):.4g} to {float(path.sigmas[-1]):.4g}: use the path's own SIGMAS, or make it "
+                "anew."
+            )
+    foreign = [sigma for sigma in levels if path.level(sigma) is None]
+    if not foreign:
+        return ""
+    if not path.continuous:
+        raise ValueError(
+            f"This path ({path.method}, {path.steps} steps) is defined only at its own noise levels, and "
+            f"{len(foreign)} of the run's {len(levels)} levels are others: use the SIGMAS of Path to Sampling Inputs."
+        )
+    error = max(path.interpolation_error(sigma) for sigma in foreign)
+    return (
+        f"The path is interpolated at {len(foreign)} of {len(levels)} noise levels (estimated error at most "
+        f"{error:.2g} of a unit-variance state)."
+    )
+
+
+def _check_shape(path: DiffusionPath, samples: Tensor) -> None:
+    if samples.is_nested:
+        raise ValueError("The latent is nested (audio with video), which a path cannot hold: use its video part alone.")
+    shape = tuple(samples.shape)
+    if len(shape) == 4 and len(path.shape) == 5:
+        shape = (*shape[:2], 1, *shape[2:])  # as core does for models of video
+    if shape == path.shape:
+        return
+    if shape[1:] == path.shape[1:]:
+        raise ValueError(
+            f"The path holds {path.shape[0]} pictures, but the latent {shape[0]}: make the path from the same batch."
+        )
+    raise ValueError(
+        f"The path holds latents of {list(path.shape)}, but the latent is {list(shape)}: make the path at this "
+        "resolution."
+    )
+
+
+def drift(path: DiffusionPath, other: DiffusionPath) -> Tensor:
+    """How far two paths lie apart at each level and item, [N + 1, B]: RMS in units of a state of unit variance."""
+    check_fits(path, latent=other.states[0], sigmas=other.sigmas)
+    if path.model != other.model:
+        raise ValueError(f"The paths belong to different models, {path.model} and {other.model}: compare equal ones.")
+    states = torch.stack([path.at(float(sigma)) for sigma in other.sigmas])
+    apart = (other.states - states).flatten(2).square().mean(2).sqrt()
+    return apart / torch.hypot(other.signal, other.noise)[:, None]
+
+
+def latent_psnr(reference: Tensor, other: Tensor) -> tuple[float, ...]:
+    """PSNR in dB per item of two latents [B, ...]; the peak is the item's own range. Infinite where they are equal."""
+    a, b = reference.double().flatten(1), other.double().flatten(1)
+    error = (a - b).square().mean(1)
+    peak = (a.amax(1) - a.amin(1)).square().clamp(min=torch.finfo(torch.float32).tiny)
+    values = 10 * torch.log10(peak / error)
+    return tuple(math.inf if e == 0 else float(v) for e, v in zip(error, values, strict=True))
