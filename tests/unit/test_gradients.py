@@ -1,0 +1,378 @@
+"""Gradients through ComfyUI's models in its inference mode: right, and nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import comfy.model_management as management
+import comfy.patcher_extension
+import comfy.samplers
+import pytest
+import torch
+from comfy.model_patcher import ModelPatcher
+from diffusion_path.samplers import gradients, process
+from diffusion_path.samplers.recompute import Recompute, units
+from diffusion_path.tests.unit import tiny
+from torch import Tensor, nn
+
+Probe = Callable[[Any, Tensor, Tensor, dict[str, Any]], Any]
+
+
+def inside_a_run(model: ModelPatcher, probe: Probe, positive: Any = None, batch: int = 1, seed: int = 0) -> Any:
+    """Call probe(guider, x, sigma, model_options) at the first model call of a run, as a node's wrapper would be."""
+    found = []
+
+    def wrapper(executor: Any, x: Tensor, sigma: Tensor, model_options: dict[str, Any], seed: int) -> Tensor:
+        if not found:
+            found.append(probe(executor.class_obj, x, sigma, model_options))
+        return executor(x, sigma, model_options, seed)
+
+    clone = model.clone()
+    clone.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, "test", wrapper)
+    with torch.inference_mode():
+        guider = comfy.samplers.CFGGuider(clone)
+        guider.set_conds(positive or tiny.cond(0), tiny.cond(1))
+        guider.set_cfg(3.0)
+        latent = tiny.latent(model, batch)["samples"]
+        noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
+        sampling = process.model_sampling(model)
+        sigmas = torch.tensor([float(sampling.percent_to_sigma(0.6)), 0.0])
+        guider.sample(noise, latent, comfy.samplers.sampler_object("euler"), sigmas, disable_pbar=True, seed=0)
+    return found[0]
+
+
+def weighted_square(d: Tensor) -> Tensor:
+    """A loss that depends on every element differently."""
+    weights = torch.randn(d.shape[1:], generator=torch.Generator().manual_seed(5)).to(d)
+    return ((d * weights).sum(dim=tuple(range(1, d.ndim))) ** 2).sum() + (d**2 * weights).sum()
+
+
+def loss_of(guider: Any, sigma: Tensor, options: dict[str, Any]) -> Callable[[Tensor], Tensor]:
+    def loss(x: Tensor) -> Tensor:
+        denoised = gradients.branch(guider.inner_model, guider.conds["positive"], x, sigma, options)
+        return weighted_square(denoised.float())
+
+    return loss
+
+
+def latent_gradient(checkpointed: bool = False, device: torch.device | None = None) -> Probe:
+    def probe(guider: Any, x: Tensor, sigma: Tensor, model_options: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        options = gradients.gradient_options(model_options)
+        with gradients.grad_ready(gradients.model_roots(guider), device or x.device, checkpointed) as take:
+            _, (slope,) = take(loss_of(guider, sigma, options), x)
+        return slope, x.clone()
+
+    return probe
+
+
+def differences(guider: Any, x: Tensor, sigma: Tensor, model_options: dict[str, Any]) -> tuple[float, float]:
+    """The directional derivative along the gradient: autograd's, and by central differences of ComfyUI's own calls."""
+    slope, _ = latent_gradient()(guider, x, sigma, model_options)
+    direction = slope / slope.norm()
+    loss, step = loss_of(guider, sigma, model_options), 2e-2 * float(x.norm()) / x.numel() ** 0.5
+    numeric = (loss(x + step * direction) - loss(x - step * direction)) / (2 * step)
+    return float(slope.norm()), float(numeric)
+
+
+def snapshot(model: ModelPatcher, *others: nn.Module) -> list[Any]:
+    """Everything that a gradient could leave changed: tensors by identity, instance attributes, hooks, switches."""
+    modules = [m for root in (model.model, *others) for m in root.modules()]
+    state: list[Any] = [management.in_training, torch.is_inference_mode_enabled(), torch.is_grad_enabled()]
+    for module in modules:
+        tensors = [*module._parameters.values(), *module._buffers.values()]
+        state.append([(id(t), t.is_inference(), t.grad is None) for t in tensors if t is not None])
+        state.append([name for name in ("forward", "weight_function", "bias_function") if name in module.__dict__])
+        state.append([len(module._forward_hooks), len(module._forward_pre_hooks)])
+    return state
+
+
+@pytest.mark.parametrize("name", tiny.MODELS)
+def test_gradient_against_central_differences(name: str) -> None:
+    exact, numeric = inside_a_run(tiny.MODELS[name](), differences)
+    assert exact > 0
+    assert numeric == pytest.approx(exact, rel=5e-3)
+
+
+@pytest.mark.parametrize("name", ["unet", "flux"])
+def test_gradient_with_lora_patches(name: str) -> None:
+    plain = tiny.MODELS[name]()
+    patched = tiny.add_lora(plain)
+    exact, numeric = inside_a_run(patched, differences)
+    assert numeric == pytest.approx(exact, rel=5e-3)
+    assert not torch.allclose(inside_a_run(plain, latent_gradient())[0], inside_a_run(patched, latent_gradient())[0])
+
+
+def test_gradient_with_a_controlnet() -> None:
+    control = tiny.controlnet()
+    exact, numeric = inside_a_run(tiny.unet(), differences, tiny.with_control(tiny.cond(0), control))
+    assert numeric == pytest.approx(exact, rel=5e-3)
+    assert exact != pytest.approx(inside_a_run(tiny.unet(), differences)[0], rel=1e-2)
+
+
+@pytest.mark.parametrize("name", tiny.MODELS)
+@pytest.mark.parametrize("compute", [None, torch.float32])
+def test_bf16_gradient_follows_fp32(name: str, compute: torch.dtype | None) -> None:
+    """bf16 weights, computed in bf16 and in manually cast fp32: the direction of the fp32 gradient."""
+    wanted = inside_a_run(tiny.MODELS[name](), latent_gradient())[0].flatten()
+    found = inside_a_run(tiny.MODELS[name](torch.bfloat16, compute), latent_gradient())[0].flatten()
+    assert found.dtype == torch.float32
+    assert float(torch.cosine_similarity(found, wanted, dim=0)) > (0.995 if compute else 0.98)
+
+
+@pytest.mark.parametrize("name", tiny.MODELS)
+def test_checkpointed_gradient_is_the_gradient(name: str) -> None:
+    model = tiny.MODELS[name]()
+    assert units([model.model])
+    plain, _ = inside_a_run(model, latent_gradient())
+    again, _ = inside_a_run(model, latent_gradient(checkpointed=True))
+    torch.testing.assert_close(again, plain, rtol=1e-4, atol=1e-5 * float(plain.abs().max()))
+
+
+def test_checkpointed_gradient_with_a_controlnet() -> None:
+    positive = tiny.with_control(tiny.cond(0), tiny.controlnet())
+    plain, _ = inside_a_run(tiny.unet(), latent_gradient(), positive)
+    again, _ = inside_a_run(tiny.unet(), latent_gradient(checkpointed=True), positive)
+    torch.testing.assert_close(again, plain, rtol=1e-4, atol=1e-5 * float(plain.abs().max()))
+
+
+def test_block_patches_see_their_own_block_when_recomputed() -> None:
+    """A patch keyed by the block must not see the last block's name in the backward pass."""
+    model = tiny.unet().clone()
+
+    def patch(h: Tensor, options: dict[str, Any]) -> Tensor:
+        return h * (1.0 + 0.1 * options["block"][1])
+
+    def attention(n: Tensor, context: Tensor, value: Tensor, options: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        return n * (1.0 + 0.2 * options["block"][1]), context, value
+
+    model.set_model_input_block_patch(patch)
+    model.set_model_attn1_patch(attention)
+    exact, numeric = inside_a_run(model, differences)
+    again, _ = inside_a_run(model, latent_gradient(checkpointed=True))
+    assert numeric == pytest.approx(exact, rel=5e-3)
+    assert float(again.norm()) == pytest.approx(exact, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["unet", "flux"])
+def test_gradient_of_the_text_embedding(name: str) -> None:
+    def probe(guider: Any, x: Tensor, sigma: Tensor, model_options: dict[str, Any]) -> tuple[float, float]:
+        conds = guider.conds["negative"]
+        before = gradients.text_embedding(conds).clone()
+
+        def loss(embedding: Tensor, options: dict[str, Any]) -> Tensor:
+            replaced = gradients.with_text_embedding(conds, embedding)
+            return weighted_square(gradients.branch(guider.inner_model, replaced, x, sigma, options))
+
+        options = gradients.gradient_options(model_options)
+        with gradients.grad_ready(gradients.model_roots(guider), x.device) as take:
+            _, (slope,) = take(lambda embedding: loss(embedding, options), before)
+        direction, step = slope / slope.norm(), 1e-2
+        above = loss(before + step * direction, model_options)
+        below = loss(before - step * direction, model_options)
+        numeric = (above - below) / (2 * step)
+        assert torch.equal(gradients.text_embedding(conds), before)
+        return float(slope.norm()), float(numeric)
+
+    exact, numeric = inside_a_run(tiny.MODELS[name](), probe)
+    assert exact > 0
+    assert numeric == pytest.approx(exact, rel=5e-3)
+
+
+def test_no_text_embedding_is_said() -> None:
+    with pytest.raises(ValueError, match="no text embedding"):
+        gradients.text_embedding([{"model_conds": {}}])
+
+
+def test_offloaded_weights_are_kept_for_the_backward_pass() -> None:
+    """Streamed weights live in a buffer that the next layer overwrites: autograd must own a copy."""
+    wanted, _ = inside_a_run(tiny.unet(), latent_gradient())
+    model = tiny.unet()
+    buffers: dict[torch.Size, Tensor] = {}
+
+    def stream(weight: Tensor) -> Tensor:
+        buffer = buffers.setdefault(weight.shape, torch.empty(weight.shape))
+        buffer.numpy()[...] = weight.numpy()  # as the copy engine does it: autograd cannot see it
+        return buffer
+
+    def probe(*arguments: Any) -> tuple[Tensor, Tensor]:
+        for layer in (m for m in model.model.modules() if hasattr(m, "weight_function")):
+            layer.weight_function = [stream]  # loading the model, before this, clears the list
+        elsewhere = latent_gradient(device=torch.device("meta"))(*arguments)
+        return elsewhere[0], latent_gradient()(*arguments)[0]
+
+    elsewhere, here = inside_a_run(model, probe)
+    torch.testing.assert_close(elsewhere, wanted)
+    assert not torch.allclose(here, wanted)
+
+
+class Stop(BaseException):
+    """Stands for an interrupt: ComfyUI's own is not an Exception either."""
+
+
+@contextmanager
+def failing(module: nn.Module, error: BaseException) -> Iterator[None]:
+    def hook(*_: Any) -> None:
+        raise error
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("error", [Stop(), RuntimeError("broken"), torch.cuda.OutOfMemoryError("CUDA out of memory")])
+def test_nothing_is_left_after_a_failure(error: BaseException, checkpointed: bool) -> None:
+    model, control = tiny.unet(), tiny.controlnet()
+    network: Any = control.control_model
+    states: list[Any] = []
+
+    def probe(guider: Any, x: Tensor, sigma: Tensor, model_options: dict[str, Any]) -> str:
+        before = snapshot(model, network)
+        last = [m for m in model.model.modules() if type(m).__name__ == "ResBlock"][-1]
+        inner = next(m for m in last.modules() if type(m).__name__ == "SiLU")
+        try:
+            with failing(inner, error):
+                latent_gradient(checkpointed)(guider, x, sigma, model_options)
+        except BaseException as raised:
+            states.extend([before, snapshot(model, network)])
+            return f"{type(raised).__name__}: {raised}"
+        return "nothing raised"
+
+    said = inside_a_run(model, probe, tiny.with_control(tiny.cond(0), control))
+    assert states[0] == states[1]
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        assert said == f"OutOfMemoryError: {gradients.OUT_OF_MEMORY}"
+        assert "smaller picture" in gradients.OUT_OF_MEMORY
+        assert "checkpointed" in gradients.OUT_OF_MEMORY
+    else:
+        assert said.startswith(type(error).__name__)
+
+
+def test_nothing_is_left_after_success() -> None:
+    model, control = tiny.unet(), tiny.controlnet()
+    network: Any = control.control_model
+
+    def probe(*arguments: Any) -> tuple[list[Any], list[Any]]:
+        before = snapshot(model, network)
+        for checkpointed in (False, True):
+            latent_gradient(checkpointed)(*arguments)
+        return before, snapshot(model, network)
+
+    before, after = inside_a_run(model, probe, tiny.with_control(tiny.cond(0), control))
+    assert before == after
+
+
+def test_weights_that_a_hook_replaced_are_left_to_it() -> None:
+    model = tiny.unet()
+    norm = next(m for m in model.model.modules() if type(m).__name__ == "GroupNorm")
+    other = nn.Parameter(torch.ones_like(norm.weight), requires_grad=False)
+    with gradients.grad_ready([model.model], torch.device("cpu")):
+        norm.weight = other
+    assert norm.weight is other
+
+
+def test_inference_tensors_of_other_packs_are_named() -> None:
+    model = tiny.unet().clone()
+    with torch.inference_mode():
+        foreign = torch.full((1,), 1.5)
+
+    def patch(h: Tensor, _: Any) -> Tensor:
+        return h * foreign
+
+    model.set_model_input_block_patch(patch)
+
+    def probe(*arguments: Any) -> str:
+        with pytest.raises(ValueError, match="gives it tensors that no gradient can pass") as caught:
+            latent_gradient()(*arguments)
+        return str(caught.value)
+
+    assert "bypass" in inside_a_run(model, probe)
+
+
+def test_weights_that_ask_for_gradients_cost_no_memory() -> None:
+    """A model loaded outside inference mode: its parameters must not enter the graph."""
+    model = tiny.unet()
+    network = model.model.diffusion_model
+    for name, parameter in list(network.named_parameters()):
+        module = network.get_submodule(name.rpartition(".")[0])
+        module._parameters[name.rpartition(".")[2]] = nn.Parameter(parameter.detach().clone())
+    assert all(p.requires_grad and not p.is_inference() for p in network.parameters())
+    with gradients.grad_ready([model.model], torch.device("cpu")):
+        assert not any(p.requires_grad for p in network.parameters())
+    assert all(p.requires_grad and p.grad is None for p in network.parameters())
+
+
+def test_loss_scales_find_a_finite_gradient() -> None:
+    with gradients.grad_ready([], torch.device("cpu")) as take:
+        x = torch.tensor([1.0, 2.0])
+        _, (slope,) = take(lambda x: (x.half() * 200.0).square().sum(), x, scales=(2.0**10, 1.0, 2.0**-10))
+        assert torch.equal(slope, torch.tensor([80000.0, 160000.0]))
+        with pytest.raises(ValueError, match="not finite"):
+            take(lambda x: (x / 0.0).sum(), x, scales=(1024.0, 1.0))
+    assert gradients.loss_scales(torch.float16) != (1.0,)
+    assert gradients.loss_scales(torch.bfloat16) == (1.0,)
+
+
+def test_a_loss_that_ignores_an_input_has_no_slope() -> None:
+    with gradients.grad_ready([], torch.device("cpu")) as take:
+        value, (first, second) = take(lambda a, b: (a**2).sum(), torch.tensor([3.0]), torch.tensor([4.0]))
+        assert (value, float(first), float(second)) == (9.0, 6.0, 0.0)
+        value, (none,) = take(lambda a: torch.tensor(2.0), torch.tensor([3.0]))
+        assert (value, float(none)) == (2.0, 0.0)
+
+
+def test_attention_without_a_backward_pass_is_replaced() -> None:
+    """Sage and Flash attention return tensors without history: their part of the gradient must not go missing."""
+    model = tiny.unet().clone()
+    wanted, _ = inside_a_run(model, latent_gradient())
+
+    def no_backward(function: Any, *args: Any, **kwargs: Any) -> Tensor:
+        return function(*args, **kwargs).detach()
+
+    model.model_options["transformer_options"]["optimized_attention_override"] = no_backward
+    found, _ = inside_a_run(model, latent_gradient())
+    torch.testing.assert_close(found, wanted)
+
+
+def test_gradient_options_leave_the_run_alone() -> None:
+    compiled = {"apply_model": {"torch.compile": [lambda *a: None], "other": []}}
+    given = {"multigpu_clones": {}, "transformer_options": {"wrappers": compiled, "sigmas": 1}}
+    options = gradients.gradient_options(given)
+    assert "multigpu_clones" not in options
+    assert options["transformer_options"]["wrappers"] == {"apply_model": {"other": []}}
+    assert set(given) == {"multigpu_clones", "transformer_options"}
+    assert "torch.compile" in given["transformer_options"]["wrappers"]["apply_model"]
+    assert "optimized_attention_override" not in given["transformer_options"]
+
+
+def test_recompute_with_updates_in_place_and_empty_outputs() -> None:
+    def block(x: Tensor, y: Tensor) -> tuple[Tensor, None]:
+        x += torch.sin(x * y)
+        return x, None
+
+    x, y = torch.randn(4, requires_grad=True), torch.randn(4, requires_grad=True)
+    out, none = Recompute.apply(block, x, y)
+    assert none is None
+    slopes = torch.autograd.grad(out.sum(), (x, y))
+    wanted = torch.autograd.grad((x + torch.sin(x * y)).sum(), (x, y))
+    torch.testing.assert_close(slopes, wanted)
+
+
+def test_gradients_of_a_quantised_layer() -> None:
+    from comfy.quant_ops import QuantizedTensor
+
+    with torch.inference_mode():
+        layer = nn.Linear(32, 16, bias=False)
+        weight = torch.randn(16, 32)
+        layer.weight = nn.Parameter(QuantizedTensor.from_float(weight, "TensorCoreFP8E4M3Layout"), requires_grad=False)
+    original = layer.weight
+    with gradients.grad_ready([layer], torch.device("cpu")) as take:
+        assert not layer.weight.is_inference()
+        plain = layer.weight.dequantize()
+        _, (slope,) = take(lambda x: torch.nn.functional.linear(x, layer.weight.dequantize()).sum(), torch.ones(1, 32))
+    torch.testing.assert_close(slope, plain.sum(dim=0, keepdim=True))
+    assert layer.weight is original
