@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from .plot_axes import linear_axis
-from .plot_canvas import PALETTE, Canvas, Color, dashes, tint
+from .plot_canvas import PALETTE, Canvas, Color, tint
 from .tensors import from_pil
 from .typography import INK, MUTED, PAPER, RULE, draw_text, line_height, text_width
 
@@ -115,6 +115,7 @@ def line_plot(
         x = place(tick, axes["left"].low)[0]
         canvas.line([(x, bottom), (x, bottom + 0.35 * text)], MUTED, 1.4)
     canvas.line([(left, bottom), (right, bottom)], MUTED, 1.6)
+    _draw_legend_marks(canvas, legend_rows, colors, (left, head + text), text)
     spots: list[tuple[float, float, str, Color]] = []
     for one in series:
         color = colors[id(one)]
@@ -132,7 +133,9 @@ def line_plot(
 
     if title:
         draw_text(draw, (left, pad + 1.1 * text), title, round(1.2 * text))
-    _draw_legend(draw, legend_rows, colors, left, head, text)
+    for row, entries in enumerate(legend_rows):
+        for one, x in entries:
+            draw_text(draw, (left + x + 2.1 * text, head + row * round(1.5 * text) + text), one.name, text)
     for window in windows:
         (x0, _), (x1, _) = place(window.start, axes["left"].low), place(window.end, axes["left"].low)
         draw_text(draw, ((x0 + x1) / 2, top + 1.1 * text), window.label, round(0.85 * text), window.color, "center")
@@ -223,28 +226,22 @@ def _legend_rows(legend: Sequence[Series], text: int, width: float) -> list[list
     return rows
 
 
-def _draw_legend(
-    draw: ImageDraw.ImageDraw,
+def _draw_legend_marks(
+    canvas: Canvas,
     rows: Sequence[Sequence[tuple[Series, float]]],
     colors: dict[int, Color],
-    left: float,
-    top: float,
+    corner: tuple[float, float],
     text: int,
 ) -> None:
+    """A short piece of each curve; `corner` is the left end of the first row's baseline."""
     for row, entries in enumerate(rows):
-        baseline = top + row * round(1.5 * text) + text
+        middle = corner[1] + row * round(1.5 * text) - 0.34 * text
         for one, x in entries:
-            middle = baseline - 0.34 * text
-            start, end = left + x, left + x + 1.5 * text
-            if one.style == "points":
-                draw.circle(((start + end) / 2, middle), 0.26 * text, fill=colors[id(one)])
-            else:
-                pieces = dashes([(start, middle), (end, middle)], 0.45 * text, 0.3 * text) if one.dashed else None
-                for piece in pieces or [[(start, middle), (end, middle)]]:
-                    draw.line(piece, fill=colors[id(one)], width=max(2, round(0.16 * text)))
-                if one.style == "both":
-                    draw.circle(((start + end) / 2, middle), 0.24 * text, fill=colors[id(one)])
-            draw_text(draw, (left + x + 2.0 * text, baseline), one.name, text)
+            start, end = corner[0] + x, corner[0] + x + 1.6 * text
+            if one.style != "points":
+                canvas.line([(start, middle), (end, middle)], colors[id(one)], 3.2, one.dashed)
+            if one.style in ("points", "both"):
+                canvas.dot(((start + end) / 2, middle), colors[id(one)], 5.2)
 
 
 def _draw_upright(picture: Image.Image, centre: tuple[float, float], words: str, text: int, color: Color) -> None:

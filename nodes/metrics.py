@@ -157,9 +157,9 @@ class DistributionDistanceNode(io.ComfyNode):
         progress = comfy.utils.ProgressBar(sum(len(batch) for batch in sets))
         rows = [_features(batch, clip_vision if features == CLIP_FEATURES else None, progress) for batch in sets]
         distance = kernel_distance(*rows)
-        error = "unknown" if math.isnan(distance.standard_error) else f"{distance.standard_error:.5f}"
+        error = "unknown" if math.isnan(distance.standard_error) else f"{distance.standard_error:.4g}"
         report = (
-            f"KID {distance.value:.5f}, standard error {error}: {len(sets[0])} pictures against {len(sets[1])}, "
+            f"KID {distance.value:.4g}, standard error {error}: {len(sets[0])} pictures against {len(sets[1])}, "
             f"{rows[0].shape[1]} features by {features}."
         )
         return io.NodeOutput(distance.value, distance.standard_error, report)

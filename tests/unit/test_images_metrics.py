@@ -1,4 +1,4 @@
-"""Edit metrics and distribution distance against independent references."""
+"""Edit metrics and distribution distance (DPathEditMetrics, DPathDistributionDistance) against other references."""
 
 from __future__ import annotations
 
@@ -251,3 +251,18 @@ def test_node_refuses_what_cannot_be_measured(photo: Tensor) -> None:
         DistributionDistanceNode.execute(photo, photo, nodes_metrics.CLIP_FEATURES)
     with pytest.raises(ValueError, match="at least 2 pictures on each side, got 1 and 1"):
         DistributionDistanceNode.execute(photo, photo, nodes_metrics.DEMO_FEATURES)
+
+
+def test_node_measures_landscapes_by_the_demo_network() -> None:
+    from diffusion_path.demo.render import render
+    from diffusion_path.demo.scenes import random_scene
+    from diffusion_path.images.strokes import simulate_strokes
+
+    rng = np.random.default_rng(0)
+    scenes = torch.stack([torch.from_numpy(render(random_scene(rng), 128)) for _ in range(60)]).float() / 255
+    half, rest = scenes[:30], scenes[30:]
+    same = DistributionDistanceNode.execute(half, rest, nodes_metrics.DEMO_FEATURES).args
+    strokes = DistributionDistanceNode.execute(simulate_strokes(half), rest, nodes_metrics.DEMO_FEATURES).args
+    assert abs(same[0]) < 3 * same[1]
+    assert strokes[0] > 3 * strokes[1]
+    assert strokes[0] > 2 * same[0]
