@@ -6,9 +6,9 @@ from types import ModuleType
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import demo, metrics, pictures
+from . import demo, masked, metrics, pictures, sdedit
 
-FAMILIES: tuple[ModuleType, ...] = (demo, pictures, metrics)
+FAMILIES: tuple[ModuleType, ...] = (demo, sdedit, masked, pictures, metrics)
 
 
 class DiffusionPathExtension(ComfyExtension):

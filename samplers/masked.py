@@ -207,7 +207,8 @@ class _MaskedModel:
         mask = self._region.mask
         assert mask is not None
         if self._mode == "threshold":
-            return (mask >= self._time_share(sigma) - _TIME_TOLERANCE).to(mask)
+            # Strength 0 is never free, not even at the first level of training, whose time is 0 too.
+            return ((mask > 0) & (mask >= self._time_share(sigma) - _TIME_TOLERANCE)).to(mask)
         if self._mode == "blend" and "denoise_mask_function" in model_options:
             extra = {"model": self._guider, "sigmas": self._levels}
             return model_options["denoise_mask_function"](sigma, mask, extra_options=extra)

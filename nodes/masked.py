@@ -1,0 +1,141 @@
+"""Keep regions: part of the picture held still while the rest runs the reverse process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..samplers.masked import KEEP_NOISES, MODES, MaskedSampler, Original
+from ..samplers.strength import strength_map
+from . import validate
+from .sdedit import CATEGORY, KEEP_NOISE_TIP, MODE_TIP, REPEATS_TIP
+
+_AREAS = 4
+
+
+class MaskedReverseSDE(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathMaskedSampler",
+            display_name="Masked Reverse SDE",
+            category=CATEGORY,
+            description="Gives any sampler a keep region: the latent's noise mask (1 = edit, 0 = keep) is honoured in "
+            "one of three ways, also in the second part of a split run. As it stands it is core's own masking.",
+            search_aliases=[
+                "inpaint sampler",
+                "differential diffusion",
+                "soft mask",
+                "noise mask",
+                "split sigmas mask",
+            ],
+            inputs=[
+                io.Sampler.Input("sampler", tooltip="The sampler that does the work."),
+                io.Combo.Input("mask_mode", options=list(MODES), default="blend", tooltip=MODE_TIP),
+                io.Combo.Input("keep_noise", options=list(KEEP_NOISES), default="auto", tooltip=KEEP_NOISE_TIP),
+                io.Int.Input("repeats", default=1, min=1, max=5, tooltip=REPEATS_TIP),
+                io.Latent.Input(
+                    "original",
+                    optional=True,
+                    tooltip="For split runs, in both samplers: the untouched latent whose kept pixels are wanted.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For split runs: the seed of the first sampler's noise. Used only with an original.",
+                ),
+                io.Sigmas.Input(
+                    "sigmas",
+                    optional=True,
+                    tooltip="For split runs: all the levels before they were split, so that each part knows the start.",
+                ),
+            ],
+            outputs=[io.Sampler.Output(tooltip="The same sampler with a keep region.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        sampler: Any,
+        mask_mode: str,
+        keep_noise: str,
+        repeats: int,
+        original: dict[str, Any] | None = None,
+        seed: int = 0,
+        sigmas: torch.Tensor | None = None,
+    ) -> io.NodeOutput:
+        if original is not None and not original["samples"].is_nested:
+            validate.check_finite(original["samples"], "original")
+        return io.NodeOutput(MaskedSampler(sampler, mask_mode, keep_noise, repeats, Original(original, seed, sigmas)))
+
+
+class StrengthMap(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        areas = []
+        for number in range(1, _AREAS + 1):
+            first = number == 1
+            areas.append(
+                io.Mask.Input(
+                    f"mask_{number}",
+                    optional=not first,
+                    tooltip="Grey scales this mask's t0 from pixel to pixel." if first else "A further area.",
+                )
+            )
+            areas.append(
+                io.Float.Input(
+                    f"t0_{number}",
+                    default=0.6 if first else 0.4,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=False,
+                    optional=not first,
+                    tooltip=f"t0 where mask_{number} is 1.",
+                )
+            )
+        return io.Schema(
+            node_id="DPathStrengthMap",
+            display_name="Strength Map",
+            category=CATEGORY,
+            description="A t0 for every pixel, from a grey mask or from up to four masks with a t0 each. Set it as the "
+            "guide's noise mask, give its t0 to SDEdit, and choose the mask mode threshold.",
+            search_aliases=["per-pixel strength", "differential diffusion map", "change map", "denoise map"],
+            inputs=[
+                *areas,
+                io.Float.Input(
+                    "t0_elsewhere",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=False,
+                    optional=True,
+                    tooltip="t0 of pixels that no mask covers: 0 keeps them.",
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(
+                    display_name="strength", tooltip="t0 of each pixel, as a fraction of the largest: a noise mask."
+                ),
+                io.Float.Output(display_name="t0", tooltip="The largest t0, for SDEdit or SDEdit Sigmas."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, t0_elsewhere: float = 0.0, **areas: Any) -> io.NodeOutput:
+        chosen = []
+        for number in range(1, _AREAS + 1):
+            mask, t0 = areas.get(f"mask_{number}"), areas.get(f"t0_{number}", 0.4)
+            if mask is not None:
+                chosen.append((mask.reshape(-1, *mask.shape[-2:]), t0))
+        return io.NodeOutput(*strength_map(chosen, t0_elsewhere))
+
+
+NODES: list[type[io.ComfyNode]] = [MaskedReverseSDE, StrengthMap]

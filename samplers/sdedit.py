@@ -1,0 +1,174 @@
+"""SDEdit (Meng et al. 2022): perturb a guide to t0, then run the reverse process down to a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import comfy.sample
+import comfy.sampler_helpers
+import comfy.samplers
+import comfy.utils
+import torch
+from torch import Tensor
+
+from . import noise as noises
+from . import process, reverse_sde
+from .masked import MaskedSampler
+from .sigmas import sdedit_sigmas
+
+SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
+    "dpmpp_2m": lambda: comfy.samplers.sampler_object("dpmpp_2m"),
+    "ode": lambda: reverse_sde.sampler("ode"),
+    "sde_small": lambda: reverse_sde.sampler("sde_small"),
+    "sde_large_vp": lambda: reverse_sde.sampler("sde_large_vp"),
+    "sde_large_ve": lambda: reverse_sde.sampler("sde_large_ve"),
+}
+"""Solvers with exactly one evaluation per step, so that steps mean steps."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to edit. steps: evaluations per repeat, all of them after t0."""
+
+    t0: float = 0.5
+    steps: int = 20
+    cfg: float = 4.0
+    solver: str = "dpmpp_2m"
+    scheduler: str = "karras"
+    repeats: int = 1
+    mask_mode: str = "blend"
+    keep_noise: str = "auto"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """The edited LATENT, what the network saw of the guide at t0 as LATENT, and what was run."""
+
+    latent: dict[str, Any]
+    perturbed: dict[str, Any]
+    sigmas: Tensor
+    evaluations: int
+
+
+class _CountingGuider(comfy.samplers.CFGGuider):
+    """Core's guider; it also counts how often the denoiser was asked."""
+
+    evaluations = 0
+
+    def predict_noise(self, *args: Any, **kwargs: Any) -> Tensor:
+        self.evaluations += 1
+        return super().predict_noise(*args, **kwargs)
+
+
+def sdedit(
+    model: Any,
+    positive: Any,
+    negative: Any,
+    guide: dict[str, Any],
+    seed: int,
+    settings: Settings,
+    callback: Callable[..., None] | None = None,
+) -> Edit:
+    """Edits a LATENT; its noise_mask (1 = edit) and batch_index are honoured, and it is never changed.
+
+    With the solver `ode` this is bit for bit core's SamplerCustomAdvanced with Euler on the same sigmas and noise. At
+    t0 = 0, and in batch items whose mask is all 0, the guide comes back bit for bit; if that is all, nothing is run.
+    Raises ValueError for a t0, steps, solver or scheduler that does not exist.
+    """
+    if settings.solver not in SOLVERS:
+        raise ValueError(f"There is no solver {settings.solver!r}: choose one of {', '.join(SOLVERS)}.")
+    sigmas = sdedit_sigmas(process.model_sampling(model), settings.t0, settings.steps, settings.scheduler)
+    latent = prepared(model, guide)
+    samples, mask = latent["samples"], latent.get("noise_mask")
+    touched = None if mask is None else _touched(mask, samples)
+    if len(sigmas) == 0 or (touched is not None and not touched.any()):
+        return Edit(latent, dict(latent), torch.empty(0), 0)
+
+    noise = noises.draw_noise(latent, seed)
+    seen = process.network_view(
+        process.model_sampling(model),
+        process.perturb(process.model_sampling(model), process.latent_in(model, samples.float()), noise, sigmas[0]),
+        sigmas[0],
+    )
+    guider = _CountingGuider(model)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(settings.cfg)
+    sampler = MaskedSampler(
+        SOLVERS[settings.solver](), settings.mask_mode, settings.keep_noise, settings.repeats
+    )  # neutral settings are core's own masking
+    edited = guider.sample(
+        noise,
+        samples,
+        sampler,
+        sigmas,
+        denoise_mask=mask,
+        callback=callback,
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    ).to(comfy.model_management.intermediate_device())
+    if touched is not None:
+        edited = torch.where(touched.to(edited.device), edited, samples.to(edited))
+    return Edit(
+        {**latent, "samples": edited},
+        {**latent, "samples": process.latent_out(model, seen).to(edited.device)},
+        sigmas,
+        guider.evaluations,
+    )
+
+
+def prepared(model: Any, latent: dict[str, Any]) -> dict[str, Any]:
+    """A LATENT as core's samplers take it: a copy, with the frame axis of video models, without size hints."""
+    latent = dict(latent)
+    ratios = latent.pop("downscale_ratio_spacial", None), latent.pop("downscale_ratio_temporal", None)
+    latent["samples"] = comfy.sample.fix_empty_latent_channels(model, latent["samples"], *ratios)
+    return latent
+
+
+def report(model: Any, settings: Settings, edit: Edit) -> str:
+    """One line about what was really run."""
+    if edit.evaluations == 0:
+        why = "t0 is 0" if settings.t0 == 0 else "the mask is 0 everywhere"
+        return f"{why}: the guide is returned as it is, 0 steps, 0 evaluations"
+    sampling = process.model_sampling(model)
+    start = float(edit.sigmas[0])
+    share = float(process.noise_fraction(sampling, start))
+    repeats = f" x {settings.repeats} repeats" if settings.repeats > 1 else ""
+    return (
+        f"t0 {settings.t0:.4g}: start sigma {start:.4g}, {share:.1%} noise, {len(edit.sigmas) - 1} steps{repeats}, "
+        f"{edit.evaluations} evaluations ({settings.solver}, {settings.scheduler})"
+    )
+
+
+def perturbed(
+    model: Any, latent: dict[str, Any], sigma: float, seed: int, mask: Tensor | None = None
+) -> tuple[dict[str, Any], Tensor]:
+    """The forward process alone: a LATENT that samplers *without noise* finish from sigma, and what the network sees.
+
+    mask: [B, 1, H, W] or as noise_mask; pixels at 0 stay clean, and the mask is handed on as noise_mask. The second
+    value is the network's view in VAE space, decodable. Raises ValueError at a flow model's sigma = 1.
+    """
+    sampling = process.model_sampling(model)
+    latent = prepared(model, latent)
+    samples = latent["samples"].float()
+    x0 = process.latent_in(model, samples)
+    x = process.perturb(sampling, x0, noises.draw_noise(latent, seed), sigma)
+    carried = process.latent_out(model, process.resumable(sampling, x, sigma))
+    seen = process.latent_out(model, process.network_view(sampling, x, sigma))
+    if mask is None:
+        mask = latent.get("noise_mask")
+    if mask is not None:
+        edit = comfy.sampler_helpers.prepare_mask(mask, tuple(samples.shape), samples.device).to(samples)
+        carried = torch.where(edit > 0, edit * carried + (1.0 - edit) * samples, samples)
+        seen = torch.where(edit > 0, edit * seen + (1.0 - edit) * samples, samples)
+        latent["noise_mask"] = mask
+    latent["samples"] = carried
+    return latent, seen
+
+
+def _touched(mask: Tensor, samples: Tensor) -> Tensor:
+    """Which batch items have anything to edit once the mask is on the latent grid. [B, 1, 1, ...] bool"""
+    edit = comfy.sampler_helpers.prepare_mask(mask, tuple(samples.shape), samples.device)
+    return edit.flatten(1).any(dim=1).reshape(-1, *[1] * (samples.ndim - 1))
