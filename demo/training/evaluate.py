@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import comfy.sample
 import comfy.samplers
 import numpy as np
 import torch
+from skimage.measure import label, regionprops
+from skimage.morphology import opening
 from torch import Tensor
 
 from ..attributes import read_attributes
 from ..model import load_demo_model
-from ..render import render
+from ..render import SIZE, render
 from ..scenes import ATTRIBUTES, Scene, full_caption, random_scene
 
 STEPS, CFG, SAMPLER, SCHEDULER = 20, 4.0, "dpmpp_2m", "karras"
@@ -70,11 +73,38 @@ def accuracy(pictures: Tensor, scenes: Sequence[Scene]) -> dict[str, float]:
     }
 
 
+def single_houses(pictures: Tensor, scenes: Sequence[Scene]) -> float:
+    """Share of the pictures with one red or blue house asked for that show exactly one, by its coloured walls.
+
+    Counts connected areas of the wall's colour above the lake, at least a sixth of a wall wide and high.
+    """
+    right, asked = 0, 0
+    for picture, scene in zip(pictures.numpy(), scenes, strict=True):
+        # Judged only where nothing else has the colour of the walls: not blue at night, not red among autumn leaves.
+        unique = {"red": scene.season != "autumn", "blue": scene.time != "night"}
+        if not unique.get(scene.house, False):
+            continue
+        asked += 1
+        red, green, blue = (picture[60:168, :, k] for k in range(3))
+        wall = red > 1.9 * np.maximum(green, blue) if scene.house == "red" else blue > 1.45 * np.maximum(red, green)
+        wall &= (green < 0.42 * red + 0.02) if scene.house == "red" else (blue > 2.2 * red) & (green < 0.55 * blue)
+        areas = regionprops(label(opening(wall, np.ones((5, 5), bool))))
+        right += sum(area.area > 120 for area in areas) >= 1 and _one_place(areas)
+    return right / max(1, asked)
+
+
+def _one_place(areas: Sequence[Any]) -> bool:
+    """Whether all large areas lie within one house's width (door and windows cut a wall into parts)."""
+    columns = [area.bbox[1::2] for area in areas if area.area > 120]
+    return max(right for _, right in columns) - min(left for left, _ in columns) < 0.26 * SIZE
+
+
 def evaluate(count: int = 200, seed: int = 0) -> tuple[dict[str, float], Tensor, list[Scene]]:
     """Attribute accuracy over unseen full captions (and seconds per picture), the pictures, and their scenes."""
     scenes = unseen_scenes(count)
     pictures, seconds = generate([full_caption(scene) for scene in scenes], seed)
-    return {**accuracy(pictures, scenes), "seconds": seconds}, pictures, scenes
+    figures = {**accuracy(pictures, scenes), "single house": single_houses(pictures, scenes), "seconds": seconds}
+    return figures, pictures, scenes
 
 
 def rendered(scenes: Sequence[Scene]) -> Tensor:
