@@ -129,7 +129,12 @@ def draw_text(
 
 
 def wrap(text: str, size: int, width: float, max_lines: int = 2) -> list[str]:
-    """Break a label into at most `max_lines` lines no wider than `width`; what does not fit ends in an ellipsis."""
+    """Break a label into at most `max_lines` lines no wider than `width`; what does not fit ends in an ellipsis.
+
+    Where the label has line breaks of its own, each of its lines is kept as one.
+    """
+    if "\n" in text:
+        return [_elide(line.strip(), size, width) for line in text.split("\n")]
     lines: list[str] = []
     words = text.split()
     while words:
