@@ -6,9 +6,9 @@ from types import ModuleType
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import demo, masked, metrics, pictures, sdedit
+from . import demo, masked, metrics, pictures, sdedit, sweep
 
-FAMILIES: tuple[ModuleType, ...] = (demo, sdedit, masked, pictures, metrics)
+FAMILIES: tuple[ModuleType, ...] = (demo, sdedit, masked, sweep, pictures, metrics)
 
 
 class DiffusionPathExtension(ComfyExtension):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 _RIM = 2  # cells at the border of the area, where the encoder sees both the picture and the grey
-_FEWEST_CELLS = 6
+_FEWEST_CELLS = 3
 _FLAT = 0.12  # spread over the area, in units of the spread outside it
 _GREY = 0.16  # distance from mid-grey, in the -1..1 of the preview
 

@@ -1,0 +1,97 @@
+"""One edit over several values of one setting, with the progress of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import comfy.model_management
+
+from .sdedit import Edit, Settings, sdedit
+
+SETTINGS = ("t0", "repeats", "seed")
+DEFAULTS = {"t0": "0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8", "repeats": "1, 2, 3", "seed": "0, 1, 2, 3"}
+_MOST_VALUES = 64
+
+
+@dataclass(frozen=True)
+class Point:
+    """The edit at one value of the swept setting."""
+
+    value: float | int
+    edit: Edit
+
+
+def parse_values(setting: str, text: str) -> list[float | int]:
+    """The values of a sweep from text like "0.2, 0.4 0.6"; empty text gives the usual ones.
+
+    Raises ValueError that names the value which is no number, or lies outside the setting's range.
+    """
+    if setting not in SETTINGS:
+        raise ValueError(f"There is no sweep over {setting!r}: choose one of {', '.join(SETTINGS)}.")
+    words = (text.strip() or DEFAULTS[setting]).replace(",", " ").replace(";", " ").split()
+    if len(words) > _MOST_VALUES:
+        raise ValueError(f"The sweep has {len(words)} values: give at most {_MOST_VALUES}.")
+    return [_value(setting, word) for word in words]
+
+
+def _value(setting: str, word: str) -> float | int:
+    low, high = {"t0": (0.0, 1.0), "repeats": (1, 5), "seed": (0, 2**64 - 1)}[setting]
+    kind = float if setting == "t0" else int
+    try:
+        value = kind(word)
+    except ValueError:
+        value = None
+    if value is None or not low <= value <= high:
+        numbers = "numbers" if kind is float else "whole numbers"
+        raise ValueError(
+            f"{word!r} is no value for a sweep over {setting}: give {numbers} from {low:g} to {high:g}, with commas."
+        )
+    return value
+
+
+def sweep(
+    model: Any,
+    positive: Any,
+    negative: Any,
+    guide: dict[str, Any],
+    seed: int,
+    settings: Settings,
+    setting: str,
+    values: Sequence[float | int],
+    callback: Callable[..., None] | None = None,
+) -> tuple[list[Point], bool]:
+    """Runs SDEdit once per value; `callback` counts over the whole sweep (see `total_steps`).
+
+    Returns the points and whether all were run: an interrupt ends the sweep and keeps what is done. If nothing is done
+    yet, the interrupt goes on its way.
+    """
+    done, points = 0, []
+    total = total_steps(settings, setting, values)
+    for value in values:
+        one = settings if setting == "seed" else replace(settings, **{setting: value})
+        counted = None if callback is None else _counting_from(callback, done, total)
+        try:
+            edit = sdedit(model, positive, negative, guide, int(value) if setting == "seed" else seed, one, counted)
+        except comfy.model_management.InterruptProcessingException:
+            if not points:
+                raise
+            return points, False
+        points.append(Point(value, edit))
+        done += _steps(one)
+    return points, True
+
+
+def total_steps(settings: Settings, setting: str, values: Sequence[float | int]) -> int:
+    """Steps of the whole sweep, for a progress bar."""
+    swept = [settings if setting == "seed" else replace(settings, **{setting: value}) for value in values]
+    return sum(_steps(one) for one in swept)
+
+
+def _steps(settings: Settings) -> int:
+    return 0 if settings.t0 == 0 else settings.steps * settings.repeats
+
+
+def _counting_from(callback: Callable[..., None], done: int, total: int) -> Callable[..., None]:
+    return lambda step, x0, x, own_total: callback(done + step, x0, x, total)

@@ -1,0 +1,152 @@
+"""DPathSweep: one edit over t0, repeats or seeds; realism and faithfulness of its pictures."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import comfy.model_management
+import pytest
+import torch
+from comfy.model_base import ModelType
+from diffusion_path.images.realism import RealPictures, l2, middle, texture_share
+from diffusion_path.nodes.sdedit import SDEdit
+from diffusion_path.nodes.sweep import NODES, Sweep
+from diffusion_path.samplers.sweep import DEFAULTS, parse_values
+from diffusion_path.tests.unit.analytic import cond, gaussian_model
+
+
+class FoldingVAE:
+    """Folds 8 x 8 blocks of a picture into one latent cell of four channels, and unfolds them flat."""
+
+    def __init__(self) -> None:
+        self.encoded = 0
+
+    def encode(self, image: torch.Tensor) -> torch.Tensor:
+        self.encoded += 1
+        cells = torch.nn.functional.avg_pool2d(image.movedim(-1, 1), 8)
+        return torch.cat([cells, cells.mean(dim=1, keepdim=True)], dim=1) * 2 - 1
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        return (torch.nn.functional.interpolate(latent[:, :3], scale_factor=8) / 2 + 0.5).clamp(0, 1).movedim(1, -1)
+
+
+def picture(batch: int = 1, size: int = 64) -> torch.Tensor:
+    return torch.rand(batch, size, size, 3, generator=torch.Generator().manual_seed(0))
+
+
+def run(sweep: str, values: str, image: torch.Tensor | None = None, **extra: Any) -> tuple[Any, ...]:
+    settings = {"t0": 0.5, "steps": 3, "cfg": 1.0, "solver": "ode", "scheduler": "karras"}
+    image = picture() if image is None else image
+    vae, model = extra.pop("vae", None) or FoldingVAE(), extra.pop("model", None) or gaussian_model(ModelType.EPS)
+    return Sweep.execute(model, cond(0.2), cond(0.0), vae, image, sweep, values, seed=4, **{**settings, **extra}).result
+
+
+def test_the_family_is_complete() -> None:
+    assert [node.GET_SCHEMA().node_id for node in NODES] == ["DPathSweep"]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "values", "changes"),
+    [
+        ("t0", "0.2, 0.5;0.8", [{"t0": 0.2}, {"t0": 0.5}, {"t0": 0.8}]),
+        ("repeats", "1 2", [{"repeats": 1}, {"repeats": 2}]),
+        ("seed", "7,11", [{"seed": 7}, {"seed": 11}]),
+    ],
+)
+def test_each_value_is_the_edit_of_its_own(sweep: str, values: str, changes: list[dict[str, Any]]) -> None:
+    vae, model, image = FoldingVAE(), gaussian_model(ModelType.FLOW), picture(2)
+    grid, latents, plot, report = run(sweep, values, image, vae=vae, model=model)
+    assert vae.encoded == 1
+    guide = {"samples": vae.encode(image)}
+    settings = {"seed": 4, "t0": 0.5, "steps": 3, "cfg": 1.0, "solver": "ode", "scheduler": "karras"}
+    alone = [SDEdit.execute(model, cond(0.2), cond(0.0), guide, **{**settings, **change}) for change in changes]
+    assert torch.equal(latents["samples"], torch.cat([one.result[0]["samples"] for one in alone]))
+    assert grid.shape[0] == plot.shape[0] == 1
+    assert len(report.splitlines()) == 1 + len(changes)
+
+
+def test_no_evaluation_is_spent_on_measuring() -> None:
+    model = gaussian_model(ModelType.EPS)
+    run("t0", "0, 0.3, 0.6", model=model, reference=picture(12))
+    assert model.model.evaluations == 2 * 3
+
+
+def test_the_distance_grows_with_t0() -> None:
+    report = run("t0", "", steps=8)[3]
+    rows = [line.split() for line in report.splitlines()[1:]]
+    assert [float(row[0]) for row in rows] == [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    distances = [float(row[1]) for row in rows]
+    assert distances == sorted(distances)
+
+
+def test_a_mask_keeps_its_outside_in_every_picture() -> None:
+    mask = torch.zeros(1, 64, 64)
+    mask[..., 32:] = 1
+    vae = FoldingVAE()
+    latents = run("t0", "0.3, 0.7", vae=vae, mask=mask, mask_mode="threshold")[1]
+    guide = vae.encode(picture())
+    torch.testing.assert_close(latents["samples"][..., :4], guide[..., :4].expand(2, -1, -1, -1), rtol=1e-5, atol=1e-5)
+
+
+def test_progress_runs_over_the_whole_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        "comfy.utils.PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: seen.append((value, total))
+    )
+    run("repeats", "1, 2")
+    assert seen == sorted(seen)
+    assert seen[-1] == (9, 9)
+    assert {total for _, total in seen} == {9}
+
+
+@pytest.mark.parametrize(("finished", "rows"), [(0, 0), (1, 1), (2, 2)])
+def test_an_interrupt_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch, finished: int, rows: int) -> None:
+    model = gaussian_model(ModelType.EPS)
+    real, calls = model.model._apply_model, itertools.count()
+
+    def interrupted(*args: Any, **kwargs: Any) -> torch.Tensor:
+        if next(calls) == 3 * finished + 1:
+            comfy.model_management.interrupt_current_processing()
+            comfy.model_management.throw_exception_if_processing_interrupted()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(model.model, "_apply_model", interrupted)
+    if rows == 0:
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            run("t0", "0.3 0.5 0.7", model=model)
+        return
+    result = run("t0", "0.3 0.5 0.7", model=model)
+    assert result[1]["samples"].shape[0] == rows
+    assert result[3].endswith(f"interrupted: {rows} of 3 values were run")
+
+
+def test_values_are_read_or_named() -> None:
+    assert parse_values("t0", " 0.25,.5 1 ") == [0.25, 0.5, 1.0]
+    assert parse_values("seed", "18446744073709551615") == [2**64 - 1]
+    assert parse_values("repeats", "") == [int(word) for word in DEFAULTS["repeats"].split(", ")]
+    for sweep, text, words in (
+        ("t0", "0.5, 1.5", "'1.5' is no value for a sweep over t0: give numbers from 0 to 1"),
+        ("t0", "half", "'half' is no value"),
+        ("t0", "nan", "'nan' is no value"),
+        ("repeats", "2.5", "give whole numbers from 1 to 5"),
+        ("seed", "-1", "'-1' is no value"),
+        ("seed", "1 " * 65, "at most 64"),
+        ("cfg", "1", "choose one of t0, repeats, seed"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            parse_values(sweep, text)
+
+
+def test_realism_tells_texture_from_flat_paint() -> None:
+    generator = torch.Generator().manual_seed(1)
+    real = torch.rand(6, 64, 64, 3, generator=generator) * 0.3 + torch.rand(6, 1, 1, 3, generator=generator) * 0.6
+    other, flat = real.flip(1), torch.full((1, 64, 64, 3), 0.5)
+    noisy = flat + 0.1 * torch.rand(1, 64, 64, 3, generator=generator)
+    assert float(texture_share(flat)) == 0
+    assert float(texture_share(real).min()) > 0.99
+    pictures = RealPictures(real)
+    assert abs(pictures.distance(other).value) < 0.3
+    assert pictures.distance(flat).value > pictures.distance(noisy).value > pictures.distance(other).value
+    assert l2(flat, flat + 0.1) == pytest.approx(0.1 * (3 * 64 * 64) ** 0.5)
+    assert middle(torch.arange(70).reshape(1, 7, 10, 1), 5, 4).flatten().tolist()[:4] == [13, 14, 15, 16]
