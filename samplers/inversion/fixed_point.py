@@ -1,0 +1,74 @@
+"""Implicit inversion: the exact inverse of Euler sampling, by fixed-point iteration.
+
+The state x' with x = x' + (sigma - sigma') d(x', sigma') is the fixed point of x' <- x + (sigma' - sigma) d(x', sigma')
+(AIDI, Pan et al. 2023; FPI, Meiri et al. 2023; ReNoise, Garibi et al. 2024). Anderson's mixing of the last two iterates
+makes it converge in a fraction of the evaluations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .euler import euler_up
+from .run import Fields, Method, Run, climbing
+
+
+@dataclass(frozen=True)
+class FixedPoint(Method):
+    """iterations: at most so many per step, after Euler's; tolerance: relative change of a state that ends them."""
+
+    name = "fixed point"
+
+    iterations: int = 10
+    tolerance: float = 1e-4
+
+    def plan(self, steps: int, cfg: float) -> int:
+        return steps * (1 + self.iterations)
+
+    def __call__(self, run: Run) -> Fields:
+        return {"states": climbing(run, lambda x, i: self.up(run, x, run.sigmas[i + 1], run.sigmas[i]))}
+
+    def up(self, run: Run, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
+        """One step from sigma up to sigma_next; every item stops by itself."""
+        guess, denoised = euler_up(run, x, sigma, sigma_next)
+        best, least = guess, torch.full([x.shape[0]], torch.inf, dtype=x.dtype, device=x.device)
+        before: tuple[Tensor, Tensor] | None = None
+        for _ in range(self.iterations):
+            denoised = run.denoise(guess, sigma_next)
+            image = x + (sigma_next - sigma) * (guess - denoised) / sigma_next
+            change = image - guess
+            error = _norms(change) / _norms(image).clamp(min=1e-12)
+            # An item that has converged, or begun to diverge, keeps its best state.
+            better = error < least
+            best = torch.where(_like(better, x), image, best)
+            least = torch.where(better, error, least)
+            if bool((least <= self.tolerance).all()):
+                break
+            step = _anderson(image, change, before)
+            before = (image, change)
+            guess = torch.where(_like(least > self.tolerance, x), step, guess)
+        return best, denoised
+
+
+def _anderson(image: Tensor, change: Tensor, before: tuple[Tensor, Tensor] | None) -> Tensor:
+    """The next iterate, mixed from the last two images such that their changes cancel best (depth 1, per item)."""
+    if before is None:
+        return image
+    last_image, last_change = before
+    turn = change - last_change
+    length = turn.flatten(1).square().sum(1)
+    weight = (change * turn).flatten(1).sum(1) / length.clamp(min=torch.finfo(length.dtype).tiny)
+    # Far extrapolation means that the two changes say nothing: then a plain step is safer.
+    weight = torch.where(weight.abs() <= 2.0, weight, torch.zeros_like(weight))
+    return image - _like(weight, image) * (image - last_image)
+
+
+def _norms(x: Tensor) -> Tensor:
+    return x.flatten(1).square().sum(1).sqrt()
+
+
+def _like(per_item: Tensor, x: Tensor) -> Tensor:
+    return per_item.reshape(-1, *[1] * (x.ndim - 1))

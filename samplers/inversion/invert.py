@@ -1,0 +1,81 @@
+"""One call from a picture to its path, whatever the method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from .. import noise as noises
+from ..conditioning import fingerprint
+from ..path import DiffusionPath, check_falling, make_path
+from .run import InversionSampler, Method
+
+
+def invert(
+    model: Any,
+    positive: Any,
+    negative: Any,
+    latent: Mapping[str, Any],
+    sigmas: Tensor,
+    method: Method,
+    cfg: float = 1.0,
+    seed: int = 0,
+    callback: Callable[..., None] | None = None,
+) -> DiffusionPath:
+    """The path of a LATENT of pictures under a MODEL and its source prompt, for edits at cfg.
+
+    sigmas: falling to 0, as for sampling. Raises ValueError where the method cannot work on what is given.
+    """
+    check_falling(sigmas)
+    if float(sigmas[-1]) != 0.0:
+        raise ValueError(
+            f"The schedule ends at noise level {float(sigmas[-1]):.4g}, but a picture is at 0: give SIGMAS that end "
+            "with 0."
+        )
+    samples = _picture(model, latent)
+    indices = latent.get("batch_index") or range(samples.shape[0])
+    guider = comfy.samplers.CFGGuider(method.prepared(model, cfg, len(sigmas) - 1, samples.shape[0]))
+    guider.set_conds(positive, negative)
+    guider.set_cfg(method.run_cfg(cfg))
+    sampler = InversionSampler(method, indices, cfg)
+    noise = noises.draw_noise({**latent, "samples": samples}, seed)
+    guider.sample(noise, samples, sampler, sigmas, None, callback, True, seed)
+    fields = {"cfg": method.run_cfg(cfg), **sampler.fields}
+    return make_path(
+        model,
+        sigmas,
+        fields.pop("states"),
+        method=method.name,
+        sampler="euler",
+        seed=seed,
+        conditioning=fingerprint(positive),
+        batch_index=tuple(latent["batch_index"]) if latent.get("batch_index") is not None else None,
+        **{key: value.cpu().float() if isinstance(value, Tensor) else value for key, value in fields.items()},
+    )
+
+
+def _picture(model: Any, latent: Mapping[str, Any]) -> Tensor:
+    """The LATENT's samples as core would sample them; refuses what has no path."""
+    samples = latent["samples"]
+    if samples.is_nested:
+        raise ValueError("A path cannot hold a nested latent (audio with video): invert its video part alone.")
+    if torch.count_nonzero(samples) == 0:
+        raise ValueError("The latent is empty, so there is no picture to invert: connect VAE Encode.")
+    bad = int((~torch.isfinite(samples)).sum())
+    if bad:
+        raise ValueError(
+            f"The latent holds {bad} values that are NaN or infinite: look for the node that makes them, often a "
+            "VAE in half precision."
+        )
+    wanted = model.get_model_object("latent_format").latent_channels
+    if samples.shape[1] != wanted:
+        raise ValueError(
+            f"The latent has {samples.shape[1]} channels, but the model works on {wanted}: encode the picture with the "
+            "VAE that belongs to the model."
+        )
+    return comfy.sample.fix_empty_latent_channels(model, samples)

@@ -1,0 +1,230 @@
+"""Null-text inversion (Mokady et al. 2023): embeddings for the negative prompt, optimised step by step, that keep the
+guided path on the Euler path of cfg 1.
+
+Walking down from the noisy end, the embedding of a step minimises the distance between the guided Euler step and the
+next state of that path; the next step starts from it. Against the published code: the positive prediction is made once
+per step, gradients pass through the negative branch alone, the error is looked at before a gradient is paid for, and
+the last prediction of the optimisation makes the step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import comfy.patcher_extension
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from .. import process
+from ..conditioning import single_part
+from ..gradients import (
+    Gradients,
+    branch,
+    grad_ready,
+    gradient_options,
+    loss_scales,
+    model_roots,
+    text_embedding,
+    with_text_embedding,
+)
+from ..path import DiffusionPath
+from ..path_fit import latent_psnr
+from ..reverse_sde import euler_step
+from .euler import Euler
+from .negative_prompt import refuse_without_null_branch
+from .run import Fields, Method, Run
+
+KEY = "c_crossattn"  # under this name a path keeps the text embeddings of its steps
+_BACKWARD = 4  # memory of a step with its gradient, in units of one without
+_REMEMBERED = 2  # interrupted optimisations that can be taken up again
+
+
+@dataclass
+class Progress:
+    """How far an optimisation has come: the Euler path, the embeddings found, and the state that they lead to."""
+
+    pivots: Tensor
+    x: Tensor
+    embeddings: list[Tensor] = field(default_factory=list)
+
+
+# What an interrupt leaves of a run stays here, so that the same run goes on from there.
+_unfinished: OrderedDict[str, Progress] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class NullText(Method):
+    """iterations: at most so many updates of an embedding per step. rate: Adam's step size, falling to half of it along
+    the path. stop: an item is done where its squared error (at unit variance) is below this; as published the bound
+    rises to 101 times along the path. start: an earlier path by this method whose embeddings are where it starts from.
+    """
+
+    name = "null text"
+
+    iterations: int = 10
+    rate: float = 1e-2
+    stop: float = 1e-5
+    checkpointed: bool = False
+    start: DiffusionPath | None = None
+
+    def plan(self, steps: int, cfg: float) -> int:
+        return steps * (3 + 3 * self.iterations)
+
+    def prepared(self, model: Any, cfg: float, steps: int, batch: int) -> Any:
+        refuse_without_null_branch(model, self.name)
+        if cfg == 1.0:
+            raise ValueError(
+                "At cfg 1 the negative prompt is never used, so there is no null text to optimise: set the cfg of the "
+                "edit to come (7 for example), or choose fixed point."
+            )
+        stored = self.start.null.get(KEY) if self.start else None
+        if self.start and (stored is None or stored.shape[0] != steps or stored.shape[1] not in (1, batch)):
+            raise ValueError(
+                f"The path to go on from ({self.start.method}, {self.start.steps} steps, {self.start.shape[0]} images)"
+                f" holds no null text for these {steps} steps and {batch} pictures: leave it unconnected."
+            )
+        model = model.clone()
+        wrappers = comfy.patcher_extension.WrappersMP
+        model.add_wrapper_with_key(wrappers.PREPARE_SAMPLING, "diffusion_path.gradient_memory", _reserve)
+        return model
+
+    def __call__(self, run: Run) -> Fields:
+        conds = run.guider.conds
+        for name in ("positive", "negative"):
+            single_part(conds.get(name), name, "Null-text inversion")
+        key = self._identity(run)
+        progress = _unfinished.pop(key, None) or _euler_path(run)
+        _unfinished[key] = progress
+        while len(_unfinished) > _REMEMBERED:
+            _unfinished.popitem(last=False)
+        run.done = len(progress.embeddings)
+        with grad_ready(model_roots(run.guider), run.picture.device, self.checkpointed) as gradients:
+            for i in range(run.done, run.steps):
+                step = GuidedStep(run, i, progress.x.clone(), progress.pivots[i + 1].clone())
+                null, progress.x = self.optimise(step, self._first_guess(run, i, progress), gradients)
+                progress.embeddings.append(null)
+                run.progress(progress.x, progress.x)
+        del _unfinished[key]
+        return {
+            "states": progress.pivots,
+            "null": {KEY: torch.stack(progress.embeddings).to("cpu", torch.float32)},
+            "figures": {"latent_psnr": latent_psnr(run.picture.cpu(), progress.x.cpu())},
+            "cfg": run.cfg,
+        }
+
+    def optimise(self, step: GuidedStep, null: Tensor, gradients: Gradients) -> tuple[Tensor, Tensor]:
+        """The best embedding [B, tokens, width] for one step and the state that it leads to."""
+        rate = self.rate * (1 - 0.5 * step.share)
+        enough = self.stop * (1 + 100 * step.share)
+        best = _Best(null, step.x)
+        moments = (torch.zeros_like(null), torch.zeros_like(null))
+
+        def loss(embedding: Tensor) -> Tensor:
+            reached = step.reached(embedding)
+            error = step.error(reached)
+            best.keep(null, reached, error)
+            # A loss that needs no gradient gets none: nothing is left to improve.
+            return error.sum() if bool((best.error > enough).any()) else error.sum().detach()
+
+        for update in range(1, self.iterations + 1):
+            _, (slope,) = gradients(loss, null, scales=step.scales)
+            busy = _per_item(best.error > enough, null)
+            if not bool(busy.any()):
+                return best.null, best.reached
+            moments = (0.9 * moments[0] + 0.1 * slope, 0.999 * moments[1] + 0.001 * slope**2)
+            moved = moments[0] / (1 - 0.9**update) / ((moments[1] / (1 - 0.999**update)).sqrt() + 1e-8)
+            null = torch.where(busy, null - rate * moved, null)
+        with torch.no_grad():
+            loss(null)
+        return best.null, best.reached
+
+    def _first_guess(self, run: Run, i: int, progress: Progress) -> Tensor:
+        """Where the optimisation of step i starts. [B, tokens, width]"""
+        if self.start is not None:
+            null = self.start.null[KEY][i].to(run.picture)
+        else:
+            null = progress.embeddings[-1] if progress.embeddings else text_embedding(run.guider.conds["negative"])
+        return null.clone().expand(run.picture.shape[0], -1, -1).contiguous()
+
+    def _identity(self, run: Run) -> str:
+        """The same for runs that would find the same, so that one can go on where another was interrupted."""
+        patcher, conds = run.guider.model_patcher, run.guider.conds
+        digest = hashlib.blake2b(repr((id(patcher.model), patcher.patches_uuid, run.cfg)).encode())
+        digest.update(repr((replace(self, start=None), id(self.start) if self.start else None)).encode())
+        texts = (text_embedding(conds["positive"]), text_embedding(conds["negative"]))
+        for tensor in (run.picture, run.sigmas, *texts):
+            digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+class GuidedStep:
+    """One guided Euler step as a function of the negative embedding. x, target: the states before and after it."""
+
+    def __init__(self, run: Run, i: int, x: Tensor, target: Tensor) -> None:
+        self.run, self.x, self.target = run, x, target
+        self.sigma, self.sigma_next = run.sigmas[i].clone(), run.sigmas[i + 1].clone()
+        self.share = i / run.steps
+        self.options = gradient_options(run.model_options)
+        self.scales = loss_scales(run.guider.inner_model.get_dtype_inference())
+        a, b = process.coefficients(run.sampling, self.sigma_next)
+        self._variance = float(a**2 + b**2)
+        self._levels = self.sigma * x.new_ones([x.shape[0]])
+        with torch.no_grad():
+            self._positive = self._branch(run.guider.conds["positive"])
+
+    def reached(self, null: Tensor) -> Tensor:
+        """The state after the step, with `null` [B, tokens, width] as the negative embedding."""
+        model, conds = self.run.guider.inner_model, self.run.guider.conds
+        negative = with_text_embedding(conds["negative"], null)
+        guided = comfy.samplers.cfg_function(
+            model,
+            self._positive,
+            self._branch(negative),
+            self.run.cfg,
+            self.x,
+            self._levels,
+            model_options=self.options,
+            cond=conds["positive"],
+            uncond=negative,
+        )
+        return euler_step(self.x, guided, self.sigma, self.sigma_next)
+
+    def error(self, reached: Tensor) -> Tensor:
+        """Mean squared distance to the target per item, in units of a state of unit variance. [B]"""
+        return (reached - self.target).float().flatten(1).square().mean(1) / self._variance
+
+    def _branch(self, conds: list[dict[str, Any]]) -> Tensor:
+        return branch(self.run.guider.inner_model, conds, self.x, self._levels, self.options)
+
+
+class _Best:
+    """Per item, the embedding with the smallest error so far, and the state it leads to."""
+
+    def __init__(self, null: Tensor, x: Tensor) -> None:
+        self.null, self.reached = null, x
+        self.error = torch.full([x.shape[0]], torch.inf, device=x.device)
+
+    def keep(self, null: Tensor, reached: Tensor, error: Tensor) -> None:
+        better = error.detach() < self.error
+        self.null = torch.where(_per_item(better, null), null, self.null)
+        self.reached = torch.where(_per_item(better, reached), reached.detach(), self.reached)
+        self.error = torch.where(better, error.detach(), self.error)
+
+
+def _per_item(values: Tensor, like: Tensor) -> Tensor:
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _reserve(executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
+    """Lets ComfyUI make room for the backward pass before the model is loaded."""
+    return executor(model, [noise_shape[0] * _BACKWARD, *noise_shape[1:]], conds, *args, **kwargs)
+
+
+def _euler_path(run: Run) -> Progress:
+    """The pivots: the Euler path of cfg 1, walked without touching the run's own progress."""
+    states = Euler()(replace(run, callback=None))["states"]
+    return Progress(states, states[0])

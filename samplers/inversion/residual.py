@@ -1,0 +1,95 @@
+"""Edit-friendly inversion (Huberman-Spiegelglas et al. 2024), with the residuals kept whole.
+
+The states are the picture with independent noise at every level, not a trajectory. What the posterior mean of a step
+misses of the next state is stored, R_i = x_(i+1) - m_i(x_i), and added again when the path is walked: the sum
+telescopes, so the picture comes back for any guidance, eta and start, in every family. (The published code divides by
+the step's noise and drops the last residual, and is therefore not exact.)
+
+The states do not depend on one another, so that several levels are evaluated in one call of the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from .. import noise as noises
+from .. import process
+from ..reverse_sde import Step, ancestral_step
+from .run import Fields, Method, Run
+
+_TIMED = {"control", "gligen", "hooks", "area", "mask", "default", "timestep_start", "timestep_end"}
+MOST_AT_ONCE = 16  # items in one call: more gain nothing, and the progress bar should move
+
+
+@dataclass(frozen=True)
+class Residual(Method):
+    """eta: noise of the kernel whose mean is taken, 1 = the posterior as published."""
+
+    name = "residual"
+
+    eta: float = 1.0
+    at_once: int | None = None
+
+    def run_cfg(self, cfg: float) -> float:
+        return cfg
+
+    def plan(self, steps: int, cfg: float) -> int:
+        return steps if cfg == 1.0 else 2 * steps
+
+    def __call__(self, run: Run) -> Fields:
+        states = independent_states(run)
+        residuals = []
+        for steps in torch.arange(run.steps).split(self.at_once or levels_at_once(run)):
+            x, sigma = states[steps], run.sigmas[steps]
+            together = run.denoise(x.flatten(0, 1), sigma.repeat_interleave(x.shape[1]))
+            for i, denoised in zip(steps.tolist(), together.reshape(x.shape), strict=True):
+                step = Step(run.sampling, run.sigmas[i], run.sigmas[i + 1])
+                residuals.append(states[i + 1] - posterior_mean(states[i], denoised, step, self.eta))
+            run.progress(x[-1], together.reshape(x.shape)[-1], len(steps))
+        return {"states": states, "residuals": torch.stack(residuals), "eta": self.eta, "continuous": False}
+
+
+def posterior_mean(x: Tensor, denoised: Tensor, step: Step, eta: float = 1.0) -> Tensor:
+    """m(x): where a step of the kernel goes without its noise. [B, C, ...]"""
+    return ancestral_step(x, denoised, step, eta, torch.zeros_like(x))
+
+
+def independent_states(run: Run) -> Tensor:
+    """a x0 + b n with fresh noise per level and item, and the picture itself at the end. [N + 1, B, C, ...]"""
+    states = []
+    for sigma in run.sigmas:
+        drawn = [
+            noises.item_noise(item, run.seed, index, "residual", float(sigma))
+            for item, index in zip(run.picture, run.indices, strict=True)
+        ]
+        states.append(process.perturb(run.sampling, run.picture, torch.stack(drawn), sigma, prior=False))
+    if run.sigmas[-1] == 0:
+        states[-1] = run.picture
+    return torch.stack(states)
+
+
+def levels_at_once(run: Run) -> int:
+    """How many levels fit into one call: limited by memory, and 1 where something asks for a single level per call."""
+    if _needs_single_level(run.guider, run.model_options):
+        return 1
+    batch = run.picture.shape[0]
+    model = run.guider.inner_model
+    free = comfy.model_management.get_free_memory(run.picture.device)
+    count = max(1, MOST_AT_ONCE // batch)
+    while count > 1 and model.memory_required([2 * count * batch, *run.picture.shape[1:]]) * 1.5 > free:
+        count //= 2
+    return min(count, run.steps)
+
+
+def _needs_single_level(guider: Any, options: dict[str, Any]) -> bool:
+    """Whether a prompt or a patch may look at the noise level of the call and take it to be that of every item."""
+    timed = any(_TIMED & set(cond) for conds in getattr(guider, "conds", {}).values() for cond in conds)
+    transformer = options.get("transformer_options", {})
+    patched = set(options) - {"transformer_options"} or set(transformer) - {"sample_sigmas", "callbacks", "wrappers"}
+    wrapped = any(any(found.values()) for found in transformer.get("wrappers", {}).values())
+    return bool(timed or patched or wrapped)

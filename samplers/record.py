@@ -1,0 +1,178 @@
+"""Records the path of any sampler and guider while it runs, and leaves its result as it is, bit for bit.
+
+A solver's state at a level of the schedule is what it showed the model there last: predictors look ahead to the next
+level, and come back to it with the state they settled on. So the recorder listens to the calls of the model, which
+every solver makes, and needs nothing of a solver's own callbacks.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from comfy.samplers import Sampler
+from torch import Tensor
+
+from . import conditioning, process
+from .path import DiffusionPath, check_falling, make_path
+
+# Solvers that start a flow at sigma = 1 evaluate it a ten-thousandth of the training time later.
+_OFFSET = 2e-4
+# Below this distance (RMS) between the model's prediction and the one that two states imply, the states are enough.
+_IMPLIED = 0.1
+_OWN_LEVELS = ("dpm_fast", "dpm_adaptive")
+
+
+class _Listener:
+    """Stands in for the model that a solver calls, and keeps the last state and prediction of each level."""
+
+    def __init__(self, model: Any, sigmas: Tensor) -> None:
+        self._model = model
+        self._levels = [float(sigma) for sigma in sigmas[:-1]]
+        self.states: list[Tensor | None] = [None] * len(self._levels)
+        self.predictions: list[Tensor | None] = [None] * len(self._levels)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def __call__(self, x: Tensor, sigma: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        level = self._level(float(sigma.reshape(-1)[0]))
+        if level is not None:
+            self.states[level] = x.detach().to("cpu", torch.float32, copy=True)
+        out = self._model(x, sigma, *args, **kwargs)
+        if level is not None:
+            self.predictions[level] = out.detach().to("cpu", torch.float32, copy=True)
+        return out
+
+    def _level(self, sigma: float) -> int | None:
+        if sigma in self._levels:
+            return self._levels.index(sigma)
+        near = [abs(sigma - level) <= _OFFSET * max(level, 1e-6) for level in self._levels]
+        return near.index(True) if any(near) else None
+
+
+class RecordingSampler(Sampler):
+    """A SAMPLER that runs another one unchanged. After a run `states` [N + 1, B, ...] and `predictions` are filled."""
+
+    def __init__(self, sampler: Any) -> None:
+        if sampler_name(sampler) in _OWN_LEVELS:
+            raise ValueError(
+                f"The sampler {sampler_name(sampler)} chooses its own noise levels, so its path cannot be recorded on "
+                "a schedule: use another one, dpmpp_2m for example."
+            )
+        self.inner = sampler
+        self.states: Tensor | None = None
+        self.predictions: Tensor | None = None
+
+    def sample(
+        self,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Callable[..., None] | None,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        """ComfyUI's Sampler contract, all tensors in model space."""
+        heard: list[_Listener] = []
+
+        def listen(model: Any) -> _Listener:
+            heard.append(_Listener(model, sigmas))
+            return heard[0]
+
+        last = float(sigmas[-1])
+        rest = (sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
+        if hasattr(self.inner, "sampler_function"):
+            # Inside of KSAMPLER a state is seen before the mask is applied to it.
+            samples = _listening(self.inner, listen).sample(model_wrap, *rest)
+        else:
+            samples = self.inner.sample(listen(model_wrap), *rest)
+        sampling = model_wrap.inner_model.model_sampling
+        end = process.perturb(sampling, samples, torch.zeros_like(samples), last, prior=False)
+        states, predictions = heard[0].states, heard[0].predictions
+        missing = [float(sigma) for sigma, state in zip(sigmas, states, strict=False) if state is None]
+        if missing:
+            raise ValueError(
+                f"The sampler {sampler_name(self.inner)} never evaluated the model at noise level {missing[0]:.4g}, so "
+                "the path cannot be recorded: use one that keeps to the schedule (without s_churn), euler for example."
+            )
+        found = [state for state in states if state is not None]
+        self.states = torch.stack([*found, end.detach().to("cpu", torch.float32)])
+        self.predictions = torch.stack([each for each in predictions if each is not None])
+        return samples
+
+
+def _listening(sampler: Any, listen: Callable[[Any], _Listener]) -> Any:
+    """A copy of a KSAMPLER whose function hands the solver a listener."""
+    function = sampler.sampler_function
+
+    @functools.wraps(function)
+    def recorded(model: Any, *args: Any, **kwargs: Any) -> Tensor:
+        return function(listen(model), *args, **kwargs)
+
+    clone = copy.copy(sampler)
+    clone.sampler_function = recorded
+    return clone
+
+
+def record(
+    guider: Any,
+    sampler: Any,
+    sigmas: Tensor,
+    noise: Tensor,
+    latent: Tensor,
+    mask: Tensor | None = None,
+    callback: Callable[..., None] | None = None,
+    disable_pbar: bool = False,
+    seed: int = 0,
+    batch_index: list[int] | None = None,
+) -> tuple[DiffusionPath, Tensor]:
+    """Sample as ``guider.sample`` does, and keep the path.
+
+    noise, latent: [B, C, ...] as LATENT carries them. Returns the path and the samples, which are core's own.
+    Raises ValueError for an empty or rising schedule, a nested latent, or a sampler that leaves the schedule.
+    """
+    check_falling(sigmas)
+    if latent.is_nested:
+        raise ValueError("A path cannot hold a nested latent (audio with video): record its video part alone.")
+    recorder = RecordingSampler(sampler)
+    # A copy of the levels, because uni_pc changes the last one of those it is given.
+    samples = guider.sample(noise, latent, recorder, sigmas.clone(), mask, callback, disable_pbar, seed)
+    assert recorder.states is not None
+    assert recorder.predictions is not None
+    path = make_path(
+        guider.model_patcher,
+        sigmas,
+        recorder.states,
+        method="recorded",
+        sampler=sampler_name(sampler),
+        sampler_options=plain_options(sampler),
+        seed=seed,
+        cfg=float(getattr(guider, "cfg", 1.0)),
+        conditioning=conditioning.fingerprint(guider.original_conds.get("positive", [])),
+        batch_index=None if batch_index is None else tuple(batch_index),
+    )
+    implied = torch.stack([path.prediction(step) for step in range(path.steps)])
+    scale = recorder.predictions.square().mean().sqrt() + 1e-12
+    if float((implied - recorder.predictions).square().mean().sqrt() / scale) > _IMPLIED:
+        path = path.replaced(denoised=recorder.predictions, continuous=False)
+    return path, samples
+
+
+def sampler_name(sampler: Any) -> str:
+    """The name of a SAMPLER as ComfyUI lists it, as far as it has one."""
+    function = getattr(sampler, "sampler_function", None)
+    if function is None:
+        return type(sampler).__name__
+    return getattr(function, "__name__", type(sampler).__name__).removeprefix("sample_").removesuffix("_function")
+
+
+def plain_options(sampler: Any) -> dict[str, Any]:
+    """The options of a SAMPLER that can be written down: numbers, words and switches."""
+    options = getattr(sampler, "extra_options", {})
+    return {key: value for key, value in options.items() if isinstance(value, (bool, int, float, str))}

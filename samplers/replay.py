@@ -1,0 +1,207 @@
+"""Walking a path again: where a sampler starts on it, and what the path's method stored for its steps.
+
+`start` gives core's samplers their inputs; `attach` puts stored embeddings and the pull towards the picture to work as
+a model wrapper, under any sampler and guider; `replay_sampler` gives the solver that the path was made for.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import comfy.patcher_extension
+import comfy.samplers
+import torch
+from comfy.samplers import KSAMPLER
+from torch import Tensor
+
+from . import process
+from .conditioning import fingerprint, standing_in
+from .path import DiffusionPath
+from .path_fit import check_fits, latent_psnr
+from .record import record, sampler_name
+from .reverse_sde import Step, ancestral_step
+
+log = logging.getLogger(__name__)
+
+WRAPPER = "diffusion_path.replay"
+# Solvers of core that take a noise_sampler without adding noise.
+_DETERMINISTIC = ("res_multistep", "res_multistep_cfg_pp")
+
+
+class PathNoise:
+    """A NOISE that leads from the path's picture to one of its states exactly."""
+
+    def __init__(self, noise: Tensor, seed: int) -> None:
+        self.noise = noise
+        self.seed = seed
+
+    def generate_noise(self, latent: Mapping[str, Any]) -> Tensor:
+        samples = latent["samples"]
+        if samples.is_nested or samples.shape != self.noise.shape:
+            shape = "nested" if samples.is_nested else list(samples.shape)
+            raise ValueError(
+                f"This noise belongs to a path of latents {list(self.noise.shape)}, but the latent is {shape}: connect "
+                "the LATENT of the same Path to Sampling Inputs."
+            )
+        return self.noise.clone()
+
+
+def start(model: Any, path: DiffusionPath) -> tuple[PathNoise, dict[str, Any]]:
+    """NOISE and LATENT from which a sampler on the path's sigmas starts at its first state.
+
+    The LATENT is the picture at the path's end, so that masks keep what they should; the noise makes up the rest.
+    """
+    sampling = process.model_sampling(model)
+    samples = process.latent_out(model, path.picture)
+    # Through VAE space and back, as core will see it.
+    picture = process.latent_in(model, samples)
+    sigma = path.sigmas[0]
+    base = process.perturb(sampling, picture, torch.zeros_like(picture), sigma)
+    unit = process.perturb(sampling, torch.zeros_like(picture), torch.ones_like(picture), sigma)
+    latent: dict[str, Any] = {"samples": samples}
+    if path.batch_index is not None:
+        latent["batch_index"] = list(path.batch_index)
+    return PathNoise((path.states[0] - base) / unit, path.seed), latent
+
+
+def attach(model: Any, path: DiffusionPath) -> Any:
+    """A clone of the MODEL that works with what the path stores for its steps; without anything stored, a plain clone.
+
+    Stored embeddings stand in for the negative prompt; a path with control draws the prediction towards its picture.
+    """
+    model = model.clone()
+    model.remove_wrappers_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, WRAPPER)
+    if not path.null and path.control is None:
+        return model
+    picture = path.picture
+
+    def predict(executor: Any, x: Tensor, sigma: Tensor, model_options: Any = None, seed: int | None = None) -> Tensor:
+        step = path.step_at(float(sigma.reshape(-1)[0]))
+        weight = 0.0 if path.control is None else float(path.control[step])
+        if weight and x.shape != picture.shape:
+            raise ValueError(
+                f"The path draws the result towards its picture {list(picture.shape)}, but the latent is "
+                f"{list(x.shape)}: use the LATENT of the same Path to Sampling Inputs."
+            )
+        if weight == 1.0:
+            return picture.to(x)
+        guider = executor.class_obj
+        conds = guider.conds
+        try:
+            if path.null and conds.get("negative"):
+                guider.conds = {**conds, "negative": standing_in(conds["negative"], path.null, step)}
+            denoised = executor(x, sigma, model_options or {}, seed)
+        finally:
+            guider.conds = conds
+        return denoised + weight * (picture.to(x) - denoised) if weight else denoised
+
+    model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, WRAPPER, predict)
+    return model
+
+
+@torch.no_grad()
+def sample_residuals(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Callable[[dict[str, Any]], None] | None = None,
+    disable: bool | None = None,
+    path: DiffusionPath | None = None,
+) -> Tensor:
+    """The posterior mean of each step plus the path's residual: x' = m(x) + R (Huberman-Spiegelglas et al. 2024)."""
+    assert path is not None
+    assert path.residuals is not None
+    check_fits(path, latent=x)
+    extra_args = extra_args or {}
+    sampling = model.inner_model.inner_model.model_sampling
+    s_in = x.new_ones([x.shape[0]])
+    for i in range(len(sigmas) - 1):
+        step = path.level(float(sigmas[i]))
+        if step is None or path.level(float(sigmas[i + 1])) != step + 1:
+            raise ValueError(
+                f"Residuals belong to the steps they were found for, and {float(sigmas[i]):.4g} to "
+                f"{float(sigmas[i + 1]):.4g} is none of the path's {path.steps}: use its SIGMAS (Path to Sampling "
+                "Inputs gives them)."
+            )
+        denoised = model(x, sigmas[i] * s_in, **extra_args)
+        if callback is not None:
+            callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
+        kernel = Step(sampling, sigmas[i], sigmas[i + 1])
+        x = ancestral_step(x, denoised, kernel, path.eta, torch.zeros_like(x)) + path.residuals[step].to(x)
+    return x
+
+
+def replay_sampler(path: DiffusionPath) -> Any:
+    """The SAMPLER that walks the path as it was made: with its residuals, with the recorded solver, or with Euler."""
+    if path.residuals is not None:
+        return KSAMPLER(sample_residuals, {"path": path})
+    known = path.sampler in comfy.samplers.SAMPLER_NAMES
+    if not known:
+        log.warning("The path was recorded with '%s', which core does not have: it is walked with Euler.", path.sampler)
+    sampler = comfy.samplers.sampler_object(path.sampler if known else "euler")
+    if known:
+        sampler.extra_options = {**sampler.extra_options, **path.sampler_options}
+    return sampler
+
+
+def adds_noise(sampler: Any) -> bool:
+    """Whether a SAMPLER adds fresh noise at its steps, as far as its function and options tell."""
+    function, options = getattr(sampler, "sampler_function", None), getattr(sampler, "extra_options", {})
+    if function is None or sampler_name(sampler) in _DETERMINISTIC:
+        return False
+    if options.get("kind") == "ode":
+        return False
+    defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
+    if options.get("s_churn", 0.0) > 0:
+        return True
+    return "noise_sampler" in defaults and options.get("eta", defaults.get("eta", 1.0)) != 0
+
+
+def replay(
+    model: Any,
+    positive: Any,
+    negative: Any,
+    path: DiffusionPath,
+    cfg: float,
+    sampler: Any = None,
+    callback: Callable[..., None] | None = None,
+) -> tuple[DiffusionPath, dict[str, Any]]:
+    """Walk a path from its start with a MODEL and prompts at cfg; sampler: another one than the path's own.
+
+    Returns the path that was walked, with its latent PSNR against the given one, and the LATENT it ends in.
+    Raises ValueError where the model does not fit, or a solver that adds noise is to walk a path without its noise.
+    """
+    check_fits(path, model)
+    if sampler is not None and adds_noise(sampler):
+        raise ValueError(
+            f"The sampler {sampler_name(sampler)} adds noise of its own at every step, so it cannot walk a path found "
+            f"by {path.method} again: use euler, or leave the sampler unconnected."
+        )
+    if sampler is not None and path.residuals is not None:
+        raise ValueError(
+            "A residual path is walked by its own sampler, which adds the residuals: leave the sampler unconnected."
+        )
+    noise, latent = start(model, path)
+    guider = comfy.samplers.CFGGuider(attach(model, path))
+    guider.set_conds(positive, negative)
+    guider.set_cfg(cfg)
+    samples = latent["samples"]
+    walked, out = record(
+        guider,
+        sampler or replay_sampler(path),
+        path.sigmas,
+        noise.generate_noise(latent),
+        samples,
+        callback=callback,
+        disable_pbar=True,
+        seed=path.seed,
+        batch_index=latent.get("batch_index"),
+    )
+    walked = walked.replaced(
+        figures={"latent_psnr": latent_psnr(path.picture, walked.picture)}, conditioning=fingerprint(positive)
+    )
+    return walked, {**latent, "samples": out}
