@@ -155,6 +155,7 @@ def _follow(progress: Progress, done: set[str], kind: str | None, data: dict[str
     if kind == "execution_cached":
         done.update(data.get("nodes", []))
     elif kind == "progress_state":
+        progress.value, progress.maximum = 0.0, 1.0
         for node, state in data.get("nodes", {}).items():
             if state["state"] == "finished":
                 done.add(node)
@@ -162,8 +163,6 @@ def _follow(progress: Progress, done: set[str], kind: str | None, data: dict[str
                 progress.title = _title(prompt, node)
                 progress.value, progress.maximum = state["value"], state["max"]
     progress.finished = len(done & prompt.keys())
-    if progress.finished == progress.total:
-        progress.value = 0.0
 
 
 def _title(prompt: Prompt, node: str) -> str:

@@ -109,6 +109,7 @@ def test_progress_counts_finished_nodes_and_the_steps_of_the_running_one() -> No
     running["nodes"]["2"]["state"] = "finished"
     client._follow(progress, done, "progress_state", running, PROMPT)
     assert progress.fraction == 1.0
+    assert progress.value == 0, "the next node must not inherit the steps of the last"
 
 
 @pytest.mark.parametrize(
