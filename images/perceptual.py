@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 _WEIGHTS = "alexnet-owt-7be5be79.pth"
+_SMALLEST_SIDE = 32  # AlexNet pools smaller pictures away
 
 
 def lpips_missing() -> str:
@@ -25,7 +27,10 @@ def lpips_missing() -> str:
 
 @lru_cache(maxsize=1)
 def lpips_map() -> Callable[[Tensor, Tensor], Tensor]:
-    """A function that gives the LPIPS distance map [H, W] of two pictures [1, H, W, 3] in 0..1, on the CPU."""
+    """A function that gives the LPIPS distance map [H, W] of two pictures [1, H, W, 3] in 0..1, on the CPU.
+
+    NaN for pictures below 32 pixels.
+    """
     missing = lpips_missing()
     if missing:
         raise ValueError(missing)
@@ -35,6 +40,8 @@ def lpips_map() -> Callable[[Tensor, Tensor], Tensor]:
 
     @torch.no_grad()
     def distance(a: Tensor, b: Tensor) -> Tensor:
+        if min(a.shape[1:3]) < _SMALLEST_SIDE:
+            return torch.full(a.shape[1:3], math.nan)
         return network(a.movedim(-1, 1), b.movedim(-1, 1), normalize=True)[0, 0]
 
     return distance
