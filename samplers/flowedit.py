@@ -1,0 +1,152 @@
+"""FlowEdit (Kulikov et al. 2024): from source to target without inversion, for flow, eps and v models alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import comfy.samplers
+import comfy.utils
+import torch
+from comfy.samplers import CFGGuider, Sampler
+from torch import Tensor
+from tqdm.auto import trange
+
+from . import noise as noises
+from . import process, reverse_sde
+from .sdedit import prepared
+from .sigmas import sdedit_sigmas
+
+
+class SourceTargetGuider(CFGGuider):
+    """Core's guider for the target (positive, negative, cfg) that can also predict for a source prompt."""
+
+    source_cfg = 1.0
+
+    def set_source(self, source: Any, cfg: float) -> None:
+        self.inner_set_conds({"source": source})
+        self.source_cfg = cfg
+
+    def predict_source(
+        self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
+    ) -> Tensor:
+        """The source's guided prediction, [B, C, ...]; the negative prompt is shared."""
+        return comfy.samplers.sampling_function(
+            self.inner_model,
+            x,
+            timestep,
+            self.conds.get("negative"),
+            self.conds["source"],
+            self.source_cfg,
+            model_options=model_options or {},
+            seed=seed,
+        )
+
+
+class FlowEditSampler(Sampler):
+    """FlowEdit as a SAMPLER for a `SourceTargetGuider`.
+
+    With e = z_edit - x_src, r = sigma' / sigma and, for each of n_avg draws of noise n, z_src = a x_src + b n:
+    e' = r e + (1 - r) mean(D_tar(z_src + e) - D_src(z_src)). The last `refine` steps sample z_src + e as usual.
+    """
+
+    def __init__(self, n_avg: int = 1, refine: int = 0) -> None:
+        self.n_avg, self.refine = n_avg, refine
+
+    def sample(
+        self,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Callable[..., None] | None,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        """ComfyUI's Sampler contract, all tensors in model space; denoise_mask: 1 = edit, 0 stays bit for bit."""
+        assert latent_image is not None
+        seed, total = extra_args.get("seed") or 0, len(sigmas) - 1
+        indices = noises.batch_indices(noise, seed, noise.shape[0])
+        mask = torch.ones_like(latent_image) if denoise_mask is None else denoise_mask.to(latent_image)
+        levels = latent_image.new_ones([latent_image.shape[0]])
+        edit = torch.zeros_like(latent_image)
+
+        def noised(sigma: Tensor, draw: int = 0) -> Tensor:
+            fresh = noises.step_noise(latent_image, noises.mix_seed(seed, "draw", draw), indices)(sigma, sigma)
+            return process.perturb(model_wrap.inner_model.model_sampling, latent_image, fresh, sigma, prior=False)
+
+        for i in trange(total - self.refine, disable=disable_pbar):
+            sigma, ratio = sigmas[i], sigmas[i + 1] / sigmas[i]
+            apart = torch.zeros_like(edit)
+            for draw in range(self.n_avg):
+                source = noised(sigma, draw)
+                there = model_wrap.predict_source(source, sigma * levels, **extra_args)
+                here = model_wrap(source + edit, sigma * levels, **extra_args)
+                apart += (here - there) / self.n_avg
+            edit = mask * (ratio * edit + (1 - ratio) * apart)
+            if callback is not None:
+                callback(i, latent_image + mask * apart, latent_image + edit, total)
+        if self.refine == 0:
+            return latent_image + edit
+
+        x = noised(sigmas[total - self.refine]) + edit
+        for i in range(total - self.refine, total):
+            denoised = torch.lerp(latent_image, model_wrap(x, sigmas[i] * levels, **extra_args), mask)
+            if callback is not None:
+                callback(i, denoised, x, total)
+            x = reverse_sde.euler_step(x, denoised, sigmas[i], sigmas[i + 1])
+        return torch.where(mask > 0, x, latent_image)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """start: where on the training time the edit begins (1 - skip); steps: all of them after it."""
+
+    start: float = 0.85
+    steps: int = 17
+    source_cfg: float = 1.5
+    cfg: float = 5.5
+    scheduler: str = "normal"
+    n_avg: int = 1
+    refine: int = 0
+
+
+def flowedit(
+    model: Any,
+    source: Any,
+    target: Any,
+    negative: Any,
+    latent: dict[str, Any],
+    seed: int,
+    settings: Settings,
+    callback: Callable[..., None] | None = None,
+) -> tuple[dict[str, Any], Tensor]:
+    """Edits a LATENT from one prompt to another; returns the new LATENT and the SIGMAS that were run.
+
+    The latent's noise_mask (1 = edit) and batch_index are honoured. Equal prompts and cfgs return the latent bit for
+    bit in model space. Raises ValueError for settings that leave nothing to run.
+    """
+    if settings.refine > settings.steps:
+        raise ValueError(f"{settings.refine} refining steps do not fit into {settings.steps} steps: give fewer.")
+    sigmas = sdedit_sigmas(process.model_sampling(model), settings.start, settings.steps, settings.scheduler)
+    if len(sigmas) == 0:
+        raise ValueError("FlowEdit starts at 0, where nothing is left to edit: raise start to 0.6 or more.")
+    latent = prepared(model, latent)
+    guider = SourceTargetGuider(model)
+    guider.set_conds(target, negative)
+    guider.set_source(source, settings.source_cfg)
+    guider.set_cfg(settings.cfg)
+    edited = guider.sample(
+        noises.draw_noise(latent, seed),
+        latent["samples"],
+        FlowEditSampler(settings.n_avg, settings.refine),
+        sigmas,
+        denoise_mask=latent.get("noise_mask"),
+        callback=callback,
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+    return {**latent, "samples": edited.to(comfy.model_management.intermediate_device())}, sigmas

@@ -1,0 +1,251 @@
+"""The two manipulations that need the source's prompt alone: MDP-c and MDP-beta.
+
+- conditioning (c): the model is called with c* = (1 - w) c_B + w c_A.
+- guidance (beta): D* = (1 - w) D(x*, c_B) + w D(x*, c_A), both at the edited path.
+
+Both only exchange the positive prompt for the length of one prediction. In the second it is a combination of both
+prompts, weighted by their strengths, which core evaluates with the negative one in one batch, in context windows and
+under every guider. Outside of a mask the positive prompt is c_A.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.sampler_helpers
+import comfy.utils
+import torch
+from comfy.conds import CONDCrossAttn, CONDRegular
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ..schedule import PathSchedule, Weights
+
+KEY = "diffusion_path_mdp"
+_MOST_REPEATS = 4  # core repeats tokens at most so often to bring two prompts to one length
+
+Cond = dict[str, Any]
+
+
+def mix_conditioning(model: Any, source: Any, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
+    """MDP-c (Wang et al. 2023): the target's prompt interpolated with the source's, pooled vectors too.
+
+    source: CONDITIONING of the source's prompt. mask: [B or 1, H, W] in 0..1, 1 = edit. Returns a clone of the MODEL.
+    Raises ValueError, when sampling, where the two prompts are of different kinds.
+    """
+    return _patched(model, _Manipulation("MDP-c", source, schedule, mask, interpolate=True))
+
+
+def mix_guidance(model: Any, source: Any, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
+    """MDP-beta (Wang et al. 2023): the guided predictions of both prompts mixed. See `mix_conditioning`."""
+    return _patched(model, _Manipulation("MDP-β", source, schedule, mask, interpolate=False))
+
+
+def _patched(model: Any, manipulation: _Manipulation) -> Any:
+    clone = model.clone()
+    clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, manipulation.outer_sample)
+    clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, manipulation.predict_noise)
+    return clone
+
+
+@dataclass(frozen=True)
+class _Run:
+    weights: Weights
+    mask: Tensor | None  # [B, ...] without channels, on the device, None where everything is edited
+    name: str  # of the source among the run's conditions
+
+
+class _Manipulation:
+    """One manipulation of a model, as wrappers."""
+
+    def __init__(
+        self, name: str, source: Any, schedule: PathSchedule, mask: Tensor | None, interpolate: bool
+    ) -> None:
+        self.name, self.source, self.schedule, self.mask = name, source, schedule, mask
+        self.interpolate = interpolate
+        self._run: _Run | None = None
+
+    def outer_sample(
+        self,
+        executor: Callable[..., Tensor],
+        noise: Tensor,
+        latent_image: Tensor,
+        sampler: Any,
+        sigmas: Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Before a run: the source joins its conditions, so that core encodes it and loads what it needs."""
+        guider = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
+        if "positive" not in guider.conds:
+            raise ValueError(f"{self.name} mixes the positive prompt, but this guider has none: use CFGGuider.")
+        source = comfy.sampler_helpers.convert_cond(self.source)
+        check_same_kind(guider.conds["positive"], source)
+        check_hooks(source, guider.model_options)
+        mask = None
+        if self.mask is not None and not bool((self.mask == 1).all()):
+            device = guider.model_patcher.load_device
+            mask = comfy.sampler_helpers.prepare_mask(self.mask.float(), tuple(noise.shape), device)[:, 0]
+        weights = Weights(self.schedule, [float(level) for level in sigmas])
+        self._run = _Run(weights, mask, f"{self.name} source {id(self)}")
+        guider.conds[self._run.name] = source
+        try:
+            return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+        finally:
+            self._run = None
+
+    def predict_noise(
+        self,
+        executor: Callable[..., Tensor],
+        x: Tensor,
+        timestep: Tensor,
+        model_options: dict[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> Tensor:
+        """The prediction with the mixed prompt, [B, C, ...]."""
+        run, guider = self._run, executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
+        weight = run.weights.at(float(timestep.reshape(-1)[0])) if run is not None else 0.0
+        if run is None or (weight == 0.0 and run.mask is None):
+            return executor(x, timestep, model_options or {}, seed)
+        target = guider.conds["positive"]
+        # Core appends parts where areas differ; the source's own come first.
+        source = active(guider.conds[run.name][: len(self.source)], timestep)
+        guider.conds["positive"] = self._mixed(active(target, timestep), source, weight, run.mask)
+        try:
+            return executor(x, timestep, model_options or {}, seed)
+        finally:
+            guider.conds["positive"] = target
+
+    def _mixed(self, target: list[Cond], source: list[Cond], weight: float, mask: Tensor | None) -> list[Cond]:
+        """The positive conditions of one prediction."""
+        if self.interpolate:
+            inside = interpolated(target, source, weight)
+            if mask is None or weight == 1.0:
+                return inside
+            outside = interpolated(target, source, 1.0)
+            return [*weighted(inside, 1.0, mask), *weighted(outside, 1.0, 1.0 - mask)]
+        if mask is None or weight == 1.0:
+            return [*weighted(target, 1.0 - weight), *weighted(source, weight)]
+        share = mask * (1.0 - weight)
+        return [*weighted(target, 1.0, share), *weighted(source, 1.0, 1.0 - share)]
+
+
+def active(conds: list[Cond], timestep: Tensor) -> list[Cond]:
+    """Those of a run's conditions that are in force at this noise level."""
+    sigma = timestep.reshape(-1)[0]
+    return [
+        cond
+        for cond in conds
+        if not (("timestep_start" in cond and sigma > cond["timestep_start"])
+                or ("timestep_end" in cond and sigma < cond["timestep_end"]))
+    ]  # fmt: skip
+
+
+def weighted(conds: list[Cond], share: float, mask: Tensor | None = None) -> list[Cond]:
+    """Conditions that together count `share` (within the mask) where core averages them; none at all for 0."""
+    if share == 0.0:
+        return []
+    total = sum(float(cond.get("strength", 1.0)) for cond in conds)
+    result = []
+    for cond in conds:
+        changed = {**cond, "strength": share * float(cond.get("strength", 1.0)) / total}
+        if mask is not None:
+            own = cond.get("mask")
+            changed["mask"] = mask if own is None else mask * own.to(mask)
+        result.append(changed)
+    return result
+
+
+def interpolated(target: list[Cond], source: list[Cond], weight: float) -> list[Cond]:
+    """(1 - w) c_B + w c_A for each part of the target. The source is one part, or as many as the target's."""
+    if weight == 0.0:
+        return target
+    if len(source) not in (1, len(target)):
+        raise ValueError(
+            f"The source prompt has {len(source)} parts and the target {len(target)}, so they cannot be paired: give "
+            "the source one part, or as many."
+        )
+    pairs = zip(target, source * len(target) if len(source) == 1 else source, strict=True)
+    return [{**b, "model_conds": mixed_inputs(b["model_conds"], a["model_conds"], weight)} for b, a in pairs]
+
+
+def mixed_inputs(target: dict[str, Any], source: dict[str, Any], weight: float) -> dict[str, Any]:
+    """What two conditions feed the model, mixed: token embeddings, pooled vectors, whatever is a tensor of both.
+
+    Prompts of different lengths: cross-attention does not notice repeated tokens, so those are repeated to a common
+    length; elsewhere the shorter prompt is continued with zeros, as core's Conditioning Average does.
+    """
+    result = dict(target)
+    for name, own in target.items():
+        other = source.get(name)
+        if type(own) not in (CONDRegular, CONDCrossAttn) or type(other) is not type(own):
+            continue
+        if weight == 1.0:
+            result[name] = other
+            continue
+        batch = max(other.cond.shape[0], own.cond.shape[0])
+        a, b = (comfy.utils.repeat_to_batch_size(each.cond, batch) for each in (other, own))
+        if a.ndim == b.ndim == 3 and a.shape[1] != b.shape[1]:
+            a, b = same_length(a, b, repeat=type(own) is CONDCrossAttn)
+        elif a.ndim == b.ndim == 2 and name == "attention_mask":
+            a, b = _zero_padded(a, b, 1)
+        if a.shape != b.shape:
+            raise ValueError(
+                f"The '{name}' of the two prompts have the shapes {list(b.shape)} and {list(a.shape)}, which cannot be "
+                "mixed: encode both in the same way."
+            )
+        mask = name == "attention_mask" or not b.is_floating_point()
+        result[name] = type(own)(torch.maximum(a.to(b), b) if mask else torch.lerp(b, a.to(b), weight))
+    return result
+
+
+def same_length(a: Tensor, b: Tensor, repeat: bool) -> tuple[Tensor, Tensor]:
+    """Two token sequences [B, T, C] brought to one length, by repetition where that is harmless and short enough."""
+    common = math.lcm(a.shape[1], b.shape[1])
+    if repeat and common // min(a.shape[1], b.shape[1]) <= _MOST_REPEATS:
+        return a.repeat(1, common // a.shape[1], 1), b.repeat(1, common // b.shape[1], 1)
+    return _zero_padded(a, b, 1)
+
+
+def _zero_padded(a: Tensor, b: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    longest = max(a.shape[dim], b.shape[dim])
+
+    def padded(tensor: Tensor) -> Tensor:
+        shape = list(tensor.shape)
+        shape[dim] = longest - tensor.shape[dim]
+        return torch.cat([tensor, tensor.new_zeros(shape)], dim)
+
+    return padded(a), padded(b)
+
+
+def check_same_kind(target: list[Cond], source: list[Cond]) -> None:
+    """Raises ValueError where two converted CONDITIONINGs come from different text encoders."""
+    if not source:
+        raise ValueError("The source prompt is empty: connect the CONDITIONING of a CLIP Text Encode.")
+    for name, word in (("cross_attn", "token embeddings"), ("pooled_output", "a pooled vector")):
+        widths = [sorted({_width(cond.get(name)) for cond in conds}) for conds in (target, source)]
+        if widths[0] != widths[1]:
+            said = [f"{word} of width {'/'.join(map(str, each))}" if any(each) else f"no {word}" for each in widths]
+            raise ValueError(
+                f"The target prompt has {said[0]} but the source {said[1]}: encode both with the same CLIP, in the "
+                "same way."
+            )
+
+
+def check_hooks(source: list[Cond], model_options: dict[str, Any]) -> None:
+    """Raises ValueError for hooks (LoRAs on a prompt) that core has not prepared, since no other prompt has them."""
+    registered = model_options.get("registered_hooks")
+    for cond in source:
+        hooks = cond.get("hooks")
+        if hooks is not None and (registered is None or not hooks.is_subset_of(registered)):
+            raise ValueError(
+                "The source prompt carries hooks (a LoRA on the prompt) that the target prompt does not have: give "
+                "both the same hooks."
+            )
+
+
+def _width(tensor: Any) -> int:
+    return int(tensor.shape[-1]) if isinstance(tensor, Tensor) else 0

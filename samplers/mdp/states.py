@@ -1,0 +1,188 @@
+"""The two manipulations that use a recorded path: MDP-eps_t and MDP-x_t.
+
+Both replace the prediction, D* = (1 - w) D_B(x*) + w D_A, by one that leads along the path of the source A:
+
+- predicted noise (eps_t): D_A = x* - sigma d_A with the path's own slope d_A, so that the step is A's displacement.
+- latent (x_t): D_A = (x_A' - r x*) / (1 - r) with r = sigma' / sigma, so that the step ends on A's next state.
+
+With Euler steps the first is eps* = (1 - w) eps_B + w eps_A of the paper in variance-exploding coordinates (velocity
+injection for flow models), and the second is x* = (1 - w) x' + w x_A'. Outside of a mask the path is held as by the
+second with w = 1. Where w = 1 the model is not called, nor before a step of the second kind with w = 1, which forgets
+all that was before it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.sampler_helpers
+import torch
+from comfy.patcher_extension import WrappersMP, get_all_wrappers
+from torch import Tensor
+
+from ..path import DiffusionPath
+from ..path_fit import check_fits
+from ..record import sampler_name
+from ..schedule import PathSchedule, Weights
+from . import solvers
+
+KEY = "diffusion_path_mdp"
+_LOG = logging.getLogger(__name__)
+
+
+def inject_noise(model: Any, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
+    """MDP-eps_t (official code of Wang et al. 2023): the path's predicted noise, injected or interpolated.
+
+    mask: [B or 1, H, W] in 0..1, 1 = edit; where it is 0 the result is the path's picture, bit for bit.
+    Returns a clone of the MODEL. Raises ValueError for a path of another model, and when sampling with another size,
+    batch or schedule.
+    """
+    return _patched(model, _Manipulation("MDP-ε", path, schedule, mask, from_slope=True))
+
+
+def inject_latent(model: Any, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
+    """MDP-x_t (Wang et al. 2023): the path's states, injected or interpolated. See `inject_noise`.
+
+    With weight 0 and a mask it only holds the source outside of the mask.
+    """
+    return _patched(model, _Manipulation("MDP-x", path, schedule, mask, from_slope=False))
+
+
+def _patched(model: Any, manipulation: _Manipulation) -> Any:
+    check_fits(manipulation.path, model)
+    clone = model.clone()
+    clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, manipulation.outer_sample)
+    clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, manipulation.sampler_sample)
+    clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, manipulation.predict_noise)
+    return clone
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is known for the length of one sampling run."""
+
+    levels: list[float]
+    weights: Weights
+    mask: Tensor | None  # [B, C, ...] on the device, None where everything is edited
+    first_order: bool
+    overwritten: float  # the lowest level whose step ends on the path whatever came before it; infinite if there is none
+
+    def next_level(self, sigma: float) -> float:
+        """The level that the step under way leads to."""
+        below = [level for level in self.levels if level < sigma * (1 - 1e-5)]
+        return below[0] if below else self.levels[-1]
+
+
+class _Manipulation:
+    """One manipulation of a model, as wrappers."""
+
+    def __init__(
+        self, name: str, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None, from_slope: bool
+    ) -> None:
+        self.name, self.path, self.schedule, self.mask, self.from_slope = name, path, schedule, mask, from_slope
+        self._run: _Run | None = None
+
+    def outer_sample(
+        self,
+        executor: Callable[..., Tensor],
+        noise: Tensor,
+        latent_image: Tensor,
+        sampler: Any,
+        sigmas: Tensor,
+        denoise_mask: Tensor | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Before a run: check that the path belongs to it."""
+        guider = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
+        note = check_fits(self.path, guider.model_patcher, noise, sigmas)
+        if note:
+            _LOG.info("%s: %s", self.name, note)
+        mask = None
+        if self.mask is not None and not bool((self.mask == 1).all()):
+            device = guider.model_patcher.load_device
+            mask = comfy.sampler_helpers.prepare_mask(self.mask.float(), tuple(noise.shape), device)
+        weights = Weights(self.schedule, [float(level) for level in self.path.sigmas])
+        if mask is None and weights.all_zero:
+            return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
+        solvers.refuse_unfit(sampler, self.name, self.from_slope)
+        first_order = solvers.is_first_order(sampler)
+        if not first_order:
+            _LOG.warning(
+                "%s follows the path only approximately with %s; it is exact with euler and ddim.",
+                self.name,
+                sampler_name(solvers.innermost(sampler)),
+            )
+        levels = [float(level) for level in sigmas]
+        alone = len(get_all_wrappers(WrappersMP.PREDICT_NOISE, guider.model_options, is_model_options=True)) == 1
+        forgets = first_order and alone and denoise_mask is None and not self.from_slope
+        full = [level for level in levels[:-1] if forgets and weights.at(level) == 1.0]
+        self._run = _Run(levels, weights, mask, first_order, min(full, default=math.inf))
+        try:
+            return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
+        finally:
+            self._run = None
+
+    def sampler_sample(
+        self, executor: Callable[..., Tensor], guider: Any, sigmas: Tensor, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """After a run: outside of the mask the source's picture, bit for bit (a solver's last step rounds)."""
+        samples = executor(guider, sigmas, *args, **kwargs)
+        if self._run is None or self._run.mask is None or self.path.level(float(sigmas[-1])) != self.path.steps:
+            return samples
+        return torch.where(self._run.mask > 0, samples, self.path.picture.to(samples))
+
+    def predict_noise(
+        self,
+        executor: Callable[..., Tensor],
+        x: Tensor,
+        timestep: Tensor,
+        model_options: dict[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> Tensor:
+        """The manipulated prediction, [B, C, ...]."""
+        run = self._run
+        sigma = float(timestep.reshape(-1)[0])
+        weight = 0.0
+        if run is not None:
+            weight = 1.0 if sigma >= run.overwritten else run.weights.at(sigma)
+        if run is None or (weight == 0.0 and run.mask is None):
+            return executor(x, timestep, model_options or {}, seed)
+        untouched = run.mask is not None and not bool(run.mask.any())
+        if weight == 1.0 or untouched:
+            mixed = self._along_path(run, x, sigma) if weight == 1.0 else x
+        else:
+            mixed = executor(x, timestep, model_options or {}, seed)
+            if weight != 0.0:
+                mixed = (1.0 - weight) * mixed + weight * self._along_path(run, x, sigma)
+        if run.mask is None:
+            return mixed
+        mask = run.mask.to(x)
+        return mask * mixed + (1.0 - mask) * self._onto_path(run, x, sigma)
+
+    def _along_path(self, run: _Run, x: Tensor, sigma: float) -> Tensor:
+        return x - sigma * self._slope(run, sigma).to(x) if self.from_slope else self._onto_path(run, x, sigma)
+
+    def _onto_path(self, run: _Run, x: Tensor, sigma: float) -> Tensor:
+        """The prediction whose Euler step ends on the path's next state."""
+        level = run.next_level(sigma)
+        ratio = level / sigma
+        return (self.path.at(level).to(x) - ratio * x) / (1.0 - ratio)
+
+    def _slope(self, run: _Run, sigma: float) -> Tensor:
+        """How the path moves per unit of sigma.
+
+        An Euler step needs the slope between two states, to arrive. Other solvers build their own step from the model's
+        predictions, so they are given the path's; for a path that the same solver recorded, that is exact.
+        """
+        if run.first_order:
+            level = run.next_level(sigma)
+            return (self.path.at(level) - self.path.at(sigma)) / (level - sigma)
+        step = self.path.step_at(sigma)
+        if self.path.level(sigma) is None:
+            return self.path.displacement(step)
+        return (self.path.at(sigma) - self.path.prediction(step)) / self.path.sigmas[step]

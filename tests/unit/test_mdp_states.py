@@ -1,0 +1,321 @@
+"""MDP-eps_t and MDP-x_t on the exact Gaussian model in float64, through ComfyUI's guider, samplers and wrappers."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any
+
+import comfy.samplers
+import pytest
+import torch
+from comfy.model_base import ModelType
+from diffusion_path.samplers import process, reverse_sde
+from diffusion_path.samplers.mdp.states import inject_latent, inject_noise
+from diffusion_path.samplers.path import DiffusionPath
+from diffusion_path.samplers.schedule import PathSchedule
+from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
+from diffusion_path.tests.unit.exact_run import F64, record, sample
+from torch import Tensor
+
+N, SPREAD, CFG = 10, 1.25, 3.0
+MU_A, MU_B, MU_U = 0.75, -0.5, 0.25  # exact in float32, the precision of a CONDITIONING
+DM = CFG * (MU_B - MU_A)  # with equal spreads CFG shifts the mean alone
+SHAPES = ["constant", "linear", "cosine", "exponential"]
+METHODS = [inject_noise, inject_latent]
+
+every_family = pytest.mark.parametrize("kind", FAMILIES)
+every_method = pytest.mark.parametrize("method", METHODS)
+
+
+class World:
+    """A model, a schedule, noise, the recorded path A and the plain sample B."""
+
+    def __init__(self, kind: ModelType, t0: float = 1.0, steps: int = N) -> None:
+        self.model = gaussian_model(kind, SPREAD)
+        sampling = process.model_sampling(self.model)
+        times = [t0 * (1 - j / steps) for j in range(steps + 1)]
+        self.sigmas = torch.tensor([process.t0_to_sigma(sampling, time) for time in times], dtype=F64)
+        self.a, _ = process.coefficients(sampling, self.sigmas)
+        gain = self.a * SPREAD**2 / (self.a**2 * SPREAD**2 + self.sigmas**2)
+        ratio = self.sigmas[1:] / self.sigmas[:-1]
+        self.g = ratio + (1 - ratio) * gain[:-1]
+        self.noise = torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(0), dtype=F64)
+        self.path = self.recorded()
+        self.plain = self.edit(self.model)
+
+    def recorded(self, sampler: Any = None) -> DiffusionPath:
+        return record(self.model, cond(MU_A), cond(MU_U), CFG, self.sigmas, self.noise, sampler)
+
+    def edit(self, model: Any, sampler: Any = None, noise: Tensor | None = None) -> Tensor:
+        noise = self.noise if noise is None else noise
+        return sample(model, cond(MU_B), cond(MU_U), CFG, self.sigmas, noise, sampler=sampler)
+
+    def calls(self, model: Any) -> int:
+        before = self.model.model.evaluations
+        self.edit(model)
+        return self.model.model.evaluations - before
+
+
+@every_family
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("weight", [1.0, 0.5, -0.25])
+def test_t14_deviation_of_predicted_noise(kind: ModelType, shape: str, weight: float) -> None:
+    """u' = (w + (1 - w) g) u - w (a' - a) dm with u_0 = -a_0 dm; for eps models 1 - prod(w + (1 - w) g)."""
+    world = World(kind)
+    schedule = PathSchedule(0.9, 0.3, shape, weight)
+    w = schedule.weights(N)
+    u = -world.a[0] * DM
+    for i in range(N):
+        u = (w[i] + (1 - w[i]) * world.g[i]) * u - w[i] * (world.a[i + 1] - world.a[i]) * DM
+    found = world.edit(inject_noise(world.model, world.path, schedule)) - world.path.picture
+    torch.testing.assert_close(found, (u + DM).expand_as(found), rtol=1e-10, atol=1e-10)
+    if kind is ModelType.EPS:
+        weights = torch.tensor(w, dtype=F64)
+        strength = 1 - (weights + (1 - weights) * world.g).prod()
+        torch.testing.assert_close(u + DM, DM * strength, rtol=1e-10, atol=1e-10)
+
+
+@every_family
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("weight", [1.0, 0.5, -0.25])
+def test_t15_deviation_of_latents(kind: ModelType, shape: str, weight: float) -> None:
+    """delta' = (1 - w)(g (delta - a dm) + a' dm), delta_0 = 0."""
+    world = World(kind)
+    schedule = PathSchedule(0.9, 0.3, shape, weight)
+    delta = torch.zeros((), dtype=F64)
+    for i, w in enumerate(schedule.weights(N)):
+        delta = (1 - w) * (world.g[i] * (delta - world.a[i] * DM) + world.a[i + 1] * DM)
+    found = world.edit(inject_latent(world.model, world.path, schedule)) - world.path.picture
+    torch.testing.assert_close(found, delta.expand_as(found), rtol=1e-10, atol=1e-10)
+
+
+@every_family
+@every_method
+def test_t17_full_weight_is_the_source_and_no_weight_the_target(kind: ModelType, method) -> None:
+    world = World(kind)
+    full, none = PathSchedule(1.0, 0.0), PathSchedule(1.0, 0.0, weight=0.0)
+    torch.testing.assert_close(world.edit(method(world.model, world.path, full)), world.path.picture, rtol=0, atol=1e-12)
+    assert torch.equal(world.edit(method(world.model, world.path, none)), world.plain)
+    assert world.calls(method(world.model, world.path, full)) == 0
+
+
+@every_family
+def test_t18_injection_translates_the_state_without_a_call(kind: ModelType) -> None:
+    """MDP-eps from t_max < N: x*_tmin = x^B_tmax + x^A_tmin - x^A_tmax; from t_max = N it is MDP-x."""
+    world = World(kind)
+    states: list[Tensor] = []
+
+    def listening(model, x, sigmas, **kwargs):
+        def heard(x, *args, **kw):
+            states.append(x)
+            return model(x, *args, **kw)
+
+        heard.inner_model = model.inner_model
+        return comfy.samplers.sampler_object("euler").sampler_function(heard, x, sigmas, **kwargs)
+
+    window = PathSchedule(0.8, 0.4)
+    world.edit(inject_noise(world.model, world.path, window), comfy.samplers.KSAMPLER(listening))
+    edited, states = states, []
+    world.edit(world.model, comfy.samplers.KSAMPLER(listening))
+    a = world.path.states
+    torch.testing.assert_close(edited[6], states[2] + a[6] - a[2], rtol=0, atol=1e-11)
+    plain = world.calls(world.model)
+    assert world.calls(inject_noise(world.model, world.path, window)) * N == plain * 6
+
+    from_noise = PathSchedule(1.0, 0.4)
+    torch.testing.assert_close(
+        world.edit(inject_noise(world.model, world.path, from_noise)),
+        world.edit(inject_latent(world.model, world.path, from_noise)),
+        rtol=0,
+        atol=1e-11,
+    )
+
+
+@every_family
+def test_t18_latents_forget_what_was_before_the_window(kind: ModelType) -> None:
+    world = World(kind)
+    results = [world.edit(inject_latent(world.model, world.path, PathSchedule(s, 0.4))) for s in (1.0, 0.8, 0.5)]
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0], rtol=0, atol=1e-12)
+    calls = [world.calls(inject_latent(world.model, world.path, PathSchedule(s, 0.4))) for s in (1.0, 0.5)]
+    assert calls == [world.calls(world.model) * 4 // N] * 2, "steps before the window cannot matter, so none is run"
+
+
+@every_family
+@every_method
+@pytest.mark.parametrize("weight", [0.0, 0.6, 1.0])
+def test_outside_of_the_mask_the_source_is_kept_bit_for_bit(kind: ModelType, method, weight: float) -> None:
+    world = World(kind)
+    mask = torch.zeros(1, 4, 4)
+    mask[..., 2:], mask[..., 1] = 1, 0.5
+    schedule = PathSchedule(0.8, 0.4, weight=weight)
+    result = world.edit(method(world.model, world.path, schedule, mask))
+    whole = world.edit(method(world.model, world.path, schedule))
+    assert torch.equal(result[..., 0], world.path.picture[..., 0])
+    assert torch.equal(result[..., 2:], whole[..., 2:]), "the model works per pixel, so edited pixels do not change"
+    between = (result - world.path.picture)[..., 1] / (whole - world.path.picture)[..., 1]
+    assert bool(((between > 0) & (between < 1)).all())
+    other_start = world.edit(method(world.model, world.path, schedule, mask), noise=world.noise.flip(0))
+    assert torch.equal(other_start[..., 0], world.path.picture[..., 0])
+
+
+@every_family
+@every_method
+def test_masks_of_ones_and_zeros_are_no_mask_and_no_edit(kind: ModelType, method) -> None:
+    world = World(kind)
+    schedule = PathSchedule(0.8, 0.4, "linear")
+    assert torch.equal(
+        world.edit(method(world.model, world.path, schedule, torch.ones(1, 4, 4))),
+        world.edit(method(world.model, world.path, schedule)),
+    )
+    kept = method(world.model, world.path, schedule, torch.zeros(1, 4, 4))
+    assert torch.equal(world.edit(kept), world.path.picture)
+    assert world.calls(kept) == 0
+
+
+@every_family
+def test_manipulations_chain(kind: ModelType) -> None:
+    """Noise in one window and latents in another, in both orders, equal the recursion of both."""
+    world = World(kind)
+    noise, latent = PathSchedule(1.0, 0.7, "linear"), PathSchedule(0.5, 0.2, weight=0.5)
+    first = inject_latent(inject_noise(world.model, world.path, noise), world.path, latent)
+    second = inject_noise(inject_latent(world.model, world.path, latent), world.path, noise)
+    u = -world.a[0] * DM
+    for i, (w, v) in enumerate(zip(noise.weights(N), latent.weights(N), strict=True)):
+        u = (w + (1 - w) * world.g[i]) * u - w * (world.a[i + 1] - world.a[i]) * DM
+        u = (1 - v) * u - v * world.a[i + 1] * DM
+    for model in (first, second):
+        found = world.edit(model) - world.path.picture
+        torch.testing.assert_close(found, (u + DM).expand_as(found), rtol=1e-10, atol=1e-10)
+    twice = inject_noise(inject_noise(world.model, world.path, noise), world.path, PathSchedule(0.5, 0.2, "cosine"))
+    assert torch.equal(world.edit(world.model), world.plain), "the model that was given is as it was"
+    assert not torch.allclose(world.edit(twice), world.edit(first))
+
+
+@every_family
+@every_method
+@pytest.mark.parametrize("name", ["ddim", "ode", "euler_ancestral"])
+def test_every_first_order_solver_is_exact(kind: ModelType, method, name: str, caplog) -> None:
+    world = World(kind, t0=0.9)
+    solver = reverse_sde.sampler("ode") if name == "ode" else comfy.samplers.sampler_object(name)
+    if name == "euler_ancestral":
+        solver = comfy.samplers.ksampler(name, {"eta": 0.0})
+    for schedule in (PathSchedule(1.0, 0.0), PathSchedule(0.8, 0.3, "cosine")):
+        manipulated = method(world.model, world.path, schedule)
+        torch.testing.assert_close(world.edit(manipulated, solver), world.edit(manipulated), rtol=0, atol=1e-10)
+    assert "approximately" not in caplog.text
+
+
+def distance(world: World, result: Tensor) -> float:
+    """From the source's end, as a share of the way to the target's."""
+    return float((result - world.path.picture).abs().max() / (world.plain - world.path.picture).abs().max())
+
+
+@every_family
+@pytest.mark.parametrize("name", ["dpmpp_2m", "res_multistep", "ipndm", "heun"])
+def test_higher_order_solvers_follow_the_path_approximately_and_say_so(kind, name: str, caplog) -> None:
+    """Full weight: with eps_t the distance from the source's end shrinks with the steps, with x_t there is none."""
+    solver, full, apart = comfy.samplers.sampler_object(name), PathSchedule(1.0, 0.0), []
+    for steps in (10, 40):
+        world = World(kind, 0.9, steps)
+        apart.append(distance(world, world.edit(inject_noise(world.model, world.path, full), solver)))
+        assert distance(world, world.edit(inject_latent(world.model, world.path, full), solver)) < 1e-10
+    assert apart[0] < 0.25
+    assert apart[1] < 0.4 * apart[0]
+    assert f"approximately with {name}" in caplog.text
+
+
+@every_family
+@pytest.mark.parametrize("name", ["euler_ancestral", "dpmpp_2s_ancestral", "lcm", "sde_small"])
+def test_solvers_that_add_noise_are_refused_where_it_would_stay(kind: ModelType, name: str) -> None:
+    world, full = World(kind, 0.9), PathSchedule(1.0, 0.0)
+    solver = reverse_sde.sampler(name) if name == "sde_small" else comfy.samplers.sampler_object(name)
+    with pytest.raises(ValueError, match=r"adds noise at every step, which MDP-ε would leave.*use euler"):
+        world.edit(inject_noise(world.model, world.path, full), solver)
+    assert distance(world, world.edit(inject_latent(world.model, world.path, full), solver)) < 1e-10
+
+
+@every_family
+@every_method
+@pytest.mark.parametrize("name", ["dpmpp_2m", "euler_ancestral", "euler_cfg_pp", "heun"])
+def test_no_weight_is_the_plain_sample_with_any_solver(kind: ModelType, method, name: str) -> None:
+    world, solver = World(kind, 0.9), comfy.samplers.sampler_object(name)
+    neutral = method(world.model, world.path, PathSchedule(weight=0.0), torch.ones(1, 4, 4))
+    assert torch.equal(world.edit(neutral, solver), world.edit(world.model, solver))
+
+
+@every_family
+@pytest.mark.parametrize("name", ["dpmpp_2m", "res_multistep"])
+def test_a_path_replayed_by_the_solver_that_recorded_it_is_exact(kind: ModelType, name: str) -> None:
+    world, solver = World(kind, t0=0.9), comfy.samplers.sampler_object(name)
+    path = world.recorded(solver)
+    found = world.edit(inject_noise(world.model, path, PathSchedule(1.0, 0.0)), solver)
+    torch.testing.assert_close(found, path.picture, rtol=0, atol=1e-10)
+    assert distance(world, path.picture) > 0.01, "the solver's path is not Euler's"
+
+
+@every_method
+def test_cfg_pp_solvers_are_refused(method) -> None:
+    world = World(ModelType.EPS)
+    manipulated = method(world.model, world.path, PathSchedule())
+    with pytest.raises(ValueError, match="euler_cfg_pp steps along that part: use euler"):
+        world.edit(manipulated, comfy.samplers.sampler_object("euler_cfg_pp"))
+
+
+@every_method
+def test_foreign_paths_are_refused_with_a_sentence(method) -> None:
+    world, other = World(ModelType.EPS), World(ModelType.FLOW)
+    with pytest.raises(ValueError, match="but the model is"):
+        method(other.model, world.path, PathSchedule())
+    manipulated = method(world.model, world.path, PathSchedule())
+    for noise, problem in (
+        (torch.zeros(2, 4, 8, 4, dtype=F64), "make the path at this resolution"),
+        (torch.zeros(3, 4, 4, 4, dtype=F64), "holds 2 pictures, but the latent 3"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            world.edit(manipulated, noise=noise)
+    short = method(world.model, world.path.from_sigma(float(world.sigmas[3])), PathSchedule())
+    with pytest.raises(ValueError, match="but the path only from"):
+        world.edit(short)
+    assert torch.equal(world.edit(world.model), world.plain)
+
+
+@every_family
+def test_batch_of_two_equals_two_singles(kind: ModelType) -> None:
+    world = World(kind)
+    schedule = PathSchedule(0.8, 0.3, "linear")
+    both = world.edit(inject_noise(world.model, world.path, schedule))
+    for item in range(2):
+        alone = world.path.replaced(states=world.path.states[:, item : item + 1], denoised=None)
+        found = world.edit(inject_noise(world.model, alone, schedule), noise=world.noise[item : item + 1])
+        assert torch.equal(found[0], both[item])
+
+
+@every_family
+def test_a_split_run_keeps_to_the_window_of_the_path(kind: ModelType) -> None:
+    world = World(kind, t0=0.9)
+    manipulated = inject_noise(world.model, world.path, PathSchedule(0.8, 0.3, "linear"))
+    whole = world.edit(manipulated)
+    sampling = process.model_sampling(world.model)
+    first = sample(manipulated, cond(MU_B), cond(MU_U), CFG, world.sigmas[:6], world.noise)
+    second = sample(manipulated, cond(MU_B), cond(MU_U), CFG, world.sigmas[5:], torch.zeros_like(first), first)
+    torch.testing.assert_close(second, whole, rtol=0, atol=1e-11)
+    assert float(process.coefficients(sampling, world.sigmas[5])[0]) > 0
+
+
+def test_nothing_is_changed_and_nothing_is_left_behind() -> None:
+    world = World(ModelType.EPS)
+    before = copy.deepcopy(world.path.states), copy.deepcopy(world.model.wrappers), copy.deepcopy(world.model.model_options)
+    mask = torch.rand(1, 4, 4)
+    kept = mask.clone()
+    for method, weight in itertools.product(METHODS, (0.3, 1.0)):
+        manipulated = method(world.model, world.path, PathSchedule(weight=weight), mask)
+        world.edit(manipulated)
+        broken = comfy.samplers.KSAMPLER(lambda *args, **kwargs: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            world.edit(manipulated, broken)
+        assert all(each.__self__._run is None for each in manipulated.wrappers["predict_noise"]["diffusion_path_mdp"])
+    assert torch.equal(world.path.states, before[0])
+    assert (world.model.wrappers, world.model.model_options) == before[1:]
+    assert torch.equal(mask, kept)

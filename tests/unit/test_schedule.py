@@ -1,0 +1,82 @@
+"""Windows, shapes and curves: the weight of the source over the path."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from diffusion_path.samplers.schedule import SHAPES, PathSchedule, Weights, parse_curve, polyline
+
+
+def test_t40_schedule_vectors_of_the_official_code() -> None:
+    """N = 50, t_max = 50, t_m = 25."""
+    linear = PathSchedule(1.0, 0.5, "linear").weights(50)
+    assert (linear[0], linear[24], linear[25:]) == (1.0, 0.0, (0.0,) * 25)
+    exponential = PathSchedule(1.0, 0.5, "exponential").weights(50)
+    assert exponential[24] == pytest.approx(math.exp(-5), rel=1e-12)
+    cosine = PathSchedule(1.0, 0.5, "cosine").weights(50)
+    assert cosine[12] == pytest.approx(math.cos(math.pi / 4), rel=1e-12)
+    assert PathSchedule(1.0, 0.5).weights(50) == (1.0,) * 25 + (0.0,) * 25
+    for shape in SHAPES[:-1]:
+        assert sum(w != 0 for w in PathSchedule(1.0, 0.5, shape).weights(50)) <= 25
+    earlier, later = (PathSchedule(start, start - 0.5, "linear").weights(50) for start in (1.0, 0.98))
+    assert later == (0.0, *earlier[:-1])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 20, 33, 50, 1000])
+def test_windows_cover_the_path_without_overlap(steps: int) -> None:
+    """t in (t_min, t_max]: neighbouring windows share no step and leave none out."""
+    cuts = [1.0, 0.83, 0.5, 0.17, 0.0]
+    seen: list[int] = []
+    for start, end in zip(cuts, cuts[1:], strict=False):
+        try:
+            seen += PathSchedule(start, end).window(steps)
+        except ValueError as problem:
+            assert "holds none of the path's" in str(problem)
+    assert seen == list(range(steps))
+
+
+def test_weight_scales_every_shape_and_may_point_away_from_the_source() -> None:
+    assert PathSchedule(1.0, 0.0, "linear", -0.5).weights(3) == (-0.5, -0.25, 0.0)
+    assert PathSchedule(1.0, 0.0, "constant", 0.25).weights(2) == (0.25, 0.25)
+    assert PathSchedule(1.0, 0.0, "linear").weights(1) == (1.0,)
+
+
+def test_curves_fill_the_window() -> None:
+    assert PathSchedule(1.0, 0.5, "curve", curve=parse_curve("1:1 0:0")).weights(50) == pytest.approx(
+        PathSchedule(1.0, 0.5, "linear").weights(50)
+    )
+    jump = parse_curve("1:0, 0.5:0, 0.5:1, 0:1")
+    assert PathSchedule(1.0, 0.0, "curve", curve=jump).weights(4) == (0, 0, 1, 1)
+    backwards = parse_curve("0 : 1; 0.5:1\n0.5:0 1:0")
+    assert [backwards(u) for u in (0, 0.3, 0.5, 1)] == [jump(u) for u in (0, 0.3, 0.5, 1)]
+    assert PathSchedule(1.0, 0.0, "curve", 0.5, curve=polyline([(0.5, 1.0)])).weights(3) == (0.5, 0.5, 0.5)
+    assert PathSchedule(0.8, 0.4, "curve", curve=jump).with_window(1.0, 1.0).weights(4) == (0, 0, 1, 1)
+
+
+def test_weights_of_levels_and_of_what_lies_between_them() -> None:
+    weights = Weights(PathSchedule(1.0, 0.0, "linear"), [8.0, 4.0, 2.0, 1.0, 0.0])
+    assert [weights.step(sigma) for sigma in (9.0, 8.0, 7.99999, 6.0, 4.0, 1.0, 0.5, 0.0)] == [0, 0, 0, 0, 1, 3, 3, 3]
+    assert weights.at(4.0) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("problem", "make"),
+    [
+        ("from 0.5 to 0.5 is empty", lambda: PathSchedule(0.5, 0.5)),
+        ("set start above end", lambda: PathSchedule(0.3, 0.6)),
+        ("a path goes from 1", lambda: PathSchedule(1.2, 0.5)),
+        ("weight of the source is 2", lambda: PathSchedule(weight=2.0)),
+        ("no shape 'round'", lambda: PathSchedule(shape="round")),
+        ("but none is given", lambda: PathSchedule(shape="curve")),
+        ("holds none of the path's 10 steps", lambda: PathSchedule(0.53, 0.49).weights(10)),
+        ("cannot be read at 'nonsense'", lambda: parse_curve("nonsense")),
+        ("cannot be read at '1:'", lambda: parse_curve("1:")),
+        ("'1.5:0' is out of range", lambda: parse_curve("1.5:0, 0:1")),
+        ("The curve is empty", lambda: parse_curve("  ")),
+        ("keep it between -1 and 1", lambda: PathSchedule(shape="curve", curve=lambda u: 3.0).weights(4)),
+    ],
+)
+def test_bad_schedules_are_refused_with_a_sentence(problem: str, make) -> None:
+    with pytest.raises(ValueError, match=problem):
+        make()
