@@ -60,7 +60,8 @@ def _paint(scene: Scene, size: int, detail: float, masks: bool) -> Canvas:
     _far_trees(c, light, scene, horizon, shore, stream(7), detail)
     if scene.house != "no house":
         rng = stream(8)
-        x = rng.choice([0.36, 0.64]) + 0.07 * (rng.random() - 0.5)
+        # One likely place: with two, the model paints two houses. Right of the middle, since the light is from the left.
+        x = 0.58 + 0.10 * (rng.random() + rng.random() - 1)
         width = 0.17 + 0.04 * rng.random()
         night = {"day": 0.0, "sunset": 0.75, "night": 1.0}[scene.time]
         house(c, light, scene.house, scene.season == "winter", night, x, shore - 0.012, width, rng, detail)
@@ -81,7 +82,7 @@ def _sky(c: Canvas, light: Light, time: str, horizon: float, rng: np.random.Gene
     column = light.zenith[:, None] + low[:, 0] * (light.middle - light.zenith)[:, None]
     column = column + high[:, 0] * (light.horizon[:, None] - column)
     c.over(np.broadcast_to(column[:, :, None], (3, len(t), c.size)), np.ones((len(t), c.size), np.float32), box, "sky")
-    sun_x = 0.12 + 0.76 * rng.random()
+    sun_x = 0.27 + 0.17 * (rng.random() + rng.random() - 1)
     sun_y = horizon - 0.10 - 0.06 * rng.random() if time == "sunset" else 0.10 + 0.12 * rng.random()
     radius = {"day": 0.036, "sunset": 0.048, "night": 0.040}[time]
     if time == "night" and detail:
