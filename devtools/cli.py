@@ -62,8 +62,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(name: str, run: object, text: str, passes_on: bool = False) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, parents=[common], help=text, description=text, allow_abbrev=False)
+    def command(
+        name: str, run: object, text: str, passes_on: bool = False, own_help: bool = True
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, parents=[common], help=text, description=text, allow_abbrev=False, add_help=own_help
+        )
         sub.set_defaults(run=run, passes_on=passes_on)
         return sub
 
@@ -77,10 +81,12 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=_port, default=8188)
     lint = command("lint", _lint, "check style (ruff) and types (pyright)")
     lint.add_argument("--fix", action="store_true", help="first format all files and repair what ruff can repair")
-    bench = command("bench", _bench, "run a benchmark, or list them; further arguments go to it", passes_on=True)
+    text = "run a benchmark, or list them; further arguments, --help too, go to it"
+    bench = command("bench", _bench, text, passes_on=True, own_help=False)
     bench.add_argument("name", nargs="?", metavar="NAME")
     command("locales", _locales, "write locales/en/nodeDefs.json from the nodes")
-    command("train-demo-model", _train, "train the embedded model; further arguments go to it", passes_on=True)
+    text = "train the embedded model; further arguments, --help too, go to it"
+    command("train-demo-model", _train, text, passes_on=True, own_help=False)
     return parser
 
 
