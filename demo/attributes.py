@@ -16,6 +16,7 @@ from .scenes import ATTRIBUTES
 WEIGHTS = Path(__file__).parent / "weights" / "attributes.safetensors"
 INPUT_SIZE = 128
 FEATURES = 192
+FEATURE_SCALE = 0.3  # brings the features to about unit mean square, as distribution distances expect
 
 
 class AttributeNet(nn.Module):
@@ -91,4 +92,4 @@ def read_attributes(images: Tensor) -> list[dict[str, str]]:
 def features(images: Tensor) -> Tensor:
     """Feature vectors [B, FEATURES] of an IMAGE batch, for distribution distances between sets of landscapes."""
     network = _network()
-    return torch.cat([network.features(prepare(chunk)) for chunk in images.split(64)])
+    return FEATURE_SCALE * torch.cat([network.features(prepare(chunk)) for chunk in images.split(64)])
