@@ -86,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument("name", nargs="?", metavar="NAME")
     command("locales", _locales, "write locales/en/nodeDefs.json from the nodes")
     text = "train the embedded model; further arguments, --help too, go to it"
+    command("pictures", _pictures, "make the pictures of the documentation; names of pictures go to it", passes_on=True)
     command("train-demo-model", _train, text, passes_on=True, own_help=False)
     return parser
 
@@ -143,6 +144,10 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _locales(options: argparse.Namespace) -> int:
     return _run_module(options, "devtools.locales")
+
+
+def _pictures(options: argparse.Namespace) -> int:
+    return _run_module(options, "devtools.pictures")
 
 
 def _train(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ...images.plot import Series, line_plot
 from .. import attributes, model
 from ..autoencoder import LandscapeAutoencoder
 from .attributes import accuracy, train_attributes
@@ -45,10 +46,16 @@ def main() -> None:
         "--threads", type=int, default=None, help="CPU threads; one is often fastest on a shared machine"
     )
     parser.add_argument("--out", type=Path, default=model.WEIGHTS.parent, help="folder of the two weight files")
+    parser.add_argument(
+        "--judge", action="store_true", help="only judge the weights that are there: figures and a sheet"
+    )
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
+    if options.judge:
+        _judge(options.work)
+        return
     budgets = {name: replace(b, steps=max(1, int(b.steps * options.length))) for name, b in BUDGETS.items()}
     print(f"Training on {device()}, work folder {options.work}", flush=True)
 
@@ -73,6 +80,7 @@ def main() -> None:
     record = {"budgets": {name: vars(b) for name, b in budgets.items()}, "shards": options.shards, **figures}
     size = pack_model(autoencoder.cpu(), diffusion.cpu(), held_out[:64], record, options.out / model.WEIGHTS.name)
     print(f"wrote {options.out / model.WEIGHTS.name}, {size / 1e6:.2f} MB", flush=True)
+    _draw_losses(options.work)
     _judge(options.work)
 
 
@@ -88,6 +96,21 @@ def _autoencoder(
         module = train_faithful(work, pictures, held_out, budgets["autoencoder"], SEED)
         save_atomic(module.state_dict(), path)
     return train_texture(work, module, pictures, held_out, budgets["texture"], SEED)
+
+
+def _draw_losses(work: Path) -> None:
+    """Loss curves of all stages that have run, as `losses.png`: loss on a log axis over the share of the stage done."""
+    series = []
+    for name in BUDGETS:
+        log = work / f"{name}.csv"
+        if log.exists():
+            rows = np.genfromtxt(log, delimiter=",", names=True)
+            steps, losses = np.atleast_1d(rows["step"]), np.atleast_1d(rows[rows.dtype.names[2]])
+            x, y = (steps / steps[-1]).tolist(), np.log10(losses / losses[0]).tolist()
+            series.append(Series(name, x, y, style="line"))
+    if series:
+        plot = line_plot(series, "share of the stage", "log10 of the loss relative to its start")
+        Image.fromarray((plot[0] * 255).byte().numpy()).save(work / "losses.png")
 
 
 def _judge(work: Path) -> None:
