@@ -1,0 +1,9 @@
+"""The socket types of the pack; everything else uses ComfyUI's own."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+DiffusionPath = io.Custom("DIFFUSION_PATH")
+PathSchedule = io.Custom("PATH_SCHEDULE")
+EdgePredictor = io.Custom("EDGE_PREDICTOR")
