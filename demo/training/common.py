@@ -71,12 +71,13 @@ def save_atomic(state: dict, path: Path) -> None:
 class Log:
     """Loss log of a stage as CSV (step, seconds, values), and a line on the terminal now and then."""
 
-    def __init__(self, path: Path, names: list[str], every: int = 50) -> None:
+    def __init__(self, path: Path, names: list[str], first: int = 0, every: int = 50) -> None:
         self.path, self.names, self.every = path, names, every
         self.sums = [0.0] * len(names)
         self.start = time.time()
-        if not path.exists():
-            path.write_text("step,seconds," + ",".join(names) + "\n")
+        rows = path.read_text().splitlines()[1:] if path.exists() else []
+        kept = [row for row in rows if int(row.split(",")[0]) <= first]  # what came after the checkpoint is redone
+        path.write_text("\n".join(["step,seconds," + ",".join(names), *kept]) + "\n")
 
     def add(self, step: int, total: int, *values: float) -> None:
         self.sums = [s + v for s, v in zip(self.sums, values, strict=True)]
@@ -117,7 +118,7 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         average.module.load_state_dict(state["average"])
         first = average.count = int(state["step"])
-    log = Log(folder / f"{name}.csv", log_names)
+    log = Log(folder / f"{name}.csv", log_names, first)
     for step in range(first, budget.steps):
         for group in optimizer.param_groups:
             group["lr"] = budget.rate(step) * group.get("lr_scale", 1.0)
