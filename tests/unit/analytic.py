@@ -26,7 +26,7 @@ class _Config(comfy.supported_models_base.BASE):
     """The least that BaseModel asks of a model configuration."""
 
     unet_extra_config: dict[str, Any] = {}
-    latent_format = comfy.latent_formats.LatentFormat
+    latent_format: Any = comfy.latent_formats.LatentFormat
 
 
 class _Network(torch.nn.Module):
@@ -67,7 +67,7 @@ def gaussian_model(
     spread: float = 1.0,
     latent_format: Any = None,
     channels: int = 4,
-    **sampling_settings: float,
+    **sampling_settings: Any,
 ) -> comfy.model_patcher.ModelPatcher:
     """A MODEL for nodes: data N(mu, spread^2) with mu from the conditioning."""
     config = _Config({"disable_unet_model_creation": True})
@@ -79,7 +79,7 @@ def gaussian_model(
     return comfy.model_patcher.ModelPatcher(GaussianModel(kind, spread, config), device, torch.device("cpu"))
 
 
-def cond(mean: float | Tensor) -> list[list[Any]]:
+def cond(mean: float | list[float] | Tensor) -> list[list[Any]]:
     """A CONDITIONING that makes `mean` the mean of the data: one number, or one per channel."""
     values = torch.as_tensor(mean, dtype=torch.float32).reshape(1, 1, -1)
     return [[values, {}]]

@@ -24,8 +24,8 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def sampled(model: Any, sampler: Any, sigmas: torch.Tensor, latent: dict, noise: Any) -> dict:
-    guider = core.CFGGuider.execute(model, cond(0.3), cond(0.0), 1.0).result[0]
-    return core.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).result[0]
+    guider = core.CFGGuider.execute(model, cond(0.3), cond(0.0), 1.0).args[0]
+    return core.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).args[0]
 
 
 def test_the_family_is_complete() -> None:
@@ -39,11 +39,11 @@ def test_split_sigmas_give_the_result_of_the_whole(kind: ModelType, mode: str, s
     """Two SamplerCustomAdvanced, the second with DisableNoise, as a user would wire them."""
     model = gaussian_model(kind, 0.8)
     latent = {"samples": random(2, 4, 8, 8), "noise_mask": torch.linspace(0, 1, 8).expand(2, 1, 8, 8).clone()}
-    (sigmas,) = SDEditSigmas.execute(model, 0.6, 8, "normal").result
-    (inner,) = ReverseSDE.execute(solver, 1.0, 1.0).result
-    noise, nothing = core.RandomNoise.execute(9).result[0], core.DisableNoise.execute().result[0]
-    (one,) = MaskedReverseSDE.execute(inner, mode, "auto", 1).result
-    (part,) = MaskedReverseSDE.execute(inner, mode, "auto", 1, latent, 9, sigmas).result
+    (sigmas,) = SDEditSigmas.execute(model, 0.6, 8, "normal").args
+    (inner,) = ReverseSDE.execute(solver, 1.0, 1.0).args
+    noise, nothing = core.RandomNoise.execute(9).args[0], core.DisableNoise.execute().args[0]
+    (one,) = MaskedReverseSDE.execute(inner, mode, "auto", 1).args
+    (part,) = MaskedReverseSDE.execute(inner, mode, "auto", 1, latent, 9, sigmas).args
     whole = sampled(model, one, sigmas, latent, noise)
     half = sampled(model, part, sigmas[:4], latent, noise)
     rest = sampled(model, part, sigmas[3:], half, nothing)
@@ -53,10 +53,10 @@ def test_split_sigmas_give_the_result_of_the_whole(kind: ModelType, mode: str, s
 def test_it_is_core_until_something_is_set() -> None:
     model = gaussian_model(ModelType.EPS, 0.8)
     latent = {"samples": random(1, 4, 8, 8), "noise_mask": torch.linspace(0, 1, 64).expand(1, 1, 64, 64).clone()}
-    (sigmas,) = SDEditSigmas.execute(model, 0.6, 5, "karras").result
-    noise = core.RandomNoise.execute(1).result[0]
+    (sigmas,) = SDEditSigmas.execute(model, 0.6, 5, "karras").args
+    noise = core.RandomNoise.execute(1).args[0]
     euler = comfy.samplers.sampler_object("euler")
-    (masked,) = MaskedReverseSDE.execute(euler, "blend", "auto", 1).result
+    (masked,) = MaskedReverseSDE.execute(euler, "blend", "auto", 1).args
     expected = sampled(model, euler, sigmas, latent, noise)["samples"]
     assert torch.equal(sampled(model, masked, sigmas, latent, noise)["samples"], expected)
 
@@ -64,10 +64,10 @@ def test_it_is_core_until_something_is_set() -> None:
 def test_a_strength_map_is_relative_to_its_largest_t0() -> None:
     left, middle = torch.zeros(1, 4, 6), torch.zeros(1, 4, 6)
     left[..., :3], middle[..., 2:4] = 1.0, 0.5
-    strength, t0 = StrengthMap.execute(mask_1=left, t0_1=0.3, mask_2=middle, t0_2=0.8, t0_elsewhere=0.1).result
+    strength, t0 = StrengthMap.execute(mask_1=left, t0_1=0.3, mask_2=middle, t0_2=0.8, t0_elsewhere=0.1).args
     assert t0 == 0.8
     torch.testing.assert_close(strength[0, 0] * t0, torch.tensor([0.3, 0.3, 0.4, 0.4, 0.1, 0.1]))
-    grey, t0 = StrengthMap.execute(mask_1=torch.linspace(0, 1, 6).expand(2, 4, 6), t0_1=0.5).result
+    grey, t0 = StrengthMap.execute(mask_1=torch.linspace(0, 1, 6).expand(2, 4, 6), t0_1=0.5).args
     assert t0 == 0.5
     assert grey.shape == (2, 4, 6)
     torch.testing.assert_close(grey[1, 2], torch.linspace(0, 1, 6))
@@ -79,16 +79,16 @@ def test_a_strength_map_gives_each_area_its_own_sdedit() -> None:
     samples = random(1, 4, 8, 8)
     halves = [torch.zeros(1, 64, 64) for _ in range(2)]
     halves[0][..., :32], halves[1][..., 32:] = 1, 1
-    strength, t0 = StrengthMap.execute(mask_1=halves[0], t0_1=0.4, mask_2=halves[1], t0_2=0.8).result
+    strength, t0 = StrengthMap.execute(mask_1=halves[0], t0_1=0.4, mask_2=halves[1], t0_2=0.8).args
     guide = {"samples": samples, "noise_mask": strength.unsqueeze(1)}
     common = {**SETTINGS, "scheduler": "simple"}
     mapped = SDEdit.execute(
         model, cond(0.3), cond(0.0), guide, 5, t0, **{**common, "steps": 8}, mask_mode="threshold"
-    ).result[0]["samples"]
+    ).args[0]["samples"]
     for t0_area, steps, columns in ((0.8, 8, slice(5, 8)), (0.4, 4, slice(0, 3))):
         alone = SDEdit.execute(
             model, cond(0.3), cond(0.0), {"samples": samples}, 5, t0_area, **{**common, "steps": steps}
-        ).result[0]["samples"]
+        ).args[0]["samples"]
         torch.testing.assert_close(mapped[..., columns], alone[..., columns], rtol=1e-3, atol=1e-3)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.sample
 import pytest
 import torch
@@ -146,7 +148,8 @@ def test_initial_noise_is_cores_and_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     drawn = noise.draw_noise(latent, 42)
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(drawn, comfy.sample.prepare_noise(latent["samples"], 42, None))
+    core: Any = comfy.sample.prepare_noise(latent["samples"], 42, None)
+    assert torch.equal(drawn, core)
 
 
 def test_initial_noise_of_a_single_is_its_noise_in_the_batch() -> None:

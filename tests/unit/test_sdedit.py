@@ -38,12 +38,12 @@ def mask_of(kind: str, batch: int = 2) -> torch.Tensor:
 
 
 def edit(model: Any, guide: dict[str, Any], seed: int = 3, **changes: Any) -> tuple[dict, dict, str]:
-    return SDEdit.execute(model, POSITIVE, NEGATIVE, guide, seed, **{**RUN, **changes}).result
+    return SDEdit.execute(model, POSITIVE, NEGATIVE, guide, seed, **{**RUN, **changes}).args
 
 
 def core_run(model: Any, latent: dict, sigmas: torch.Tensor, sampler: Any, noise: Any, cfg: float = 3.0) -> dict:
-    guider = core.CFGGuider.execute(model, POSITIVE, NEGATIVE, cfg).result[0]
-    return core.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).result[0]
+    guider = core.CFGGuider.execute(model, POSITIVE, NEGATIVE, cfg).args[0]
+    return core.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).args[0]
 
 
 def test_the_family_is_complete() -> None:
@@ -62,9 +62,9 @@ def test_it_is_cores_run_bit_for_bit(
     guide: dict[str, Any] = {"samples": random(2, 4, 8, 8), "batch_index": [4, 1], "downscale_ratio_spacial": 8}
     if mask is not None:
         guide["noise_mask"] = mask_of(mask)
-    (sigmas,) = SDEditSigmas.execute(model, t0, 6, "normal").result
+    (sigmas,) = SDEditSigmas.execute(model, t0, 6, "normal").args
     expected = core_run(
-        model, guide, sigmas, comfy.samplers.sampler_object(core_sampler), core.RandomNoise.execute(3).result[0]
+        model, guide, sigmas, comfy.samplers.sampler_object(core_sampler), core.RandomNoise.execute(3).args[0]
     )
     latent, _, _ = edit(model, guide, t0=t0, solver=solver)
     assert torch.equal(latent["samples"], expected["samples"])
@@ -163,14 +163,14 @@ def test_kept_pixels_carry_no_noise_and_edited_ones_change(kind: ModelType, mask
 def test_a_perturbed_latent_is_finished_by_core_without_noise(kind: ModelType, t0: float, mask: str | None) -> None:
     model = model_of(kind)
     latent: dict[str, Any] = {"samples": random(2, 4, 8, 8), "batch_index": [2, 0]}
-    (sigmas,) = SDEditSigmas.execute(model, t0, 8, "karras").result
+    (sigmas,) = SDEditSigmas.execute(model, t0, 8, "karras").args
     euler = comfy.samplers.sampler_object("euler")
-    expected = core_run(model, latent, sigmas, euler, core.RandomNoise.execute(5).result[0])["samples"]
+    expected = core_run(model, latent, sigmas, euler, core.RandomNoise.execute(5).args[0])["samples"]
     pixels = None if mask is None else mask_of(mask)[:, 0]
     for levels in (None, sigmas):
-        made = Perturb.execute(model, latent, 5, t0, levels, pixels).result[0]
+        made = Perturb.execute(model, latent, 5, t0, levels, pixels).args[0]
         assert made["batch_index"] == [2, 0]
-        out = core_run(model, made, sigmas, euler, core.DisableNoise.execute().result[0])["samples"]
+        out = core_run(model, made, sigmas, euler, core.DisableNoise.execute().args[0])["samples"]
         if pixels is None:
             torch.testing.assert_close(out, expected, rtol=1e-3, atol=1e-4)
         else:
@@ -189,11 +189,11 @@ def test_perturb_shows_what_sdedit_saw(kind: ModelType) -> None:
 
     model = model_of(kind)
     latent = {"samples": random(1, 4, 8, 8)}
-    made, seen, text = Perturb.execute(model, latent, 3, 0.6, vae=Decoder()).result
+    made, seen, text = Perturb.execute(model, latent, 3, 0.6, vae=Decoder()).args
     perturbed = edit(model, latent)[1]
     torch.testing.assert_close(seen, perturbed["samples"].movedim(1, -1)[..., :3])
     assert text.startswith("t0 0.6: sigma ")
-    nothing = Perturb.execute(model, latent, 3, 0.0).result[0]
+    nothing = Perturb.execute(model, latent, 3, 0.0).args[0]
     torch.testing.assert_close(nothing["samples"], latent["samples"])
     assert made["samples"].shape == latent["samples"].shape
 
@@ -204,7 +204,7 @@ def test_perturb_at_a_flows_prior_is_refused_with_its_fix() -> None:
 
 
 def test_reverse_sde_sampler_is_the_samplers_own() -> None:
-    (sampler,) = ReverseSDE.execute("ancestral", 0.5, 1.1, True).result
+    (sampler,) = ReverseSDE.execute("ancestral", 0.5, 1.1, True).args
     assert sampler.sampler_function is reverse_sde.sample_reverse_sde
     assert sampler.extra_options == {"kind": "ancestral", "eta": 0.5, "s_noise": 1.1, "last_noise": True}
 
@@ -234,7 +234,7 @@ def test_distance_to_the_guide_grows_without_steps_where_denoise_has_them() -> N
     def denoise(strength: float) -> torch.Tensor:
         sigmas = comfy.samplers.KSampler(model, 10, "cpu", "euler", "normal", denoise=strength).sigmas
         return core_run(
-            model, guide, sigmas, comfy.samplers.sampler_object("euler"), core.RandomNoise.execute(3).result[0]
+            model, guide, sigmas, comfy.samplers.sampler_object("euler"), core.RandomNoise.execute(3).args[0]
         )["samples"]
 
     strengths = torch.linspace(0.4, 0.6, 41).tolist()
@@ -293,12 +293,12 @@ def test_it_runs_on_real_networks_in_inference_mode(name: str, solver: str) -> N
             masked = {**guide, "noise_mask": mask}
             latent, perturbed, _ = SDEdit.execute(
                 model, tiny.cond(0), tiny.cond(1), masked, 1, **settings, mask_mode=mode
-            ).result
+            ).args
             assert latent["samples"].shape == perturbed["samples"].shape == guide["samples"].shape
             assert torch.isfinite(latent["samples"]).all()
-        batch = SDEdit.execute(model, tiny.cond(0), tiny.cond(1), guide, 1, **settings).result[0]["samples"]
+        batch = SDEdit.execute(model, tiny.cond(0), tiny.cond(1), guide, 1, **settings).args[0]["samples"]
         single = {"samples": guide["samples"][1:], "batch_index": [1]}
-        alone = SDEdit.execute(model, tiny.cond(0), tiny.cond(1), single, 1, **settings).result[0]["samples"]
+        alone = SDEdit.execute(model, tiny.cond(0), tiny.cond(1), single, 1, **settings).args[0]["samples"]
         torch.testing.assert_close(alone[0], batch[1], rtol=1e-3, atol=1e-3)
 
 

@@ -30,7 +30,7 @@ def sampling(name: str) -> Any:
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_exactly_the_steps_from_exactly_the_start(name: str, scheduler: str) -> None:
     for t0, steps in ((1.0, 7), (0.97, 20), (0.5, 1), (0.5, 20), (0.123, 7), (0.01, 7)):
-        (sigmas,) = SDEditSigmas.execute(MODELS[name], t0, steps, scheduler).result
+        (sigmas,) = SDEditSigmas.execute(MODELS[name], t0, steps, scheduler).args
         assert sigmas.shape == (steps + 1,)
         assert float(sigmas[0]) == pytest.approx(process.t0_to_sigma(sampling(name), t0), rel=1e-6)
         assert sigmas[-1] == 0

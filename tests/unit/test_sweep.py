@@ -39,7 +39,7 @@ def run(sweep: str, values: str, image: torch.Tensor | None = None, **extra: Any
     settings = {"t0": 0.5, "steps": 3, "cfg": 1.0, "solver": "ode", "scheduler": "karras"}
     image = picture() if image is None else image
     vae, model = extra.pop("vae", None) or FoldingVAE(), extra.pop("model", None) or gaussian_model(ModelType.EPS)
-    return Sweep.execute(model, cond(0.2), cond(0.0), vae, image, sweep, values, seed=4, **{**settings, **extra}).result
+    return Sweep.execute(model, cond(0.2), cond(0.0), vae, image, sweep, values, seed=4, **{**settings, **extra}).args
 
 
 def test_the_family_is_complete() -> None:
@@ -61,7 +61,7 @@ def test_each_value_is_the_edit_of_its_own(sweep: str, values: str, changes: lis
     guide = {"samples": vae.encode(image)}
     settings = {"seed": 4, "t0": 0.5, "steps": 3, "cfg": 1.0, "solver": "ode", "scheduler": "karras"}
     alone = [SDEdit.execute(model, cond(0.2), cond(0.0), guide, **{**settings, **change}) for change in changes]
-    assert torch.equal(latents["samples"], torch.cat([one.result[0]["samples"] for one in alone]))
+    assert torch.equal(latents["samples"], torch.cat([one.args[0]["samples"] for one in alone]))
     assert grid.shape[0] == plot.shape[0] == 1
     assert len(report.splitlines()) == 1 + len(changes)
 
