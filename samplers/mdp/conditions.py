@@ -225,7 +225,7 @@ def check_same_kind(target: list[Cond], source: list[Cond]) -> None:
     """Raises ValueError where two converted CONDITIONINGs come from different text encoders."""
     if not source:
         raise ValueError("The source prompt is empty: connect the CONDITIONING of a CLIP Text Encode.")
-    for name, word in (("cross_attn", "token embeddings"), ("pooled_output", "a pooled vector")):
+    for name, word in (("cross_attn", "token embeddings"), ("pooled_output", "pooled vector")):
         widths = [sorted({_width(cond.get(name)) for cond in conds}) for conds in (target, source)]
         if widths[0] != widths[1]:
             said = [f"{word} of width {'/'.join(map(str, each))}" if any(each) else f"no {word}" for each in widths]
