@@ -1,0 +1,144 @@
+"""FlowEdit on the exact Gaussian model: its closed form, what it leaves alone, and its noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.latent_formats
+import pytest
+import torch
+from comfy.model_base import ModelType
+from diffusion_path.samplers import noise as noises
+from diffusion_path.samplers import process
+from diffusion_path.samplers.flowedit import FlowEditSampler, Settings, SourceTargetGuider, flowedit
+from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
+from diffusion_path.tests.unit.exact_run import F64, Float64Guider
+from torch import Tensor
+
+SPREAD, MU_A, MU_B, MU_U = 1.25, 0.75, -0.5, 0.25
+every_family = pytest.mark.parametrize("kind", FAMILIES)
+
+
+class _Guider(Float64Guider, SourceTargetGuider):
+    """Float64, with a source."""
+
+
+def levels(model: Any, t0: float = 0.85, steps: int = 8) -> Tensor:
+    sampling = process.model_sampling(model)
+    return torch.tensor([process.t0_to_sigma(sampling, t0 * (1 - j / steps)) for j in range(steps + 1)], dtype=F64)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
+
+
+def edit(model: Any, x: Tensor, sigmas: Tensor, seed: int = 1, target=MU_B, cfgs=(1.5, 4.0), mask=None, **options):
+    guider = _Guider(model)
+    guider.set_conds(cond(target), cond(MU_U))
+    guider.set_source(cond(MU_A), cfgs[0])
+    guider.set_cfg(cfgs[1])
+    noise = noises.draw_noise({"samples": x.float()}, seed).to(x)
+    return guider.sample(noise, x, FlowEditSampler(**options), sigmas, mask, disable_pbar=True, seed=seed)
+
+
+@every_family
+@pytest.mark.parametrize("n_avg", [1, 3])
+def test_t29_equal_spreads_give_the_closed_form_for_every_seed(kind: ModelType, n_avg: int) -> None:
+    """e_N = dm (1 - G), independent of the noise."""
+    model, x = gaussian_model(kind, SPREAD), random(2, 4, 4, 4)
+    sigmas = levels(model)
+    a, _ = process.coefficients(process.model_sampling(model), sigmas)
+    ratio = sigmas[1:] / sigmas[:-1]
+    gain = ratio + (1 - ratio) * (a * SPREAD**2 / (a**2 * SPREAD**2 + sigmas**2))[:-1]
+    dm = (MU_U + 4.0 * (MU_B - MU_U)) - (MU_U + 1.5 * (MU_A - MU_U))
+    e = torch.zeros((), dtype=F64)
+    for r, g, level in zip(ratio, gain, a, strict=False):
+        # D_tar - D_src = dm (1 - k a) + k e, and g = r + (1 - r) k
+        k = (g - r) / (1 - r)
+        e = r * e + (1 - r) * (dm * (1 - k * level) + k * e)
+    if kind is ModelType.EPS:
+        torch.testing.assert_close(e, dm * (1 - gain.prod()), rtol=1e-10, atol=1e-10)
+    for seed in (1, 2):
+        found = edit(model, x, sigmas, seed, n_avg=n_avg) - x
+        torch.testing.assert_close(found, e.expand_as(found), rtol=1e-10, atol=1e-10)
+
+
+@every_family
+def test_equal_prompts_and_guidance_return_the_picture_bit_for_bit(kind: ModelType) -> None:
+    model, x = gaussian_model(kind, SPREAD), random(2, 4, 4, 4)
+    for n_avg in (1, 2):
+        found = edit(model, x, levels(model), target=MU_A, cfgs=(3.0, 3.0), n_avg=n_avg)
+        assert torch.equal(found, x)
+
+
+@every_family
+@pytest.mark.parametrize("refine", [0, 3, 8])
+def test_outside_of_the_mask_the_picture_stays_bit_for_bit(kind: ModelType, refine: int) -> None:
+    model, x = gaussian_model(kind, SPREAD), random(2, 4, 4, 4)
+    mask = torch.zeros(2, 1, 4, 4)
+    mask[..., 2:] = 1
+    found = edit(model, x, levels(model), mask=mask, refine=refine)
+    whole = edit(model, x, levels(model), refine=refine)
+    assert torch.equal(found[..., :2], x[..., :2])
+    torch.testing.assert_close(found[..., 2:], whole[..., 2:], rtol=0, atol=1e-12)
+
+
+@every_family
+def test_refining_every_step_is_sampling_the_noised_picture(kind: ModelType) -> None:
+    model, x = gaussian_model(kind, SPREAD), random(1, 4, 4, 4)
+    sigmas = levels(model)
+    a, b = process.coefficients(process.model_sampling(model), sigmas)
+    mean = MU_U + 4.0 * (MU_B - MU_U)
+    found = edit(model, x, sigmas, refine=8)
+    k = a * SPREAD**2 / (a**2 * SPREAD**2 + sigmas**2)
+    ratio = sigmas[1:] / sigmas[:-1]
+    gain = (ratio + (1 - ratio) * k[:-1]).prod()
+    noise = ((found - mean) / gain + a[0] * mean - a[0] * x) / b[0]
+    assert 0.6 < float(noise.std()) < 1.4, "what is left is the noise of the first level"
+
+
+@every_family
+def test_batch_of_two_equals_two_singles_and_seeds_differ(kind: ModelType) -> None:
+    """With a soft mask the result depends on the noise; an item's noise is that of its batch index."""
+    model = gaussian_model(kind, SPREAD)
+    samples = random(2, 4, 4, 4).float()
+    settings = Settings(0.8, 6, 1.5, 4.0, refine=3)
+    both, sigmas = flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), {"samples": samples}, 5, settings)
+    assert len(sigmas) == 7
+    for item in range(2):
+        single = {"samples": samples[item : item + 1], "batch_index": [item]}
+        alone, _ = flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), single, 5, settings)
+        assert torch.equal(alone["samples"][0], both["samples"][item])
+    other, _ = flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), {"samples": samples}, 6, settings)
+    assert not torch.allclose(other["samples"], both["samples"])
+
+
+@every_family
+def test_evaluations_and_progress(kind: ModelType) -> None:
+    """Two predictions per step and draw; the callback counts every step once, refining ones too."""
+    model, seen = gaussian_model(kind, SPREAD), []
+    latent = {"samples": random(1, 4, 4, 4).float(), "downscale_ratio_spacial": 8}
+    kept = dict(latent)
+    settings = Settings(0.8, 6, 1.5, 4.0, n_avg=2, refine=2)
+    flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), latent, 1, settings, lambda i, *rest: seen.append((i, rest[-1])))
+    assert seen == [(i, 6) for i in range(6)]
+    assert model.model.evaluations == 4 * 2 * 2 + 2
+    assert latent == kept
+
+
+def test_model_space_is_scaled_and_shifted() -> None:
+    """In a shifted latent space equal prompts still return the latent, to float32's precision."""
+    model = gaussian_model(ModelType.FLOW, SPREAD, comfy.latent_formats.Flux())
+    samples = random(1, 16, 4, 4).float()
+    out, _ = flowedit(model, cond(MU_A), cond(MU_A), cond(MU_U), {"samples": samples}, 1, Settings(0.8, 4, 3.0, 3.0))
+    torch.testing.assert_close(out["samples"], samples, rtol=1e-5, atol=1e-5)
+
+
+def test_bad_settings_are_refused_with_a_sentence() -> None:
+    model, latent = gaussian_model(ModelType.EPS), {"samples": torch.randn(1, 4, 4, 4)}
+    for settings, problem in (
+        (Settings(steps=4, refine=5), "5 refining steps do not fit into 4 steps"),
+        (Settings(start=0.0), "nothing is left to edit"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            flowedit(model, cond(0.0), cond(1.0), cond(0.0), latent, 1, settings)
