@@ -15,6 +15,8 @@ from torch import Tensor
 from .euler import euler_up
 from .run import Fields, Method, Run, climbing
 
+_FARTHEST = 10.0  # extrapolation in lengths of the last step: enough for a contraction by 0.9
+
 
 @dataclass(frozen=True)
 class FixedPoint(Method):
@@ -61,8 +63,8 @@ def _anderson(image: Tensor, change: Tensor, before: tuple[Tensor, Tensor] | Non
     turn = change - last_change
     length = turn.flatten(1).square().sum(1)
     weight = (change * turn).flatten(1).sum(1) / length.clamp(min=torch.finfo(length.dtype).tiny)
-    # Far extrapolation means that the two changes say nothing: then a plain step is safer.
-    weight = torch.where(weight.abs() <= 2.0, weight, torch.zeros_like(weight))
+    # Two changes that hardly differ say nothing about where they would end: a plain step is safer then.
+    weight = torch.where(weight.abs() <= _FARTHEST, weight, torch.zeros_like(weight))
     return image - _like(weight, image) * (image - last_image)
 
 

@@ -3,8 +3,9 @@ guided path on the Euler path of cfg 1.
 
 Walking down from the noisy end, the embedding of a step minimises the distance between the guided Euler step and the
 next state of that path; the next step starts from it. Against the published code: the positive prediction is made once
-per step, gradients pass through the negative branch alone, the error is looked at before a gradient is paid for, and
-the last prediction of the optimisation makes the step.
+per step, gradients pass through the negative branch alone, the error is looked at before a gradient is paid for, the
+last prediction of the optimisation makes the step, and a quasi-Newton method that carries its curvature from step to
+step takes the place of Adam.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from ..path_fit import latent_psnr
 from ..reverse_sde import euler_step
 from .euler import Euler
 from .negative_prompt import refuse_without_null_branch
+from .quasi_newton import QuasiNewton
 from .run import Fields, Method, Run
 
 KEY = "c_crossattn"  # under this name a path keeps the text embeddings of its steps
@@ -58,15 +60,14 @@ _unfinished: OrderedDict[str, Progress] = OrderedDict()
 
 @dataclass(frozen=True)
 class NullText(Method):
-    """iterations: at most so many updates of an embedding per step. rate: Adam's step size, falling to half of it along
-    the path. stop: an item is done where its squared error (at unit variance) is below this; as published the bound
-    rises to 101 times along the path. start: an earlier path by this method whose embeddings are where it starts from.
+    """iterations: at most so many updates of an embedding per step. stop: an item is done where its squared error (at
+    unit variance) is below this; as published the bound rises to 101 times along the path. checkpointed: a third of the
+    memory for a third more time. start: an earlier path by this method, whose embeddings are where it starts from.
     """
 
     name = "null text"
 
     iterations: int = 10
-    rate: float = 1e-2
     stop: float = 1e-5
     checkpointed: bool = False
     start: DiffusionPath | None = None
@@ -102,10 +103,11 @@ class NullText(Method):
         while len(_unfinished) > _REMEMBERED:
             _unfinished.popitem(last=False)
         run.done = len(progress.embeddings)
+        solver = QuasiNewton()
         with grad_ready(model_roots(run.guider), run.picture.device, self.checkpointed) as gradients:
             for i in range(run.done, run.steps):
                 step = GuidedStep(run, i, progress.x.clone(), progress.pivots[i + 1].clone())
-                null, progress.x = self.optimise(step, self._first_guess(run, i, progress), gradients)
+                null, progress.x = self.optimise(step, self._first_guess(run, i, progress), gradients, solver)
                 progress.embeddings.append(null)
                 run.progress(progress.x, progress.x)
         del _unfinished[key]
@@ -116,12 +118,12 @@ class NullText(Method):
             "cfg": run.cfg,
         }
 
-    def optimise(self, step: GuidedStep, null: Tensor, gradients: Gradients) -> tuple[Tensor, Tensor]:
+    def optimise(
+        self, step: GuidedStep, null: Tensor, gradients: Gradients, solver: QuasiNewton
+    ) -> tuple[Tensor, Tensor]:
         """The best embedding [B, tokens, width] for one step and the state that it leads to."""
-        rate = self.rate * (1 - 0.5 * step.share)
         enough = self.stop * (1 + 100 * step.share)
         best = _Best(null, step.x)
-        moments = (torch.zeros_like(null), torch.zeros_like(null))
 
         def loss(embedding: Tensor) -> Tensor:
             reached = step.reached(embedding)
@@ -130,14 +132,15 @@ class NullText(Method):
             # A loss that needs no gradient gets none: nothing is left to improve.
             return error.sum() if bool((best.error > enough).any()) else error.sum().detach()
 
-        for update in range(1, self.iterations + 1):
+        solver.new_objective()
+        for _ in range(self.iterations):
             _, (slope,) = gradients(loss, null, scales=step.scales)
-            busy = _per_item(best.error > enough, null)
+            busy = best.error > enough
             if not bool(busy.any()):
                 return best.null, best.reached
-            moments = (0.9 * moments[0] + 0.1 * slope, 0.999 * moments[1] + 0.001 * slope**2)
-            moved = moments[0] / (1 - 0.9**update) / ((moments[1] / (1 - 0.999**update)).sqrt() + 1e-8)
-            null = torch.where(busy, null - rate * moved, null)
+            # In units in which the curvature does not depend on the step's length or the guidance.
+            moved = solver.step(null, slope / step.sensitivity)
+            null = torch.where(_per_item(busy, null), null + moved, null)
         with torch.no_grad():
             loss(null)
         return best.null, best.reached
@@ -172,6 +175,8 @@ class GuidedStep:
         self.scales = loss_scales(run.guider.inner_model.get_dtype_inference())
         a, b = process.coefficients(run.sampling, self.sigma_next)
         self._variance = float(a**2 + b**2)
+        leverage = (1 - self.sigma_next / self.sigma) * (run.cfg - 1)
+        self.sensitivity = float(leverage**2) / self._variance
         self._levels = self.sigma * x.new_ones([x.shape[0]])
         with torch.no_grad():
             self._positive = self._branch(run.guider.conds["positive"])
