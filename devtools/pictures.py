@@ -10,10 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..demo.model import load_demo_model
 from ..demo.render import render, render_with_masks
 from ..demo.scenes import Scene, full_caption
 from ..demo.training.evaluate import generate, sheet, unseen_scenes
-from . import pictures_images
+from ..samplers.sdedit import Settings, sdedit
+from . import pictures_images, pictures_sdedit
 from .settings import ROOT
 
 HELP = ROOT / "web" / "docs" / "images"
@@ -64,11 +66,32 @@ def demo_sheet() -> Tensor:
     return tensor(sheet(made, columns=8))
 
 
+def front() -> Tensor:
+    """Two stroke paintings, each with what SDEdit makes of it at a low and at a high t0."""
+    model, clip, vae = load_demo_model()
+    negative = clip.encode_from_tokens_scheduled(clip.tokenize(""))
+    shown: list[Tensor] = []
+    for scene in (
+        Scene(seed=5, time="sunset", season="autumn", trees="broadleaf"),
+        Scene(seed=21, house="blue", clouds="cloudy"),
+    ):
+        strokes = tensor(render(scene, detail=0.0))
+        positive = clip.encode_from_tokens_scheduled(clip.tokenize(full_caption(scene)))
+        guide = {"samples": vae.encode(strokes[None])}
+        shown.append(strokes)
+        for t0 in (0.45, 0.7):
+            edited = sdedit(model, positive, negative, guide, 1, Settings(t0=t0, steps=30)).latent
+            shown.append(vae.decode(edited["samples"])[0])
+    return montage(shown, columns=3)
+
+
 PICTURES: dict[str, tuple[Callable[[], Tensor], Path]] = {
     "demo-model": (demo_model, HELP),
     "demo-scene": (demo_scene, HELP),
     "demo-sheet": (demo_sheet, DOCS),
+    "front": (front, DOCS),
     **{name: (make, HELP) for name, make in pictures_images.PICTURES.items()},
+    **{name: (make, HELP) for name, make in pictures_sdedit.PICTURES.items()},
 }
 
 

@@ -59,7 +59,7 @@ def main() -> None:
     budgets = {name: replace(b, steps=max(1, int(b.steps * options.length))) for name, b in BUDGETS.items()}
     print(f"Training on {device()}, work folder {options.work}", flush=True)
 
-    pictures, rows = render_store(options.work, options.pictures, SEED)
+    pictures, rows = render_store(options.work, options.pictures, SEED, flat_every=8)
     held_out, held_rows = render_store(options.work, min(1000, options.pictures), SEED + 1)
 
     reader = train_attributes(options.work, pictures, rows, budgets["attributes"], SEED)

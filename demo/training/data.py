@@ -24,8 +24,11 @@ def scene_row(scene: Scene) -> np.ndarray:
     return np.append(scene.labels(), scene.seed)
 
 
-def render_store(folder: Path, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures uint8 [count, SIZE, SIZE, 3] and rows int64 [count, 8] from `folder`, rendered first if missing."""
+def render_store(folder: Path, count: int, seed: int, flat_every: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures uint8 [count, SIZE, SIZE, 3] and rows int64 [count, 8] from `folder`, rendered first if missing.
+
+    flat_every: every n-th picture is a flat stroke painting, so that an autoencoder learns to keep those too.
+    """
     pictures_path, rows_path = folder / f"pictures-{count}-{seed}.npy", folder / f"rows-{count}-{seed}.npy"
     if not rows_path.exists():
         rng = np.random.default_rng(seed)
@@ -34,7 +37,8 @@ def render_store(folder: Path, count: int, seed: int) -> tuple[np.ndarray, np.nd
         store = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(count, SIZE, SIZE, 3))
         for i in range(count):
             scene = random_scene(rng)
-            rows[i], store[i] = scene_row(scene), render(scene)
+            flat = flat_every > 0 and i % flat_every == flat_every - 1
+            rows[i], store[i] = scene_row(scene), render(scene, detail=0.0 if flat else 1.0)
             if (i + 1) % 2000 == 0:
                 print(f"rendered {i + 1}/{count}", flush=True)
         store.flush()
