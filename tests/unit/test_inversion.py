@@ -74,7 +74,7 @@ def test_the_round_trip_of_euler_inversion_is_of_first_order(kind: ModelType, la
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_guidance_at_sampling_leaves_an_error_that_no_number_of_steps_removes(kind: ModelType) -> None:
-    """T19: invert at cfg 1, sample at w: error -> (w - 1)(mu_c - mu_u)(1 - S / sqrt(S^2 + sigma_T^2)), a S for flows."""
+    """T19: invert at cfg 1, sample at w: error -> (w - 1)(mu_c - mu_u)(1 - S / sqrt(S^2 + sigma_T^2)); flows: a S."""
     model = gaussian_model(kind, SPREAD)
     w, uncond = 3.0, -0.4
     errors = []

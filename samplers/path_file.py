@@ -1,0 +1,106 @@
+"""Paths on disk: one safetensors file each, with metadata that a person can read.
+
+A file is written under another name and moved into place, so that an interrupted save leaves nothing behind. A file is
+read only as what it claims to be: no pickle is ever opened, and shapes and numbers are checked before use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from .path import DiffusionPath, ModelKind
+
+FORMAT = "diffusion-path"
+VERSION = 1
+
+_TENSORS = ("sigmas", "states", "signal", "noise", "out_scale", "out_shift", "denoised", "residuals", "control")
+_PLAIN = ("method", "sampler", "seed", "cfg", "conditioning", "continuous", "batch_index", "sampler_options", "eta")
+_NULL = "null."
+
+
+def metadata(path: DiffusionPath) -> dict[str, str]:
+    """What a file says about its path, all as strings: JSON except for the format itself."""
+    values: dict[str, Any] = {name: getattr(path, name) for name in _PLAIN}
+    values["sampler_options"] = dict(path.sampler_options)
+    values["model"] = dataclasses.asdict(path.model)
+    values["figures"] = {name: [repr(value) for value in found] for name, found in path.figures.items()}
+    values["steps"], values["shape"] = path.steps, path.shape
+    return {"format": FORMAT, "version": str(VERSION), **{key: json.dumps(value) for key, value in values.items()}}
+
+
+def save_path(path: DiffusionPath, file: Path) -> None:
+    """Write a path to `file`, which then holds either all of it or what it held before."""
+    tensors = {name: getattr(path, name) for name in _TENSORS if getattr(path, name) is not None}
+    tensors |= {_NULL + key: tensor for key, tensor in path.null.items()}
+    owned = {name: tensor.detach().to("cpu", torch.float32).contiguous().clone() for name, tensor in tensors.items()}
+    handle, temporary = tempfile.mkstemp(suffix=".part", prefix=f".{file.stem}-", dir=file.parent)
+    os.close(handle)
+    try:
+        safetensors.torch.save_file(owned, temporary, metadata=metadata(path))
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, file)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def load_path(file: Path) -> DiffusionPath:
+    """Read a path; raises ValueError with a sentence for anything that is not one."""
+    if not file.is_file():
+        raise ValueError(f"There is no file {file.name}: choose one of the list, and press R to renew the list.")
+    try:
+        with safetensors.safe_open(str(file), framework="pt", device="cpu") as opened:
+            notes = opened.metadata() or {}
+            if notes.get("format") != FORMAT:
+                raise ValueError(f"{file.name} is a safetensors file, but no diffusion path: choose one of Save Path.")
+            if int(notes.get("version", 0)) > VERSION:
+                raise ValueError(
+                    f"{file.name} was written by a newer version of this pack (format {notes['version']}): update it."
+                )
+            # Clones, so that nothing keeps the file open.
+            tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{file.name} is damaged or no safetensors file (was it renamed, or cut off while copying?): save the path "
+            "again."
+        ) from error
+    try:
+        return _path(tensors, notes)
+    except (KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{file.name} does not hold a whole path ({reason}): save it again.") from error
+
+
+def _path(tensors: dict[str, Tensor], notes: dict[str, str]) -> DiffusionPath:
+    wrong = [name for name, tensor in tensors.items() if tensor.dtype != torch.float32]
+    if wrong:
+        raise ValueError(f"its {wrong[0]} are {str(tensors[wrong[0]].dtype).removeprefix('torch.')} instead of float32")
+    values = {name: json.loads(notes[name]) for name in (*_PLAIN, "model", "figures")}
+    if tensors["states"].ndim < 3 or tensors["sigmas"].ndim != 1:
+        raise ValueError(f"its states are {list(tensors['states'].shape)}")
+    values["model"] = ModelKind(**values["model"])
+    values["figures"] = {name: tuple(float(value) for value in found) for name, found in values["figures"].items()}
+    if values["batch_index"] is not None:
+        values["batch_index"] = tuple(values["batch_index"])
+    null = {name.removeprefix(_NULL): tensor for name, tensor in tensors.items() if name.startswith(_NULL)}
+    found = {name: tensor for name, tensor in tensors.items() if name in _TENSORS}
+    return DiffusionPath(**{"null": null, **values, **found})
+
+
+def _umask() -> int:
+    # There is no way to ask for the mask but to set it.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
