@@ -6,9 +6,9 @@ from types import ModuleType
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import demo, masked, metrics, pictures, sdedit, sweep
+from . import demo, flowedit, masked, mdp, mdp_edit, metrics, pictures, schedule, sdedit, sweep
 
-FAMILIES: tuple[ModuleType, ...] = (demo, sdedit, masked, sweep, pictures, metrics)
+FAMILIES: tuple[ModuleType, ...] = (demo, sdedit, masked, sweep, schedule, mdp, mdp_edit, flowedit, pictures, metrics)
 
 
 class DiffusionPathExtension(ComfyExtension):

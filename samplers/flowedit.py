@@ -16,6 +16,7 @@ from tqdm.auto import trange
 
 from . import noise as noises
 from . import process, reverse_sde
+from .counting import Counter
 from .sdedit import prepared
 from .sigmas import sdedit_sigmas
 
@@ -123,8 +124,8 @@ def flowedit(
     seed: int,
     settings: Settings,
     callback: Callable[..., None] | None = None,
-) -> tuple[dict[str, Any], Tensor]:
-    """Edits a LATENT from one prompt to another; returns the new LATENT and the SIGMAS that were run.
+) -> tuple[dict[str, Any], Tensor, int]:
+    """Edits a LATENT from one prompt to another; returns it, the SIGMAS that were run, and the evaluations per picture.
 
     The latent's noise_mask (1 = edit) and batch_index are honoured. Equal prompts and cfgs return the latent bit for
     bit in model space. Raises ValueError for settings that leave nothing to run.
@@ -135,7 +136,8 @@ def flowedit(
     if len(sigmas) == 0:
         raise ValueError("FlowEdit starts at 0, where nothing is left to edit: raise start to 0.6 or more.")
     latent = prepared(model, latent)
-    guider = SourceTargetGuider(model)
+    counter = Counter(model, latent["samples"].shape[0])
+    guider = SourceTargetGuider(counter.model)
     guider.set_conds(target, negative)
     guider.set_source(source, settings.source_cfg)
     guider.set_cfg(settings.cfg)
@@ -149,4 +151,5 @@ def flowedit(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
-    return {**latent, "samples": edited.to(comfy.model_management.intermediate_device())}, sigmas
+    edited = edited.to(comfy.model_management.intermediate_device())
+    return {**latent, "samples": edited}, sigmas, counter.evaluations

@@ -23,6 +23,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..schedule import PathSchedule, Weights
+from .region import edit_region
 
 KEY = "diffusion_path_mdp"
 _MOST_REPEATS = 4  # core repeats tokens at most so often to bring two prompts to one length
@@ -85,10 +86,8 @@ class _Manipulation:
         source = comfy.sampler_helpers.convert_cond(self.source)
         check_same_kind(guider.conds["positive"], source)
         check_hooks(source, guider.model_options)
-        mask = None
-        if self.mask is not None and not bool((self.mask == 1).all()):
-            device = guider.model_patcher.load_device
-            mask = comfy.sampler_helpers.prepare_mask(self.mask.float(), tuple(noise.shape), device)[:, 0]
+        mask = edit_region(self.mask, noise, guider.model_patcher.load_device)
+        mask = None if mask is None else mask[:, 0]
         weights = Weights(self.schedule, [float(level) for level in sigmas])
         self._run = _Run(weights, mask, f"{self.name} source {id(self)}")
         guider.conds[self._run.name] = source

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import comfy.sampler_helpers
 import torch
 from comfy.patcher_extension import WrappersMP, get_all_wrappers
 from torch import Tensor
@@ -29,6 +28,7 @@ from ..path_fit import check_fits
 from ..record import sampler_name
 from ..schedule import PathSchedule, Weights
 from . import solvers
+from .region import edit_region
 
 KEY = "diffusion_path_mdp"
 _LOG = logging.getLogger(__name__)
@@ -102,10 +102,7 @@ class _Manipulation:
         note = check_fits(self.path, guider.model_patcher, noise, sigmas)
         if note:
             _LOG.info("%s: %s", self.name, note)
-        mask = None
-        if self.mask is not None and not bool((self.mask == 1).all()):
-            device = guider.model_patcher.load_device
-            mask = comfy.sampler_helpers.prepare_mask(self.mask.float(), tuple(noise.shape), device)
+        mask = edit_region(self.mask, noise, guider.model_patcher.load_device)
         weights = Weights(self.schedule, [float(level) for level in self.path.sigmas])
         if mask is None and weights.all_zero:
             return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)

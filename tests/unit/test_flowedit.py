@@ -103,13 +103,13 @@ def test_batch_of_two_equals_two_singles_and_seeds_differ(kind: ModelType) -> No
     model = gaussian_model(kind, SPREAD)
     samples = random(2, 4, 4, 4).float()
     settings = Settings(0.8, 6, 1.5, 4.0, refine=3)
-    both, sigmas = flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), {"samples": samples}, 5, settings)
+    both, sigmas, _ = flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), {"samples": samples}, 5, settings)
     assert len(sigmas) == 7
     for item in range(2):
         single = {"samples": samples[item : item + 1], "batch_index": [item]}
-        alone, _ = flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), single, 5, settings)
+        alone, *_ = flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), single, 5, settings)
         assert torch.equal(alone["samples"][0], both["samples"][item])
-    other, _ = flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), {"samples": samples}, 6, settings)
+    other, *_ = flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), {"samples": samples}, 6, settings)
     assert not torch.allclose(other["samples"], both["samples"])
 
 
@@ -120,7 +120,9 @@ def test_evaluations_and_progress(kind: ModelType) -> None:
     latent = {"samples": random(1, 4, 4, 4).float(), "downscale_ratio_spacial": 8}
     kept = dict(latent)
     settings = Settings(0.8, 6, 1.5, 4.0, n_avg=2, refine=2)
-    flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), latent, 1, settings, lambda i, *rest: seen.append((i, rest[-1])))
+    prompts = (cond(MU_A), cond(MU_B), cond(MU_U))
+    *_, evaluations = flowedit(model, *prompts, latent, 1, settings, lambda i, *rest: seen.append((i, rest[-1])))
+    assert evaluations == 2 * (4 * 2 * 2 + 2), "with the negative prompt"
     assert seen == [(i, 6) for i in range(6)]
     assert model.model.evaluations == 4 * 2 * 2 + 2
     assert latent == kept
@@ -130,7 +132,7 @@ def test_model_space_is_scaled_and_shifted() -> None:
     """In a shifted latent space equal prompts still return the latent, to float32's precision."""
     model = gaussian_model(ModelType.FLOW, SPREAD, comfy.latent_formats.Flux())
     samples = random(1, 16, 4, 4).float()
-    out, _ = flowedit(model, cond(MU_A), cond(MU_A), cond(MU_U), {"samples": samples}, 1, Settings(0.8, 4, 3.0, 3.0))
+    out, *_ = flowedit(model, cond(MU_A), cond(MU_A), cond(MU_U), {"samples": samples}, 1, Settings(0.8, 4, 3.0, 3.0))
     torch.testing.assert_close(out["samples"], samples, rtol=1e-5, atol=1e-5)
 
 

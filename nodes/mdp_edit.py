@@ -1,0 +1,288 @@
+"""MDP in one node for the usual case, and a grid of edits to find a setting by eye."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.samplers
+import latent_preview
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..images.grid import labelled_grid
+from ..samplers.mdp import edit as mdp
+from ..samplers.mdp.sweep import Cell, Grid, parse_numbers, weight_grid, window_grid
+from ..samplers.mdp.sweep import sweep as run_sweep
+from ..samplers.path import DiffusionPath
+from ..samplers.schedule import PathSchedule
+from . import validate
+from .mdp import CATEGORY, MASK_TIP
+from .sdedit import seed_input
+from .sockets import DiffusionPath as DiffusionPathSocket
+from .sockets import PathSchedule as PathScheduleSocket
+
+DEFAULTS = mdp.Settings()
+WINDOWS, WEIGHTS = "windows", "weights"
+_KIND_TIP = (
+    "noise: MDP-ε, the source's predicted noise. latent: MDP-x, its states. conditioning: MDP-c, its prompt. guidance: "
+    "MDP-β, its guided prediction."
+)
+
+
+def edit_inputs(schedule_tip: str) -> list[Any]:
+    """The inputs that both nodes share."""
+    return [
+        io.Model.Input("model", tooltip="Any diffusion or flow model, with any other patches."),
+        io.Conditioning.Input("positive", tooltip="The target prompt: what the picture shall show."),
+        io.Conditioning.Input("negative", tooltip="What it shall not show; an empty prompt will do."),
+        io.Conditioning.Input("source", tooltip="The source prompt: what the picture shows now."),
+        io.Latent.Input(
+            "latent",
+            tooltip="A picture from VAE Encode, which is inverted, or an empty latent: then the source is generated "
+            "from the seed and the source prompt. Unused where a path is connected.",
+        ),
+        seed_input(),
+        io.Int.Input(
+            "steps",
+            default=DEFAULTS.steps,
+            min=2,
+            max=10000,
+            tooltip="Steps of the path. A path that is connected keeps its own.",
+        ),
+        io.Float.Input(
+            "cfg",
+            default=DEFAULTS.cfg,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            round=0.01,
+            tooltip="Guidance towards the target prompt. At 1 the negative prompt is not evaluated.",
+        ),
+        io.Combo.Input("manipulation", options=list(mdp.KINDS), default=DEFAULTS.kind, tooltip=_KIND_TIP),
+        PathScheduleSocket.Input("schedule", optional=True, tooltip=schedule_tip),
+        DiffusionPathSocket.Input(
+            "path",
+            optional=True,
+            tooltip="The source's path, recorded or inverted: made once, it serves any number of edits.",
+        ),
+        io.Mask.Input("mask", optional=True, tooltip=MASK_TIP),
+        io.Combo.Input(
+            "scheduler",
+            options=list(comfy.samplers.SCHEDULER_NAMES),
+            default=DEFAULTS.scheduler,
+            optional=True,
+            advanced=True,
+            tooltip="Noise levels of the path that is made. normal: uniform in training time, as in the paper.",
+        ),
+    ]
+
+
+def found_source(
+    model: Any,
+    source: Any,
+    negative: Any,
+    latent: dict[str, Any],
+    path: DiffusionPath | None,
+    seed: int,
+    settings: mdp.Settings,
+    callback: Callable[..., None],
+) -> mdp.Source:
+    """The connected path, or a new one of the latent."""
+    if path is not None:
+        return mdp.Source(path, source)
+    validate.check_latent(model, latent, "latent")
+    return mdp.find_source(model, source, negative, latent, seed, settings, callback)
+
+
+def counted(callback: Callable[..., None], done: int, total: int) -> Callable[..., None]:
+    """A callback for one part of the work whose steps count on from `done`."""
+    return lambda step, x0, x, own_total: callback(done + step, x0, x, total)
+
+
+class MDPEdit(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathMDPEdit",
+            display_name="MDP Edit",
+            category=CATEGORY,
+            description="Edits a picture by prompt and keeps its layout: finds the path of the source (or generates "
+            "one), then walks towards the target prompt with one of MDP's manipulations.",
+            search_aliases=["mdp", "edit image", "prompt editing", "image editing", "change prompt keep layout"],
+            inputs=edit_inputs(
+                "Where on the path the source counts (Path Schedule). Without one: "
+                f"{DEFAULTS.schedule.start:g} to {DEFAULTS.schedule.end:g}, constant, weight 1."
+            ),
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),
+                DiffusionPathSocket.Output(display_name="path", tooltip="The source's path, for further edits."),
+                io.String.Output(
+                    display_name="report", tooltip="The window in steps, and the evaluations made and saved."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        source: Any,
+        latent: dict[str, Any],
+        seed: int,
+        steps: int,
+        cfg: float,
+        manipulation: str,
+        schedule: PathSchedule | None = None,
+        path: DiffusionPath | None = None,
+        mask: Tensor | None = None,
+        scheduler: str = DEFAULTS.scheduler,
+    ) -> io.NodeOutput:
+        settings = mdp.Settings(manipulation, schedule or DEFAULTS.schedule, steps, cfg, scheduler)
+        before = 0 if path is not None else steps
+        walk = steps if path is None else path.steps
+        settings.schedule.window(walk)  # an empty window is said before any work is done
+        callback = latent_preview.prepare_callback(model, before + walk)
+        there = found_source(
+            model, source, negative, latent, path, seed, settings, counted(callback, 0, before + walk)
+        )
+        made = mdp.edit(model, positive, negative, there, settings, mask, counted(callback, before, before + walk))
+        text = mdp.report(there, settings, made)
+        return io.NodeOutput(made.latent, there.path, text, ui=ui.PreviewText(text))
+
+
+class MDPSweep(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathMDPSweep",
+            display_name="MDP Sweep",
+            category=CATEGORY,
+            description="A grid of MDP edits over window starts and lengths, or over weights, on one path of the "
+            "source. An interrupt keeps what is done.",
+            search_aliases=["mdp grid", "window sweep", "xy plot", "parameter search"],
+            inputs=[
+                *edit_inputs("Shape and weight of every window; in a sweep over weights also the window."),
+                io.Vae.Input("vae", tooltip="Decodes the source and every edit for the grid."),
+                io.Combo.Input(
+                    "sweep",
+                    options=[WINDOWS, WEIGHTS],
+                    default=WINDOWS,
+                    tooltip="windows: starts down, lengths across. weights: one row of weights.",
+                ),
+                io.String.Input(
+                    "starts",
+                    default="1, 0.9, 0.8, 0.7",
+                    tooltip="Where the windows begin, as fractions of the path: 1 = the noisy end.",
+                ),
+                io.String.Input(
+                    "lengths", default="0.3, 0.5, 0.6, 0.7", tooltip="How long they are, as fractions of the path."
+                ),
+                io.String.Input(
+                    "weights", default="0, 0.25, 0.5, 0.75, 1", tooltip="Weights of the source, from -1 to 1."
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="grid", tooltip="The source and all edits, labelled."),
+                io.Latent.Output(display_name="latents", tooltip="All edits as a batch, row by row."),
+                DiffusionPathSocket.Output(display_name="path", tooltip="The source's path, for further edits."),
+                io.String.Output(display_name="report", tooltip="Evaluations of every edit, and of all together."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs: Any) -> int:
+        # A sweep that was interrupted is not the result of its inputs: with them it must run again.
+        return _interrupted.count
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        source: Any,
+        latent: dict[str, Any],
+        seed: int,
+        steps: int,
+        cfg: float,
+        manipulation: str,
+        vae: Any,
+        sweep: str,
+        starts: str,
+        lengths: str,
+        weights: str,
+        schedule: PathSchedule | None = None,
+        path: DiffusionPath | None = None,
+        mask: Tensor | None = None,
+        scheduler: str = DEFAULTS.scheduler,
+    ) -> io.NodeOutput:
+        settings = mdp.Settings(manipulation, schedule or DEFAULTS.schedule, steps, cfg, scheduler)
+        before = 0 if path is not None else steps
+        walk = steps if path is None else path.steps
+        if sweep == WINDOWS:
+            grid = window_grid(
+                settings.schedule, parse_numbers(starts, "starts"), parse_numbers(lengths, "lengths"), walk
+            )
+        else:
+            settings.schedule.window(walk)
+            grid = weight_grid(settings.schedule, parse_numbers(weights, "weights"))
+        total = before + len(grid) * walk
+        callback = latent_preview.prepare_callback(model, total)
+        there = found_source(model, source, negative, latent, path, seed, settings, counted(callback, 0, total))
+        cells, complete = run_sweep(
+            model, positive, negative, there, settings, grid, mask, counted(callback, before, total)
+        )
+        if not complete:
+            _interrupted.count += 1
+        text = sweep_report(there, cells, len(grid))
+        latents = {"samples": torch.cat([cell.edit.latent["samples"] for cell in cells])}
+        return io.NodeOutput(draw_grid(vae, there, grid, cells), latents, there.path, text, ui=ui.PreviewText(text))
+
+
+class _Interrupted:
+    """How many sweeps were cut short since ComfyUI was started."""
+
+    count = 0
+
+
+_interrupted = _Interrupted()
+
+
+def draw_grid(vae: Any, source: mdp.Source, grid: Grid, cells: list[Cell]) -> Tensor:
+    """The source's picture and the edits; of a batch, the first picture. What was not made stays grey."""
+    picture = _decoded(vae, source.path.to_vae(source.path.picture[:1]))
+    pictures = {(cell.row, cell.column): _decoded(vae, cell.edit.latent["samples"][:1]) for cell in cells}
+    empty = torch.full_like(picture, 0.5)
+    rows = [
+        torch.cat([picture if row == 0 else torch.ones_like(picture)]
+                  + [pictures.get((row, column), empty) for column in range(len(grid.columns))])
+        for row in range(len(grid.rows))
+    ]  # fmt: skip
+    labels = grid.rows if any(grid.rows) else None
+    return labelled_grid(torch.cat(rows), col_labels=["source", *grid.columns], row_labels=labels)
+
+
+def _decoded(vae: Any, samples: Tensor) -> Tensor:
+    pictures = vae.decode(samples)
+    return pictures.reshape(-1, *pictures.shape[-3:])[:1]
+
+
+def sweep_report(source: mdp.Source, cells: list[Cell], wanted: int) -> str:
+    """A line per edit, and what all of it cost."""
+    lines = [
+        f"{cell.schedule.start:.3g} to {cell.schedule.end:.3g}, weight {cell.schedule.weight:.3g}: "
+        f"{cell.edit.evaluations} evaluations, {cell.edit.saved} saved"
+        for cell in cells
+    ]
+    total = source.evaluations + sum(cell.edit.evaluations for cell in cells)
+    lines.append(f"together: {total} evaluations, {source.evaluations} of them for the source's path")
+    if len(cells) < wanted:
+        lines.append(f"interrupted: {len(cells)} of {wanted} edits were made")
+    return "\n".join(lines)
+
+
+NODES: list[type[io.ComfyNode]] = [MDPEdit, MDPSweep]

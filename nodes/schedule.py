@@ -1,0 +1,157 @@
+"""The weight of the source along the path, as a value that every manipulation takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..images.plot import Series, Window, line_plot
+from ..samplers.schedule import SHAPES, Curve, PathSchedule, parse_curve
+from .sockets import PathSchedule as PathScheduleSocket
+
+CATEGORY = "diffusion path/mdp"
+
+
+class PathScheduleNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathSchedule",
+            display_name="Path Schedule",
+            category=CATEGORY,
+            description="How much the source counts along the path: a window of the path and a shape inside of it, by "
+            "formula or drawn. Outside of the window the weight is 0.",
+            search_aliases=["window", "weight schedule", "injection schedule", "curve", "mdp schedule"],
+            inputs=[
+                io.Float.Input(
+                    "start",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=False,
+                    tooltip="Where the window begins, as a fraction of the path's steps: 1 = the noisy end.",
+                ),
+                io.Float.Input(
+                    "end",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=False,
+                    tooltip="Where the window ends, below start: 0 = the picture.",
+                ),
+                io.Combo.Input(
+                    "shape",
+                    options=list(SHAPES),
+                    default="constant",
+                    tooltip="The weight inside of the window. linear, cosine and exponential fall from 1 (to 0, 0 and "
+                    "0.0067); curve is the drawn one.",
+                ),
+                io.Float.Input(
+                    "weight",
+                    default=1.0,
+                    min=-1.0,
+                    max=1.0,
+                    step=0.01,
+                    round=False,
+                    tooltip="Multiplies the shape. 1 = inject the source, between 0 and 1 = interpolate, 0 = no "
+                    "manipulation, below 0 = away from the source.",
+                ),
+                io.MultiType.Input(
+                    io.String.Input(
+                        "curve",
+                        default="",
+                        optional=True,
+                        tooltip="For the shape curve: pairs position:weight, straight between them, such as '1:1, "
+                        "0.5:0.8, 0:0' (1 = noisy end of the window). Or connect a CURVE: its left edge is the noisy "
+                        "end.",
+                    ),
+                    types=[io.Curve],
+                ),
+                io.Sigmas.Input(
+                    "sigmas",
+                    optional=True,
+                    tooltip="The schedule that will be run, for the plot: its steps and their noise levels.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=20,
+                    min=1,
+                    max=10000,
+                    optional=True,
+                    tooltip="Steps in the plot, unless sigmas are connected. The schedule itself fits any number.",
+                ),
+            ],
+            outputs=[
+                PathScheduleSocket.Output(display_name="schedule", tooltip="For the MDP nodes."),
+                io.Image.Output(display_name="plot", tooltip="The weights at the steps that are really run."),
+                io.String.Output(display_name="report", tooltip="Which steps the window holds, and their weights."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        start: float,
+        end: float,
+        shape: str,
+        weight: float,
+        curve: Any = "",
+        sigmas: torch.Tensor | None = None,
+        steps: int = 20,
+    ) -> io.NodeOutput:
+        schedule = make_schedule(start, end, shape, weight, curve)
+        if sigmas is not None:
+            steps = max(1, len(sigmas) - 1)
+        plot, text = schedule_plot(schedule, steps, sigmas), schedule_report(schedule, steps)
+        return io.NodeOutput(schedule, plot, text, ui=ui.PreviewImage(plot, cls=cls))
+
+
+def make_schedule(start: float, end: float, shape: str, weight: float, curve: Any = "") -> PathSchedule:
+    """A schedule from widget values; curve: text or a CURVE, for the shape curve alone."""
+    drawn: Curve | None = None
+    if isinstance(curve, str):
+        drawn = parse_curve(curve) if curve.strip() else None
+    elif curve is not None:
+        from comfy_api.input import CurveInput  # cannot be imported before comfy_api.latest
+
+        drawn = CurveInput.from_raw(curve).interp
+    if drawn is not None and shape != "curve":
+        raise ValueError(f"A curve is given, but the shape is {shape}: set the shape to curve, or remove the curve.")
+    return PathSchedule(start, end, shape, weight, drawn)
+
+
+def schedule_plot(schedule: PathSchedule, steps: int, sigmas: torch.Tensor | None = None) -> torch.Tensor:
+    """The weight at each step as an IMAGE [1, H, W, 3]: the path runs from left (noise) to right (picture)."""
+    weights, window = schedule.weights(steps), schedule.window(steps)
+    places = [1 - i / steps for i in range(steps + 1)]
+    series = [Series("weight of the source", places, [*weights, weights[-1]], style="steps")]
+    shade = Window(1 - window.start / steps, 1 - window.stop / steps, f"{len(window)} of {steps} steps")
+    right = {}
+    if sigmas is not None and len(sigmas) == steps + 1:
+        levels = [float(sigma) for sigma in sigmas]
+        series.append(Series("noise level", places, levels, style="line", axis="right"))
+        right = {"right_label": "noise level sigma", "right_range": (0.0, levels[0])}
+    return line_plot(
+        series,
+        "position on the path (1 = noise, 0 = picture)",
+        "weight of the source",
+        windows=[shade],
+        x_range=(0.0, 1.0),
+        y_range=(min(0.0, *weights), max(1.0, *weights)),
+        flip_x=True,
+        **right,
+    )
+
+
+def schedule_report(schedule: PathSchedule, steps: int) -> str:
+    """The window in steps, and the weights in it."""
+    window, weights = schedule.window(steps), schedule.weights(steps)
+    inside = ", ".join(f"{weights[i]:.3g}" for i in window)
+    return f"steps {window.start + 1} to {window.stop} of {steps} ({schedule.shape}): {inside}"
+
+
+NODES: list[type[io.ComfyNode]] = [PathScheduleNode]

@@ -1,0 +1,28 @@
+"""What a run really cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.patcher_extension
+from torch import Tensor
+
+_KEY = "diffusion_path_count"
+
+
+class Counter:
+    """Counts the evaluations of a MODEL's network, per picture of the batch; sample with its `model`."""
+
+    def __init__(self, model: Any, batch: int) -> None:
+        self._batch, self._items = batch, 0
+        self.model = model.clone()
+        self.model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.APPLY_MODEL, _KEY, self._count)
+
+    def _count(self, executor: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        self._items += x.shape[0]
+        return executor(x, *args, **kwargs)
+
+    @property
+    def evaluations(self) -> int:
+        return round(self._items / self._batch)

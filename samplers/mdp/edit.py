@@ -1,0 +1,162 @@
+"""The usual edit in one call: find or record the source's path, manipulate the target's, say what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import comfy.model_management
+import comfy.samplers
+import comfy.utils
+import torch
+from torch import Tensor
+
+from .. import noise as noises
+from .. import process
+from ..counting import Counter
+from ..inversion.euler import Euler
+from ..inversion.invert import invert
+from ..path import DiffusionPath
+from ..record import record
+from ..replay import attach, replay_sampler, start
+from ..schedule import PathSchedule
+from ..sdedit import prepared
+from ..sigmas import sdedit_sigmas
+from .conditions import mix_conditioning, mix_guidance
+from .states import inject_latent, inject_noise
+
+KINDS = ("noise", "latent", "conditioning", "guidance")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to do. steps: of the path that is made; a path that is given keeps its own."""
+
+    kind: str = "noise"
+    schedule: PathSchedule = field(default_factory=lambda: PathSchedule(0.8, 0.2))
+    steps: int = 20
+    cfg: float = 4.0
+    scheduler: str = "normal"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The path of the source with its prompt. origin: given, recorded or inverted; evaluations: to make it."""
+
+    path: DiffusionPath
+    conditioning: Any
+    origin: str = "given"
+    evaluations: int = 0
+
+
+@dataclass(frozen=True)
+class Edit:
+    """The edited LATENT, and the evaluations of the network that it took, per picture."""
+
+    latent: dict[str, Any]
+    evaluations: int
+    saved: int
+
+
+def find_source(
+    model: Any,
+    source: Any,
+    negative: Any,
+    latent: dict[str, Any],
+    seed: int,
+    settings: Settings,
+    callback: Callable[..., None] | None = None,
+) -> Source:
+    """The source's path: an empty LATENT is sampled from the seed and recorded, any other is inverted (DDIM, cfg 1)."""
+    latent = prepared(model, latent)
+    samples = latent["samples"]
+    sigmas = sdedit_sigmas(process.model_sampling(model), 1.0, settings.steps, settings.scheduler)
+    counter = Counter(model, samples.shape[0])
+    if torch.count_nonzero(samples) > 0:
+        path = invert(counter.model, source, negative, latent, sigmas, Euler(), seed=seed, callback=callback)
+        return Source(path, source, "inverted", counter.evaluations)
+    guider = comfy.samplers.CFGGuider(counter.model)
+    guider.set_conds(source, negative)
+    guider.set_cfg(settings.cfg)
+    path, _ = record(
+        guider,
+        comfy.samplers.sampler_object("euler"),
+        sigmas,
+        noises.draw_noise(latent, seed),
+        samples,
+        callback=callback,
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+        batch_index=latent.get("batch_index"),
+    )
+    return Source(path, source, "recorded", counter.evaluations)
+
+
+def manipulated(model: Any, source: Source, kind: str, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
+    """A clone of the MODEL with one of `KINDS`. Outside of the mask the source's path is held, whatever the kind."""
+    if kind not in KINDS:
+        raise ValueError(f"There is no manipulation {kind!r}: choose one of {', '.join(KINDS)}.")
+    if kind == "noise":
+        return inject_noise(model, source.path, schedule, mask)
+    if kind == "latent":
+        return inject_latent(model, source.path, schedule, mask)
+    mix = mix_conditioning if kind == "conditioning" else mix_guidance
+    model = mix(model, source.conditioning, schedule)
+    return model if mask is None else inject_latent(model, source.path, replace(schedule, weight=0.0), mask)
+
+
+def edit(
+    model: Any,
+    target: Any,
+    negative: Any,
+    source: Source,
+    settings: Settings,
+    mask: Tensor | None = None,
+    callback: Callable[..., None] | None = None,
+) -> Edit:
+    """Walks from the source path's start towards the target, manipulated. Neither inputs nor path are changed.
+
+    mask: MASK, 1 = edit; where it is 0 the result is the source's picture bit for bit. Raises ValueError for a path of
+    another model, an empty window, or prompts of different kinds.
+    """
+    path = source.path
+    counter = Counter(attach(model, path), path.shape[0])
+    noise, latent = start(model, path)
+    guider = comfy.samplers.CFGGuider(manipulated(counter.model, source, settings.kind, settings.schedule, mask))
+    guider.set_conds(target, negative)
+    guider.set_cfg(settings.cfg)
+    solver = comfy.samplers.sampler_object("euler") if path.residuals is None else replay_sampler(path)
+    edited = guider.sample(
+        noise.generate_noise(latent),
+        latent["samples"],
+        solver,
+        path.sigmas,
+        callback=callback,
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=path.seed,
+    )
+    plain = path.steps * (1 if settings.cfg == 1.0 else 2)
+    edited = edited.to(comfy.model_management.intermediate_device())
+    return Edit({**latent, "samples": edited}, counter.evaluations, max(0, plain - counter.evaluations))
+
+
+def report(source: Source, settings: Settings, made: Edit) -> str:
+    """What was run, in a few lines."""
+    path, schedule = source.path, settings.schedule
+    window = schedule.window(path.steps)
+    origin = {
+        "given": f"as given ({path.method}, {path.steps} steps)",
+        "recorded": f"recorded from seed {path.seed} in {source.evaluations} evaluations",
+        "inverted": f"found by DDIM inversion in {source.evaluations} evaluations",
+    }[source.origin]
+    total = source.evaluations + made.evaluations
+    return "\n".join(
+        [
+            f"{settings.kind}: window {schedule.start:g} to {schedule.end:g} = steps {window.start + 1} to "
+            f"{window.stop} of {path.steps}, {schedule.shape}, weight {schedule.weight:g}",
+            f"source path: {origin}",
+            f"edit: {made.evaluations} evaluations of the network, {made.saved} saved where the path was known",
+            f"together: {total} evaluations",
+        ]
+    )

@@ -1,0 +1,117 @@
+"""One edit over several windows or weights, on one path of the source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import comfy.model_management
+from torch import Tensor
+
+from ..schedule import PathSchedule
+from .edit import Edit, Settings, Source, edit
+
+_MOST_CELLS = 100
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One edit of the grid, at a row and a column."""
+
+    row: int
+    column: int
+    schedule: PathSchedule
+    edit: Edit
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The schedules of a sweep, with the words for its rows and columns. None where a window would hold no step."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    schedules: tuple[tuple[PathSchedule | None, ...], ...]
+
+    def cells(self) -> Iterator[tuple[int, int, PathSchedule]]:
+        for row, schedules in enumerate(self.schedules):
+            for column, schedule in enumerate(schedules):
+                if schedule is not None:
+                    yield row, column, schedule
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.cells())
+
+
+def window_grid(base: PathSchedule, starts: Sequence[float], lengths: Sequence[float], steps: int) -> Grid:
+    """Windows by start (rows) and length (columns), as the notebook shows t_max and t_m; cut where the path ends."""
+    schedules = [[_window(base, start, length, steps) for length in lengths] for start in starts]
+    return _grid([f"start {start:g}" for start in starts], [f"length {length:g}" for length in lengths], schedules)
+
+
+def weight_grid(base: PathSchedule, weights: Sequence[float]) -> Grid:
+    """One row of weights in the same window."""
+    return _grid([""], [f"weight {weight:g}" for weight in weights], [[replace(base, weight=w) for w in weights]])
+
+
+def _window(base: PathSchedule, start: float, length: float, steps: int) -> PathSchedule | None:
+    schedule = base.with_window(start, length) if 0 < length and 0 < start <= 1 else None
+    if schedule is None:
+        raise ValueError(
+            f"A window of length {length:g} from {start:g} is none: starts and lengths are fractions of the path above "
+            "0 and up to 1."
+        )
+    try:
+        schedule.window(steps)
+    except ValueError:
+        return None
+    return schedule
+
+
+def _grid(rows: Sequence[str], columns: Sequence[str], schedules: Sequence[Sequence[PathSchedule | None]]) -> Grid:
+    grid = Grid(tuple(rows), tuple(columns), tuple(map(tuple, schedules)))
+    if not 0 < len(grid) <= _MOST_CELLS:
+        raise ValueError(f"The sweep has {len(grid)} edits: give values for 1 to {_MOST_CELLS}.")
+    return grid
+
+
+def parse_numbers(text: str, name: str) -> list[float]:
+    """Numbers from text like "0.2, 0.4 0.6". Raises ValueError that names the word which is none."""
+    words = [word for word in re.split(r"[,;\s]+", text.strip()) if word]
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        raise ValueError(f"The {name} {text!r} cannot be read: write numbers with commas, such as '0.8, 0.6'.") from None
+
+
+def sweep(
+    model: Any,
+    target: Any,
+    negative: Any,
+    source: Source,
+    settings: Settings,
+    grid: Grid,
+    mask: Tensor | None = None,
+    callback: Callable[..., None] | None = None,
+) -> tuple[list[Cell], bool]:
+    """Edits cell by cell; `callback` counts the steps of all cells.
+
+    Returns the cells and whether all were made: an interrupt keeps what is done, if anything is.
+    """
+    cells: list[Cell] = []
+    steps = source.path.steps
+    for row, column, schedule in grid.cells():
+        counted = None if callback is None else _counting_from(callback, len(cells) * steps, len(grid) * steps)
+        try:
+            made = edit(model, target, negative, source, replace(settings, schedule=schedule), mask, counted)
+        except comfy.model_management.InterruptProcessingException:
+            if not cells:
+                raise
+            return cells, False
+        cells.append(Cell(row, column, schedule, made))
+    return cells, True
+
+
+def _counting_from(callback: Callable[..., None], done: int, total: int) -> Callable[..., None]:
+    return lambda step, x0, x, own_total: callback(done + step, x0, x, total)
