@@ -6,11 +6,21 @@ import asyncio
 import json
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import quote
 
 from diffusion_path.devtools.client import Client
 from diffusion_path.devtools.server import Server
 from diffusion_path.nodes import DiffusionPathExtension
+
+PACK = "ComfyUI-DiffusionPath"
+
+
+def is_served(client: Client, path: str) -> bool:
+    try:
+        return bool(client.get(path))
+    except HTTPError:
+        return False
 
 
 def test_the_pack_loads_without_complaints(server: Server) -> None:
@@ -47,16 +57,16 @@ def test_the_page_gets_a_tooltip_for_every_input_and_output(pack_info: dict[str,
 
 def test_help_pages_and_texts_are_served(client: Client, pack_info: dict[str, dict[str, Any]]) -> None:
     texts = client.get_json("/i18n")["en"]["nodeDefs"]
-    for name, info in pack_info.items():
-        assert client.get(f"/extensions/ComfyUI-DiffusionPath/docs/{name}.md")
-        assert texts[name]["display_name"] == info["display_name"]
+    shown = {name: texts.get(name, {}).get("display_name") for name in pack_info}
+    assert shown == {name: info["display_name"] for name, info in pack_info.items()}
+    assert [name for name in pack_info if not is_served(client, f"/extensions/{PACK}/docs/{name}.md")] == []
 
 
 def test_example_workflows_are_offered_as_templates(client: Client, pack_root: Path) -> None:
     names = {path.stem for path in (pack_root / "example_workflows").glob("*.json")}
-    offered = client.get_json("/api/workflow_templates").get("ComfyUI-DiffusionPath", [])
+    offered = client.get_json("/api/workflow_templates").get(PACK, [])
     assert set(offered) == names
     for name in names:
-        address = f"/api/workflow_templates/ComfyUI-DiffusionPath/{quote(name)}"
+        address = f"/api/workflow_templates/{PACK}/{quote(name)}"
         assert json.loads(client.get(address + ".json"))["nodes"]
         assert client.get(address + ".jpg").startswith(b"\xff\xd8"), "the thumbnail must be a JPEG"
