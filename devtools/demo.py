@@ -125,12 +125,12 @@ def slug(title: str) -> str:
 
 
 def make_thumbnail(runtime: Runtime, workflow: Path, saved: Sequence[tuple[str, Path]]) -> None:
-    """Writes the workflow's `.jpg` from the nodes named in its `extra.thumbnail`, by default from its last picture."""
+    """Writes the workflow's `.jpg` from the nodes its `extra.thumbnail` names, by default the first two with pictures."""
     if not saved:
         return
     extra = json.loads(workflow.read_text(encoding="utf-8")).get("extra", {})
-    by_node = dict(saved)
-    nodes = [str(node) for node in extra.get("thumbnail", [])] or [saved[-1][0]]
+    by_node = dict(reversed(saved))  # the first picture of each node
+    nodes = [str(node) for node in extra.get("thumbnail", [])] or list(dict.fromkeys(node for node, _ in saved))[:2]
     if unknown := [node for node in nodes if node not in by_node]:
         raise DevError(f"{workflow.name} names node {unknown[0]} for its thumbnail, but that node made no picture.")
     target = workflow.with_suffix(".jpg")

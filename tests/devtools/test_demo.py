@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from diffusion_path.devtools import console, demo, server, thumbnail
 from diffusion_path.devtools.client import Result
+from diffusion_path.devtools.runtime import Runtime
 from diffusion_path.devtools.settings import DevError
 from PIL import Image
 
@@ -48,6 +52,28 @@ def test_a_thumbnail_shows_strips_of_all_pictures() -> None:
     assert result.getpixel((400, 256)) == (0, 0, 255)
     assert result.getpixel((256, 256)) == (255, 255, 255)
     assert thumbnail.thumbnail(pictures[:1]).getpixel((256, 256)) == (255, 0, 0)
+
+
+def test_thumbnails_show_the_first_two_nodes_unless_the_workflow_names_others(
+    tmp_path: Path, comfyui_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = []
+    for node, colour in (("3", "red"), ("3", "black"), ("5", "blue"), ("7", "lime")):
+        path = tmp_path / f"{colour}.png"
+        Image.new("RGB", (64, 64), colour).save(path)
+        saved.append((node, path))
+    workflow = tmp_path / "lake.json"
+    runtime = Runtime(Path(sys.executable), comfyui_root)
+    for extra, left, right in (({}, (255, 0, 0), (0, 0, 255)), ({"thumbnail": [7]}, (0, 255, 0), (0, 255, 0))):
+        workflow.write_text(json.dumps({"extra": extra}))
+        demo.make_thumbnail(runtime, workflow, saved)
+        with Image.open(tmp_path / "lake.jpg") as thumbnail:
+            corners = [thumbnail.getpixel((x, 256)) for x in (10, 500)]
+        assert np.abs(np.subtract(corners, [left, right])).max() < 8, "a JPEG is only nearly exact"
+    assert "lake.jpg" in capsys.readouterr().out
+    workflow.write_text(json.dumps({"extra": {"thumbnail": [4]}}))
+    with pytest.raises(DevError, match=r"names node 4 for its thumbnail, but that node made no picture\."):
+        demo.make_thumbnail(runtime, workflow, saved)
 
 
 def test_without_a_terminal_only_final_lines_are_written() -> None:
