@@ -125,7 +125,7 @@ def slug(title: str) -> str:
 
 
 def make_thumbnail(runtime: Runtime, workflow: Path, saved: Sequence[tuple[str, Path]]) -> None:
-    """Writes the workflow's `.jpg` from the nodes its `extra.thumbnail` names, by default the first two with pictures."""
+    """Writes the workflow's `.jpg` from the nodes its `extra.thumbnail` names, by default the first two."""
     if not saved:
         return
     extra = json.loads(workflow.read_text(encoding="utf-8")).get("extra", {})
