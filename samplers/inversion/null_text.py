@@ -51,6 +51,7 @@ class Progress:
 
     pivots: Tensor
     x: Tensor
+    solver: QuasiNewton
     embeddings: list[Tensor] = field(default_factory=list)
 
 
@@ -98,16 +99,15 @@ class NullText(Method):
         for name in ("positive", "negative"):
             single_part(conds.get(name), name, "Null-text inversion")
         key = self._identity(run)
-        progress = _unfinished.pop(key, None) or _euler_path(run)
+        progress = _unfinished.pop(key, None) or _begin(run)
         _unfinished[key] = progress
         while len(_unfinished) > _REMEMBERED:
             _unfinished.popitem(last=False)
         run.done = len(progress.embeddings)
-        solver = QuasiNewton()
         with grad_ready(model_roots(run.guider), run.picture.device, self.checkpointed) as gradients:
             for i in range(run.done, run.steps):
                 step = GuidedStep(run, i, progress.x.clone(), progress.pivots[i + 1].clone())
-                null, progress.x = self.optimise(step, self._first_guess(run, i, progress), gradients, solver)
+                null, progress.x = self.optimise(step, self._first_guess(run, i, progress), gradients, progress.solver)
                 progress.embeddings.append(null)
                 run.progress(progress.x, progress.x)
         del _unfinished[key]
@@ -229,7 +229,8 @@ def _reserve(executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any
     return executor(model, [noise_shape[0] * _BACKWARD, *noise_shape[1:]], conds, *args, **kwargs)
 
 
-def _euler_path(run: Run) -> Progress:
+def _begin(run: Run) -> Progress:
     """The pivots: the Euler path of cfg 1, walked without touching the run's own progress."""
     states = Euler()(replace(run, callback=None))["states"]
-    return Progress(states, states[0])
+    size = float(text_embedding(run.guider.conds["positive"]).float().square().mean().sqrt())
+    return Progress(states, states[0], QuasiNewton(size))

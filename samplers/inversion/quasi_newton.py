@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 _PAIRS = 10
-_FIRST = 0.05  # size (RMS, relative to the variable) of the step before anything is known of the curvature
-_LONGEST = 0.5  # and of any step
+_FIRST = 0.05  # the step before anything is known of the curvature, relative to the variable's usual size (RMS)
+_LONGEST = 0.5  # and any step
 
 
 class QuasiNewton:
-    """Steps for variables [B, ...]: every item has its own inner products, so that a batch is as many single runs."""
+    """Steps for variables [B, ...] of about this size (RMS). Every item has its own inner products, so that a batch is
+    as many single runs.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, size: float) -> None:
+        self._size = size or 1.0
         self._pairs: list[tuple[Tensor, Tensor, Tensor]] = []  # steps, changes of the gradient, 1 / their product or 0
         self._scale: Tensor | None = None  # inverse curvature per item; 0 = not known
         self._last: tuple[Tensor, Tensor] | None = None
@@ -36,12 +39,11 @@ class QuasiNewton:
             weights.append(rho * _dot(moved, q))
             q = q - weights[-1] * turned
         known = torch.zeros_like(_dot(q, q)) if self._scale is None else self._scale
-        size = _rms(variable)
-        first = _FIRST * size / _rms(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
+        first = _FIRST * self._size / _rms(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
         q = q * torch.where(known > 0, known, first)
         for (moved, turned, rho), weight in zip(self._pairs, reversed(weights), strict=True):
             q = q + moved * (weight - rho * _dot(turned, q))
-        too_long = _rms(q) / (_LONGEST * size).clamp(min=torch.finfo(q.dtype).tiny)
+        too_long = _rms(q) / (_LONGEST * self._size)
         return -q / too_long.clamp(min=1.0)
 
     def _learn(self, variable: Tensor, gradient: Tensor) -> None:
