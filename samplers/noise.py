@@ -21,7 +21,8 @@ import comfy.sample
 import torch
 from torch import Tensor
 
-_MAX_INDEX = 256  # how far down the seed's stream an item that was taken out of its batch is looked for
+# How far down the seed's stream an item that was taken out of its batch is looked for: places, and numbers drawn.
+_MAX_INDEX, _MOST_NUMBERS = 256, 2**24
 
 StepNoise = Callable[[Tensor, Tensor], Tensor]
 """k-diffusion's noise_sampler: (sigma, sigma_next) -> unit noise shaped as the state."""
@@ -59,7 +60,7 @@ def batch_indices(noise: Tensor | None, seed: int | None, batch: int) -> list[in
         return places
     generator = torch.Generator("cpu").manual_seed(seed)
     wanted, found = noise.detach().cpu().float(), {}
-    for index in range(max(_MAX_INDEX, batch)):
+    for index in range(max(batch, min(_MAX_INDEX, _MOST_NUMBERS // wanted[0].numel()))):
         drawn = torch.randn([1, *wanted.shape[1:]], generator=generator)[0]
         for item in places:
             # Half-precision latents round their noise, hence the tolerance.

@@ -6,6 +6,7 @@ from typing import Any
 
 import comfy.latent_formats
 import comfy.model_management
+import comfy.sample
 import comfy.samplers
 import pytest
 import torch
@@ -221,6 +222,20 @@ def test_inputs_are_never_changed() -> None:
         assert torch.equal(guide[key], value) if isinstance(value, torch.Tensor) else list(guide[key]) == value
     assert latent["type"] == perturbed["type"] == "x"
     assert model.model_options == options
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_at_a_start_of_ksamplers_denoise_it_gives_the_same_numbers(kind: ModelType) -> None:
+    """KSampler with denoise 0.5 and SDEdit with the t0 of its first level."""
+    model, guide = model_of(kind), {"samples": random(2, 4, 8, 8)}
+    start = float(comfy.samplers.KSampler(model, 10, "cpu", "euler", "karras", denoise=0.5).sigmas[0])
+    noise: Any = comfy.sample.prepare_noise(guide["samples"], 3)
+    expected = comfy.sample.sample(
+        model, noise, 10, 3.0, "euler", "karras", POSITIVE, NEGATIVE, guide["samples"], denoise=0.5, seed=3
+    )
+    t0 = process.sigma_to_t0(process.model_sampling(model), start)
+    latent, _, _ = edit(model, guide, t0=t0, steps=10, scheduler="karras")
+    torch.testing.assert_close(latent["samples"], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_distance_to_the_guide_grows_without_steps_where_denoise_has_them() -> None:
