@@ -66,6 +66,7 @@ class Gradients:
             value = loss(*leaves)
             if not value.requires_grad:
                 return float(value), [torch.zeros_like(leaf) for leaf in leaves]
+            torch.set_grad_enabled(True)  # the loss may have ended the recording early, to save memory
             for attempt, scale in enumerate(scales):
                 last = attempt == len(scales) - 1
                 found = torch.autograd.grad(value.float() * scale, leaves, allow_unused=True, retain_graph=not last)

@@ -62,7 +62,7 @@ def recomputed(roots: Iterable[nn.Module]) -> Iterator[None]:
 def units(roots: Iterable[nn.Module]) -> list[nn.Module]:
     """The blocks to recompute: a U-Net's residual and transformer blocks, or else the blocks in a network's lists.
 
-    None of them contains another.
+    None of them contains another, and none in which somebody listens (a forward hook inside would see no gradient).
     """
     found: dict[int, nn.Module] = {}
     for root in roots:
@@ -73,7 +73,11 @@ def units(roots: Iterable[nn.Module]) -> list[nn.Module]:
             blocks = [block for blocks_of in lists for block in blocks_of]
         found.update((id(block), block) for block in blocks)
     inner = {id(part) for block in found.values() for part in block.modules() if part is not block}
-    return [block for key, block in found.items() if key not in inner]
+    return [block for key, block in found.items() if key not in inner and not _listened_in(block)]
+
+
+def _listened_in(block: nn.Module) -> bool:
+    return any(part._forward_hooks for part in block.modules() if part is not block)
 
 
 def _recomputing(forward: Callable[..., Any]) -> Callable[..., Any]:

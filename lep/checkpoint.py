@@ -1,0 +1,232 @@
+"""Edge predictors on disk: our own safetensors with metadata, and published checkpoints with their conventions."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .predictor import EdgePredictor, PredictorNetwork, build_network
+from .public import BatchNormPixelNetwork, ReadoutNetwork, USketchNetwork, fold_batch_norm
+
+FORMAT = "diffusion-path-edge-predictor"
+VERSION = 1
+SUFFIXES = (".safetensors", ".pt", ".pth")
+
+_SD15 = {"family": "U-Net", "latent_format": "SD15", "latent_channels": 4, "prediction": "EPS", "context": 768}
+_SDXL = {"family": "U-Net", "latent_format": "SDXL", "latent_channels": 4, "prediction": "EPS", "context": 2048}
+
+_LGP_TAPS = tuple(f"input_blocks.{i}" for i in (3, 6, 9, 11)) + tuple(f"output_blocks.{i}" for i in (2, 5, 8, 11))
+_LGP_CHANNELS = (320, 640, 1280, 1280, 1280, 1280, 640, 320)
+_LEP_TAPS = (
+    *(f"input_blocks.{i}" for i in (3, 6, 9)),
+    *(f"middle_block.{i}" for i in (1, 0, 2)),
+    *(f"output_blocks.{i}" for i in (2, 5, 8)),
+)
+_LEP_CHANNELS = (320, 640, 1280, 1280, 1280, 1280, 1280, 1280, 640)
+_READOUT = {  # channels of the decoder's residual blocks -> the model they belong to
+    (1280,) * 6 + (640,) * 3 + (320,) * 3: _SD15,
+    (1280,) * 3 + (640,) * 3 + (320,) * 3: _SDXL,
+}
+_LGP_INPUTS, _LEP_INPUTS = sum(_LGP_CHANNELS) + 4 * 10, sum(_LEP_CHANNELS) + 4 * 10
+
+
+def save_predictor(predictor: EdgePredictor, path: Path) -> None:
+    """Write a predictor as safetensors with metadata, completely or not at all."""
+    spec = {
+        "kind": predictor.kind,
+        "taps": predictor.taps,
+        "channels": predictor.channels,
+        "model": predictor.model,
+        "target": predictor.target,
+        "branch": predictor.branch,
+        "noise_range": predictor.noise_range,
+        "binarise": predictor.binarise,
+        "settings": predictor.settings,
+        "record": predictor.record,
+    }
+    metadata = {"format": FORMAT, "version": str(VERSION), "spec": json.dumps(spec)}
+    state = {
+        key: value.detach().to("cpu", torch.float16).contiguous()
+        for key, value in predictor.network.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, suffix=".unfinished")
+    os.close(handle)
+    try:
+        save_file(state, unfinished, metadata)
+        os.replace(unfinished, path)
+    except BaseException:
+        Path(unfinished).unlink(missing_ok=True)
+        raise
+
+
+def _compact(tensor: Tensor) -> Tensor:
+    """Matrices in half precision; the few statistics and biases as they are."""
+    wide = tensor.is_floating_point() and tensor.ndim >= 2
+    return tensor.detach().to("cpu", torch.float16 if wide else tensor.dtype).clone().contiguous()
+
+
+def load_predictor(path: Path) -> EdgePredictor:
+    """Read a predictor of our own (.safetensors) or a published one (.pt, weights only: code in it never runs).
+
+    Raises ValueError, in one sentence, for a file that is missing, damaged, foreign or unsafe.
+    """
+    if not path.is_file():
+        raise ValueError(f"There is no edge predictor {path.name}: choose a file from models/edge_predictors.")
+    with torch.inference_mode(False):
+        return _load_own(path) if path.suffix == ".safetensors" else _load_public(path)
+
+
+def _load_own(path: Path) -> EdgePredictor:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path.name} is damaged and cannot be read: download or train it again.") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path.name} is not an edge predictor: choose a file that Save Edge Predictor wrote.")
+    if int(metadata.get("version", "0")) > VERSION:
+        raise ValueError(f"{path.name} was written by a newer version of Diffusion Path: update the pack to use it.")
+    try:
+        spec = json.loads(metadata["spec"])
+        predictor = EdgePredictor(
+            network=_filled(spec["kind"], spec["channels"], spec["settings"], state),
+            kind=spec["kind"],
+            taps=tuple(spec["taps"]),
+            channels=tuple(spec["channels"]),
+            model=spec["model"],
+            target=spec["target"],
+            branch=spec["branch"],
+            noise_range=(float(spec["noise_range"][0]), float(spec["noise_range"][1])),
+            binarise=bool(spec["binarise"]),
+            settings=spec["settings"],
+            record=spec["record"],
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path.name} does not hold what its description says: train or save it again.") from error
+    return predictor
+
+
+def _load_public(path: Path) -> EdgePredictor:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path.name} holds more than plain weights and was not opened, because such files can run code: "
+            "get a .safetensors version, or one that holds weights alone."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path.name} is damaged and cannot be read: download it again.") from error
+    if not isinstance(loaded, dict):
+        raise ValueError(f"{path.name} holds no weights by name, so it is no edge predictor: choose another file.")
+    try:
+        return _recognise(loaded, path.name)
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{path.name} looks like a published edge predictor, but parts of it are missing or of other sizes: "
+            "download it again."
+        ) from error
+
+
+def _recognise(loaded: dict[str, Any], name: str) -> EdgePredictor:
+    """Which of the published layouts the weights have. Raises ValueError for none of them."""
+    if "aggregation_network" in loaded:
+        return _readout(loaded)
+    state: dict[str, Tensor] = loaded.get("model_state_dict", loaded)
+    if "layers.0.weight" in state:
+        return _pixel_network(state, name)
+    if "e1.conv.conv1.weight" in state:
+        return _u_sketch(state, name)
+    raise ValueError(
+        f"{name} is not an edge predictor that this pack knows: it reads its own .safetensors, latent guidance "
+        "predictors with 7080, 9320 or 9324 inputs, U-Sketch and Readout Guidance's edge heads."
+    )
+
+
+def _pixel_network(state: dict[str, Tensor], name: str) -> EdgePredictor:
+    inputs = int(state["layers.0.weight"].shape[1])
+    if inputs == _LGP_INPUTS:
+        # Trained on the empty prompt's half of the batch, at training steps 250 to 899, on grey edge maps.
+        return _published("lgp", _LGP_TAPS, _LGP_CHANNELS, {"encodings": 9}, _folded(state), _SD15,
+                          branch="negative", noise_range=(0.25, 0.9))  # fmt: skip
+    encodings, remainder = divmod(inputs - sum(_LEP_CHANNELS) - 4, 4)
+    if remainder == 0 and encodings in (9, 10):
+        return _published(
+            "lgp", _LEP_TAPS, _LEP_CHANNELS, {"encodings": encodings}, _folded(state), _SD15, binarise=True
+        )
+    raise ValueError(
+        f"{name} is a latent edge predictor with {inputs} inputs, which is none of the known layouts "
+        f"({_LGP_INPUTS}, {_LEP_INPUTS} and {_LEP_INPUTS + 4}): use one of those."
+    )
+
+
+def _folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Linear layers 0, 3, 6, 9, 12 with the batch norms before them (2, 5, 8, 11) folded in."""
+    folded = {"layers.0.weight": state["layers.0.weight"].float(), "layers.0.bias": state["layers.0.bias"].float()}
+    for place, source in enumerate((3, 6, 9, 12), start=1):
+        names = ("weight", "bias", "running_mean", "running_var")
+        norm = {part: state[f"layers.{source - 1}.{part}"].float() for part in names}
+        weight, bias = state[f"layers.{source}.weight"].float(), state[f"layers.{source}.bias"].float()
+        folded[f"layers.{place}.weight"], folded[f"layers.{place}.bias"] = fold_batch_norm(weight, bias, norm)
+    return folded
+
+
+def _u_sketch(state: dict[str, Tensor], name: str) -> EdgePredictor:
+    inputs = int(state["e1.conv.conv1.weight"].shape[1])
+    if inputs != _LEP_INPUTS:
+        raise ValueError(f"{name} is a U-Sketch network with {inputs} inputs, and only {_LEP_INPUTS} are known.")
+    return _published("u-sketch", _LEP_TAPS, _LEP_CHANNELS, {"encodings": 9}, state, _SD15, binarise=True)
+
+
+def _readout(loaded: dict[str, Any]) -> EdgePredictor:
+    state = {key: value for key, value in loaded["aggregation_network"].items() if key != "logit_scale"}
+    count = len(state["mixing_weights"])
+    channels = tuple(int(state[f"bottleneck_layers.{i}.conv1.weight"].shape[1]) for i in range(count))
+    if channels not in _READOUT or state["output_head.4.weight"].shape[0] != 3:
+        raise ValueError(
+            f"This Readout Guidance head reads blocks of {channels} channels, which is neither SD1.5's nor SDXL's "
+            "spatial head: use readout_sdv15_spatial_edge.pt or readout_sdxl_spatial_edge.pt."
+        )
+    settings = {
+        "width": int(state["bottleneck_layers.0.conv3.weight"].shape[0]),
+        "embedding": int(state["bottleneck_layers.0.emb_layers.weight"].shape[1]),
+    }
+    taps = tuple(f"output_blocks.{i}.0.out_layers" for i in range(count))
+    return _published("readout", taps, channels, settings, state, _READOUT[channels], target="pixels")
+
+
+def _published(
+    kind: str, taps: Sequence[str], channels: Sequence[int], settings: dict[str, Any], state: dict[str, Tensor],
+    model: dict[str, Any], **conventions: Any,
+) -> EdgePredictor:  # fmt: skip
+    network = _filled(kind, channels, settings, state)
+    return EdgePredictor(network, kind, tuple(taps), tuple(channels), dict(model), settings=settings, **conventions)
+
+
+def _filled(kind: str, channels: Sequence[int], settings: dict[str, Any], state: dict[str, Tensor]) -> PredictorNetwork:
+    """A network with these weights, in float32; raises RuntimeError where they do not fit."""
+    with torch.device("meta"):
+        network = _BUILDERS[kind](channels, settings)
+    exact = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    network.load_state_dict(exact, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+_BUILDERS: dict[str, Callable[[Sequence[int], dict[str, Any]], PredictorNetwork]] = {
+    "mlp": lambda channels, settings: build_network("mlp", channels, **settings),
+    "unet": lambda channels, settings: build_network("unet", channels, **settings),
+    "lgp": lambda channels, settings: BatchNormPixelNetwork(channels, **settings),
+    "u-sketch": lambda channels, settings: USketchNetwork(channels, **settings),
+    "readout": lambda channels, settings: ReadoutNetwork(channels, **settings),
+}

@@ -1,0 +1,236 @@
+"""Sketch guidance: each step of sampling is bent towards pictures in which the predictor sees the sketch.
+
+Voynov et al. 2022, section 4.2, in any model's coordinates and for any sampler. The paper subtracts
+
+    alpha g  from  z_{t-1},    alpha = beta ||z_t - z_{t-1}|| / ||g||,    g = grad_{z_t} || P(F(z_t|t,c), t) - E(e) ||^2
+
+A sampler's state cannot be changed from outside, but its denoised prediction can: adding delta to D shifts an Euler
+step from sigma to sigma' by (1 - sigma'/sigma) delta, so the paper's shift is divided by this factor. Under Euler
+the two are the same; every other sampler follows D as it always does. Lengths are taken in variance-preserving units
+(x / sqrt(a^2 + b^2)), per sample, so that beta means the same for eps, v and flow models.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import comfy.samplers
+import torch
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ..samplers import gradients
+from ..samplers.noise import item_noise
+from .families import network_of
+from .features import Capture, capturing
+from .levels import level_input
+from .predictor import EdgePredictor, PredictorNetwork
+from .step import bend, guided_step
+
+KEY = "diffusion_path_sketch"
+_WRAPPERS = (
+    WrappersMP.SAMPLER_SAMPLE,
+    WrappersMP.PREDICT_NOISE,
+    WrappersMP.CALC_COND_BATCH,
+    WrappersMP.PREPARE_SAMPLING,
+)
+_MEMORY = {False: 3, True: 2}  # how many times the activations of one call a guided step holds, by checkpointed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """One sketch and how strongly to follow it.
+
+    target: what the predictor should see, [1 or B, C, H, W] on the latent grid (frames of a video count as a batch).
+    weight: importance of each pixel [1 or B, 1, H, W], 1 = full; None for 1 everywhere.
+    beta: length of the guidance step as a multiple of the sampler's own step. start, stop: the part of the run's steps
+    that is guided, as fractions. every: guide every n-th step of them. checkpointed: less memory, more time.
+    preview: show the predicted edges beside the picture while guiding.
+    """
+
+    predictor: EdgePredictor
+    target: Tensor
+    weight: Tensor | None = None
+    beta: float = 1.0
+    start: float = 0.0
+    stop: float = 0.5
+    every: int = 1
+    checkpointed: bool = False
+    preview: bool = False
+
+
+@dataclass
+class _Run:
+    """One sampling run: the network on its device, the schedule, and the gradient that is being waited for."""
+
+    network: PredictorNetwork
+    sigmas: Tensor
+    noise: Tensor
+    mask: Tensor | None
+    waiting: _Wanted | None = None
+    seen: Tensor | None = None
+    warned: bool = False
+
+
+@dataclass
+class _Wanted:
+    """The gradient at one model call; `slope` and `denoised` are filled in by whoever runs the branch."""
+
+    guider: Any
+    conds: list[dict[str, Any]]
+    slope: Tensor | None = None
+    tried: bool = False
+
+
+def guide(model: Any, guidance: Guidance) -> Any:
+    """A clone of the MODEL that follows the sketch under any sampler and guider. beta = 0 gives the plain model."""
+    clone = model.clone()
+    for kind in _WRAPPERS:
+        clone.remove_wrappers_with_key(kind, KEY)
+    if guidance.beta == 0.0 or guidance.stop <= guidance.start:
+        return clone
+    runner = _Runner(guidance, network_of(model))
+    for kind, wrapper in zip(_WRAPPERS, (runner.sample, runner.predict, runner.branches, runner.prepare), strict=True):
+        clone.add_wrapper_with_key(kind, KEY, wrapper)
+    return clone
+
+
+@dataclass
+class _Runner:
+    """The wrappers of one guided model. Holds state only while a run lasts."""
+
+    guidance: Guidance
+    diffusion: torch.nn.Module
+    runs: list[_Run] = field(default_factory=list)
+
+    def prepare(self, executor: Any, model: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:
+        """Let ComfyUI make room for the activations that a gradient needs."""
+        shape = list(noise_shape)
+        shape[0] *= _MEMORY[self.guidance.checkpointed]
+        return executor(model, shape, *args, **kwargs)
+
+    def sample(self, executor: Any, guider: Any, sigmas: Tensor, extra_args: Any, callback: Any, noise: Tensor,
+               latent_image: Any = None, denoise_mask: Any = None, disable_pbar: bool = False) -> Any:  # fmt: skip
+        """One run: the predictor lives on the device for its length."""
+        network = self.guidance.predictor.network_on(noise.device)
+        run = _Run(network, sigmas, _unit_noise(noise, extra_args.get("seed")), denoise_mask)
+        shown = self._beside(callback, run) if self.guidance.preview and callback is not None else callback
+        self.runs.append(run)
+        try:
+            return executor(guider, sigmas, extra_args, shown, noise, latent_image, denoise_mask, disable_pbar)
+        finally:
+            self.runs.remove(run)
+
+    def predict(self, executor: Any, x: Tensor, sigma: Tensor, model_options: Any = None, seed: Any = None) -> Tensor:
+        """One evaluation of D: unguided, or with the branch that carries the gradient singled out."""
+        run, guider = (self.runs[-1] if self.runs else None), executor.class_obj
+        if run is None:
+            return executor(x, sigma, model_options, seed)
+        run.seen = None
+        given = self.guidance
+        step = guided_step(run.sigmas, float(sigma.max()), given.start, given.stop, given.every)
+        if step is None:
+            return executor(x, sigma, model_options, seed)
+        run.waiting = wanted = _Wanted(guider, self._branch(guider))
+        try:
+            denoised = executor(x, sigma, model_options, seed)
+            if not wanted.tried:  # a guider that does not evaluate the branch by itself
+                comfy.samplers.calc_cond_batch(guider.inner_model, [wanted.conds], x, sigma, model_options)
+        finally:
+            run.waiting = None
+        if wanted.slope is None:
+            if not run.warned:
+                log.warning("Sketch Guidance: the model was skipped or seen only in parts, so this run is not guided.")
+                run.warned = True
+            return denoised
+        return bend(guider.inner_model.model_sampling, x, denoised, wanted.slope, step, given.beta, run.mask)
+
+    def branches(self, executor: Any, model: Any, conds: list[Any], x: Tensor, sigma: Tensor, options: Any) -> Any:
+        """Run the guided branch by itself, with its gradient, and the others as ever."""
+        run = self.runs[-1] if self.runs else None
+        wanted = None if run is None else run.waiting
+        place = -1 if wanted is None else next((i for i, c in enumerate(conds) if c is wanted.conds), -1)
+        if run is None or wanted is None or wanted.tried or place < 0:
+            return executor(model, conds, x, sigma, options)
+        wanted.tried = True
+        others = [None if i == place else cond for i, cond in enumerate(conds)]
+        results: list[Tensor] = [torch.zeros_like(x)] * len(conds)
+        if any(others):
+            results = list(executor(model, others, x, sigma, options))
+        results[place], wanted.slope = self._gradient(executor, run, wanted, x, sigma, options)
+        return results
+
+    def _branch(self, guider: Any) -> list[dict[str, Any]]:
+        """The conds whose activations the predictor reads; its own branch where the guider has it."""
+        conds = guider.conds
+        return conds.get(self.guidance.predictor.branch) or conds.get("positive") or next(iter(conds.values()))
+
+    def _gradient(
+        self, executor: Any, run: _Run, wanted: _Wanted, x: Tensor, sigma: Tensor, model_options: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """D of the guided branch, and the gradient of the loss with respect to x (None where nothing was read)."""
+        found: list[Tensor] = []
+        roots, predictor = gradients.model_roots(wanted.guider), self.guidance.predictor
+        options = gradients.gradient_options(model_options)
+        inner = wanted.guider.inner_model
+
+        def project(index: int, feature: Tensor) -> Tensor:
+            return run.network.project(index, feature)
+
+        def loss(state: Tensor) -> Tensor:
+            found.append(executor(inner, [wanted.conds], state, sigma.clone(), options)[0].detach())
+            with torch.enable_grad():
+                return self._loss(run, capture, inner, state, sigma)
+
+        scales = gradients.loss_scales(inner.get_dtype_inference())
+        listening = capturing(self.diffusion, predictor.taps, project, gradients=True)
+        with listening as capture, gradients.grad_ready(roots, x.device, self.guidance.checkpointed) as take:
+            _, (slope,) = take(loss, x, scales=scales)
+        return found[0], (None if run.seen is None else slope)
+
+    def _loss(self, run: _Run, capture: Capture, inner: Any, x: Tensor, sigma: Tensor) -> Tensor:
+        """Sum over the samples of the mean weighted square distance to the sketch, over all whole-picture calls."""
+        total = x.new_zeros(())
+        size, frames = (int(x.shape[-2]), int(x.shape[-1])), (x.shape[2] if x.ndim == 5 else 1)
+        for reading in capture.readings:
+            call = reading.call
+            if not reading.complete or (call.height, call.width) != size or call.frames != frames:
+                continue  # a regional prompt sees a part of the picture, of which the sketch cannot be told
+            level = level_input(run.network.noise, inner, sigma, run.noise, reading.batch * frames, frames)
+            seen = run.network.combine(reading.values, level, size)
+            target, weight = (self._spread(t, seen) for t in (self.guidance.target, self.guidance.weight))
+            error = (seen - target) ** 2
+            total = total + (error if weight is None else error * weight).flatten(1).mean(dim=1).sum()
+            run.seen = seen.detach()[: x.shape[0] * frames]
+        return total
+
+    @staticmethod
+    def _spread(given: Tensor | None, like: Tensor) -> Any:
+        """Repeat a target to a batch. A normal tensor, whatever it was."""
+        if given is None:
+            return None
+        copies = -(-like.shape[0] // given.shape[0])
+        return given.clone().to(like).repeat(copies, 1, 1, 1)[: like.shape[0]]
+
+    def _beside(self, callback: Callable[..., Any], run: _Run) -> Callable[..., Any]:
+        """A sampler's callback that shows the predicted edges beside the picture, except at the last step."""
+
+        def shown(step: int, denoised: Tensor, x: Tensor, total: int) -> Any:
+            # What the last step shows becomes the node's output.
+            if run.seen is None or step >= total - 1 or run.seen.shape != denoised.shape:
+                return callback(step, denoised, x, total)
+            return callback(step, torch.cat([denoised, run.seen.to(denoised)], dim=-1), x, total)
+
+        return shown
+
+
+def _unit_noise(noise: Tensor, seed: int | None) -> Tensor:
+    """The run's initial noise; where its start was noised beforehand and none is added, noise of its seed."""
+    if torch.count_nonzero(noise) > 0:
+        return noise
+    return torch.stack([item_noise(item, seed or 0, index) for index, item in enumerate(noise)])

@@ -1,0 +1,49 @@
+"""What a predictor sees in a picture at a noise level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..samplers import process
+from ..samplers.noise import item_noise
+from .families import network_of
+from .features import read_features, run_inside
+from .levels import level_input
+from .predictor import EdgePredictor
+
+
+def predict_edges(
+    model: Any, predictor: EdgePredictor, latents: Tensor, cond: Any, times: Sequence[float], seed: int = 0
+) -> list[Tensor]:
+    """The prediction for latents [B, C, (T,) h, w] (VAE space) under one CONDITIONING, at each training-time fraction.
+
+    Returns [B * T, C', h, w] per time, in the predictor's own target space. The noise of item i is the same at every
+    time. The model is called up to the last block that the predictor reads.
+    """
+    found: list[Tensor] = []
+    network = network_of(model)
+    sampling = process.model_sampling(model)
+    batch, frames = latents.shape[0], latents.shape[2] if latents.ndim == 5 else 1
+
+    def body(guider: Any, options: dict[str, Any], _: Tensor) -> None:
+        device = guider.model_patcher.load_device
+        reader = predictor.network_on(device)
+        x0 = process.latent_in(model, latents).to(device)
+        noise = torch.stack([item_noise(item, seed, index) for index, item in enumerate(x0)])
+        for time in times:
+            sigma = max(process.t0_to_sigma(sampling, time), float(sampling.sigma_min))
+            levels = torch.full((batch,), sigma, device=device)
+            x = process.perturb(sampling, x0, noise, levels, prior=False)
+            conds = [guider.conds["positive"][0]] * batch
+            reading = read_features(guider, options, network, predictor.taps, x, levels, conds, reader.project)
+            level = level_input(reader.noise, guider.inner_model, levels, noise, batch * frames, frames)
+            size = (int(x.shape[-2]), int(x.shape[-1]))
+            found.append(reader.combine(reading.values, level, size).float().cpu())
+
+    with torch.no_grad():
+        run_inside(model, [cond], latents, body)
+    return found

@@ -1,0 +1,70 @@
+"""The arithmetic of a guided step: which steps are guided, and how far one is bent."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..samplers import process
+
+_SAME = 1e-4  # relative distance within which a level is one of the schedule's
+
+
+def guided_step(sigmas: Tensor, sigma: float, start: float, stop: float, every: int) -> tuple[float, float] | None:
+    """The step (sigma, sigma_next) that a model call at noise level sigma belongs to, or None where it is not guided.
+
+    sigmas: the run's schedule [N + 1]. start, stop: the guided part of its N steps, as fractions; the paper guides the
+    first half. every: guide one step in so many. A call between two levels belongs to the upper one's step.
+    """
+    levels = [float(level) for level in sigmas]
+    steps = len(levels) - 1
+    if steps < 1 or sigma <= 0.0:
+        return None
+    index = max((i for i in range(steps) if levels[i] >= sigma * (1 - _SAME)), default=0)
+    first = math.ceil(start * steps - 1e-6)
+    if index < first or index >= stop * steps - 1e-6 or (index - first) % every:
+        return None
+    following = levels[index + 1]
+    return (sigma, following) if following < sigma * (1 - _SAME) else None
+
+
+def bend(
+    sampling: Any, x: Tensor, denoised: Tensor, slope: Tensor, step: tuple[float, float], beta: float,
+    mask: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """D for which an Euler step ends up beta times its own length further down the slope (section 4.2, per sample).
+
+    x, denoised, slope: [B, ...]; step: (sigma, sigma_next). Lengths are in variance-preserving units. mask: 1 where
+    the picture may change: lengths count there alone. A sample whose slope is zero keeps its D.
+    """
+    sigma, following = step
+    ratio = following / sigma
+    here, there = (_deviation(sampling, level) for level in step)
+    area = torch.ones_like(x) if mask is None else mask.to(x).expand_as(x)
+    arrived = ratio * x + (1.0 - ratio) * denoised
+    length = beta * _norm((x / here - arrived / there) * area)
+    direction = slope.to(x) * area
+    steepness = _norm(direction)
+    # Divided in two steps: a slope may be so small that its square underflows.
+    unit = direction / torch.where(steepness > 0, steepness, torch.ones_like(steepness))
+    shift = -length * there * unit / (1.0 - ratio)
+    moved = (denoised + shift).to(denoised.dtype)
+    return torch.where(steepness > 0, moved, denoised)
+
+
+def _deviation(sampling: Any, sigma: float) -> float:
+    """sqrt(a^2 + b^2): the spread of unit-variance data at noise level sigma, which brings a state to VP units."""
+    a, b = process.coefficients(sampling, sigma)
+    return float((a**2 + b**2).sqrt())
+
+
+def _norm(tensor: Tensor) -> Tensor:
+    """The length of each sample, shaped to broadcast against the batch; computed so that nothing underflows."""
+    flat = tensor.flatten(1)
+    largest = flat.abs().amax(dim=1, keepdim=True)
+    scaled = flat / torch.where(largest > 0, largest, torch.ones_like(largest))
+    length = scaled.norm(dim=1, keepdim=True) * largest
+    return length.reshape(-1, *[1] * (tensor.ndim - 1))

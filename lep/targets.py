@@ -1,0 +1,67 @@
+"""Edge maps as predictors see them: encoded by the VAE, or reduced to the latent grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..samplers import process
+
+BINARY = 0.5
+
+
+def edge_target(model: Any, vae: Any, edges: Tensor, kind: str, size: tuple[int, int] | None = None) -> Tensor:
+    """What a predictor of target `kind` should see for edge maps [B, H, W, 3]: [B * , C, h, w] in model space.
+
+    "latent": E(e), the VAE's code of the edge map; a video VAE takes the batch for frames. "pixels": the edge map
+    reduced to the latent grid `size`, in -0.5..0.5.
+    """
+    if kind == "pixels":
+        if size is None:
+            raise ValueError("The size of the latent grid is needed for an edge map in pixels.")
+        return F.interpolate(edges[..., :3].movedim(-1, 1).float(), size=size, mode="area") - 0.5
+    return as_frames(process.latent_in(model, vae.encode(edges[..., :3]))).float()
+
+
+def edge_picture(model: Any, vae: Any, seen: Tensor, kind: str, size: tuple[int, int]) -> Tensor:
+    """A prediction [B, C, h, w] as IMAGE [B', H, W, 3] of the given size in pixels: the way back of `edge_target`."""
+    if kind == "pixels":
+        picture = F.interpolate(seen[:, :3].float() + 0.5, size=size, mode="bilinear", align_corners=False)
+        return picture.movedim(1, -1).clamp(0.0, 1.0)
+    latent = process.latent_out(model, seen)
+    if model.get_model_object("latent_format").latent_dimensions == 3:
+        latent = latent.movedim(0, 1).unsqueeze(0)
+    decoded = vae.decode(latent)
+    return decoded.reshape(-1, *decoded.shape[-3:]).clamp(0.0, 1.0)
+
+
+def as_frames(latent: Tensor) -> Tensor:
+    """[B, C, T, h, w] to [B * T, C, h, w]; a picture's latent stays as it is."""
+    if latent.ndim == 4:
+        return latent
+    return latent.movedim(2, 1).flatten(0, 1)
+
+
+def binary(edges: Tensor) -> Tensor:
+    """Black and white, as the edge maps of some public predictors were."""
+    return (edges >= BINARY).to(edges.dtype)
+
+
+def check_drawn(edges: Tensor, name: str = "sketch") -> None:
+    """Raise ValueError for an edge map [B, H, W] without a line on it, or without ground."""
+    for item, drawing in enumerate(edges):
+        if float(drawing.max() - drawing.min()) < 1e-3:
+            look = "empty" if float(drawing.max()) < BINARY else "full"
+            raise ValueError(
+                f"The {name} (batch item {item}) is {look}, with no line on it: draw light lines on a dark ground, "
+                "or use Edge Map on a picture."
+            )
+
+
+def normal(tensor: Tensor) -> Tensor:
+    """A copy that autograd accepts, whatever mode the tensor was made in."""
+    with torch.inference_mode(False):
+        return tensor.detach().clone()

@@ -1,0 +1,369 @@
+"""Training an edge predictor on a few pictures, inside ComfyUI (Voynov et al. 2022, section 4.1).
+
+Each picture's latent is noised to a random level, the model is called once on it under its caption, up to the last
+block that the predictor reads, and the predictor learns to give the edge map from the activations: mean square error
+per pixel. Activations are kept and used several times, by several draws, which is where most of the time is saved.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import comfy.model_management
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..samplers import process
+from ..samplers.noise import item_noise, mix_seed
+from .families import check_fits, network_of, signature, tap_channels, tap_names
+from .features import read_features, run_inside
+from .levels import level_input
+from .predictor import EdgePredictor, PredictorNetwork, build_network
+from .store import Row, Store
+
+FEWEST = 4
+_VALIDATION_LEVELS = 3
+_VALIDATION_PICTURES = 12  # looked at; more cost time and tell little more
+_CHECKS = 20  # times that the validation loss is looked at, but not more often than every so many steps
+_CHECK_STEPS = 20
+_STATISTICS = 4  # calls from which the spread of the activations is measured
+_AVERAGE = 0.98  # of the weights' moving average, which is what is kept
+
+log = logging.getLogger(__name__)
+
+Sync = Callable[[nn.Module], nn.Module]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training picture and its text. latent [1, C, (T,) h, w] in model space; target [1 or T, C', h, w]."""
+
+    latent: Tensor
+    target: Tensor
+    cond: Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train. noise_range: training-time fractions, 0 = clean. reuse: how often each activation is used.
+
+    validation: share of the pictures that is held back. memory: bytes of activations to keep.
+    """
+
+    kind: str = "mlp"
+    feature_set: str = "levels"
+    steps: int = 500
+    batch: int = 12
+    learning_rate: float = 1e-3
+    seed: int = 0
+    noise_range: tuple[float, float] = (0.0, 1.0)
+    reuse: int = 4
+    validation: float = 0.1
+    memory: int = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a listener is told after each step; validation is NaN before its first look."""
+
+    step: int
+    steps: int
+    loss: float
+    validation: float
+    best: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The predictor with its training record, and the loss of each step."""
+
+    predictor: EdgePredictor
+    losses: list[float]
+    held_back: list[int]
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes that share a training: this one's number, how many, and what makes a module average gradients."""
+
+    rank: int = 0
+    world: int = 1
+    wrap: Sync = lambda module: module
+
+
+def train_predictor(
+    model: Any,
+    examples: Sequence[Example],
+    plan: Plan,
+    start: EdgePredictor | None = None,
+    listen: Callable[[Progress], None] | None = None,
+    workers: Workers = Workers(),
+) -> Trained:
+    """Train a predictor for the MODEL on the examples.
+
+    start: a predictor to continue from; its kind, taps and settings are kept. An interrupt ends the training with the
+    best predictor so far, once there is one. Raises ValueError for fewer pictures than four, for a batch that the
+    workers cannot share evenly, or for a `start` that does not fit.
+    """
+    check_plan(len(examples), plan, workers)
+    with torch.inference_mode(False):
+        blank = _blank(model, examples, plan) if start is None else start
+        check_fits(model, blank.model, blank.taps, blank.channels)
+        session = _Session(model, examples, plan, blank, start is not None, listen, workers)
+    conds = _processed_conds(model, examples)
+    largest = max((e.latent for e in examples), key=lambda latent: latent.numel())
+    like = largest.expand(max(1, plan.batch // workers.world), *largest.shape[1:])
+
+    def body(guider: Any, options: dict[str, Any], _: Tensor) -> None:
+        session.run(guider, options, conds)
+
+    run_inside(model, [examples[0].cond], like, body)
+    return session.result()
+
+
+def check_plan(pictures: int, plan: Plan, workers: Workers) -> None:
+    """Refuse what cannot be trained."""
+    if pictures < FEWEST:
+        raise ValueError(
+            f"{pictures} pictures are too few to train an edge predictor: give at least {FEWEST}, better 100 or more."
+        )
+    if plan.batch % workers.world:
+        raise ValueError(
+            f"A batch of {plan.batch} cannot be shared by {workers.world} processes: make it a multiple of them."
+        )
+    low, high = plan.noise_range
+    if not 0.0 <= low < high <= 1.0:
+        raise ValueError(f"The noise range {low} to {high} is empty: give fractions from 0 (clean) to 1, low to high.")
+
+
+def _blank(model: Any, examples: Sequence[Example], plan: Plan) -> EdgePredictor:
+    """A predictor of the plan's kind with fresh weights."""
+    network = network_of(model)
+    taps = tap_names(network, plan.feature_set)
+    channels = tuple(tap_channels(network, tap) or 0 for tap in taps)
+    settings: dict[str, Any] = {"out_channels": int(examples[0].target.shape[1])}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix_seed(plan.seed, "weights"))
+        fresh = build_network(plan.kind, channels, **settings)
+    return EdgePredictor(
+        fresh, plan.kind, taps, channels, signature(model), noise_range=plan.noise_range, settings=settings
+    )
+
+
+def _processed_conds(model: Any, examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """Each example's text as the model takes it: some models add the size of the picture, so each size has its run."""
+    found: dict[int, dict[str, Any]] = {}
+    sizes: dict[tuple[int, ...], list[int]] = {}
+    for index, example in enumerate(examples):
+        sizes.setdefault(tuple(example.latent.shape), []).append(index)
+    for members in sizes.values():
+
+        def body(guider: Any, _: dict[str, Any], __: Tensor, members: list[int] = members) -> None:
+            found.update(zip(members, guider.conds["positive"], strict=True))
+
+        run_inside(model, [examples[i].cond for i in members], examples[members[0]].latent, body)
+    return [found[index] for index in range(len(examples))]
+
+
+class _Session:
+    """One training: the network and its average, the optimiser, the store, and the best so far."""
+
+    def __init__(
+        self, model: Any, examples: Sequence[Example], plan: Plan, blank: EdgePredictor, going_on: bool,
+        listen: Callable[[Progress], None] | None, workers: Workers,
+    ) -> None:  # fmt: skip
+        self.model, self.plan, self.blank, self.going_on = model, plan, blank, going_on
+        self.listen, self.workers = listen, workers
+        self.diffusion = network_of(model)
+        self.sampling = process.model_sampling(model)
+        self.latents = [example.latent.detach().clone() for example in examples]
+        self.targets = [example.target.detach().clone() for example in examples]
+        self.choices = torch.Generator().manual_seed(mix_seed(plan.seed, "choices"))
+        order = torch.randperm(len(examples), generator=self.choices).tolist()
+        count = min(max(1, round(plan.validation * len(examples))), _VALIDATION_PICTURES)
+        self.held_back, self.pictures = sorted(order[:count]), sorted(order[count:])
+        self.queue: list[int] = []
+        self.drawn = 0
+        self.losses: list[float] = []
+        self.best, self.best_state, self.interrupted = math.inf, None, False
+
+    def run(self, guider: Any, options: dict[str, Any], conds: list[dict[str, Any]]) -> None:
+        """Train, inside a run of the model."""
+        device = guider.model_patcher.load_device
+        self.guider, self.options, self.conds, self.device = guider, options, conds, device
+        with torch.inference_mode(False), torch.enable_grad():
+            network = self.blank.network_on(device)
+            try:
+                self._train(network)
+            except comfy.model_management.InterruptProcessingException:
+                if self.best_state is None:
+                    raise
+                self.interrupted = True
+                log.info("Train Edge Predictor: interrupted, keeping the best of %d steps.", len(self.losses))
+
+    def _train(self, network: PredictorNetwork) -> None:
+        plan = self.plan
+        store = Store(plan.memory, self.workers.rank, self.workers.world)
+        if not self.going_on:
+            self._standardise(network, store)
+        checks = self._validation_rows(network)
+        average = _copy_state(network)
+        trained = network.requires_grad_(True).train()
+        shared = self.workers.wrap(trained)
+        optimiser = torch.optim.AdamW(trained.parameters(), lr=plan.learning_rate, weight_decay=1e-4)
+        every = max(_CHECK_STEPS, plan.steps // _CHECKS)
+        validation = math.nan
+        for step in range(plan.steps):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            if step % plan.reuse == 0 or not store.rows:
+                store.add(self._read(network).stored())
+            for group in optimiser.param_groups:
+                group["lr"] = plan.learning_rate * _schedule(step, plan.steps)
+            loss = _loss(shared, self._to_device(store.draw(self.choices)))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+            optimiser.step()
+            _blend(average, trained, min(_AVERAGE, (1 + step) / (10 + step)))
+            self.losses.append(float(loss.detach()))
+            if (step + 1) % every == 0 or step + 1 == plan.steps:
+                validation = self._validate(trained, average, checks)
+            if self.listen is not None:
+                self.listen(Progress(step + 1, plan.steps, self.losses[-1], validation, self.best))
+
+    def _standardise(self, network: Any, store: Store) -> None:
+        """Measure each channel's mean and spread on the first calls, which go into the store."""
+        rows = [self._read(network) for _ in range(_STATISTICS)]
+        for row in rows:
+            store.add(row.stored())
+        for index in range(len(self.blank.taps)):
+            values = [row.features[index].float().movedim(1, 0).flatten(1) for row in rows]
+            sums = torch.stack([torch.stack([v.mean(1), (v**2).mean(1)]) for v in values]).mean(0)
+            sums = _everywhere(sums, self.workers)
+            network.first.set_statistics(index, sums[0], (sums[1] - sums[0] ** 2).clamp_min(0).sqrt())
+
+    def _read(self, network: PredictorNetwork) -> Row:
+        """The activations of this worker's share of a fresh batch, at random noise levels."""
+        low, high = self.plan.noise_range
+        lanes = [self._next_lane() for _ in range(self.plan.batch)]
+        mine = lanes[self.workers.rank :: self.workers.world]
+        size = self.latents[lanes[0][0]].shape
+        mine = [(i, place, key) for i, place, key in mine if self.latents[i].shape == size] or mine[:1]
+        times = [low + (high - low) * place for _, place, _ in mine]
+        return self._call(network, [i for i, _, _ in mine], times, [key for _, _, key in mine])
+
+    def _next_lane(self) -> tuple[int, float, int]:
+        """Picture, place in the noise range, and number of the draw; pictures take turns."""
+        if not self.queue:
+            order = torch.randperm(len(self.pictures), generator=self.choices).tolist()
+            # Sizes come in groups, so that a batch is of one size wherever there are enough pictures of it.
+            self.queue = sorted((self.pictures[i] for i in order), key=lambda i: tuple(self.latents[i].shape))
+        self.drawn += 1
+        return self.queue.pop(), float(torch.rand((), generator=self.choices)), self.drawn
+
+    def _call(self, network: PredictorNetwork, members: list[int], times: list[float], keys: list[int]) -> Row:
+        """One call of the model on some pictures, each at its own noise level."""
+        x0 = torch.cat([self.latents[i] for i in members])
+        noise = torch.stack([item_noise(x0[0], self.plan.seed, key) for key in keys])
+        sigma = torch.tensor(
+            [max(process.t0_to_sigma(self.sampling, t), float(self.sampling.sigma_min)) for t in times]
+        )
+        x0, noise, sigma = (t.to(self.device) for t in (x0, noise, sigma))
+        x = process.perturb(self.sampling, x0, noise, sigma, prior=False)
+        frames = x.shape[2] if x.ndim == 5 else 1
+
+        def keep(_: int, feature: Tensor) -> Tensor:
+            return feature.clone()
+
+        with torch.inference_mode():
+            conds = [self.conds[i] for i in members]
+            reading = read_features(self.guider, self.options, self.diffusion, self.blank.taps, x, sigma, conds, keep)
+            level = level_input(network.noise, self.guider.inner_model, sigma, noise, len(members) * frames, frames)
+        target = torch.cat([self.targets[i] for i in members])
+        return Row(tuple(value.clone() for value in reading.values), level.clone(), target, frames)
+
+    def _validation_rows(self, network: PredictorNetwork) -> list[Row]:
+        """The held-back pictures at a few fixed noise levels."""
+        low, high = self.plan.noise_range
+        times = [low + (high - low) * (i + 0.5) / _VALIDATION_LEVELS for i in range(_VALIDATION_LEVELS)]
+        rows = []
+        for index in self.held_back:
+            for place, time in enumerate(times):
+                rows.append(self._call(network, [index], [time], [mix_seed(index, place)]).stored())
+        return rows
+
+    @torch.no_grad()
+    def _validate(self, network: PredictorNetwork, average: dict[str, Tensor], rows: list[Row]) -> float:
+        """The averaged weights' loss on the held-back pictures; the best weights are kept."""
+        current = _copy_state(network)
+        network.load_state_dict(average)
+        network.eval()
+        losses = [float(_loss(network, self._to_device(row))) for row in rows]
+        network.train()
+        network.load_state_dict(current)
+        mean = sum(losses) / len(losses)
+        if mean < self.best:
+            self.best, self.best_state = mean, {key: value.clone() for key, value in average.items()}
+        return mean
+
+    def _to_device(self, row: Row) -> Row:
+        features = tuple(f.to(self.device, torch.float32) for f in row.features)
+        return Row(features, row.level.to(self.device), row.target.to(self.device), row.frames)
+
+    def result(self) -> Trained:
+        """The best predictor of the training. Raises ValueError where no loss was ever finite."""
+        if self.best_state is None:
+            raise ValueError("The training loss was never finite: lower the learning rate or use other pictures.")
+        with torch.inference_mode(False):
+            network = self.blank.network_on(torch.device("cpu"))
+            network.load_state_dict({key: value.cpu() for key, value in self.best_state.items()})
+        past = self.blank.record if self.going_on else {}
+        record = {
+            "pictures": len(self.latents),
+            "held_back": len(self.held_back),
+            "steps": int(past.get("steps", 0)) + len(self.losses),
+            "batch": self.plan.batch,
+            "learning_rate": self.plan.learning_rate,
+            "seed": self.plan.seed,
+            "loss": self.losses[-1],
+            "validation_loss": self.best,
+        }
+        predictor = replace(self.blank, network=network, record=record, noise_range=self.plan.noise_range)
+        return Trained(predictor, self.losses, self.held_back, self.interrupted)
+
+
+def _loss(network: nn.Module, row: Row) -> Tensor:
+    size = (row.target.shape[-2], row.target.shape[-1])
+    return F.mse_loss(network(list(row.features), row.level, size), row.target)
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Warm-up over a twentieth of the steps, then half a cosine."""
+    warm = max(1, steps // 20)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def _copy_state(network: nn.Module) -> dict[str, Tensor]:
+    return {key: value.detach().clone() for key, value in network.state_dict().items()}
+
+
+@torch.no_grad()
+def _blend(average: dict[str, Tensor], network: nn.Module, keep: float) -> None:
+    for key, value in network.state_dict().items():
+        average[key].lerp_(value, 1.0 - keep)
+
+
+def _everywhere(tensor: Tensor, workers: Workers) -> Tensor:
+    """The mean over all workers."""
+    if workers.world == 1:
+        return tensor
+    torch.distributed.all_reduce(tensor)
+    return tensor / workers.world
