@@ -6,9 +6,22 @@ from types import ModuleType
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import demo, flowedit, masked, mdp, mdp_edit, metrics, pictures, schedule, sdedit, sweep
+from . import demo, flowedit, inversion, masked, mdp, mdp_edit, metrics, paths, pictures, schedule, sdedit, sweep
 
-FAMILIES: tuple[ModuleType, ...] = (demo, sdedit, masked, sweep, schedule, mdp, mdp_edit, flowedit, pictures, metrics)
+FAMILIES: tuple[ModuleType, ...] = (
+    demo,
+    sdedit,
+    masked,
+    sweep,
+    paths,
+    inversion,
+    schedule,
+    mdp,
+    mdp_edit,
+    flowedit,
+    pictures,
+    metrics,
+)
 
 
 class DiffusionPathExtension(ComfyExtension):

@@ -226,6 +226,17 @@ class DiffusionPath:
             null={key: tensor if tensor.shape[0] == 1 else tensor[rest] for key, tensor in self.null.items()},
         )
 
+    def entered_at(self, sigma: float) -> DiffusionPath:
+        """The rest of the path from noise level sigma on, or all of it where sigma is above its start.
+
+        A path whose states are not one trajectory is entered at its level nearest to sigma.
+        """
+        if sigma >= float(self.sigmas[0]):
+            return self
+        if not self.continuous:
+            sigma = float(self.sigmas[int((self.sigmas - sigma).abs().argmin())])
+        return self.from_sigma(sigma)
+
     def at_levels(self, sigmas: Tensor) -> DiffusionPath:
         """The same path on another schedule inside its range, its states interpolated where the levels differ."""
         check_falling(sigmas)

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import comfy.model_management
 import comfy.patcher_extension
 import comfy.samplers
 import torch
@@ -55,7 +56,8 @@ class Progress:
     embeddings: list[Tensor] = field(default_factory=list)
 
 
-# What an interrupt leaves of a run stays here, so that the same run goes on from there.
+# An interrupted run gives the best so far (its last embedding for the steps that are left), and stays here, so that
+# the same run goes on from there.
 _unfinished: OrderedDict[str, Progress] = OrderedDict()
 
 
@@ -104,19 +106,25 @@ class NullText(Method):
         while len(_unfinished) > _REMEMBERED:
             _unfinished.popitem(last=False)
         run.done = len(progress.embeddings)
-        with grad_ready(model_roots(run.guider), run.picture.device, self.checkpointed) as gradients:
-            for i in range(run.done, run.steps):
-                step = GuidedStep(run, i, progress.x.clone(), progress.pivots[i + 1].clone())
-                null, progress.x = self.optimise(step, self._first_guess(run, i, progress), gradients, progress.solver)
-                progress.embeddings.append(null)
-                run.progress(progress.x, progress.x)
-        del _unfinished[key]
-        return {
-            "states": progress.pivots,
-            "null": {KEY: torch.stack(progress.embeddings).to("cpu", torch.float32)},
-            "figures": {"latent_psnr": latent_psnr(run.picture.cpu(), progress.x.cpu())},
-            "cfg": run.cfg,
-        }
+        try:
+            with grad_ready(model_roots(run.guider), run.picture.device, self.checkpointed) as gradients:
+                for i in range(run.done, run.steps):
+                    step = GuidedStep(run, i, progress.x.clone(), progress.pivots[i + 1].clone())
+                    guess = self._first_guess(run, i, progress)
+                    null, progress.x = self.optimise(step, guess, gradients, progress.solver)
+                    progress.embeddings.append(null)
+                    run.progress(progress.x, progress.x)
+        except comfy.model_management.InterruptProcessingException:
+            if not progress.embeddings:
+                raise
+        done = len(progress.embeddings)
+        figures: dict[str, tuple[float, ...]] = {"optimised_steps": (float(done),)}
+        if done == run.steps:
+            del _unfinished[key]
+            figures["latent_psnr"] = latent_psnr(run.picture.cpu(), progress.x.cpu())
+        found = progress.embeddings + progress.embeddings[-1:] * (run.steps - done)
+        null = torch.stack(found).to("cpu", torch.float32)
+        return {"states": progress.pivots, "null": {KEY: null}, "figures": figures, "cfg": run.cfg}
 
     def optimise(
         self, step: GuidedStep, null: Tensor, gradients: Gradients, solver: QuasiNewton
@@ -234,3 +242,8 @@ def _begin(run: Run) -> Progress:
     states = Euler()(replace(run, callback=None))["states"]
     size = float(text_embedding(run.guider.conds["positive"]).float().square().mean().sqrt())
     return Progress(states, states[0], QuasiNewton(size))
+
+
+def unfinished() -> int:
+    """How many interrupted optimisations wait to be taken up again."""
+    return len(_unfinished)

@@ -1,0 +1,19 @@
+"""Words on a node while it runs: what a slow method is about to cost."""
+
+from __future__ import annotations
+
+import logging
+
+log = logging.getLogger(__name__)
+
+
+def announce(text: str, node_id: str | None) -> None:
+    """Log a sentence, and show it on the node where there is a page to show it on."""
+    log.info("%s", text)
+    try:
+        from server import PromptServer
+    except ImportError:
+        return
+    instance = getattr(PromptServer, "instance", None)
+    if instance is not None and node_id is not None:
+        instance.send_progress_text(text, node_id)

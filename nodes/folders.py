@@ -1,0 +1,51 @@
+"""Folders of the pack's own files: one under models/, and one under the output folder for what was just made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+
+EXTENSION = ".safetensors"
+
+
+def register(category: str) -> None:
+    """Make ComfyUI list the category's files; folders of extra_model_paths.yaml stay in front."""
+    paths, extensions = folder_paths.folder_names_and_paths.get(category, ([], set()))
+    paths = list(paths)
+    for folder in (folder_paths.models_dir, folder_paths.get_output_directory()):
+        if (path := os.path.join(folder, category)) not in paths:
+            paths.append(path)
+    folder_paths.folder_names_and_paths[category] = (paths, set(extensions) | {EXTENSION})
+
+
+def listed(category: str) -> list[str]:
+    """The names a user chooses from."""
+    return folder_paths.get_filename_list(category)
+
+
+def resolve(category: str, name: str) -> Path:
+    """The file of a name in the list; raises ValueError where there is none."""
+    if not name.endswith(EXTENSION):
+        raise ValueError(f"{name} is no {EXTENSION} file: nothing else is opened. Choose a file of the list.")
+    found = folder_paths.get_full_path(category, name)
+    if found is None:
+        raise ValueError(
+            f"There is no file {name} in the folders of {category}: press R to renew the list, and choose."
+        )
+    return Path(found)
+
+
+def new_file(category: str, prefix: str) -> tuple[Path, str]:
+    """A file that does not exist yet in the output folder's part of the category, and its name in the list."""
+    root = os.path.join(folder_paths.get_output_directory(), category)
+    os.makedirs(root, exist_ok=True)
+    try:
+        folder, stem, counter, subfolder, _ = folder_paths.get_save_image_path(prefix.strip() or "path", root)
+    except Exception as error:
+        raise ValueError(
+            f"The file name '{prefix}' leads out of the output folder: give a name without '..' and drive letters."
+        ) from error
+    name = f"{stem}_{counter:05}_{EXTENSION}"
+    return Path(folder) / name, os.path.join(subfolder, name)

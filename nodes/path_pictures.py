@@ -1,0 +1,131 @@
+"""Pictures and figures of paths: the film strip, and the report on a reconstruction."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..images.grid import labelled_grid
+from ..images.metrics import edit_metrics
+from ..images.plot import Series, line_plot
+from ..samplers.path import DiffusionPath
+from ..samplers.path_fit import drift, latent_psnr
+
+MOST_CURVES = 6
+FLOOR = -160.0  # dB: below it two float32 states are equal
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    path: DiffusionPath
+    plot: Tensor
+    text: str
+    psnr: float
+    passed: bool
+
+
+def judge(path: DiffusionPath, walked: DiffusionPath, threshold: float, vae: Any) -> Verdict:
+    """Compare a path with its walk; raises ValueError where they are not paths of the same pictures."""
+    apart = drift(path, walked)
+    figures = {"latent_psnr": latent_psnr(path.picture, walked.picture)}
+    if vae is not None:
+        first, second = (decoded(each, each.picture, vae) for each in (path, walked))
+        frames = first.shape[0] // path.shape[0]
+        values = edit_metrics(first, second).values["whole"]
+        figures["psnr"] = _per_item(values["psnr"], frames)
+        figures["ssim"] = _per_item(values["ssim"], frames)
+    decisive = figures.get("psnr", figures["latent_psnr"])
+    worst = min(decisive)
+    passed = worst >= threshold
+    lines = [_line(i, {name: found[i] for name, found in figures.items()}) for i in range(path.shape[0])]
+    mark = "pass" if passed else "warn"
+    text = "\n".join(
+        [f"{mark}: {path.method}, cfg {walked.cfg:g}, worst {_decibels(worst)}, threshold {threshold:g} dB", *lines]
+    )
+    if not passed:
+        log.warning("Path Report: %s reconstructs at %s only.", path.method, _decibels(worst))
+    return Verdict(path.replaced(figures={**path.figures, **figures}), _plot(walked, apart), text, worst, passed)
+
+
+def filmstrip(
+    path: DiffusionPath, vae: Any, count: int, show: str, item: int, other: DiffusionPath | None = None
+) -> Tensor:
+    """Decoded predictions or states of one batch item at `count` points, one row per path. IMAGE [1, H, W, 3]."""
+    for each in (path, other):
+        if each is not None and item >= each.shape[0]:
+            raise ValueError(f"The path holds {each.shape[0]} pictures, so there is no item {item}: count from 0.")
+    columns = [round(k * (path.steps - 1) / max(count - 2, 1)) for k in range(count - 1)]
+    columns = sorted(set(columns)) if path.steps < count - 1 else columns
+    sigmas = [float(path.sigmas[step]) for step in columns]
+    rows = [each for each in (path, other) if each is not None]
+    cells = [_row(each, sigmas, vae, show, item) for each in rows]
+    if cells[0].shape != cells[-1].shape:
+        raise ValueError("The two paths are of different sizes: show paths of the same resolution side by side.")
+    share = (path.noise**2 / (path.signal**2 + path.noise**2))[columns]
+    labels = [*(f"{float(s):.0%} noise" for s in share), "picture"]
+    names = None if other is None else _names(path, other)
+    return labelled_grid(torch.cat(cells), col_labels=labels, row_labels=names)
+
+
+def _names(path: DiffusionPath, other: DiffusionPath) -> list[str]:
+    return [path.method, other.method] if path.method != other.method else [path.method, f"{other.method}, second"]
+
+
+def _row(path: DiffusionPath, sigmas: list[float], vae: Any, show: str, item: int) -> Tensor:
+    steps = [path.step_at(sigma) for sigma in sigmas]
+    if show == "prediction":
+        views = [path.prediction(step)[item] for step in steps]
+    else:
+        # At unit variance, as far as a VAE can show noise at all.
+        scale = torch.hypot(path.signal, path.noise)
+        views = [path.states[step][item] / scale[step] for step in steps]
+    return decoded(path, torch.stack([*views, path.picture[item]]), vae, middle=True)
+
+
+def decoded(path: DiffusionPath, latents: Tensor, vae: Any, middle: bool = False) -> Tensor:
+    """Pictures [B, H, W, 3] of clean latents [B, C, ...]; of video all frames, or the one in the middle."""
+    pictures = vae.decode(path.to_vae(latents))
+    if pictures.ndim == 5:
+        pictures = pictures[:, pictures.shape[1] // 2] if middle else pictures.flatten(0, 1)
+    return pictures.float().clamp(0, 1)
+
+
+def _per_item(values: list[float], frames: int) -> tuple[float, ...]:
+    """The worst frame of each item."""
+    return tuple(min(values[i : i + frames]) for i in range(0, len(values), frames))
+
+
+def _decibels(value: float) -> str:
+    return "identical" if math.isinf(value) else f"{value:.2f} dB"
+
+
+def _line(item: int, values: dict[str, float]) -> str:
+    parts = [f"latent {_decibels(values['latent_psnr'])}"]
+    if "psnr" in values:
+        parts += [f"PSNR {_decibels(values['psnr'])}", f"SSIM {values['ssim']:.4f}"]
+    return f"picture {item + 1}: " + ", ".join(parts)
+
+
+def _plot(walked: DiffusionPath, apart: Tensor) -> Tensor:
+    """Distance of the walks over the steps, one curve per picture, or mean and worst of many."""
+    decibels = (20 * torch.log10(apart.clamp(min=1e-8))).clamp(min=FLOOR)
+    steps = [float(i) for i in range(apart.shape[0])]
+    if apart.shape[1] <= MOST_CURVES:
+        names = ["distance"] if apart.shape[1] == 1 else [f"picture {i + 1}" for i in range(apart.shape[1])]
+        curves = [Series(name, steps, decibels[:, i].tolist()) for i, name in enumerate(names)]
+    else:
+        curves = [
+            Series("worst picture", steps, decibels.amax(1).tolist()),
+            Series("mean", steps, decibels.mean(1).tolist()),
+        ]
+    return line_plot(
+        curves, "step, from noise (0) to picture", "distance in dB (0 = a whole state)",
+        title=f"Drift of the walk at cfg {walked.cfg:g}",
+    )  # fmt: skip

@@ -1,0 +1,294 @@
+"""Paths as things: record, save, load, look at, judge, and start from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import comfy.sample
+import comfy.utils
+import latent_preview
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..samplers import process
+from ..samplers.path import DiffusionPath
+from ..samplers.path_file import load_path, save_path
+from ..samplers.path_fit import check_fits
+from ..samplers.record import record
+from ..samplers.replay import attach, replay_sampler
+from ..samplers.replay import start as starting_point
+from . import folders
+from .path_pictures import filmstrip, judge
+from .sockets import DiffusionPath as DiffusionPathSocket
+
+CATEGORY = "diffusion path/paths"
+FOLDER = "diffusion_paths"
+
+folders.register(FOLDER)
+
+
+def path_input(
+    name: str = "path", tooltip: str = "From Invert Picture to Path, Record Path or Load Path.", **kw
+) -> Any:
+    return DiffusionPathSocket.Input(name, tooltip=tooltip, **kw)
+
+
+class RecordPath(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathRecord",
+            display_name="Record Path",
+            category=CATEGORY,
+            description="Samples as SamplerCustomAdvanced does, bit for bit, and keeps the path from noise to picture: "
+            "every state, for MDP, film strips and edits.",
+            search_aliases=["sampler custom advanced", "save intermediate latents", "trajectory", "sampling history"],
+            inputs=[
+                io.Noise.Input("noise", tooltip="As for SamplerCustomAdvanced."),
+                io.Guider.Input("guider", tooltip="Any guider."),
+                io.Sampler.Input(
+                    "sampler",
+                    tooltip="Any sampler that keeps to the schedule: all of core's but dpm_fast and dpm_adaptive.",
+                ),
+                io.Sigmas.Input("sigmas", tooltip="Falling noise levels, two or more."),
+                io.Latent.Input("latent_image", tooltip="The latent to start from; its noise mask is honoured."),
+            ],
+            outputs=[
+                DiffusionPathSocket.Output(
+                    display_name="path",
+                    tooltip="All states, in CPU memory. Stochastic samplers also keep the model's predictions.",
+                ),
+                io.Latent.Output(display_name="latent", tooltip="The result, bit-identical to core's."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, noise: Any, guider: Any, sampler: Any, sigmas: Tensor, latent_image: dict[str, Any]
+    ) -> io.NodeOutput:
+        latent = dict(latent_image)
+        ratios = (latent.pop("downscale_ratio_spacial", None), latent.pop("downscale_ratio_temporal", None))
+        latent["samples"] = comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"], *ratios)
+        path, samples = record(
+            guider,
+            sampler,
+            sigmas,
+            noise.generate_noise(latent),
+            latent["samples"],
+            mask=latent.get("noise_mask"),
+            callback=latent_preview.prepare_callback(guider.model_patcher, len(sigmas) - 1),
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=noise.seed,
+            batch_index=latent.get("batch_index"),
+        )
+        latent["samples"] = samples.to(comfy.model_management.intermediate_device())
+        return io.NodeOutput(path, latent)
+
+
+class ToSampling(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathToSampling",
+            display_name="Path to Sampling Inputs",
+            category=CATEGORY,
+            description="What SamplerCustomAdvanced needs to start exactly where a path starts, or at t0 on it: the "
+            "way from an inverted picture to an edit with a new prompt.",
+            search_aliases=["resume path", "start from path", "inversion edit", "path noise"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model of the path, or one of its kind."),
+                path_input(),
+                io.Float.Input(
+                    "t0",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=False,
+                    tooltip="Where to enter the "
+                    "path, as a fraction of training time: 1 is its start, less keeps more of the picture. "
+                    "Paths that are not one trajectory are entered at their nearest level.",
+                ),
+            ],
+            outputs=[
+                io.Noise.Output(display_name="noise", tooltip="Leads from the latent to the path's state exactly."),
+                io.Sigmas.Output(display_name="sigmas", tooltip="The path's noise levels from there on."),
+                io.Latent.Output(
+                    display_name="latent",
+                    tooltip="The picture at the path's end. A mask may be set on "
+                    "it: what it keeps stays the picture's.",
+                ),
+                io.Sampler.Output(
+                    display_name="sampler",
+                    tooltip="The solver that the path was made for; for residual "
+                    "paths the one that adds the residuals.",
+                ),
+                io.Model.Output(
+                    display_name="model",
+                    tooltip="The model with what the path stores: embeddings in the "
+                    "place of the negative prompt, the pull towards the picture. Else unchanged.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, path: DiffusionPath, t0: float) -> io.NodeOutput:
+        check_fits(path, model)
+        rest = path.entered_at(process.t0_to_sigma(process.model_sampling(model), t0))
+        noise, latent = starting_point(model, rest)
+        return io.NodeOutput(noise, rest.sigmas.clone(), latent, replay_sampler(rest), attach(model, rest))
+
+
+class PathReport(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathReport",
+            display_name="Path Report",
+            category=CATEGORY,
+            description="How well a path leads back to its picture: PSNR and SSIM per picture, and where on the way "
+            "the two walks part.",
+            search_aliases=["reconstruction error", "inversion quality", "psnr", "ssim", "drift"],
+            inputs=[
+                path_input(),
+                path_input("walked", "The same path walked again, from Reconstruct from Path."),
+                io.Float.Input(
+                    "threshold",
+                    default=30.0,
+                    min=0.0,
+                    max=200.0,
+                    step=0.5,
+                    tooltip="PSNR in dB that every picture must reach to pass.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Decodes both ends, so that pictures are compared. Without it the latents are.",
+                ),
+            ],
+            outputs=[
+                DiffusionPathSocket.Output(
+                    display_name="path", tooltip="The path with these figures, which Save Path writes down."
+                ),
+                io.Image.Output(
+                    display_name="plot",
+                    tooltip="Distance of the two walks at every noise level, in dB below a whole state.",
+                ),
+                io.String.Output(display_name="report", tooltip="All figures, and pass or warn."),
+                io.Float.Output(display_name="psnr", tooltip="The worst picture's PSNR in dB."),
+                io.Boolean.Output(display_name="passed", tooltip="Whether every picture reaches the threshold."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, path: DiffusionPath, walked: DiffusionPath, threshold: float, vae: Any = None) -> io.NodeOutput:
+        verdict = judge(path, walked, threshold, vae)
+        shown = {**ui.PreviewImage(verdict.plot, cls=cls).as_dict(), **ui.PreviewText(verdict.text).as_dict()}
+        return io.NodeOutput(verdict.path, verdict.plot, verdict.text, verdict.psnr, verdict.passed, ui=shown)
+
+
+class Filmstrip(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathFilmstrip",
+            display_name="Path Filmstrip",
+            category=CATEGORY,
+            description="What the model thinks the picture will be, at several points of one or two paths, side by "
+            "side.",
+            search_aliases=["intermediate steps", "denoising process", "visualize sampling", "progress strip"],
+            inputs=[
+                path_input(),
+                io.Vae.Input("vae", tooltip="Decodes each point."),
+                io.Int.Input(
+                    "count",
+                    default=6,
+                    min=2,
+                    max=64,
+                    tooltip="Points, evenly over the steps; the last one is the picture.",
+                ),
+                io.Combo.Input(
+                    "show",
+                    options=["prediction", "state"],
+                    default="prediction",
+                    tooltip="The picture that the model predicts at each point, or the noisy state itself.",
+                ),
+                io.Int.Input("item", default=0, min=0, max=4095, advanced=True, tooltip="Which picture of the batch."),
+                path_input("other", "A second path, shown below the first at the same noise levels.", optional=True),
+            ],
+            outputs=[io.Image.Output(tooltip="The strip, labelled with the share of noise.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, path: DiffusionPath, vae: Any, count: int, show: str, item: int = 0, other: DiffusionPath | None = None
+    ) -> io.NodeOutput:
+        strip = filmstrip(path, vae, count, show, item, other)
+        return io.NodeOutput(strip, ui=ui.PreviewImage(strip, cls=cls))
+
+
+class SavePath(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathSave",
+            display_name="Save Path",
+            category=CATEGORY,
+            description="Writes a path to the output folder, under diffusion_paths, so that a picture is inverted once "
+            "and edited as often as you like.",
+            search_aliases=["save inversion", "export path", "store trajectory"],
+            inputs=[
+                path_input(),
+                io.String.Input(
+                    "filename_prefix",
+                    default="path",
+                    tooltip="Name of the file; a counter is added. Folders with / are made.",
+                ),
+            ],
+            outputs=[],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, path: DiffusionPath, filename_prefix: str) -> io.NodeOutput:
+        file, name = folders.new_file(FOLDER, filename_prefix)
+        save_path(path, file)
+        return io.NodeOutput(ui=ui.PreviewText(f"{FOLDER}/{name}, {file.stat().st_size / 2**20:.1f} MB"))
+
+
+class LoadPath(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathLoad",
+            display_name="Load Path",
+            category=CATEGORY,
+            description="Reads a saved path from models/diffusion_paths or from the output folder.",
+            search_aliases=["load inversion", "import path", "open trajectory"],
+            inputs=[
+                io.Combo.Input(
+                    "file", options=folders.listed(FOLDER), tooltip="A file of Save Path. Press R to renew the list."
+                ),
+            ],
+            outputs=[
+                DiffusionPathSocket.Output(display_name="path", tooltip="The path, bit for bit as it was saved."),
+                io.String.Output(display_name="report", tooltip="What the file holds."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> float:
+        return folders.resolve(FOLDER, file).stat().st_mtime
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        path = load_path(folders.resolve(FOLDER, file))
+        text = (
+            f"{path.model}: {path.method}, {path.steps} steps, {path.shape[0]} pictures of {list(path.shape[1:])}, "
+            f"cfg {path.cfg:g}, seed {path.seed}"
+        )
+        return io.NodeOutput(path, text, ui=ui.PreviewText(text))
+
+
+NODES: list[type[io.ComfyNode]] = [RecordPath, ToSampling, PathReport, Filmstrip, SavePath, LoadPath]
