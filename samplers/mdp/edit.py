@@ -34,7 +34,7 @@ class Settings:
     """What to do. steps: of the path that is made; a path that is given keeps its own."""
 
     kind: str = "noise"
-    schedule: PathSchedule = field(default_factory=lambda: PathSchedule(0.8, 0.2))
+    schedule: PathSchedule = field(default_factory=lambda: PathSchedule(0.7, 0.2))
     steps: int = 20
     cfg: float = 4.0
     scheduler: str = "normal"
