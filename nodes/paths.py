@@ -179,6 +179,7 @@ class PathReport(io.ComfyNode):
                 io.Float.Output(display_name="psnr", tooltip="The worst picture's PSNR in dB."),
                 io.Boolean.Output(display_name="passed", tooltip="Whether every picture reaches the threshold."),
             ],
+            is_output_node=True,
         )
 
     @classmethod
