@@ -128,4 +128,5 @@ def _plot(walked: DiffusionPath, apart: Tensor) -> Tensor:
     return line_plot(
         curves, "step, from noise (0) to picture", "distance in dB (0 = a whole state)",
         title=f"Drift of the walk at cfg {walked.cfg:g}",
+        y_range=(min(-60.0, float(decibels.min())), max(0.0, float(decibels.max()))),
     )  # fmt: skip
