@@ -33,7 +33,7 @@ class FlowEdit(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="The target prompt: what the picture shall show."),
                 io.Conditioning.Input("negative", tooltip="What it shall not show; used for both prompts."),
                 io.Conditioning.Input("source", tooltip="The source prompt: what the picture shows now."),
-                io.Latent.Input("latent", tooltip="The picture from VAE Encode; its noise mask (1 = edit) is honoured."),
+                io.Latent.Input("latent", tooltip="The picture from VAE Encode; its noise mask (1 = edit) counts."),
                 seed_input(),
                 io.Float.Input(
                     "start",
@@ -81,9 +81,7 @@ class FlowEdit(io.ComfyNode):
                     max=10000,
                     tooltip="Last steps that sample the target as usual (n_min): more freedom in fine detail.",
                 ),
-                io.Mask.Input(
-                    "mask", optional=True, tooltip="1 = edit; where it is 0 the picture stays bit for bit."
-                ),
+                io.Mask.Input("mask", optional=True, tooltip="1 = edit; where it is 0 the picture stays bit for bit."),
                 io.Combo.Input(
                     "scheduler",
                     options=list(comfy.samplers.SCHEDULER_NAMES),
@@ -122,9 +120,7 @@ class FlowEdit(io.ComfyNode):
         validate.check_latent(model, latent, "latent")
         settings = Settings(start, steps, source_cfg, cfg, scheduler, n_avg, refine)
         callback = latent_preview.prepare_callback(model, steps)
-        edited, sigmas, evaluations = flowedit(
-            model, source, positive, negative, latent, seed, settings, callback
-        )
+        edited, sigmas, evaluations = flowedit(model, source, positive, negative, latent, seed, settings, callback)
         share = float(process.noise_fraction(process.model_sampling(model), sigmas[0]))
         text = (
             f"start {start:.4g}: sigma {float(sigmas[0]):.4g}, {share:.1%} noise, {steps} steps, {evaluations} "

@@ -146,9 +146,7 @@ class MDPEdit(io.ComfyNode):
         walk = steps if path is None else path.steps
         settings.schedule.window(walk)  # an empty window is said before any work is done
         callback = latent_preview.prepare_callback(model, before + walk)
-        there = found_source(
-            model, source, negative, latent, path, seed, settings, counted(callback, 0, before + walk)
-        )
+        there = found_source(model, source, negative, latent, path, seed, settings, counted(callback, 0, before + walk))
         made = mdp.edit(model, positive, negative, there, settings, mask, counted(callback, before, before + walk))
         text = mdp.report(there, settings, made)
         return io.NodeOutput(made.latent, there.path, text, ui=ui.PreviewText(text))

@@ -116,7 +116,7 @@ class _Control:
             lengths = {cond["cross_attn"].shape[1] for cond in conds}
             if lengths != {length}:
                 raise ValueError(
-                    f"The {word} prompt has {'/'.join(map(str, sorted(lengths)))} tokens, but the attention control was "
+                    f"The {word} prompt has {'/'.join(map(str, sorted(lengths)))} tokens, but this control was "
                     f"made for {length}: sample with the prompt that is written in its node."
                 )
         levels = [float(level) for level in self.path.sigmas]
@@ -234,7 +234,7 @@ def _edit(
 
 
 def edited_maps(source: Tensor, target: Tensor, tokens: TokenMap) -> Tensor:
-    """Replace, refine and reweight: cross-attention maps [B, heads, pixels, S] and [B, heads, pixels, T] to the last."""
+    """Replace, refine and reweight: cross-attention maps [B, heads, N, S] and [B, heads, N, T] to [..., T]."""
     mapper, kept, scale = (each.to(target) for each in (tokens.mapper, tokens.kept, tokens.scale))
     # Core repeats a prompt's tokens where it is batched with a longer one, which leaves the sums over repeats alone.
     source, repeats = _folded(source, mapper.shape[0]), target.shape[-1] // mapper.shape[1]

@@ -62,9 +62,7 @@ class _Run:
 class _Manipulation:
     """One manipulation of a model, as wrappers."""
 
-    def __init__(
-        self, name: str, source: Any, schedule: PathSchedule, mask: Tensor | None, interpolate: bool
-    ) -> None:
+    def __init__(self, name: str, source: Any, schedule: PathSchedule, mask: Tensor | None, interpolate: bool) -> None:
         self.name, self.source, self.schedule, self.mask = name, source, schedule, mask
         self.interpolate = interpolate
         self._run: _Run | None = None
@@ -180,7 +178,7 @@ def mixed_inputs(target: dict[str, Any], source: dict[str, Any], weight: float) 
     result = dict(target)
     for name, own in target.items():
         other = source.get(name)
-        if type(own) not in (CONDRegular, CONDCrossAttn) or type(other) is not type(own):
+        if other is None or type(own) not in (CONDRegular, CONDCrossAttn) or type(other) is not type(own):
             continue
         if weight == 1.0:
             result[name] = other

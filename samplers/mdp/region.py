@@ -17,7 +17,7 @@ def edit_region(mask: Tensor | None, latent: Tensor, device: torch.device) -> Te
     if mask is None or bool((mask == 1).all()):
         return None
     low, high = float(mask.min()), float(mask.max())
-    if not (-1e-3 <= low and high <= 1 + 1e-3):
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise ValueError(f"The mask goes from {low:.3g} to {high:.3g}: it must stay within 0 (keep) and 1 (edit).")
     height, width, tall, wide = *mask.shape[-2:], *latent.shape[-2:]
     if abs(height * wide - width * tall) > _ASPECT_SLACK * max(height * wide, width * tall):

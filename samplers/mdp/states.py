@@ -69,7 +69,9 @@ class _Run:
     weights: Weights
     mask: Tensor | None  # [B, C, ...] on the device, None where everything is edited
     first_order: bool
-    overwritten: float  # the lowest level whose step ends on the path whatever came before it; infinite if there is none
+    overwritten: (
+        float  # the lowest level whose step ends on the path whatever came before it; infinite if there is none
+    )
 
     def next_level(self, sigma: float) -> float:
         """The level that the step under way leads to."""

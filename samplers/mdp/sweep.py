@@ -56,7 +56,7 @@ def weight_grid(base: PathSchedule, weights: Sequence[float]) -> Grid:
 
 
 def _window(base: PathSchedule, start: float, length: float, steps: int) -> PathSchedule | None:
-    schedule = base.with_window(start, length) if 0 < length and 0 < start <= 1 else None
+    schedule = base.with_window(start, length) if length > 0 and 0 < start <= 1 else None
     if schedule is None:
         raise ValueError(
             f"A window of length {length:g} from {start:g} is none: starts and lengths are fractions of the path above "
@@ -82,7 +82,7 @@ def parse_numbers(text: str, name: str) -> list[float]:
     try:
         return [float(word) for word in words]
     except ValueError:
-        raise ValueError(f"The {name} {text!r} cannot be read: write numbers with commas, such as '0.8, 0.6'.") from None
+        raise ValueError(f"The {name} {text!r} cannot be read: give numbers with commas, such as '0.8, 0.6'.") from None
 
 
 def sweep(

@@ -121,7 +121,7 @@ def _scale(target: Prompt, reweight: str) -> Tensor:
         positions = _positions(words, found[1].lower())
         if not positions:
             raise ValueError(
-                f"The target prompt has no word {found[1]!r} to reweight: it has {', '.join(word for word, _ in words)}."
+                f"The target prompt has no word {found[1]!r} to reweight: it has {', '.join(w for w, _ in words)}."
             )
         scale[positions] = float(found[2])
     return scale

@@ -32,7 +32,9 @@ class Float64Guider(CFGGuider):
         seed=None,
         latent_shapes=None,
     ):
-        prepared = comfy.sampler_helpers.prepare_sampling(self.model_patcher, noise.shape, self.conds, self.model_options)
+        prepared = comfy.sampler_helpers.prepare_sampling(
+            self.model_patcher, noise.shape, self.conds, self.model_options
+        )
         self.inner_model, self.conds, self.loaded_models = prepared
         self.model_patcher.pre_run()
         self.conds = comfy.samplers.process_conds(

@@ -11,6 +11,7 @@ import comfy_extras.nodes_differential_diffusion as differential
 import comfy_extras.nodes_pag as pag
 import pytest
 import torch
+from comfy.ldm.modules.attention import optimized_attention
 from diffusion_path.samplers.mdp.attention import attention_maps, control_attention, edited_maps
 from diffusion_path.samplers.mdp.states import inject_latent, inject_noise
 from diffusion_path.samplers.mdp.tokens import Prompt, TokenMap, token_map, tokenized
@@ -135,6 +136,7 @@ def test_chains_with_patches_of_core(kind: str, before: bool) -> None:
         lambda m, w: inject_latent(m, path, w),
     )
     for make in makers:
+
         def chained(weight: PathSchedule, make: Any = make) -> Any:
             return make(base, weight) if before else patched(kind, make(model, weight))
 
@@ -163,14 +165,16 @@ def test_maps_are_rebuilt_as_the_network_makes_them() -> None:
     maps = attention_maps(q, k, 4)
     assert maps.shape == (2, 4, 16, 5)
     torch.testing.assert_close(maps.sum(-1), torch.ones(2, 4, 16))
-    wanted = comfy.ldm.modules.attention.optimized_attention(q, k, v, 4)
+    wanted = optimized_attention(q, k, v, 4)
     found = (maps @ v.unflatten(-1, (4, 8)).transpose(1, 2)).transpose(1, 2).flatten(2)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_edited_maps_replace_refine_and_reweight() -> None:
     source, target = torch.rand(1, 1, 2, 3), torch.rand(1, 1, 2, 3)
-    tokens = TokenMap(torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 0]]), torch.tensor([1.0, 1, 0]), torch.tensor([1.0, 2, 3]))
+    tokens = TokenMap(
+        torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 0]]), torch.tensor([1.0, 1, 0]), torch.tensor([1.0, 2, 3])
+    )
     found = edited_maps(source, target, tokens)
     assert torch.equal(found[..., 0], source[..., 1])
     assert torch.equal(found[..., 1], 2 * source[..., 0])
@@ -195,7 +199,7 @@ def world_kind(model: Any) -> Any:
 
 def test_other_prompts_than_announced_are_refused(world: SimpleNamespace) -> None:
     tokens = TokenMap(torch.eye(7), torch.ones(7), torch.ones(7))
-    with pytest.raises(ValueError, match="source prompt has 5 tokens, but the attention control was made for 7"):
+    with pytest.raises(ValueError, match="source prompt has 5 tokens, but this control was made for 7"):
         run(control_attention(world.model, world.path, SOURCE, tokens, FULL))
     with pytest.raises(ValueError, match="needs a source prompt of one part, but this one has 2"):
         run(control_attention(world.model, world.path, [*SOURCE, *SOURCE], SAME, FULL))

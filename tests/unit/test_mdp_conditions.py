@@ -91,7 +91,9 @@ def test_t16_constant_weight_is_the_plain_sample_of_the_mixed_mean(kind: ModelTy
 def test_t17_full_weight_is_the_source_and_no_weight_the_target_bit_for_bit(kind: ModelType, method, cfg) -> None:
     world = World(kind)
     full, none = PathSchedule(1.0, 0.0), PathSchedule(1.0, 0.0, weight=0.0)
-    assert torch.equal(world.run(method(world.model, cond(MU_A), full), cfg=cfg), world.run(world.model, cond(MU_A), cfg))
+    assert torch.equal(
+        world.run(method(world.model, cond(MU_A), full), cfg=cfg), world.run(world.model, cond(MU_A), cfg)
+    )
     assert torch.equal(world.run(method(world.model, cond(MU_A), none), cfg=cfg), world.run(world.model, cfg=cfg))
 
 
@@ -189,7 +191,7 @@ def test_prompts_of_other_lengths() -> None:
     assert mixed_inputs(target, source, 1.0)["c_crossattn"].cond is long
 
     masks = [{"attention_mask": conds.CONDRegular(torch.ones(1, n, dtype=torch.long))} for n in (2, 4)]
-    assert mixed_inputs(*masks, 0.5)["attention_mask"].cond.tolist() == [[1, 1, 1, 1]]
+    assert mixed_inputs(masks[0], masks[1], 0.5)["attention_mask"].cond.tolist() == [[1, 1, 1, 1]]
     with pytest.raises(ValueError, match=r"'y' of the two prompts have the shapes \[1, 4\] and \[1, 5\]"):
         mixed_inputs({"y": target["y"]}, {"y": conds.CONDRegular(torch.ones(1, 5))}, 0.5)
 

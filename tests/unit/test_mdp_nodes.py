@@ -54,7 +54,17 @@ def sweep(model: Any, source: dict[str, Any], **extra: Any) -> tuple[Any, ...]:
 
 def test_the_family_is_complete() -> None:
     ids = {node.GET_SCHEMA().node_id for node in asyncio.run(DiffusionPathExtension().get_node_list())}
-    wanted = "Schedule MDPNoise MDPLatent MDPConditioning MDPGuidance MDPAttention MDPEdit FlowEdit MDPSweep".split()
+    wanted = [
+        "Schedule",
+        "MDPNoise",
+        "MDPLatent",
+        "MDPConditioning",
+        "MDPGuidance",
+        "MDPAttention",
+        "MDPEdit",
+        "FlowEdit",
+        "MDPSweep",
+    ]
     assert ids >= {f"DPath{name}" for name in wanted}
 
 
@@ -239,9 +249,7 @@ def test_flowedit_node(kind: ModelType) -> None:
 
     def run(**extra: Any) -> tuple[Any, ...]:
         widgets = {"start": 0.8, "steps": 5, "source_cfg": 1.5, "cfg": 3.0, "n_avg": 1, "refine": 0}
-        return FlowEdit.execute(
-            model, cond(MU_B), cond(MU_U), cond(MU_A), source, seed=1, **{**widgets, **extra}
-        ).args
+        return FlowEdit.execute(model, cond(MU_B), cond(MU_U), cond(MU_A), source, seed=1, **{**widgets, **extra}).args
 
     edited, report = run()
     assert bool(((edited["samples"] - source["samples"]).mean(dim=(1, 2, 3)) < -0.05).all())

@@ -95,7 +95,9 @@ def test_t15_deviation_of_latents(kind: ModelType, shape: str, weight: float) ->
 def test_t17_full_weight_is_the_source_and_no_weight_the_target(kind: ModelType, method) -> None:
     world = World(kind)
     full, none = PathSchedule(1.0, 0.0), PathSchedule(1.0, 0.0, weight=0.0)
-    torch.testing.assert_close(world.edit(method(world.model, world.path, full)), world.path.picture, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        world.edit(method(world.model, world.path, full)), world.path.picture, rtol=0, atol=1e-12
+    )
     assert torch.equal(world.edit(method(world.model, world.path, none)), world.plain)
     assert world.calls(method(world.model, world.path, full)) == 0
 
@@ -306,7 +308,11 @@ def test_a_split_run_keeps_to_the_window_of_the_path(kind: ModelType) -> None:
 
 def test_nothing_is_changed_and_nothing_is_left_behind() -> None:
     world = World(ModelType.EPS)
-    before = copy.deepcopy(world.path.states), copy.deepcopy(world.model.wrappers), copy.deepcopy(world.model.model_options)
+    before = (
+        copy.deepcopy(world.path.states),
+        copy.deepcopy(world.model.wrappers),
+        copy.deepcopy(world.model.model_options),
+    )
     mask = torch.rand(1, 4, 4)
     kept = mask.clone()
     for method, weight in itertools.product(METHODS, (0.3, 1.0)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 
 import pytest
@@ -28,11 +30,9 @@ def test_windows_cover_the_path_without_overlap(steps: int) -> None:
     """t in (t_min, t_max]: neighbouring windows share no step and leave none out."""
     cuts = [1.0, 0.83, 0.5, 0.17, 0.0]
     seen: list[int] = []
-    for start, end in zip(cuts, cuts[1:], strict=False):
-        try:
+    for start, end in itertools.pairwise(cuts):
+        with contextlib.suppress(ValueError):  # a window of no step
             seen += PathSchedule(start, end).window(steps)
-        except ValueError as problem:
-            assert "holds none of the path's" in str(problem)
     assert seen == list(range(steps))
 
 

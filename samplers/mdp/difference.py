@@ -1,0 +1,105 @@
+"""Where two prompts want different pictures: a mask from the model's own predictions along the source's path.
+
+As in DiffEdit (Couairon et al. 2023) the mask is where the predictions for both prompts differ. Here they are compared
+at the states of the source's path, where they share all that has nothing to do with the edit, so that a few levels
+without guidance are enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import comfy.samplers
+import torch
+from comfy.samplers import CFGGuider, Sampler
+from torch import Tensor
+from torch.nn import functional as F
+
+from .. import process
+from ..path import DiffusionPath
+from ..path_fit import check_fits
+from ..schedule import round_half_up
+from .conditions import check_same_kind
+
+POSITIONS = (0.9, 0.8, 0.7, 0.6)
+"""Where on the path the prompts are compared: early enough to see the layout of the edit, and all of a region."""
+
+_LOW, _HIGH = 0.6, 1.5  # the mask rises from 0 to 1 between these multiples of the threshold
+
+
+@dataclass(frozen=True)
+class Settings:
+    """threshold: difference that counts, in standard deviations of the picture; grow: cells of the latent."""
+
+    threshold: float = 0.1
+    grow: int = 1
+
+
+class _Compare(Sampler):
+    """Stands where a sampler stands, and compares two prompts at states of a path."""
+
+    def __init__(self, path: DiffusionPath, steps: Sequence[int]) -> None:
+        self.path, self.steps = path, steps
+        self.difference: Tensor | None = None
+
+    def sample(
+        self,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Callable[..., None] | None,
+        noise: Tensor,
+        latent_image: Tensor,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        """ComfyUI's Sampler contract; returns the latent unchanged."""
+        conds, options = model_wrap.conds, extra_args.get("model_options", {})
+        check_same_kind(conds["positive"], conds["source"])
+        squares = []
+        for done, step in enumerate(self.steps):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            x = self.path.states[step].to(latent_image)
+            sigma = self.path.sigmas[step].to(x).repeat(x.shape[0])
+            both = [conds["positive"], conds["source"]]
+            target, source = comfy.samplers.calc_cond_batch(model_wrap.inner_model, both, x, sigma, options)
+            squares.append((target - source).square().mean(1, keepdim=True).sqrt())
+            if callback is not None:
+                callback(done, target, x, len(self.steps))
+        self.difference = torch.stack(squares).mean(0).cpu().float()
+        return latent_image
+
+
+def prompt_difference(
+    model: Any, path: DiffusionPath, source: Any, target: Any, callback: Callable[..., None] | None = None
+) -> Tensor:
+    """How much the predictions for two prompts differ along a path, [B, 1, ...], in deviations of the picture.
+
+    Costs two evaluations for each of `POSITIONS`. Raises ValueError for a path of another model or other prompts.
+    """
+    check_fits(path, model)
+    steps = sorted({min(max(path.steps - round_half_up(p * path.steps), 0), path.steps - 1) for p in POSITIONS})
+    guider = CFGGuider(model)
+    guider.set_conds(target, [])
+    guider.inner_set_conds({"positive": target, "source": source})
+    compare = _Compare(path, steps)
+    latent = process.latent_out(model, path.picture)
+    guider.sample(torch.zeros_like(latent), latent, compare, path.sigmas, None, callback, True, path.seed)
+    assert compare.difference is not None
+    spread = path.picture.flatten(1).std(1).reshape(-1, *[1] * (compare.difference.ndim - 1))
+    return compare.difference / spread.clamp(min=1e-6)
+
+
+def region_of(difference: Tensor, settings: Settings | None = None) -> Tensor:
+    """The region of an edit, [B, 1, ...] in 0..1, from `prompt_difference`: soft at its edge, and grown."""
+    settings = settings or Settings()
+    flat = difference.flatten(0, 2)[:, None] if difference.ndim == 5 else difference
+    smooth = F.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)
+    low, high = _LOW * settings.threshold, _HIGH * settings.threshold
+    region = ((smooth - low) / (high - low)).clamp(0, 1)
+    if settings.grow:
+        region = F.max_pool2d(region, 2 * settings.grow + 1, 1, settings.grow)
+    return region.reshape(difference.shape)
