@@ -145,7 +145,7 @@ def load_vae(weights: dict[str, Tensor]) -> comfy.sd.VAE:
     vae = comfy.sd.VAE(sd=stub.state_dict(), config={"params": params}, dtype=torch.float32)  # pyright: ignore[reportArgumentType]
     stage = _FirstStage().eval().requires_grad_(False)
     _load(stage.autoencoder, weights, "vae.", "autoencoder")
-    vae.first_stage_model = stage
+    vae.first_stage_model = stage  # pyright: ignore[reportAttributeAccessIssue]
     vae.patcher = comfy.model_patcher.ModelPatcher(
         stage, load_device=vae.device, offload_device=vae.patcher.offload_device
     )

@@ -122,10 +122,11 @@ def encode_for_training(model: LandscapeTextModel, tokens: Tensor) -> Tensor:
     The same computation as ComfyUI's CLIP layers, which add in place and so cannot be trained through.
     """
     text = model.text_model
-    x = text.embeddings(tokens)
+    x: Tensor = text.embeddings(tokens)
     count, heads = x.shape[1], CONFIG["num_attention_heads"]
     mask = torch.full((count, count), float("-inf"), dtype=x.dtype, device=x.device).triu_(1)
-    for layer in text.encoder.layers:
+    layers: Any = text.encoder.layers
+    for layer in layers:
         attention, h = layer.self_attn, layer.layer_norm1(x)
         q, k, v = (
             p(h).view(len(x), count, heads, -1).transpose(1, 2)

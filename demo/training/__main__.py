@@ -105,7 +105,7 @@ def _draw_losses(work: Path) -> None:
         log = work / f"{name}.csv"
         if log.exists():
             rows = np.genfromtxt(log, delimiter=",", names=True)
-            steps, losses = np.atleast_1d(rows["step"]), np.atleast_1d(rows[rows.dtype.names[2]])
+            steps, losses = np.atleast_1d(rows["step"]), np.atleast_1d(rows[(rows.dtype.names or ())[2]])
             x, y = (steps / steps[-1]).tolist(), np.log10(losses / losses[0]).tolist()
             series.append(Series(name, x, y, style="line"))
     if series:
