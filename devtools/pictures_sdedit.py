@@ -22,7 +22,7 @@ from ..nodes.sweep import Sweep
 from ..samplers.sdedit import SOLVERS
 
 _SCENE = Scene(seed=3, time="sunset", trees="pines", house="red")
-_SETTINGS: dict[str, Any] = {"t0": 0.5, "steps": 20, "cfg": 4.0, "solver": "dpmpp_2m", "scheduler": "karras"}
+_SETTINGS: dict[str, Any] = {"t0": 0.5, "steps": 20, "cfg": 4.0, "solver": "sde_small", "scheduler": "simple"}
 
 
 @cache

@@ -19,9 +19,9 @@ from . import validate
 CATEGORY = "diffusion path/sdedit"
 
 SOLVER_TIP = (
-    "How the reverse process is solved, always one evaluation per step. dpmpp_2m: second order, sharp in few steps. "
-    "ode: Euler (DDIM). sde_small: DDPM's noise, also known as ancestral. sde_large_vp and sde_large_ve: the "
-    "paper's, which want 50 steps or more."
+    "How the reverse process is solved, always one evaluation per step. sde_small: DDPM's own noise on every step, "
+    "which mends errors and seams. sde_large_vp, sde_large_ve: the paper's larger noise, for more steps. "
+    "ode (Euler, DDIM) and dpmpp_2m: no noise, closer to the guide, good in few steps."
 )
 SCHEDULER_TIP = (
     "Spacing of the noise levels between t0 and 0, in the scheduler's own shape and without moving t0 to a step."
@@ -49,9 +49,9 @@ SEED_TIP = "Seed of all noise. The same seed gives the noise of core's RandomNoi
 def solver_inputs() -> list[Any]:
     """Solver and scheduler widgets, shared by the nodes that run SDEdit."""
     return [
-        io.Combo.Input("solver", options=list(SOLVERS), default="dpmpp_2m", tooltip=SOLVER_TIP),
+        io.Combo.Input("solver", options=list(SOLVERS), default=Settings.solver, tooltip=SOLVER_TIP),
         io.Combo.Input(
-            "scheduler", options=list(comfy.samplers.SCHEDULER_NAMES), default="karras", tooltip=SCHEDULER_TIP
+            "scheduler", options=list(comfy.samplers.SCHEDULER_NAMES), default=Settings.scheduler, tooltip=SCHEDULER_TIP
         ),
     ]
 
@@ -218,7 +218,10 @@ class SDEditSigmas(io.ComfyNode):
                 t0_input(),
                 io.Int.Input("steps", default=20, min=1, max=10000, tooltip=STEPS_TIP),
                 io.Combo.Input(
-                    "scheduler", options=list(comfy.samplers.SCHEDULER_NAMES), default="karras", tooltip=SCHEDULER_TIP
+                    "scheduler",
+                    options=list(comfy.samplers.SCHEDULER_NAMES),
+                    default=Settings.scheduler,
+                    tooltip=SCHEDULER_TIP,
                 ),
             ],
             outputs=[io.Sigmas.Output(tooltip="steps + 1 levels; none at t0 = 0, which leaves a latent as it is.")],

@@ -20,11 +20,11 @@ from .masked import MaskedSampler
 from .sigmas import sdedit_sigmas
 
 SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
-    "dpmpp_2m": lambda: comfy.samplers.sampler_object("dpmpp_2m"),
-    "ode": lambda: reverse_sde.sampler("ode"),
     "sde_small": lambda: reverse_sde.sampler("sde_small"),
     "sde_large_vp": lambda: reverse_sde.sampler("sde_large_vp"),
     "sde_large_ve": lambda: reverse_sde.sampler("sde_large_ve"),
+    "ode": lambda: reverse_sde.sampler("ode"),
+    "dpmpp_2m": lambda: comfy.samplers.sampler_object("dpmpp_2m"),
 }
 """Solvers with exactly one evaluation per step, so that steps mean steps."""
 
@@ -36,8 +36,8 @@ class Settings:
     t0: float = 0.5
     steps: int = 20
     cfg: float = 4.0
-    solver: str = "dpmpp_2m"
-    scheduler: str = "karras"
+    solver: str = "sde_small"
+    scheduler: str = "simple"
     repeats: int = 1
     mask_mode: str = "blend"
     keep_noise: str = "auto"
