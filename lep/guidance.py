@@ -32,6 +32,7 @@ from .step import bend, guided_step
 
 KEY = "diffusion_path_sketch"
 _WRAPPERS = (
+    WrappersMP.OUTER_SAMPLE,
     WrappersMP.SAMPLER_SAMPLE,
     WrappersMP.PREDICT_NOISE,
     WrappersMP.CALC_COND_BATCH,
@@ -46,16 +47,15 @@ log = logging.getLogger(__name__)
 class Guidance:
     """One sketch and how strongly to follow it.
 
-    target: what the predictor should see, [1 or B, C, H, W] on the latent grid (frames of a video count as a batch).
-    weight: importance of each pixel [1 or B, 1, H, W], 1 = full; None for 1 everywhere.
+    sketch: gives, for a latent grid (H, W), the target that the predictor should see [1 or B, C, H, W] (frames of a
+    video count as a batch), and the importance of each pixel [1 or B, 1, H, W] or None for 1 everywhere.
     beta: length of the guidance step as a multiple of the sampler's own step. start, stop: the part of the run's steps
     that is guided, as fractions. every: guide every n-th step of them. checkpointed: less memory, more time.
     preview: show the predicted edges beside the picture while guiding.
     """
 
     predictor: EdgePredictor
-    target: Tensor
-    weight: Tensor | None = None
+    sketch: Callable[[int, int], tuple[Tensor, Tensor | None]]
     beta: float = 1.0
     start: float = 0.0
     stop: float = 0.5
@@ -69,6 +69,8 @@ class _Run:
     """One sampling run: the network on its device, the schedule, and the gradient that is being waited for."""
 
     network: PredictorNetwork
+    target: Tensor
+    weight: Tensor | None
     sigmas: Tensor
     noise: Tensor
     mask: Tensor | None
@@ -95,7 +97,8 @@ def guide(model: Any, guidance: Guidance) -> Any:
     if guidance.beta == 0.0 or guidance.stop <= guidance.start:
         return clone
     runner = _Runner(guidance, network_of(model))
-    for kind, wrapper in zip(_WRAPPERS, (runner.sample, runner.predict, runner.branches, runner.prepare), strict=True):
+    wrappers = (runner.outer, runner.sample, runner.predict, runner.branches, runner.prepare)
+    for kind, wrapper in zip(_WRAPPERS, wrappers, strict=True):
         clone.add_wrapper_with_key(kind, KEY, wrapper)
     return clone
 
@@ -107,6 +110,21 @@ class _Runner:
     guidance: Guidance
     diffusion: torch.nn.Module
     runs: list[_Run] = field(default_factory=list)
+    targets: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+
+    def outer(self, executor: Any, noise: Tensor, latent_image: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Prepare the target for this run's size, while the model is not loaded yet and the VAE has room."""
+        if len(kwargs.get("latent_shapes") or [0]) > 1:
+            raise ValueError("Sketch Guidance cannot guide a latent of several parts (video with audio): use one part.")
+        self.target(latent_image)
+        return executor(noise, latent_image, *args, **kwargs)
+
+    def target(self, latent: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Target and weight for a latent's size, made once."""
+        size = (int(latent.shape[-2]), int(latent.shape[-1]))
+        if size not in self.targets:
+            self.targets[size] = self.guidance.sketch(*size)
+        return self.targets[size]
 
     def prepare(self, executor: Any, model: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:
         """Let ComfyUI make room for the activations that a gradient needs."""
@@ -118,7 +136,7 @@ class _Runner:
                latent_image: Any = None, denoise_mask: Any = None, disable_pbar: bool = False) -> Any:  # fmt: skip
         """One run: the predictor lives on the device for its length."""
         network = self.guidance.predictor.network_on(noise.device)
-        run = _Run(network, sigmas, _unit_noise(noise, extra_args.get("seed")), denoise_mask)
+        run = _Run(network, *self.target(noise), sigmas, _unit_noise(noise, extra_args.get("seed")), denoise_mask)
         shown = self._beside(callback, run) if self.guidance.preview and callback is not None else callback
         self.runs.append(run)
         try:
@@ -203,7 +221,7 @@ class _Runner:
                 continue  # a regional prompt sees a part of the picture, of which the sketch cannot be told
             level = level_input(run.network.noise, inner, sigma, run.noise, reading.batch * frames, frames)
             seen = run.network.combine(reading.values, level, size)
-            target, weight = (self._spread(t, seen) for t in (self.guidance.target, self.guidance.weight))
+            target, weight = (self._spread(t, seen) for t in (run.target, run.weight))
             error = (seen - target) ** 2
             total = total + (error if weight is None else error * weight).flatten(1).mean(dim=1).sum()
             run.seen = seen.detach()[: x.shape[0] * frames]

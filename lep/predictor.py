@@ -51,8 +51,9 @@ class EdgePredictor:
 
     taps, channels: what it reads. model: the signature of the model it was made for (`families.signature`).
     target: "latent" (it predicts the encoded edge map, model space) or "pixels" (an RGB edge map in -0.5..0.5 on the
-    latent grid). branch: whose activations it was trained on, "positive" or "negative" (the empty prompt).
-    noise_range: the training-time fractions it has seen. binarise: its edge maps were black and white.
+    latent grid). line_width: pixels of a line on the edge maps that it knows, 0 = as they come. branch: whose
+    activations it was trained on, "positive" or "negative" (the empty prompt). noise_range: the training-time
+    fractions it has seen. binarise: its edge maps were black and white.
     """
 
     network: PredictorNetwork
@@ -61,6 +62,7 @@ class EdgePredictor:
     channels: tuple[int, ...]
     model: dict[str, Any]
     target: str = "latent"
+    line_width: int = 0
     branch: str = "positive"
     noise_range: tuple[float, float] = (0.0, 1.0)
     binarise: bool = False
@@ -129,6 +131,27 @@ class FirstLayer(nn.Module):
         return resized_sum(projected, size) + self.level(encode_level(angle))[:, :, None, None]
 
 
+class LastLayer(nn.Module):
+    """W x + b over the last dimension, in units of the targets that it was trained on."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, outputs)
+        self.register_buffer("mean", torch.zeros(outputs))
+        self.register_buffer("scale", torch.ones(outputs))
+
+    def set_statistics(self, mean: Tensor, deviation: Tensor) -> None:
+        """Predict targets of these per-channel statistics [C] from now on."""
+        self.mean.copy_(mean)
+        self.scale.copy_(deviation.clamp_min(1e-4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) * self.scale + self.mean
+
+
 class PixelNetwork(PredictorNetwork):
     """The paper's per-pixel network: 512, 256, 128, 64, with ReLU (section 4.1, Voynov et al. 2022).
 
@@ -141,15 +164,15 @@ class PixelNetwork(PredictorNetwork):
         super().__init__()
         self.first = FirstLayer(channels, widths[0])
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
-        outputs = [*widths[1:], out_channels]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, outputs, strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.last = LastLayer(widths[-1], out_channels)
 
     def project(self, index: int, feature: Tensor) -> Tensor:
         return self.first.project(index, feature)
 
     def combine(self, projected: Sequence[Tensor], level: Tensor, size: tuple[int, int]) -> Tensor:
         hidden = self.first.combine(projected, level, size).movedim(1, -1)
-        for norm, layer in zip(self.norms, self.layers, strict=True):
+        for norm, layer in zip(self.norms, [*self.layers, self.last], strict=True):
             hidden = layer(norm(F.relu(hidden)))
         return hidden.movedim(-1, 1)
 
@@ -179,7 +202,7 @@ class UNetNetwork(PredictorNetwork):
         self.bottom = _Stage(widths[-2], widths[-1])
         self.shrink = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in itertools.pairwise(widths))
         self.up = nn.ModuleList(_Stage(2 * count, count) for count in widths[:-1])
-        self.out = nn.Conv2d(width, out_channels, 1)
+        self.last = LastLayer(width, out_channels)
 
     def project(self, index: int, feature: Tensor) -> Tensor:
         return self.first.project(index, feature)
@@ -195,7 +218,7 @@ class UNetNetwork(PredictorNetwork):
         for skip, shrink, stage in zip(reversed(skips), reversed(self.shrink), reversed(self.up), strict=True):
             hidden = resize(shrink(hidden), (skip.shape[-2], skip.shape[-1]))
             hidden = stage(torch.cat([hidden, skip], dim=1))
-        return self.out(hidden)
+        return self.last(hidden.movedim(1, -1)).movedim(-1, 1)
 
 
 def build_network(kind: str, channels: Sequence[int], out_channels: int, **settings: Any) -> PredictorNetwork:

@@ -52,7 +52,8 @@ class Example:
 class Plan:
     """How to train. noise_range: training-time fractions, 0 = clean. reuse: how often each activation is used.
 
-    validation: share of the pictures that is held back. memory: bytes of activations to keep.
+    validation: share of the pictures that is held back. memory: bytes of activations to keep. line_width: of the edge
+    maps, in pixels, for the record.
     """
 
     kind: str = "mlp"
@@ -65,17 +66,22 @@ class Plan:
     reuse: int = 4
     validation: float = 0.1
     memory: int = 2 * 1024**3
+    line_width: int = 0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a listener is told after each step; validation is NaN before its first look."""
+    """What a listener is told after each step.
+
+    validation: the last look's, NaN before the first. seen: at such a look, the prediction for a held-back picture.
+    """
 
     step: int
     steps: int
     loss: float
     validation: float
     best: float
+    seen: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -152,8 +158,9 @@ def _blank(model: Any, examples: Sequence[Example], plan: Plan) -> EdgePredictor
         torch.manual_seed(mix_seed(plan.seed, "weights"))
         fresh = build_network(plan.kind, channels, **settings)
     return EdgePredictor(
-        fresh, plan.kind, taps, channels, signature(model), noise_range=plan.noise_range, settings=settings
-    )
+        fresh, plan.kind, taps, channels, signature(model),
+        line_width=plan.line_width, noise_range=plan.noise_range, settings=settings,
+    )  # fmt: skip
 
 
 def _processed_conds(model: Any, examples: Sequence[Example]) -> list[dict[str, Any]]:
@@ -217,6 +224,7 @@ class _Session:
         trained = network.requires_grad_(True).train()
         shared = self.workers.wrap(trained)
         optimiser = torch.optim.AdamW(trained.parameters(), lr=plan.learning_rate, weight_decay=1e-4)
+        unit = float(torch.cat([t.flatten() for t in self.targets]).var().clamp_min(1e-6))
         every = max(_CHECK_STEPS, plan.steps // _CHECKS)
         validation = math.nan
         for step in range(plan.steps):
@@ -227,18 +235,19 @@ class _Session:
                 group["lr"] = plan.learning_rate * _schedule(step, plan.steps)
             loss = _loss(shared, self._to_device(store.draw(self.choices)))
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            (loss / unit).backward()
             nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
             optimiser.step()
             _blend(average, trained, min(_AVERAGE, (1 + step) / (10 + step)))
             self.losses.append(float(loss.detach()))
+            seen = None
             if (step + 1) % every == 0 or step + 1 == plan.steps:
-                validation = self._validate(trained, average, checks)
+                validation, seen = self._validate(trained, average, checks)
             if self.listen is not None:
-                self.listen(Progress(step + 1, plan.steps, self.losses[-1], validation, self.best))
+                self.listen(Progress(step + 1, plan.steps, self.losses[-1], validation, self.best, seen))
 
     def _standardise(self, network: Any, store: Store) -> None:
-        """Measure each channel's mean and spread on the first calls, which go into the store."""
+        """Measure each channel's mean and spread, of the targets and on the first calls, which go into the store."""
         rows = [self._read(network) for _ in range(_STATISTICS)]
         for row in rows:
             store.add(row.stored())
@@ -247,6 +256,8 @@ class _Session:
             sums = torch.stack([torch.stack([v.mean(1), (v**2).mean(1)]) for v in values]).mean(0)
             sums = _everywhere(sums, self.workers)
             network.first.set_statistics(index, sums[0], (sums[1] - sums[0] ** 2).clamp_min(0).sqrt())
+        targets = torch.cat([self.targets[i].movedim(1, 0).flatten(1) for i in self.pictures], dim=1)
+        network.last.set_statistics(targets.mean(1), targets.std(1))
 
     def _read(self, network: PredictorNetwork) -> Row:
         """The activations of this worker's share of a fresh batch, at random noise levels."""
@@ -299,18 +310,20 @@ class _Session:
         return rows
 
     @torch.no_grad()
-    def _validate(self, network: PredictorNetwork, average: dict[str, Tensor], rows: list[Row]) -> float:
-        """The averaged weights' loss on the held-back pictures; the best weights are kept."""
+    def _validate(self, network: PredictorNetwork, average: dict[str, Tensor], rows: list[Row]) -> tuple[float, Tensor]:
+        """The averaged weights' loss on the held-back pictures, and a prediction; the best weights are kept."""
         current = _copy_state(network)
         network.load_state_dict(average)
         network.eval()
         losses = [float(_loss(network, self._to_device(row))) for row in rows]
+        shown = self._to_device(rows[_VALIDATION_LEVELS // 2])
+        seen = network(list(shown.features), shown.level, (shown.target.shape[-2], shown.target.shape[-1]))
         network.train()
         network.load_state_dict(current)
         mean = sum(losses) / len(losses)
         if mean < self.best:
             self.best, self.best_state = mean, {key: value.clone() for key, value in average.items()}
-        return mean
+        return mean, seen[:1]
 
     def _to_device(self, row: Row) -> Row:
         features = tuple(f.to(self.device, torch.float32) for f in row.features)

@@ -1,0 +1,116 @@
+"""A sketch as guidance needs it: lines for the predictor to see, on the latent grid of whatever is sampled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..images.edges import Lines, as_picture, ink, of_width
+from ..images.metrics import LUMA
+from ..images.morphology import check_proportions
+from ..images.tensors import check_image, check_mask, split_alpha
+from .predictor import EdgePredictor
+from .targets import binary, check_drawn, edge_target, normal
+
+GREYS = ("importance", "shade")
+
+Greys = Literal["importance", "shade"]
+
+_NEIGHBOURHOOD = 0.02  # of the shorter side: how far a stroke's own grey reaches
+_FAINT = 0.05  # of full ink: what is fainter is ground
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A drawing and everything that turns it into a target.
+
+    strokes: light lines on dark [B, H, W]. importance: weight of each pixel [B, H, W], or None. greys: "importance"
+    draws every stroke in full and as wide as the predictor knows lines, and follows grey ones less; "shade" takes the
+    drawing as it is, so that a grey stroke asks for an edge of that grey.
+    """
+
+    model: Any
+    vae: Any
+    predictor: EdgePredictor
+    strokes: Tensor
+    importance: Tensor | None = None
+    greys: Greys = "importance"
+
+    def at(self, height: int, width: int) -> tuple[Tensor, Tensor | None]:
+        """Target [B, C, h, w] and weight [B, 1, h, w] for a latent of this size, as normal CPU tensors.
+
+        Raises ValueError where the latent has other proportions than the sketch.
+        """
+        scale = int(self.vae.spacial_compression_encode())
+        check_proportions(
+            self.strokes.shape[2], self.strokes.shape[1], width * scale, height * scale, "sketch", "the picture"
+        )
+        strokes, weight = (by_importance if self.greys == "importance" else as_shades)(self.strokes)
+        fitted = fit_lines(strokes, height * scale, width * scale)
+        if self.greys == "importance":
+            fitted = of_width(fitted, self.predictor.line_width)
+        if self.predictor.binarise:
+            fitted = binary(fitted)
+        target = edge_target(self.model, self.vae, as_picture(fitted), self.predictor.target, (height, width))
+        if tuple(target.shape[-2:]) != (height, width):
+            raise ValueError(
+                f"The VAE makes a latent of {target.shape[-1]} x {target.shape[-2]} of the sketch, but the model works "
+                f"on {width} x {height}: connect the VAE that belongs to the model to Sketch Guidance."
+            )
+        if self.importance is not None:
+            given = fit_lines(self.importance, *weight.shape[-2:]) if weight is not None else self.importance
+            weight = given if weight is None else weight * given
+        grid = None if weight is None else F.interpolate(weight.unsqueeze(1), size=(height, width), mode="area")
+        return normal(target).cpu(), None if grid is None else normal(grid)
+
+
+def read_sketch(image: Tensor, lines: Lines = "auto") -> Tensor:
+    """A drawing [B, H, W, C] as light strokes on dark [B, H, W], greys kept. Raises ValueError for an empty one."""
+    colour, alpha = split_alpha(check_image(image, "sketch"))
+    grey = (colour @ torch.tensor(LUMA)).numpy()
+    clear = torch.ones(grey.shape).numpy() if alpha is None else alpha[..., 0].numpy()
+    drawn = [torch.from_numpy(ink(one, opaque, lines)) for one, opaque in zip(grey, clear, strict=True)]
+    strokes = torch.stack(drawn).float()
+    check_drawn(strokes)
+    return strokes
+
+
+def read_importance(mask: Tensor, strokes: Tensor) -> Tensor:
+    """A weight MASK [B, H, W] in 0..1 of the sketch's proportions. Raises ValueError for others or an empty one."""
+    weight = check_mask(mask, "importance")
+    check_proportions(
+        weight.shape[2], weight.shape[1], strokes.shape[2], strokes.shape[1], "importance mask", "the sketch"
+    )
+    if float(weight.max()) == 0.0:
+        raise ValueError(
+            "The importance mask is empty, so no stroke counts: paint the strokes to follow, or remove it."
+        )
+    return weight
+
+
+def by_importance(strokes: Tensor) -> tuple[Tensor, Tensor]:
+    """Strokes drawn in full, and the weight that each one's grey gives to its neighbourhood; the ground weighs 1."""
+    reach = 2 * max(1, round(_NEIGHBOURHOOD * min(strokes.shape[1:]))) + 1
+    darkest = F.max_pool2d(strokes.unsqueeze(1), reach, stride=1, padding=reach // 2).squeeze(1)
+    drawn = darkest > _FAINT
+    full = torch.where(drawn, strokes / darkest.clamp_min(_FAINT), torch.zeros_like(strokes))
+    return full, torch.where(drawn, darkest, torch.ones_like(darkest))
+
+
+def as_shades(strokes: Tensor) -> tuple[Tensor, None]:
+    """Strokes as they are, all of one weight."""
+    return strokes, None
+
+
+def fit_lines(lines: Tensor, height: int, width: int) -> Tensor:
+    """Lines [B, H, W] at another size; thin ones survive a reduction."""
+    if tuple(lines.shape[1:]) == (height, width):
+        return lines
+    picture = lines.unsqueeze(1)
+    if height < lines.shape[1]:
+        return F.adaptive_max_pool2d(picture, (height, width)).squeeze(1)
+    return F.interpolate(picture, size=(height, width), mode="bilinear", align_corners=False).squeeze(1)

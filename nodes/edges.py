@@ -1,0 +1,103 @@
+"""Edge maps and sketches: what sketch guidance and the training of its predictors start from."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..images.edges import LINES, METHODS, Lines, Method, as_picture, clean_sketch, edge_map, of_width
+
+CATEGORY = "diffusion path/sketch"
+SKETCH = "clean up a drawing"
+
+LINES_TIP = (
+    "Polarity of the drawing. auto takes the rarer of light and dark for the lines, and what is painted on a "
+    "transparent layer."
+)
+
+
+class EdgeMap(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathEdgeMap",
+            display_name="Edge Map",
+            category=CATEGORY,
+            description="The edges of a picture, or a clean version of a drawing: always light lines on a dark ground. "
+            "Any other line-art preprocessor may take its place.",
+            search_aliases=["canny", "sobel", "line art", "sketch cleanup", "scribble", "edge detection"],
+            inputs=[
+                io.Image.Input("image", tooltip="A picture to find edges in, or a drawing to clean up."),
+                io.Combo.Input(
+                    "method",
+                    options=[*METHODS, SKETCH],
+                    default="canny",
+                    tooltip="canny: thin lines, what predictors are trained on here. sobel: grey strength of edges. "
+                    "difference of gaussians: soft pencil lines. adaptive threshold: dark strokes of a scan. clean up "
+                    "a drawing: finds no edges, but removes greys, specks and thickness.",
+                ),
+                io.Float.Input(
+                    "detail",
+                    default=0.4,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How weak an edge is still drawn: 0 = only the strongest, 1 = all. For a drawing: how "
+                    "faint a stroke may be; 1 keeps its greys, for strokes of different importance.",
+                ),
+                io.Float.Input(
+                    "scale",
+                    default=3.0,
+                    min=0.0,
+                    max=16.0,
+                    step=0.5,
+                    tooltip="Size of the smallest features, in pixels of a 256-pixel picture. Larger leaves textures "
+                    "out.",
+                ),
+                io.Combo.Input("lines", options=list(LINES), default="auto", tooltip=LINES_TIP + " For drawings only."),
+                io.Boolean.Input(
+                    "thin", default=False, tooltip="Reduce the strokes of a drawing to their centre line."
+                ),
+                io.Int.Input(
+                    "specks",
+                    default=8,
+                    min=0,
+                    max=10000,
+                    tooltip="Drop marks of a drawing that are smaller than this many pixels.",
+                ),
+                io.Int.Input(
+                    "line_width",
+                    default=0,
+                    min=0,
+                    max=64,
+                    tooltip="Redraw all lines this many pixels wide, along their middle; 0 leaves them as they are.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="edges", tooltip="Light lines on dark."),
+                io.Mask.Output(display_name="mask", tooltip="The same as a mask: 1 on a line."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        method: str,
+        detail: float,
+        scale: float,
+        lines: Lines = "auto",
+        thin: bool = False,
+        specks: int = 8,
+        line_width: int = 0,
+    ) -> io.NodeOutput:
+        if method == SKETCH:
+            edges = clean_sketch(image, lines, 1.0 - detail, thin, specks)
+        else:
+            chosen: Method = method  # pyright: ignore[reportAssignmentType]
+            edges = edge_map(image, chosen, detail, scale)
+        edges = of_width(edges, line_width)
+        return io.NodeOutput(as_picture(edges), edges)
+
+
+NODES: list[type[io.ComfyNode]] = [EdgeMap]

@@ -1,0 +1,283 @@
+"""The latent edge predictor in use: load, save, look through it, and guide by a sketch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..images.edges import LINES, Lines
+from ..lep.checkpoint import SUFFIXES, load_predictor, save_predictor
+from ..lep.families import check_fits
+from ..lep.guidance import Guidance, guide
+from ..lep.predict import predict_edges
+from ..lep.predictor import EdgePredictor
+from ..lep.sketch import GREYS, Greys, Sketch, read_importance, read_sketch
+from ..lep.targets import edge_picture
+from . import folders
+from .edges import CATEGORY, LINES_TIP
+from .sockets import EdgePredictor as EdgePredictorSocket
+
+FOLDER = "edge_predictors"
+BUILT_IN = "landscape demo model (built in)"
+BUILT_IN_FILE = Path(__file__).parents[1] / "demo" / "weights" / "edges.safetensors"
+MEMORY_MODES = ("fast", "checkpointed")
+DEFAULT_BETA = 0.6
+MAX_SEED = 0xFFFFFFFFFFFFFFFF
+
+folders.register(FOLDER)
+_paths, _extensions = folder_paths.folder_names_and_paths[FOLDER]
+folder_paths.folder_names_and_paths[FOLDER] = (_paths, set(_extensions) | set(SUFFIXES))
+
+
+def predictor_input(tooltip: str = "From Train Edge Predictor or Load Edge Predictor.", **kw: Any) -> Any:
+    return EdgePredictorSocket.Input("predictor", tooltip=tooltip, **kw)
+
+
+def describe(predictor: EdgePredictor) -> str:
+    """What a predictor is, in a few lines."""
+    record = predictor.record
+    lines = [
+        f"{predictor.kind}, reads {len(predictor.taps)} blocks ({sum(predictor.channels)} channels)",
+        "model: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in predictor.model.items() if value),
+        f"noise: {predictor.noise_range[0]:.2f} to {predictor.noise_range[1]:.2f} of training time",
+    ]
+    if record:
+        lines.append(
+            f"trained {record['steps']} steps on {record['pictures']} pictures, "
+            f"validation loss {record['validation_loss']:.4g}"
+        )
+    return "\n".join(lines)
+
+
+class LoadEdgePredictor(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        built_in = [BUILT_IN] if BUILT_IN_FILE.is_file() else []
+        return io.Schema(
+            node_id="DPathLoadEdgePredictor",
+            display_name="Load Edge Predictor",
+            category=CATEGORY,
+            description="Loads an edge predictor of this pack, or a published one for SD1.5 or SDXL: latent guidance "
+            "predictors, U-Sketch, and Readout Guidance's edge heads. Code in such files never runs.",
+            search_aliases=["latent edge predictor", "lep", "lgp", "readout guidance", "u-sketch"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=[*built_in, *folders.listed(FOLDER)],
+                    tooltip="A file in models/edge_predictors or output/edge_predictors. Press R to renew the list.",
+                )
+            ],
+            outputs=[EdgePredictorSocket.Output(display_name="predictor", tooltip="For Sketch Guidance.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> float:
+        return _file_of(file).stat().st_mtime
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        predictor = load_predictor(_file_of(file))
+        return io.NodeOutput(predictor, ui=ui.PreviewText(describe(predictor)))
+
+
+def _file_of(name: str) -> Path:
+    if name == BUILT_IN:
+        return BUILT_IN_FILE
+    if Path(name).suffix not in SUFFIXES:
+        raise ValueError(f"{name} is no edge predictor: choose a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file.")
+    found = folder_paths.get_full_path(FOLDER, name)
+    if found is None:
+        raise ValueError(f"There is no file {name} in models/{FOLDER}: press R to renew the list, and choose.")
+    return Path(found)
+
+
+class SaveEdgePredictor(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathSaveEdgePredictor",
+            display_name="Save Edge Predictor",
+            category=CATEGORY,
+            description="Saves an edge predictor as safetensors, with what it was made for and how it was trained, in "
+            "output/edge_predictors. Load Edge Predictor lists it.",
+            search_aliases=["export predictor", "save lep"],
+            is_output_node=True,
+            inputs=[
+                predictor_input(),
+                io.String.Input(
+                    "filename_prefix", default="edges", tooltip="Name of the file; a number follows. Folders may lead."
+                ),
+            ],
+            outputs=[io.String.Output(display_name="file", tooltip="The name for Load Edge Predictor.")],
+        )
+
+    @classmethod
+    def execute(cls, predictor: EdgePredictor, filename_prefix: str) -> io.NodeOutput:
+        file, name = folders.new_file(FOLDER, filename_prefix)
+        save_predictor(predictor, file)
+        return io.NodeOutput(name, ui=ui.PreviewText(f"{name}\n{describe(predictor)}"))
+
+
+class PredictEdges(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathPredictEdges",
+            display_name="Predict Edges",
+            category=CATEGORY,
+            description="What an edge predictor sees in a picture once noise has been added: a test of the predictor. "
+            "At high noise it sees the rough layout, at low noise every line.",
+            search_aliases=["latent edge predictor preview", "edge prediction", "test predictor"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model that the predictor was made for."),
+                predictor_input(),
+                io.Vae.Input("vae", tooltip="The model's VAE."),
+                io.Latent.Input("latent", tooltip="The encoded picture, from VAE Encode."),
+                io.Conditioning.Input("conditioning", tooltip="What the picture shows."),
+                io.Float.Input(
+                    "t0",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=False,
+                    tooltip="How much noise to add, as a fraction of training time: 0 = none, 1 = nothing else.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Of the noise.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="edges", tooltip="Light lines on dark, as the predictor sees them.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        predictor: EdgePredictor,
+        vae: Any,
+        latent: dict[str, Any],
+        conditioning: Any,
+        t0: float,
+        seed: int,
+    ) -> io.NodeOutput:
+        check_fits(model, predictor.model, predictor.taps, predictor.channels)
+        samples = latent["samples"]
+        seen = predict_edges(model, predictor, samples, conditioning, [t0], seed)[0]
+        scale = int(vae.spacial_compression_encode())
+        size = (int(samples.shape[-2]) * scale, int(samples.shape[-1]) * scale)
+        return io.NodeOutput(edge_picture(model, vae, seen, predictor.target, size))
+
+
+class SketchGuidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathSketchGuidance",
+            display_name="Sketch Guidance",
+            category=CATEGORY,
+            description="Makes a model follow a sketch: each guided step is bent towards pictures in which the edge "
+            "predictor sees the sketch's lines. Works under any sampler and guider. A second one replaces the first.",
+            search_aliases=["sketch to image", "scribble", "latent edge predictor", "lep", "lgp", "gradient guidance"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model that the predictor was made for, with LoRAs and patches."),
+                predictor_input(),
+                io.Vae.Input("vae", tooltip="The model's VAE: it encodes the sketch."),
+                io.Image.Input(
+                    "sketch",
+                    tooltip="The drawing, at the proportions of the picture: one for all, or one per batch item. Edge "
+                    "Map makes one of a picture.",
+                ),
+                io.Float.Input(
+                    "beta",
+                    default=DEFAULT_BETA,
+                    min=0.0,
+                    max=10.0,
+                    step=0.05,
+                    round=False,
+                    tooltip="Strength: how far each step is moved, as a multiple of its own length. 0 = off. The paper "
+                    "uses 1.6; more follows the lines more closely, at the cost of the prompt and of textures.",
+                ),
+                io.Float.Input(
+                    "stop",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="The part of the steps that is guided, from the start. Longer follows the lines more "
+                    "closely, shorter leaves more to the model.",
+                ),
+                io.Float.Input(
+                    "start", default=0.0, min=0.0, max=1.0, step=0.05, advanced=True, tooltip="Leave this part of the "
+                    "steps unguided at first."
+                ),
+                io.Int.Input(
+                    "every", default=1, min=1, max=100, advanced=True, tooltip="Guide only every n-th step: faster."
+                ),
+                io.Combo.Input("lines", options=list(LINES), default="auto", advanced=True, tooltip=LINES_TIP),
+                io.Combo.Input(
+                    "greys",
+                    options=list(GREYS),
+                    default="importance",
+                    advanced=True,
+                    tooltip="importance: grey strokes are drawn in full and followed less. shade: the drawing is taken "
+                    "as it is, width and all, and a grey stroke asks for a soft edge.",
+                ),
+                io.Mask.Input(
+                    "importance", optional=True, tooltip="How much each part of the sketch counts: 1 = fully, 0 = not."
+                ),
+                io.Combo.Input(
+                    "memory",
+                    options=list(MEMORY_MODES),
+                    default="fast",
+                    advanced=True,
+                    tooltip="checkpointed keeps about a third of the memory and takes one more evaluation per guided "
+                    "step.",
+                ),
+                io.Boolean.Input(
+                    "preview",
+                    default=False,
+                    advanced=True,
+                    tooltip="Show the predicted edges beside the picture while it is guided.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model, guided. Connect it to any sampler or guider.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        predictor: EdgePredictor,
+        vae: Any,
+        sketch: Tensor,
+        beta: float,
+        stop: float,
+        start: float = 0.0,
+        every: int = 1,
+        lines: Lines = "auto",
+        greys: Greys = "importance",
+        importance: Tensor | None = None,
+        memory: str = "fast",
+        preview: bool = False,
+    ) -> io.NodeOutput:
+        check_fits(model, predictor.model, predictor.taps, predictor.channels)
+        strokes = read_sketch(sketch, lines)
+        weight = None if importance is None else read_importance(importance, strokes)
+        drawing = Sketch(model, vae, predictor, strokes, weight, greys)
+        guidance = Guidance(
+            predictor, drawing.at, beta, start, stop, every, checkpointed=memory == "checkpointed", preview=preview
+        )
+        return io.NodeOutput(guide(model, guidance))
+
+
+NODES: list[type[io.ComfyNode]] = [LoadEdgePredictor, SaveEdgePredictor, PredictEdges, SketchGuidance]

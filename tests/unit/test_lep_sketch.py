@@ -1,0 +1,220 @@
+"""From drawings and pictures to targets: sizes, importance, datasets, and every way they can be wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from diffusion_path.images.edges import as_picture
+from diffusion_path.lep import dataset, sketch, targets
+from diffusion_path.lep.sketch import Sketch, by_importance, fit_lines, read_importance, read_sketch
+from diffusion_path.tests.unit import tiny
+from diffusion_path.tests.unit.test_lep_guidance import predictor_for
+from torch import Tensor
+
+
+class PoolVae:
+    """A VAE whose code of a picture is known: means of 8 x 8 pixels, in four channels."""
+
+    def spacial_compression_encode(self) -> int:
+        return 8
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        pooled = torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1), 8)
+        return torch.cat([pooled, pooled[:, :1]], dim=1)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return torch.nn.functional.interpolate(latent[:, :3], scale_factor=8).movedim(1, -1)
+
+
+def cross(size: int = 64, grey: float = 1.0) -> Tensor:
+    """A light cross on dark [1, H, W], its right half grey."""
+    ink = torch.zeros(1, size, size)
+    ink[:, size // 2, :] = 1.0
+    ink[:, :, size // 4] = 1.0
+    ink[:, :, size // 2 :] *= grey
+    return ink
+
+
+def a_sketch(strokes: Tensor, **kw: Any) -> Sketch:
+    model = tiny.unet()
+    return Sketch(model, PoolVae(), predictor_for(model), strokes, **kw)
+
+
+def test_target_is_the_code_of_the_strokes() -> None:
+    model = tiny.unet()
+    drawing = a_sketch(cross())
+    target, weight = drawing.at(8, 8)
+    code = PoolVae().encode(as_picture(cross()))
+    torch.testing.assert_close(target, model.get_model_object("process_latent_in")(code))
+    assert weight is not None
+    assert torch.equal(weight, torch.ones(1, 1, 8, 8))
+
+
+def test_targets_are_normal_tensors_in_inference_mode() -> None:
+    with torch.inference_mode():
+        target, weight = a_sketch(cross(grey=0.5)).at(8, 8)
+        assert not target.is_inference()
+        assert weight is not None
+        assert not weight.is_inference()
+
+
+def test_other_sizes_of_the_same_proportions() -> None:
+    large, _ = a_sketch(cross(256)).at(8, 8)
+    assert large.shape == (1, 4, 8, 8)
+    # A line one pixel wide survives a reduction to a quarter in full.
+    assert float(fit_lines(cross(256), 64, 64)[0, 10, 16]) == 1.0
+    assert a_sketch(cross(32)).at(8, 8)[0].shape == (1, 4, 8, 8)
+    with pytest.raises(ValueError, match=r"sketch is 64 x 64, but the picture is 128 x 64"):
+        a_sketch(cross()).at(8, 16)
+
+
+def test_grey_strokes_weigh_less_and_are_drawn_in_full() -> None:
+    strokes, weight = by_importance(cross(grey=0.5))
+    assert float(strokes[0, 32, 10]) == float(strokes[0, 32, 50]) == 1.0
+    assert float(weight[0, 32, 10]) == 1.0
+    assert float(weight[0, 32, 50]) == 0.5
+    assert float(weight[0, 5, 60]) == 1.0  # the ground keeps its say: no lines here
+    _, shaded = a_sketch(cross(grey=0.5), greys="shade").at(8, 8)
+    assert shaded is None
+    halves, _ = a_sketch(cross(grey=0.5), greys="shade").at(8, 8)
+    whole, _ = a_sketch(cross(), greys="shade").at(8, 8)
+    torch.testing.assert_close(halves[..., 5:], whole[..., 5:] * 0.5)
+
+
+def test_importance_mask_scales_the_weight() -> None:
+    mask = torch.ones(1, 64, 64)
+    mask[:, :, 32:] = 0.25
+    _, weight = a_sketch(cross(), importance=mask).at(8, 8)
+    assert weight is not None
+    assert torch.equal(weight[0, 0, 0], torch.tensor([1.0] * 4 + [0.25] * 4))
+    _, weight = a_sketch(cross(), importance=mask, greys="shade").at(8, 8)
+    assert weight is not None
+    assert torch.equal(weight[0, 0, 0], torch.tensor([1.0] * 4 + [0.25] * 4))
+
+
+def test_line_width_of_the_predictor() -> None:
+    from dataclasses import replace
+
+    drawing = a_sketch(cross())
+    wide = replace(drawing, predictor=replace(drawing.predictor, line_width=3))
+    thin, thick = (float(d.at(8, 8)[0].mean()) for d in (drawing, wide))
+    assert thick == pytest.approx(3 * thin, rel=0.2)
+
+
+@pytest.mark.parametrize(("value", "look"), [(0.0, "empty"), (1.0, "full")])
+def test_sketch_without_lines_is_refused(value: float, look: str) -> None:
+    with pytest.raises(ValueError, match=f"batch item 0. is {look}"):
+        read_sketch(torch.full((1, 16, 16, 3), value), "light on dark")
+    with pytest.raises(ValueError, match="no line on it"):
+        read_sketch(torch.full((1, 16, 16, 3), value))
+
+
+def test_sketch_of_any_polarity() -> None:
+    light = as_picture(cross())
+    torch.testing.assert_close(read_sketch(1.0 - light), read_sketch(light))
+
+
+def test_importance_must_fit() -> None:
+    with pytest.raises(ValueError, match="importance mask is 32 x 64, but the sketch is 64 x 64"):
+        read_importance(torch.ones(1, 64, 32) * torch.linspace(0, 1, 32), cross())
+    with pytest.raises(ValueError, match="importance mask is empty"):
+        read_importance(torch.zeros(1, 64, 64), cross())
+
+
+def test_a_vae_of_another_size_is_refused() -> None:
+    class Other(PoolVae):
+        def encode(self, pixels: Tensor) -> Tensor:
+            return super().encode(pixels)[..., ::2, ::2]
+
+    model = tiny.unet()
+    with pytest.raises(ValueError, match="connect the VAE that belongs to the model"):
+        Sketch(model, Other(), predictor_for(model), cross()).at(8, 8)
+
+
+def test_edge_pictures_there_and_back() -> None:
+    model = tiny.unet()
+    picture = as_picture(cross())
+    pixels = targets.edge_target(model, PoolVae(), picture, "pixels", (8, 8))
+    assert pixels.shape == (1, 3, 8, 8)
+    assert float(pixels.min()) >= -0.5
+    back = targets.edge_picture(model, PoolVae(), pixels, "pixels", (64, 64))
+    assert back.shape == (1, 64, 64, 3)
+    latent = targets.edge_target(model, PoolVae(), picture, "latent")
+    assert targets.edge_picture(model, PoolVae(), latent, "latent", (64, 64)).shape == (1, 64, 64, 3)
+
+
+def pictures(count: int = 5) -> Tensor:
+    scenes = torch.zeros(count, 64, 64, 3)
+    for i in range(count):
+        scenes[i, 16 + i : 48, 16 : 40 + i] = 0.8
+    return scenes
+
+
+def gathered(**kw: Any) -> dataset.Dataset:
+    given: dict[str, Any] = {"latents": [], "images": [pictures()], "conds": [tiny.cond(0)], "edge_maps": [], **kw}
+    return dataset.gather(tiny.unet(), PoolVae(), **given)
+
+
+def test_dataset_from_images() -> None:
+    data = gathered()
+    assert len(data.examples) == len(data.edges) == 5
+    model = tiny.unet()
+    one = data.examples[2]
+    torch.testing.assert_close(
+        one.latent, model.get_model_object("process_latent_in")(PoolVae().encode(pictures()[2:3]))
+    )
+    assert one.target.shape == (1, 4, 8, 8)
+    assert float(data.edges[2].max()) == 1.0
+
+
+def test_dataset_from_cores_lists() -> None:
+    codes = [{"samples": PoolVae().encode(pictures()[i : i + 1])} for i in range(5)]
+    conds = [tiny.cond(i) for i in range(5)]
+    data = gathered(latents=codes, images=[], conds=conds)
+    assert [example.cond for example in data.examples] == conds
+    torch.testing.assert_close(data.examples[1].latent, gathered().examples[1].latent)
+
+
+def test_dataset_with_given_edge_maps() -> None:
+    maps = as_picture(cross()).repeat(5, 1, 1, 1)
+    for given in ([maps], [1.0 - maps], list(maps.split(1))):
+        data = gathered(edge_maps=given)
+        assert float(data.edges[0][0, 31:34, 10].sum()) == 3.0
+
+
+def test_datasets_that_do_not_match_are_refused() -> None:
+    codes = [{"samples": PoolVae().encode(pictures(3))}]
+    plain = as_picture(cross())
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"images": []}, "nothing to train on"),
+        ({"latents": codes}, "5 images for 3 latents"),
+        ({"conds": [tiny.cond(0)] * 2}, "2 conditionings for 5 pictures"),
+        ({"edge_maps": [plain]}, "1 edge maps for 5 pictures"),
+        ({"edge_maps": [torch.zeros(5, 64, 64, 3)]}, "edge map .batch item 0. is empty"),
+        ({"edge_maps": [plain[:, :32].repeat(5, 1, 1, 1)]}, "edge map is 64 x 32"),
+    ]
+    for given, message in cases:
+        with pytest.raises(ValueError, match=message):
+            gathered(**given)
+
+
+def test_captions() -> None:
+    class Clip:
+        def tokenize(self, text: str) -> str:
+            return text
+
+        def encode_from_tokens_scheduled(self, tokens: str) -> str:
+            return tokens.upper()
+
+    assert dataset.captioned(Clip(), "a\n b \n\nc", 3) == ["A", "B", "C"]
+    assert dataset.captioned(Clip(), "same", 3) == ["SAME"]
+    assert dataset.captioned(Clip(), "", 3) == [""]
+    with pytest.raises(ValueError, match="2 captions for 3 pictures"):
+        dataset.captioned(Clip(), "a\nb", 3)
+
+
+def test_binary_and_widths() -> None:
+    assert torch.equal(targets.binary(torch.tensor([0.2, 0.5, 0.9])), torch.tensor([0.0, 1.0, 1.0]))
+    assert sketch.as_shades(cross())[1] is None
