@@ -104,8 +104,8 @@ def _draw_losses(work: Path) -> None:
     for name in BUDGETS:
         log = work / f"{name}.csv"
         if log.exists():
-            rows = np.genfromtxt(log, delimiter=",", names=True)
-            steps, losses = np.atleast_1d(rows["step"]), np.atleast_1d(rows[(rows.dtype.names or ())[2]])
+            rows = np.genfromtxt(log, delimiter=",", skip_header=1, ndmin=2)
+            steps, losses = rows[:, 0], rows[:, 2]
             x, y = (steps / steps[-1]).tolist(), np.log10(losses / losses[0]).tolist()
             series.append(Series(name, x, y, style="line"))
     if series:
