@@ -21,7 +21,7 @@ LONGEST_FILE = 450
 # What each package of the pack may import of the others.
 MAY_IMPORT = {
     "samplers": {"samplers"},
-    "lep": {"lep", "samplers"},
+    "lep": {"lep", "samplers", "images"},
     "images": {"images"},
     "demo": {"demo", "samplers", "images"},
     "nodes": {"nodes", "samplers", "lep", "images", "demo"},
