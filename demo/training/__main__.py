@@ -105,6 +105,8 @@ def _draw_losses(work: Path) -> None:
         log = work / f"{name}.csv"
         if log.exists():
             rows = np.genfromtxt(log, delimiter=",", skip_header=1, ndmin=2)
+            if rows.shape[1] < 3:  # too short a stage to have logged anything
+                continue
             steps, losses = rows[:, 0], rows[:, 2]
             x, y = (steps / steps[-1]).tolist(), np.log10(losses / losses[0]).tolist()
             series.append(Series(name, x, y, style="line"))
