@@ -39,6 +39,8 @@ class Family:
     blocks: Callable[[Any], list[str]]
     picture: Callable[[Any, Any, dict[str, Any], Call], Tensor]
     """(network, block output, keyword arguments of the block, call) -> [B * frames, C, h, w]"""
+    in_place: bool = True
+    """Whether its blocks update their inputs in place, which gradients must guard against."""
 
 
 def _count(network: Any, *lists: str) -> list[str]:
@@ -83,7 +85,7 @@ def _wan_picture(network: Any, output: Any, _: dict[str, Any], call: Call) -> Te
 
 
 _FAMILIES: list[tuple[type[nn.Module], Family]] = [
-    (UNetModel, Family("U-Net", _unet_blocks, _unet_picture)),
+    (UNetModel, Family("U-Net", _unet_blocks, _unet_picture, in_place=False)),
     (Flux, Family("Flux", lambda n: _count(n, "double_blocks", "single_blocks"), _flux_picture)),
     (MMDiT, Family("SD3", lambda n: _count(n, "joint_blocks"), _sd3_picture)),
     (WanModel, Family("Wan", lambda n: _count(n, "blocks"), _wan_picture)),

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..samplers import gradients
 from ..samplers.noise import item_noise
-from .families import network_of
+from .families import family_of, network_of
 from .features import Capture, capturing
 from .levels import level_input
 from .predictor import EdgePredictor, PredictorNetwork
@@ -74,6 +74,8 @@ class _Run:
     sigmas: Tensor
     noise: Tensor
     mask: Tensor | None
+    aliases: gradients.Aliases = field(default_factory=dict)
+    mutation: bool = False
     waiting: _Wanted | None = None
     seen: Tensor | None = None
     warned: bool = False
@@ -137,6 +139,7 @@ class _Runner:
         """One run: the predictor lives on the device for its length."""
         network = self.guidance.predictor.network_on(noise.device)
         run = _Run(network, *self.target(noise), sigmas, _unit_noise(noise, extra_args.get("seed")), denoise_mask)
+        run.mutation = family_of(self.diffusion).in_place
         shown = self._beside(callback, run) if self.guidance.preview and callback is not None else callback
         self.runs.append(run)
         try:
@@ -192,6 +195,18 @@ class _Runner:
         self, executor: Any, run: _Run, wanted: _Wanted, x: Tensor, sigma: Tensor, model_options: Any
     ) -> tuple[Tensor, Tensor | None]:
         """D of the guided branch, and the gradient of the loss with respect to x (None where nothing was read)."""
+        if not run.mutation:
+            try:
+                return self._attempt(executor, run, wanted, x, sigma, model_options)
+            except RuntimeError as error:
+                if not gradients.is_mutation(error):
+                    raise
+            run.mutation = True  # slower, but it serves every network
+        return self._attempt(executor, run, wanted, x, sigma, model_options)
+
+    def _attempt(
+        self, executor: Any, run: _Run, wanted: _Wanted, x: Tensor, sigma: Tensor, model_options: Any
+    ) -> tuple[Tensor, Tensor | None]:
         found: list[Tensor] = []
         roots, predictor = gradients.model_roots(wanted.guider), self.guidance.predictor
         options = gradients.gradient_options(model_options)
@@ -207,7 +222,8 @@ class _Runner:
 
         scales = gradients.loss_scales(inner.get_dtype_inference())
         listening = capturing(self.diffusion, predictor.taps, project, gradients=True)
-        with listening as capture, gradients.grad_ready(roots, x.device, self.guidance.checkpointed) as take:
+        ready = gradients.grad_ready(roots, x.device, self.guidance.checkpointed, run.mutation, run.aliases)
+        with listening as capture, ready as take:
             _, (slope,) = take(loss, x, scales=scales)
         return found[0], (None if run.seen is None else slope)
 

@@ -9,6 +9,7 @@ times cheaper than resizing first, and the wide concatenation never exists.
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -91,8 +92,8 @@ def resized_sum(pictures: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     for picture in pictures:
         key = tuple(picture.shape[-2:])
         sums[key] = sums[key] + picture if key in sums else picture
-    resized = [resize(picture, size) for picture in sums.values()]
-    return torch.stack(resized).sum(dim=0) if len(resized) > 1 else resized[0]
+    resized = (resize(picture, size) for picture in sums.values())
+    return functools.reduce(torch.add, resized)
 
 
 def encode_level(angle: Tensor) -> Tensor:

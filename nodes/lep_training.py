@@ -198,7 +198,7 @@ class TrainEdgePredictor(io.ComfyNode):
             seed=seed[0], noise_range=(noise_from[0], noise_to[0]), reuse=reuse[0], line_width=LINE_WIDTH,
         )  # fmt: skip
         start = predictor[0] if predictor else None
-        listen = _listener(model[0], plan.steps, cls.hidden.unique_id)
+        listen = _listener(model[0], plan.steps, cls.hidden.unique_id if cls.hidden else None)
         trained = train_predictor(model[0], data.examples, plan, start, listen)
         text = describe(trained.predictor) + ("\ninterrupted: the best so far" if trained.interrupted else "")
         sheet = preview(model[0], vae[0], data, trained, plan.seed)

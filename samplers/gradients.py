@@ -88,15 +88,26 @@ def loss_scales(dtype: torch.dtype) -> tuple[float, ...]:
     return _LOSS_SCALES if dtype == torch.float16 else (1.0,)
 
 
+_Swap = tuple[Any, str, Tensor, Tensor]  # store, name, alias, original
+
+Aliases = dict[tuple[int, str], tuple[Tensor, Tensor]]
+"""Aliases made before, to be used again in the same run: (id of the store, name) -> (original, alias)."""
+
+
 @contextlib.contextmanager
 def grad_ready(
-    roots: Iterable[nn.Module], device: torch.device, checkpointed: bool = False, mutation: bool = True
+    roots: Iterable[nn.Module],
+    device: torch.device,
+    checkpointed: bool = False,
+    mutation: bool = True,
+    aliases: Aliases | None = None,
 ) -> Iterator[Gradients]:
     """Make the modules under `roots` differentiable for the length of the block, weights not copied.
 
     roots: every network that the gradient passes through (`model_roots`). device: where they compute.
     checkpointed: recompute each block in the backward pass instead of keeping its activations: about a third of the
-    memory for one forward pass more.
+    memory for one forward pass more. mutation: see `Gradients`; without it a network that updates in place fails loudly
+    (`is_mutation`). aliases: a dict to keep for the length of one run of the model, which makes the next entry faster.
     Raises the memory error of the backend with a sentence that names the knobs; ValueError where another pack feeds
     the model a tensor that autograd cannot keep. Both after everything has been put back.
     """
@@ -105,9 +116,11 @@ def grad_ready(
     was_training = management.in_training
     with torch.inference_mode(False), torch.enable_grad(), contextlib.ExitStack() as undo:
         undo.callback(setattr, management, "in_training", was_training)
+        swapped: list[_Swap] = []
+        undo.callback(_put_back, swapped)
         try:
             for module in modules:
-                _alias_tensors(module, undo)
+                _alias_tensors(module, swapped, {} if aliases is None else aliases)
                 _own_offloaded_weights(module, device, undo)
             if checkpointed:
                 undo.enter_context(recomputed(roots))
@@ -123,6 +136,11 @@ def grad_ready(
                     "between the model loader and this one, one after the other, to find it."
                 ) from error
             raise
+
+
+def is_mutation(error: RuntimeError) -> bool:
+    """Whether a gradient failed because something was updated in place, so that `mutation` would have saved it."""
+    return "modified by an inplace operation" in str(error)
 
 
 def model_roots(guider: Any) -> list[nn.Module]:
@@ -195,7 +213,7 @@ def _alias(tensor: Tensor) -> Tensor:
     return empty.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
 
 
-def _alias_tensors(module: nn.Module, undo: contextlib.ExitStack) -> None:
+def _alias_tensors(module: nn.Module, swapped: list[_Swap], aliases: Aliases) -> None:
     """Put aliases in the place of a module's parameters, buffers and plain tensor attributes where autograd objects."""
     stores: list[Any] = [module._parameters, module._buffers, module.__dict__]
     for store in stores:
@@ -205,15 +223,22 @@ def _alias_tensors(module: nn.Module, undo: contextlib.ExitStack) -> None:
             # Weights loaded outside inference mode may ask for gradients of their own, which would cost memory.
             if not (tensor.is_inference() or tensor.requires_grad):
                 continue
-            alias = _alias(tensor)
-            store[name] = nn.Parameter(alias, requires_grad=False) if store is module._parameters else alias
-            undo.callback(_put_back, store, name, store[name], tensor)
+            key = (id(store), name)
+            original, alias = aliases.get(key, (None, None))
+            if alias is None or original is not tensor:
+                alias = _alias(tensor)
+                if store is module._parameters:
+                    alias = nn.Parameter(alias, requires_grad=False)
+                aliases[key] = (tensor, alias)
+            store[name] = alias
+            swapped.append((store, name, alias, tensor))
 
 
-def _put_back(store: dict[str, Any], name: str, ours: Tensor, original: Tensor) -> None:
-    # A hook may have put other weights there meanwhile; those are not ours to touch.
-    if store.get(name) is ours:
-        store[name] = original
+def _put_back(swapped: list[_Swap]) -> None:
+    for store, name, ours, original in swapped:
+        # A hook may have put other weights there meanwhile; those are not ours to touch.
+        if store.get(name) is ours:
+            store[name] = original
 
 
 def _own_offloaded_weights(module: nn.Module, device: torch.device, undo: contextlib.ExitStack) -> None:

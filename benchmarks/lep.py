@@ -1,0 +1,285 @@
+"""Speed and memory of sketch guidance and of its training, against plain implementations: `./dev bench lep`.
+
+Guidance: one step of classifier-free guidance, unguided, guided (`fast` and `checkpointed`), and guided as the public
+re-implementations do it: a second call of both branches with gradients, every activation resized and concatenated, and
+a backward pass through both halves. Training: samples per second against a port of the public trainer, which calls both
+branches of the whole network for one picture at a time and keeps one.
+
+On the embedded model, and with --size on a U-Net of Stable Diffusion 1.5's or SDXL's size with random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.samplers
+import comfy.supported_models_base
+import torch
+import torch.nn.functional as F
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor, nn
+
+from ..demo.model import UNET_CONFIG, LandscapeLatent
+from ..lep import families
+from ..lep.features import capturing
+from ..lep.guidance import Guidance, guide
+from ..lep.predictor import PAPER_WIDTHS, EdgePredictor, build_network
+from ..lep.training import Example, Plan, train_predictor
+from ..samplers import gradients, process
+from .common import machine, paired_times, table
+
+_SD15: dict[str, Any] = {
+    "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [2, 2, 2, 2],
+    "channel_mult": (1, 2, 4, 4), "use_spatial_transformer": True, "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], "transformer_depth_middle": 1,
+    "context_dim": 768, "use_linear_in_transformer": False, "legacy": False, "num_heads": 8, "num_head_channels": -1,
+    "adm_in_channels": None,
+}  # fmt: skip
+_SDXL: dict[str, Any] = {
+    **_SD15, "num_res_blocks": [2, 2, 2], "channel_mult": (1, 2, 4), "transformer_depth": [0, 0, 2, 2, 10, 10],
+    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10], "transformer_depth_middle": 10, "context_dim": 2048,
+    "use_linear_in_transformer": True, "num_heads": -1, "num_head_channels": 64,
+}  # fmt: skip
+_SIZES = {"demo": (UNET_CONFIG, LandscapeLatent), "sd15": (_SD15, comfy.latent_formats.SD15),
+          "sdxl": (_SDXL, comfy.latent_formats.SDXL)}  # fmt: skip
+_M_MMAP_THRESHOLD, _SAMPLE_SECONDS = -3, 0.002
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A model with random weights, a predictor for it, and the inputs of one step."""
+
+    model: Any
+    predictor: EdgePredictor
+    x: Tensor
+    target: Tensor
+    conds: tuple[Any, Any]
+
+
+def build(size: str, side: int, dtype: torch.dtype) -> Bench:
+    """A model of the given size on latents of side x side."""
+    unet, latent_format = _SIZES[size]
+
+    class Config(comfy.supported_models_base.BASE):
+        unet_config: dict[str, Any] = {}
+        unet_extra_config: dict[str, Any] = {}
+        sampling_settings: dict[str, Any] = {}
+
+    Config.latent_format = latent_format
+    config = Config(dict(unet))
+    config.set_inference_dtype(dtype, None)
+    device = comfy.model_management.get_torch_device()
+    with torch.inference_mode():
+        base = comfy.model_base.BaseModel(config)
+        for parameter in base.diffusion_model.parameters():
+            parameter.data.normal_(0.0, max(1, parameter[0].numel()) ** -0.5 if parameter.ndim > 1 else 0.1)
+        model = comfy.model_patcher.ModelPatcher(base.eval(), device, comfy.model_management.unet_offload_device())
+    network = families.network_of(model)
+    taps = families.tap_names(network, "levels")
+    channels = tuple(families.tap_channels(network, tap) or 0 for tap in taps)
+    predictor = EdgePredictor(build_network("mlp", channels, 4), "mlp", taps, channels, families.signature(model))
+    text = [[[torch.randn(1, 77, unet["context_dim"]), {}]] for _ in range(2)]
+    x, target = torch.randn(1, 4, side, side), torch.randn(1, 4, side, side)
+    return Bench(model, predictor, x, target, (text[0], text[1]))
+
+
+def step(bench: Bench, model: Any) -> None:
+    """One Euler step at cfg 4 from the middle of the path, as a sampler node runs it."""
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(*bench.conds)
+    guider.set_cfg(4.0)
+    sigmas = torch.tensor([5.0, 4.0])
+    guider.sample(bench.x, bench.x, comfy.samplers.sampler_object("euler"), sigmas, disable_pbar=True, seed=0)
+
+
+class PlainNetwork(nn.Module):
+    """The public network: everything concatenated at full size, noise map and encodings included."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = channels + 40
+        for width in PAPER_WIDTHS:
+            layers += [nn.Linear(inputs, width), nn.ReLU(), nn.BatchNorm1d(width)]
+            inputs = width
+        self.layers = nn.Sequential(*layers, nn.Linear(inputs, 4))
+
+    def forward(self, features: list[Tensor], noise: Tensor) -> Tensor:
+        size = (noise.shape[-2], noise.shape[-1])
+        wide = [F.interpolate(f.float(), size=size, mode="bilinear", align_corners=False) for f in features]
+        encoded = [torch.sin(6.2831853 * noise * 2.0**-level) for level in range(9)]
+        pixels = torch.cat([*wide, noise, *encoded], dim=1).movedim(1, -1)
+        return self.layers(pixels.flatten(0, 2)).reshape(*pixels.shape[:3], 4).movedim(-1, 1)
+
+
+def plainly_guided(bench: Bench) -> Any:
+    """The model guided as the public re-implementations do it."""
+    with torch.inference_mode(False):
+        network = PlainNetwork(sum(bench.predictor.channels)).eval().requires_grad_(False)
+        target, noise = (t.clone().to(comfy.model_management.get_torch_device()) for t in (bench.target, bench.x))
+        network.to(target.device)
+    diffusion = families.network_of(bench.model)
+
+    def wrapper(executor: Any, x: Tensor, sigma: Tensor, options: Any = None, seed: Any = None) -> Tensor:
+        guider = executor.class_obj
+        denoised = executor(x, sigma, options, seed)
+        branches = [guider.conds["positive"], guider.conds["negative"]]
+
+        def loss(state: Tensor) -> Tensor:
+            with capturing(diffusion, bench.predictor.taps, lambda _, feature: feature.clone()) as capture:
+                comfy.samplers.calc_cond_batch(guider.inner_model, branches, state, sigma, plain)
+            seen = network(capture.readings[0].values, torch.cat([noise] * 2))
+            return ((seen[1:] - target) ** 2).mean()
+
+        plain = gradients.gradient_options(options)
+        with gradients.grad_ready(gradients.model_roots(guider), x.device) as take:
+            _, (slope,) = take(loss, x)
+        return denoised - slope * (denoised.norm() / slope.norm().clamp_min(1e-12))
+
+    clone = bench.model.clone()
+    clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "plain", wrapper)
+    return clone
+
+
+def guided(bench: Bench, checkpointed: bool) -> Any:
+    """The model with Sketch Guidance."""
+    return guide(
+        bench.model,
+        Guidance(bench.predictor, lambda height, width: (bench.target, None), 1.0, 0.0, 1.0, checkpointed=checkpointed),
+    )
+
+
+def peak_memory(run: Callable[[], object]) -> int:
+    """Bytes that a run needs beyond what is in use before it."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    ctypes.CDLL(None).malloc_trim(0)
+    before, highest, done = _resident(), 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not done.is_set():
+            highest = max(highest, _resident())
+            time.sleep(_SAMPLE_SECONDS)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        run()
+    finally:
+        done.set()
+        watcher.join()
+    return highest - before
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def plain_training(bench: Bench, steps: int, batch: int) -> float:
+    """Samples per second of a port of the public trainer: both branches of all blocks, one picture at a time."""
+    with torch.inference_mode(False):
+        network = PlainNetwork(sum(bench.predictor.channels)).train()
+        network.to(comfy.model_management.get_torch_device())
+        optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+    diffusion = families.network_of(bench.model)
+    took: list[float] = []
+
+    def probe(executor: Any, x: Tensor, sigma: Tensor, options: Any = None, seed: Any = None) -> Tensor:
+        guider = executor.class_obj
+        branches = [guider.conds["positive"], guider.conds["negative"]]
+        sampling = guider.inner_model.model_sampling
+        begin = time.perf_counter()
+        for _ in range(steps):
+            collected, noises = [], []
+            for _ in range(batch):
+                noise = torch.randn_like(x)
+                level = process.t0_to_sigma(sampling, float(torch.rand(())) * 0.65 + 0.25)
+                noisy = process.perturb(sampling, x, noise, level, prior=False)
+                with capturing(diffusion, bench.predictor.taps, lambda _, feature: feature.clone()) as capture:
+                    comfy.samplers.calc_cond_batch(guider.inner_model, branches, noisy, sigma * 0 + level, options)
+                collected.append([value[:1].float() for value in capture.readings[0].values])
+                noises.append(noise)
+            with torch.inference_mode(False), torch.enable_grad():
+                features = [torch.cat(parts).clone() for parts in zip(*collected, strict=True)]
+                seen = network(features, torch.cat(noises).clone())
+                loss = F.mse_loss(seen, bench.target.to(x.device).clone().expand_as(seen))
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+        took.append(time.perf_counter() - begin)
+        return executor(x, sigma, options, seed)
+
+    clone = bench.model.clone()
+    clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "train", probe)
+    step(bench, clone)
+    return steps * batch / took[0]
+
+
+def our_training(bench: Bench, steps: int, batch: int, reuse: int) -> float:
+    """Samples per second of Train Edge Predictor, without its start."""
+    with torch.inference_mode(False):
+        examples = [Example(bench.x.clone(), bench.target.clone(), bench.conds[0]) for _ in range(batch + 1)]
+    ticks: list[float] = []
+    train_predictor(
+        bench.model,
+        examples,
+        Plan(steps=steps + 1, batch=batch, reuse=reuse, validation=0.01),
+        listen=lambda _: ticks.append(time.perf_counter()),
+    )
+    # The last step also looks at the held-back picture.
+    return (steps - 1) * batch / (ticks[-2] - ticks[0])
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=list(_SIZES), default="demo")
+    parser.add_argument("--side", type=int, default=32, help="side of the latent")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=8, help="training steps to time; 0 leaves training out")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 65536)  # freed tensors go back to the system at once
+    bench = build(options.size, options.side, getattr(torch, options.dtype))
+    print(f"{machine()}; {options.size}-size U-Net, {options.dtype}, latent {options.side} x {options.side}\n")
+    variants = {
+        "unguided": bench.model,
+        "fast": guided(bench, False),
+        "checkpointed": guided(bench, True),
+        "plain": plainly_guided(bench),
+    }
+    runs = {name: (lambda model=model: step(bench, model)) for name, model in variants.items()}
+    print(table(paired_times(runs, options.rounds), "unguided"))
+    usual = peak_memory(runs["unguided"])
+    extra = {name: max(1, peak_memory(run) - usual) for name, run in runs.items() if name != "unguided"}
+    print(f"\n| memory beyond the unguided step's {usual / 2**20:.0f} MiB | | of plain |\n|---|---|---|")
+    for name, size in extra.items():
+        print(f"| {name} | {size / 2**20:.0f} MiB | {size / extra['plain']:.3f} |")
+    if options.steps > 0:
+        reference = plain_training(bench, max(1, options.steps // 4), 12)
+        print(f"\n| training | samples per second | ratio |\n|---|---|---|\n| port | {reference:.2f} | 1.00 |")
+        for reuse in (1, 4):
+            speed = our_training(bench, options.steps, 12, reuse)
+            print(f"| ours, each call used {reuse} times | {speed:.2f} | {speed / reference:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Trains an edge predictor over a folder of pictures, on one machine or many, from ComfyUI's folder:
+
+    python -m custom_nodes.ComfyUI-DiffusionPath.lep.train_folder CHECKPOINT PICTURES OUT.safetensors
+    torchrun --nproc-per-node 8 -m custom_nodes.ComfyUI-DiffusionPath.lep.train_folder ...
+
+A picture's caption is in a .txt file of its name, its edge map (optional) in EDGES/ under its name. All pictures are
+cut and scaled to --size. The file is the one that Save Edge Predictor writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.sd
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from .checkpoint import load_predictor, save_predictor
+from .dataset import LINE_WIDTH, captioned, gather
+from .families import FEATURE_SETS
+from .training import Plan, Progress, Workers, train_predictor
+
+_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The pictures [N, H, W, 3] of a folder, their captions, and their edge maps where there are any."""
+
+    pictures: Tensor
+    captions: list[str]
+    edges: Tensor | None
+
+
+def read_folder(folder: Path, edges: Path | None, size: int) -> Folder:
+    """Read all pictures of a folder, cut to `size` pixels square. Raises ValueError where one lacks its edge map."""
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
+    if not files:
+        raise ValueError(f"There are no pictures in {folder}: give a folder of {', '.join(sorted(_PICTURES))} files.")
+    maps: list[Tensor] = []
+    for path in files if edges is not None else []:
+        found = [file for file in edges.glob(f"{path.stem}.*") if file.suffix.lower() in _PICTURES] if edges else []
+        if not found:
+            raise ValueError(f"{path.name} has no edge map in {edges}: add one of its name, or leave --edges out.")
+        maps.append(read_picture(found[0], size))
+    captions = [path.with_suffix(".txt") for path in files]
+    return Folder(
+        torch.stack([read_picture(path, size) for path in files]),
+        [" ".join(text.read_text(encoding="utf-8").split()) if text.is_file() else "" for text in captions],
+        torch.stack(maps) if maps else None,
+    )
+
+
+def read_picture(path: Path, size: int) -> Tensor:
+    """One picture [size, size, 3] in 0..1: its middle, scaled."""
+    with Image.open(path) as picture:
+        square = ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.asarray(square, dtype=np.float32) / 255.0)
+
+
+def workers() -> Workers:
+    """This process among those that torchrun started; alone without it."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return Workers()
+    rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local)
+    torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return Workers(rank, world, share)
+
+
+def share(module: torch.nn.Module) -> torch.nn.Module:
+    """Average the module's gradients over all processes."""
+    return torch.nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+
+
+def train_folder(model: Any, clip: Any, vae: Any, folder: Folder, plan: Plan, crew: Workers, start: Path | None) -> Any:
+    """Encode the pictures and train; every process works on its share of each batch."""
+    if clip is None or vae is None:
+        raise ValueError("The checkpoint has no CLIP or no VAE: give one that holds model, CLIP and VAE.")
+    texts = [captioned(clip, caption, 1)[0] for caption in folder.captions]
+    given = [] if folder.edges is None else [folder.edges]
+    data = gather(model, vae, [], [folder.pictures], texts, given)
+
+    def listen(progress: Progress) -> None:
+        if crew.rank == 0 and progress.seen is not None:
+            log.info("step %d: loss %.4g, held back %.4g", progress.step, progress.loss, progress.validation)
+
+    return train_predictor(model, data.examples, plan, load_predictor(start) if start else None, listen, crew)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, help="a checkpoint that holds model, CLIP and VAE")
+    parser.add_argument("pictures", type=Path, help="folder of pictures and captions")
+    parser.add_argument("out", type=Path, help="file to write")
+    parser.add_argument("--edges", type=Path, help="folder of edge maps; without it Canny edges are made")
+    parser.add_argument("--size", type=int, default=512, help="side of the pictures in pixels")
+    parser.add_argument("--start", type=Path, help="a predictor to train further")
+    parser.add_argument("--kind", choices=["mlp", "unet"], default=Plan.kind)
+    parser.add_argument("--features", choices=FEATURE_SETS, default=Plan.feature_set)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch", type=int, default=16, help="of all processes together")
+    parser.add_argument("--learning-rate", type=float, default=Plan.learning_rate)
+    parser.add_argument("--reuse", type=int, default=Plan.reuse)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    logging.basicConfig(level=logging.INFO)
+    options, crew = parse(arguments), workers()
+    plan = Plan(
+        kind=options.kind, feature_set=options.features, steps=options.steps, batch=options.batch,
+        learning_rate=options.learning_rate, reuse=options.reuse, seed=options.seed, line_width=LINE_WIDTH,
+    )  # fmt: skip
+    with torch.inference_mode():
+        model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(str(options.checkpoint))
+        folder = read_folder(options.pictures, options.edges, options.size)
+        trained = train_folder(model, clip, vae, folder, plan, crew, options.start)
+    if crew.rank == 0:
+        save_predictor(trained.predictor, options.out)
+        log.info("%s: %s", options.out, trained.predictor.record)
+    if crew.world > 1:
+        torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
