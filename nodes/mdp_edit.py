@@ -18,12 +18,14 @@ from ..samplers.mdp.sweep import sweep as run_sweep
 from ..samplers.path import DiffusionPath
 from ..samplers.schedule import PathSchedule
 from . import validate
+from .cut_short import CutShort
 from .mdp import CATEGORY, MASK_TIP
 from .sdedit import seed_input
 from .sockets import DiffusionPath as DiffusionPathSocket
 from .sockets import PathSchedule as PathScheduleSocket
 
 DEFAULTS = mdp.Settings()
+_cut_short = CutShort()
 WINDOWS, WEIGHTS = "windows", "weights"
 _KIND_TIP = (
     "noise: MDP-ε, the source's predicted noise. latent: MDP-x, its states. conditioning: MDP-c, its prompt. guidance: "
@@ -193,8 +195,7 @@ class MDPSweep(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **inputs: Any) -> int:
-        # A sweep that was interrupted is not the result of its inputs: with them it must run again.
-        return _interrupted.count
+        return _cut_short.count
 
     @classmethod
     def execute(
@@ -235,19 +236,10 @@ class MDPSweep(io.ComfyNode):
             model, positive, negative, there, settings, grid, mask, counted(callback, before, total)
         )
         if not complete:
-            _interrupted.count += 1
+            _cut_short.note()
         text = sweep_report(there, cells, len(grid))
         latents = {"samples": torch.cat([cell.edit.latent["samples"] for cell in cells])}
         return io.NodeOutput(draw_grid(vae, there, grid, cells), latents, there.path, text, ui=ui.PreviewText(text))
-
-
-class _Interrupted:
-    """How many sweeps were cut short since ComfyUI was started."""
-
-    count = 0
-
-
-_interrupted = _Interrupted()
 
 
 def draw_grid(vae: Any, source: mdp.Source, grid: Grid, cells: list[Cell]) -> Tensor:

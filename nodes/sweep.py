@@ -17,7 +17,10 @@ from ..samplers.sdedit import Settings
 from ..samplers.sweep import DEFAULTS, SETTINGS, Point, parse_values, total_steps
 from ..samplers.sweep import sweep as run_sweep
 from . import validate
+from .cut_short import CutShort
 from .sdedit import CATEGORY, CFG_TIP, REPEATS_TIP, STEPS_TIP, mask_inputs, seed_input, solver_inputs, t0_input
+
+_cut_short = CutShort()
 
 
 class Sweep(io.ComfyNode):
@@ -71,6 +74,10 @@ class Sweep(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> int:
+        return _cut_short.count
+
+    @classmethod
     def execute(
         cls,
         model: Any,
@@ -101,6 +108,8 @@ class Sweep(io.ComfyNode):
         validate.check_latent(model, guide)
         callback = latent_preview.prepare_callback(model, total_steps(settings, sweep, numbers))
         points, complete = run_sweep(model, positive, negative, guide, seed, settings, sweep, numbers, callback)
+        if not complete:
+            _cut_short.note()
         pictures = [_decoded(vae, point) for point in points]
         measured = _measured(pictures, image, reference)
         text = _table(sweep, points, measured, reference is not None, complete, len(numbers))

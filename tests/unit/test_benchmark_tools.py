@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import torch
 from diffusion_path.benchmarks.common import Paired, machine, paired_times, table
 
 
@@ -23,8 +24,17 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert table(result, "core").splitlines()[-1] == "| ours | 4.000 s | 2.000 | 2.000 .. 2.000 |"
 
 
-def test_sleeping_twice_as_long_takes_twice_as_long() -> None:
-    result = paired_times({"one": lambda: time.sleep(0.02), "two": lambda: time.sleep(0.04)}, rounds=3)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_working_twice_as_long_takes_twice_as_long(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+
+    def work(seconds: float) -> None:
+        clock = time.process_time if threads == 1 else time.perf_counter
+        end = clock() + seconds
+        while clock() < end:
+            pass
+
+    result = paired_times({"one": lambda: work(0.02), "two": lambda: work(0.04)}, rounds=3)
     assert result.ratio("two", "one")[0] == pytest.approx(2.0, rel=0.3)
 
 

@@ -111,12 +111,16 @@ def test_an_interrupt_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch, finish
             comfy.model_management.throw_exception_if_processing_interrupted()
         return real(*args, **kwargs)
 
+    before = Sweep.fingerprint_inputs(values="0.3 0.5 0.7")
+    run("t0", "0.3 0.5 0.7", model=model)
+    assert Sweep.fingerprint_inputs(values="0.3 0.5 0.7") == before
     monkeypatch.setattr(model.model, "_apply_model", interrupted)
     if rows == 0:
         with pytest.raises(comfy.model_management.InterruptProcessingException):
             run("t0", "0.3 0.5 0.7", model=model)
         return
     result = run("t0", "0.3 0.5 0.7", model=model)
+    assert Sweep.fingerprint_inputs(values="0.3 0.5 0.7") != before, "the partial grid is not the whole one"
     assert result[1]["samples"].shape[0] == rows
     assert result[3].endswith(f"interrupted: {rows} of 3 values were run")
 
