@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from .browser import ensure_chromium
 from .demo import run_demo, wait_for_interrupt
 from .runtime import Runtime, prepare
 from .server import Server, port_is_free
@@ -88,6 +89,8 @@ def build_parser() -> argparse.ArgumentParser:
     text = "train the embedded model; further arguments, --help too, go to it"
     command("pictures", _pictures, "make the pictures of the documentation; names of pictures go to it", passes_on=True)
     command("train-demo-model", _train, text, passes_on=True, own_help=False)
+    text = "train the embedded model's edge predictor; further arguments, --help too, go to it"
+    command("train-demo-predictor", _train_predictor, text, passes_on=True, own_help=False)
     return parser
 
 
@@ -98,6 +101,8 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _test(options: argparse.Namespace) -> int:
     runtime = prepare(options.comfyui, options.python, _TEST_MODULES)
+    if sentence := ensure_chromium():
+        print(sentence, flush=True)
     return _call(runtime, ["-m", "pytest", *options.rest])
 
 
@@ -133,7 +138,7 @@ def _lint(options: argparse.Namespace) -> int:
 
 def _bench(options: argparse.Namespace) -> int:
     folder = ROOT / "benchmarks"
-    names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "common"))
+    names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "common", "published"))
     if options.name is None:
         print("\n".join(names) if names else "There are no benchmarks.")
         return 0
@@ -152,6 +157,10 @@ def _pictures(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     return _run_module(options, "demo.training")
+
+
+def _train_predictor(options: argparse.Namespace) -> int:
+    return _run_module(options, "demo.training.edges")
 
 
 def _run_module(options: argparse.Namespace, module: str) -> int:

@@ -62,7 +62,7 @@ COMFYUI_ARCHIVE = Archive(
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
 
 # The two linters are pinned because their rules change from release to release.
-TOOLS = ("pytest>=8.3", "hypothesis>=6.100", "ruff==0.17.5", "pyright[nodejs]==1.1.414")
+TOOLS = ("pytest>=8.3", "hypothesis>=6.100", "playwright>=1.50", "ruff==0.17.5", "pyright[nodejs]==1.1.414")
 
 
 def default_plan(comfyui: Path | None = None) -> Plan:

@@ -9,10 +9,17 @@ ComfyUI comes from COMFYUI_PATH or `.dev/ComfyUI`. The pack is loaded by path, a
 from __future__ import annotations
 
 import importlib.util
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from diffusion_path.devtools.client import Client
+    from diffusion_path.devtools.server import Server
 
 
 def _inprocess() -> ModuleType:
@@ -42,3 +49,28 @@ def pack_root() -> Path:
 def comfyui_root() -> Path:
     """The folder of the ComfyUI under test."""
     return _loader.comfyui_folder()
+
+
+@pytest.fixture(scope="session")
+def server(comfyui_root: Path) -> Iterator[Server]:
+    """One real ComfyUI server for all tests that talk to one."""
+    from diffusion_path.devtools.runtime import Runtime
+    from diffusion_path.devtools.server import Server
+
+    with Server(Runtime(Path(sys.executable), comfyui_root), 0, None, "--cache-none") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server: Server) -> Client:
+    return server.client
+
+
+@pytest.fixture(scope="session")
+def object_info(client: Client) -> dict[str, dict[str, Any]]:
+    return client.object_info()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests come last: Playwright's event loop stays open to the end, and others start loops of their own."""
+    items.sort(key=lambda item: "browser" in item.path.parts[-2:])

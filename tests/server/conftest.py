@@ -1,32 +1,10 @@
-"""One real ComfyUI server for all tests of this folder."""
+"""What the server of these tests says about the pack."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from diffusion_path.devtools.client import Client
-from diffusion_path.devtools.runtime import Runtime
-from diffusion_path.devtools.server import Server
-
-
-@pytest.fixture(scope="session")
-def server(comfyui_root: Path) -> Iterator[Server]:
-    with Server(Runtime(Path(sys.executable), comfyui_root), 0, None, "--cache-none") as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def client(server: Server) -> Client:
-    return server.client
-
-
-@pytest.fixture(scope="session")
-def object_info(client: Client) -> dict[str, dict[str, Any]]:
-    return client.object_info()
 
 
 @pytest.fixture(scope="session")

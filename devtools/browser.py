@@ -1,0 +1,50 @@
+"""The Chromium that the browser tests drive: found, or installed with apt where that is allowed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from .settings import HOME
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_PLACES = (
+    Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"),
+    Path("/Applications/Chromium.app/Contents/MacOS/Chromium"),
+)
+_PACKAGES = ("chromium", "fonts-dejavu-core")  # a page without any font has no text to look at
+MISSING = (
+    "There is no Chromium for the browser tests, which are skipped: install it (apt-get install chromium) or name one "
+    "in CHROMIUM_PATH."
+)
+
+
+def find_chromium() -> Path | None:
+    """The browser named by CHROMIUM_PATH, or the first one installed; None if there is none."""
+    if named := os.environ.get("CHROMIUM_PATH"):
+        return Path(named) if os.access(named, os.X_OK) else None
+    found = (shutil.which(name) for name in _NAMES)
+    places = (str(place) for place in _PLACES if os.access(place, os.X_OK))
+    first = next((path for path in (*found, *places) if path), None)
+    return Path(first) if first else None
+
+
+def ensure_chromium() -> str | None:
+    """Installs Chromium if it is missing and this process may; returns a sentence if there is none afterwards."""
+    if find_chromium() is not None:
+        return None
+    if not os.environ.get("CHROMIUM_PATH") and os.geteuid() == 0 and shutil.which("apt-get"):
+        print("Installing Chromium for the browser tests", flush=True)
+        _apt("update", "-q")
+        _apt("install", "-q", "-y", "--no-install-recommends", *_PACKAGES)
+    return None if find_chromium() is not None else MISSING
+
+
+def _apt(*arguments: str) -> None:
+    HOME.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with (HOME / "setup.log").open("a", encoding="utf-8") as log:
+        command = ["apt-get", *arguments]
+        subprocess.run(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
