@@ -86,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     bench = command("bench", _bench, text, passes_on=True, own_help=False)
     bench.add_argument("name", nargs="?", metavar="NAME")
     command("locales", _locales, "write locales/en/nodeDefs.json from the nodes")
+    command("snapshots", _snapshots, "write what the tests freeze: the nodes' inputs and outputs, and the core they use")
     text = "train the embedded model; further arguments, --help too, go to it"
     command("pictures", _pictures, "make the pictures of the documentation; names of pictures go to it", passes_on=True)
     command("train-demo-model", _train, text, passes_on=True, own_help=False)
@@ -149,6 +150,10 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _locales(options: argparse.Namespace) -> int:
     return _run_module(options, "devtools.locales")
+
+
+def _snapshots(options: argparse.Namespace) -> int:
+    return _run_module(options, "devtools.snapshots")
 
 
 def _pictures(options: argparse.Namespace) -> int:

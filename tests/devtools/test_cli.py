@@ -42,7 +42,7 @@ def test_wrong_arguments_are_named(pack_root: Path, arguments: list[str], words:
     assert words in result.stderr
 
 
-@pytest.mark.parametrize("command", ["demo", "test", "serve", "lint", "locales", "train-demo-model"])
+@pytest.mark.parametrize("command", ["demo", "test", "serve", "lint", "locales", "snapshots", "train-demo-model"])
 def test_every_command_takes_an_existing_comfyui(pack_root: Path, tmp_path: Path, command: str) -> None:
     result = dev(pack_root, command, "--comfyui", str(tmp_path))
     assert result.returncode == 1

@@ -1,0 +1,157 @@
+"""What the pack uses of ComfyUI, found in its own code: names with their signatures, one per line.
+
+ComfyUI promises none of these to stay as they are, so a committed list of them (`tests/core_api.txt`) makes a change
+visible as a line of a diff instead of as an error in somebody's workflow.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .settings import ROOT
+
+TARGET = ROOT / "tests" / "core_api.txt"
+PACKAGES = ("nodes", "samplers", "lep", "images", "demo")
+CORE = ("comfy", "comfy_api", "comfy_execution", "folder_paths", "latent_preview", "node_helpers", "nodes", "server")
+# Objects that come through sockets or from factories: what the pack calls on them counts by its name alone.
+RECEIVERS = (
+    "comfy.model_patcher.ModelPatcher",
+    "comfy.samplers.CFGGuider",
+    "comfy.model_base.BaseModel",
+    "comfy.model_sampling.ModelSamplingDiscrete",
+    "comfy.model_sampling.ModelSamplingDiscreteFlow",
+    "comfy.model_sampling.EPS",
+    "comfy.model_sampling.CONST",
+    "comfy.latent_formats.LatentFormat",
+    "comfy.sd.VAE",
+    "comfy.sd.CLIP",
+    "comfy.utils.ProgressBar",
+)
+_ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-f]+>")
+
+
+def source_files() -> list[Path]:
+    """The code that runs inside a user's ComfyUI."""
+    return [ROOT / "__init__.py", *sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))]
+
+
+def listed() -> list[str]:
+    """One line per function, class, method or constant of ComfyUI that the pack names."""
+    names: set[str] = set()
+    attributes: set[str] = set()
+    for path in source_files():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names |= set(names_used(tree))
+        attributes |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | overridden(tree)
+    lines = {line for name in names for line in [describe(name)] if line}
+    for receiver in RECEIVERS:
+        lines |= {describe(f"{receiver}.{name}") for name in own_methods(resolve(receiver)[1]) & attributes}
+    return sorted(lines)
+
+
+def missing(lines: list[str]) -> list[str]:
+    """The names of a list that the ComfyUI at hand does not have."""
+    names = [re.split(r"[(: ]", line, maxsplit=1)[0] for line in lines]
+    return [name for name in names if resolve(name)[0] != name]
+
+
+def names_used(tree: ast.AST) -> Iterator[str]:
+    """Dotted names of ComfyUI's in a module, with the imports resolved."""
+    bound = imports(tree)
+    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute | ast.Name) or id(node) in inner:
+            continue
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if isinstance(node, ast.Name) and node.id in bound:
+            yield ".".join([bound[node.id], *reversed(parts)])
+
+
+def imports(tree: ast.AST) -> dict[str, str]:
+    """What a module calls ComfyUI's modules and their parts: local name -> dotted name."""
+    bound: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                root = alias.name.partition(".")[0]
+                if root in CORE:
+                    bound[alias.asname or root] = alias.name if alias.asname else root
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").partition(".")[0] in CORE:
+            bound |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return bound
+
+
+def own_methods(kind: type) -> set[str]:
+    """The public methods of a class of ComfyUI's, without what it inherits from PyTorch."""
+    return {
+        name
+        for name, method in inspect.getmembers(kind, inspect.isfunction)
+        if method.__module__.partition(".")[0] in CORE and not name.startswith("_")
+    }
+
+
+def overridden(tree: ast.AST) -> set[str]:
+    """Methods of classes with bases: core calls them, so their signatures are part of the contract too."""
+    return {
+        method.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.bases
+        for method in node.body
+        if isinstance(method, ast.FunctionDef)
+    }
+
+
+def resolve(name: str) -> tuple[str, Any]:
+    """The longest prefix of a dotted name that is a module, or a part of one without state, and what it stands for."""
+    parts = name.split(".")
+    found, value = "", None
+    for part in parts:
+        path = f"{found}.{part}" if found else part
+        if value is not None and hasattr(value, part):
+            value = getattr(value, part)
+        elif value is None or inspect.ismodule(value):
+            try:
+                value = importlib.import_module(path)
+            except ImportError:
+                break
+        else:
+            break
+        found = path
+        if not inspect.ismodule(value) and not inspect.isclass(value):
+            break
+    return found, value
+
+
+def describe(name: str) -> str:
+    """`name(parameters)` for what can be called, `name: type` or `name = value` for the rest, "" for modules."""
+    found, value = resolve(name)
+    if inspect.ismodule(value) or name.endswith("__"):
+        return ""
+    if isinstance(value, enum.Enum):
+        return f"{found} = {value.value!r}"
+    if isinstance(value, str) and found.rpartition(".")[2].isupper():
+        return f"{found} = {value!r}"
+    if inspect.isclass(value) and issubclass(value, enum.Enum | BaseException):
+        return f"{found}: {value.__mro__[1].__name__}"
+    return f"{found}{signature(value)}" if callable(value) else f"{found}: {type(value).__name__}"
+
+
+def signature(function: Any) -> str:
+    """Parameters and defaults without annotations, which change more often than what they describe."""
+    try:
+        known = inspect.signature(function)
+    except (TypeError, ValueError):
+        return "(...)"
+    plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in known.parameters.values()]
+    text = str(known.replace(parameters=plain, return_annotation=inspect.Signature.empty))
+    return _ADDRESS.sub("...", text)
