@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..images.plot import Series, Window, line_plot
 from ..samplers.schedule import SHAPES, Curve, PathSchedule, parse_curve
 from .sockets import PathSchedule as PathScheduleSocket
 
 CATEGORY = "diffusion path/mdp"
+CURVE_SAMPLES = 96
 
 
 class PathScheduleNode(io.ComfyNode):
@@ -65,9 +66,9 @@ class PathScheduleNode(io.ComfyNode):
                         "curve",
                         default="",
                         optional=True,
-                        tooltip="For the shape curve: pairs position:weight, straight between them, such as '1:1, "
-                        "0.5:0.8, 0:0' (1 = noisy end of the window). Or connect a CURVE: its left edge is the noisy "
-                        "end.",
+                        tooltip="For the shape curve, drawn or written: pairs position:weight, straight between them, "
+                        "such as '1:1, 0.5:0.8, 0:0' (1 = noisy end of the window). Or connect a CURVE: its left edge "
+                        "is the noisy end. Other shapes leave it as it is.",
                     ),
                     types=[io.Curve],
                 ),
@@ -107,21 +108,34 @@ class PathScheduleNode(io.ComfyNode):
         if sigmas is not None:
             steps = max(1, len(sigmas) - 1)
         plot, text = schedule_plot(schedule, steps, sigmas), schedule_report(schedule, steps)
-        return io.NodeOutput(schedule, plot, text, ui=ui.PreviewImage(plot, cls=cls))
+        return io.NodeOutput(schedule, plot, text, ui={"dpath_schedule": [shown(schedule, steps, sigmas)]})
 
 
 def make_schedule(start: float, end: float, shape: str, weight: float, curve: Any = "") -> PathSchedule:
     """A schedule from widget values; curve: text or a CURVE, for the shape curve alone."""
     drawn: Curve | None = None
     if isinstance(curve, str):
-        drawn = parse_curve(curve) if curve.strip() else None
+        # A drawing is kept while another shape is tried out.
+        drawn = parse_curve(curve) if curve.strip() and shape == "curve" else None
     elif curve is not None:
         from comfy_api.input import CurveInput  # cannot be imported before comfy_api.latest
 
+        if shape != "curve":
+            raise ValueError(
+                f"A curve is connected, but the shape is {shape}: set the shape to curve, or disconnect it."
+            )
         drawn = CurveInput.from_raw(curve).interp
-    if drawn is not None and shape != "curve":
-        raise ValueError(f"A curve is given, but the shape is {shape}: set the shape to curve, or remove the curve.")
     return PathSchedule(start, end, shape, weight, drawn)
+
+
+def shown(schedule: PathSchedule, steps: int, sigmas: torch.Tensor | None) -> dict[str, Any]:
+    """What the curve editor shows after a run: the real steps, their levels, and a curve that came by link."""
+    places = [k / CURVE_SAMPLES for k in range(CURVE_SAMPLES + 1)]
+    return {
+        "steps": steps,
+        "sigmas": None if sigmas is None else [float(sigma) for sigma in sigmas],
+        "curve": [[u, schedule.curve(u)] for u in places] if schedule.curve else None,
+    }
 
 
 def schedule_plot(schedule: PathSchedule, steps: int, sigmas: torch.Tensor | None = None) -> torch.Tensor:

@@ -84,6 +84,7 @@ def test_schedule_node_makes_the_value_a_plot_and_words() -> None:
     drawn = CurveInput.from_raw({"points": [(0.0, 1.0), (1.0, 0.0)], "interpolation": "linear"})
     linked = schedule(1.0, 0.0, "curve", 1.0, curve=drawn)[0]
     raw = schedule(1.0, 0.0, "curve", 1.0, curve=[(0.0, 1.0), (1.0, 0.0)])[0]
+    assert schedule(1.0, 0.5, "linear", 1.0, curve="1:0.3, 0:0")[0] == PathSchedule(1.0, 0.5, "linear")
     for each in (text, linked, raw):
         assert each.weights(11) == pytest.approx(PathSchedule(1.0, 0.0, "linear").weights(11))
 
@@ -92,7 +93,7 @@ def test_schedule_node_makes_the_value_a_plot_and_words() -> None:
     ("problem", "widgets"),
     [
         ("set start above end", (0.5, 0.5, "constant", 1.0, "")),
-        ("set the shape to curve, or remove the curve", (1.0, 0.5, "linear", 1.0, "1:1 0:0")),
+        ("set the shape to curve, or disconnect it", (1.0, 0.5, "linear", 1.0, [(0.0, 1.0), (1.0, 0.0)])),
         ("but none is given", (1.0, 0.5, "curve", 1.0, " ")),
         ("cannot be read at 'up'", (1.0, 0.5, "curve", 1.0, "up")),
     ],
