@@ -15,7 +15,7 @@ from .browser import ensure_chromium
 from .demo import run_demo, wait_for_interrupt
 from .runtime import Runtime, prepare
 from .server import Server, port_is_free
-from .settings import HOME, ROOT, DevError
+from .settings import COMFYUI_ARCHIVES, HOME, ROOT, DevError
 
 _TEST_MODULES = ("pytest", "hypothesis")
 _LINT_MODULES = ("ruff", "pyright")
@@ -48,10 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     common.add_argument(
         "--comfyui",
-        type=Path,
         metavar="PATH",
         default=os.environ.get("COMFYUI_PATH") or None,
-        help="use this ComfyUI instead of .dev/ComfyUI (also: COMFYUI_PATH)",
+        help=f"use this ComfyUI, or one of the versions {', '.join(COMFYUI_ARCHIVES)} (also: COMFYUI_PATH)",
     )
     common.add_argument(
         "--python", type=Path, metavar="PATH", help="use this Python instead of .dev/venv; nothing is installed into it"

@@ -38,6 +38,7 @@ def load(cpu: bool) -> ModuleType:
 
     comfy.options.enable_args_parsing(False)  # this process's arguments are not ComfyUI's
 
+    import utils.extra_config  # noqa: F401  as main.py does: an older nodes.py puts comfy/ with its utils.py in front
     from comfy.cli_args import args
 
     args.cpu = cpu  # must be set before any other module of comfy is imported

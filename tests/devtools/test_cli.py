@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from diffusion_path.devtools import cli, environment, pip, runtime
+from diffusion_path.devtools import cli, environment, pip, runtime, settings
 from diffusion_path.devtools.settings import DevError
 
 
@@ -55,6 +55,13 @@ def test_pytest_arguments_are_passed_on_even_if_they_resemble_ours() -> None:
     options, rest = cli.build_parser().parse_known_args(["test", "--python", "py", "-x", "--co", "tests/unit"])
     assert options.python == Path("py")
     assert rest == ["-x", "--co", "tests/unit"]
+
+
+def test_a_version_of_comfyui_has_a_folder_of_its_own_and_shares_the_environment() -> None:
+    own, old = settings.default_plan(), settings.other_comfyui(settings.OLDEST_COMFYUI)
+    assert old.comfyui.name == f"ComfyUI-{settings.OLDEST_COMFYUI}" != own.comfyui.name
+    assert old.archive != own.archive
+    assert environment.fingerprint(old) == environment.fingerprint(own)
 
 
 def test_a_python_that_is_none_is_named(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from comfy_api.latest import io
 from diffusion_path.devtools import locales
+from diffusion_path.devtools.settings import OLDEST_COMFYUI
 from diffusion_path.nodes import DiffusionPathExtension
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,6 +150,12 @@ def test_dependencies_are_the_same_for_the_registry_and_for_the_manager() -> Non
     needed = re.search(r"^dependencies = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
     assert needed is not None
     assert json.loads(f"[{needed[1]}]") == (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
+
+
+def test_the_oldest_comfyui_promised_is_the_oldest_one_tested() -> None:
+    promise = f'requires-comfyui = ">={OLDEST_COMFYUI}"'
+    assert promise in (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+    assert f"ComfyUI {OLDEST_COMFYUI} or newer" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def packages_imported_by(path: Path) -> set[str]:
