@@ -75,7 +75,7 @@ class Published:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                if float(loss) < 1e-5 + 2e-5 * i:
+                if float(loss.detach()) < 1e-5 + 2e-5 * i:
                     break
             found.append(null.detach())
             with torch.no_grad():

@@ -75,7 +75,7 @@ def _strip(path: DiffusionPath, other: DiffusionPath | None = None, show: str = 
 
 def _edited(t0: float, scene: Scene) -> tuple[DiffusionPath, Tensor]:
     """The residual path, entered at t0 with another caption."""
-    noise, sigmas, latent, sampler, model = ToSampling.execute(_models()[0], _inverted("residual"), t0).args
+    noise, sigmas, latent, sampler, model, _ = ToSampling.execute(_models()[0], _inverted("residual"), t0).args
     guider = core.CFGGuider.execute(model, *_prompts(scene), _CFG).args[0]
     path, made = RecordPath.execute(noise, guider, sampler, sigmas, latent).args
     return path, _decoded(made["samples"])

@@ -129,15 +129,28 @@ class ToSampling(io.ComfyNode):
                     tooltip="The model with what the path stores: embeddings in the "
                     "place of the negative prompt, the pull towards the picture. Else unchanged.",
                 ),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Where the path is entered, how many steps are left, and whether a state was interpolated.",
+                ),
             ],
         )
 
     @classmethod
     def execute(cls, model: Any, path: DiffusionPath, t0: float) -> io.NodeOutput:
         check_fits(path, model)
-        rest = path.entered_at(process.t0_to_sigma(process.model_sampling(model), t0))
+        sampling = process.model_sampling(model)
+        rest = path.entered_at(process.t0_to_sigma(sampling, t0))
         noise, latent = starting_point(model, rest)
-        return io.NodeOutput(noise, rest.sigmas.clone(), latent, replay_sampler(rest), attach(model, rest))
+        start = float(rest.sigmas[0])
+        text = (
+            f"{path.method}: enters at noise level {start:.4g} (t0 {process.sigma_to_t0(sampling, start):.3f}), "
+            f"{rest.steps} of {path.steps} steps left"
+        )
+        if note := check_fits(path, sigmas=rest.sigmas):
+            text += f". {note}"
+        outputs = (noise, rest.sigmas.clone(), latent, replay_sampler(rest), attach(model, rest), text)
+        return io.NodeOutput(*outputs, ui=ui.PreviewText(text))
 
 
 class PathReport(io.ComfyNode):

@@ -14,9 +14,14 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
+from comfy.model_base import ModelType
 from diffusion_path.samplers import path_file
+from diffusion_path.samplers.inversion.invert import invert
+from diffusion_path.samplers.inversion.residual import Residual
 from diffusion_path.samplers.path import DiffusionPath, ModelKind
 from diffusion_path.samplers.path_file import load_path, save_path
+from diffusion_path.samplers.replay import replay
+from diffusion_path.tests.unit.analytic import cond, gaussian_model
 
 
 def full_path() -> DiffusionPath:
@@ -148,22 +153,28 @@ def test_damaged_and_foreign_files_are_refused_and_nothing_in_them_is_run(tmp_pa
         load_path(tmp_path / "nothing.safetensors")
 
 
-def test_a_fresh_process_reads_the_same_numbers(tmp_path: Path, pack_root: Path) -> None:
-    path = full_path()
-    save_path(path, tmp_path / "a.safetensors")
+def walked(file: Path) -> str:
+    """What a saved path holds and leads to, in a model made anew."""
+    path = load_path(file)
+    _, latent = replay(gaussian_model(ModelType.EPS, 1.3), cond(0.7), cond(-0.4), path, 4.0)
+    assert path.residuals is not None
+    return (path.residuals.numpy().tobytes() + latent["samples"].numpy().tobytes()).hex()
+
+
+def test_a_fresh_process_reconstructs_the_same_bit_for_bit(tmp_path: Path, pack_root: Path) -> None:
+    model, file = gaussian_model(ModelType.EPS, 1.3), tmp_path / "a.safetensors"
+    latent = {"samples": torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(1))}
+    sigmas = torch.tensor([9.0, 2.0, 0.4, 0.0])
+    save_path(invert(model, cond(0.7), cond(-0.4), latent, sigmas, Residual(), 4.0, seed=3), file)
+    loader = pack_root / "devtools" / "inprocess.py"
     script = f"""
-import importlib.util, sys
-sys.path.insert(0, {str(pack_root / "devtools")!r})
-spec = importlib.util.spec_from_file_location("loader", {str(pack_root / "devtools" / "inprocess.py")!r})
+import importlib.util, pathlib
+spec = importlib.util.spec_from_file_location("loader", {str(loader)!r})
 loader = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(loader)
 loader.load(cpu=True)
-from pathlib import Path
-from diffusion_path.samplers.path_file import load_path
-path = load_path(Path({str(tmp_path / "a.safetensors")!r}))
-print(path.states.numpy().tobytes().hex(), path.residuals.numpy().tobytes().hex())
+from diffusion_path.tests.unit.test_path_file import walked
+print(walked(pathlib.Path({str(file)!r})))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert path.residuals is not None
-    wanted = f"{path.states.numpy().tobytes().hex()} {path.residuals.numpy().tobytes().hex()}"
-    assert done.stdout.strip().splitlines()[-1] == wanted
+    assert done.stdout.strip().splitlines()[-1] == walked(file)

@@ -142,12 +142,12 @@ def test_an_unknown_method_is_refused() -> None:
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("name", ["residual", "null text", "euler"])
 def test_DPathToSampling_starts_core_samplers_on_the_path(kind: ModelType, name: str) -> None:
-    """Its five outputs in SamplerCustomAdvanced give what Reconstruct from Path gives, from any t0."""
+    """Its outputs in SamplerCustomAdvanced give what Reconstruct from Path gives, from any t0."""
     model = gaussian_model(kind, SPREAD)
     path = invert(model, name)
     cfg = 1.0 if name == "euler" else 4.0
     for t0 in (1.0, 0.5):
-        noise, sigmas, start, sampler, patched = NODES["DPathToSampling"].execute(model, path, t0).args
+        noise, sigmas, start, sampler, patched, report = NODES["DPathToSampling"].execute(model, path, t0).args
         guider = core.CFGGuider.execute(patched, cond(SOURCE), cond(NULL), cfg).args[0]
         out = core.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, start).args[0]["samples"]
         rest = path.entered_at(process.t0_to_sigma(process.model_sampling(model), t0))
@@ -155,6 +155,9 @@ def test_DPathToSampling_starts_core_samplers_on_the_path(kind: ModelType, name:
         torch.testing.assert_close(out, reconstruct(model, rest, cfg)[0]["samples"], rtol=1e-5, atol=1e-5)
         if t0 < 1.0:
             assert rest.steps < path.steps
+        assert report.startswith(f"{name}: enters at noise level {float(sigmas[0]):.4g} (t0 ")
+        assert f"{rest.steps} of 8 steps left" in report
+        assert ("interpolated at 1 of" in report) == (path.level(float(sigmas[0])) is None)
     with pytest.raises(ValueError, match="nothing is left to walk"):
         NODES["DPathToSampling"].execute(model, path, 0.0)
 
