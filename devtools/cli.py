@@ -84,7 +84,8 @@ def build_parser() -> argparse.ArgumentParser:
     text = "run a benchmark, or list them; further arguments, --help too, go to it"
     bench = command("bench", _bench, text, passes_on=True, own_help=False)
     bench.add_argument("name", nargs="?", metavar="NAME")
-    command("locales", _locales, "write locales/en/nodeDefs.json from the nodes")
+    text = "write locales/ from the nodes and their translations; further arguments, --help too, go to it"
+    command("locales", _locales, text, passes_on=True, own_help=False)
     command("snapshots", _snapshots, "write what the tests freeze: the nodes' inputs and outputs, and the core they use")
     text = "train the embedded model; further arguments, --help too, go to it"
     command("pictures", _pictures, "make the pictures of the documentation; names of pictures go to it", passes_on=True)

@@ -1,12 +1,21 @@
-"""Writes `locales/en/nodeDefs.json` from the nodes themselves, so that names and tooltips are kept in one place.
+"""Writes `locales/` from the nodes themselves and from the translations in `devtools/translations`.
 
-Run inside the pack: `python devtools/inprocess.py devtools.locales`.
+The English texts are kept in one place, the nodes. A translation is found by the English text it was made from
+(`devtools/translations/<language>.json`), so a text that changes has no translation until somebody makes a new one.
+A translated help page, `web/docs/<node id>/<language>.md`, is kept with the hash of the English page it was made from.
+
+Run inside the pack: `python devtools/inprocess.py devtools.locales --help`.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import hashlib
 import json
+import re
+import sys
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
@@ -14,13 +23,31 @@ from comfy_api.latest import io
 from ..nodes import DiffusionPathExtension
 from .settings import ROOT
 
-TARGET = ROOT / "locales" / "en" / "nodeDefs.json"
+LOCALES = ROOT / "locales"
+TARGET = LOCALES / "en" / "nodeDefs.json"
+TRANSLATIONS = ROOT / "devtools" / "translations"
+HELP = ROOT / "web" / "docs"
+HASHES = TRANSLATIONS / "pages" / "hashes.json"
+
+# The page reads these as grammar: plurals, links and variables.
+GRAMMAR = re.compile(r"[{}@|]")
+# A sentence keeps its numbers and identifiers, but for names of inputs and outputs, which are translated themselves.
+FIXED = re.compile(r"\d+(?:\.\d+)?|\b\w+_\w+\b", re.ASCII)
+
+
+def schemas() -> list[io.Schema]:
+    nodes = asyncio.run(DiffusionPathExtension().get_node_list())
+    return sorted((node.GET_SCHEMA() for node in nodes), key=lambda schema: schema.node_id)
 
 
 def node_definitions() -> dict[str, dict[str, Any]]:
     """The English names and tooltips of all nodes, in the form the page looks them up."""
-    nodes = asyncio.run(DiffusionPathExtension().get_node_list())
-    return dict(sorted((node.GET_SCHEMA().node_id, _definition(node.GET_SCHEMA())) for node in nodes))
+    return {schema.node_id: _definition(schema) for schema in schemas()}
+
+
+def categories() -> list[str]:
+    """The names of the folders in the node library."""
+    return sorted({part for schema in schemas() for part in schema.category.split("/")})
 
 
 def _definition(schema: io.Schema) -> dict[str, Any]:
@@ -29,21 +56,157 @@ def _definition(schema: io.Schema) -> dict[str, Any]:
         "description": schema.description,
         "inputs": {item.id: _text(item.display_name or item.id, item.tooltip) for item in schema.inputs},
         "outputs": {
-            str(index): _text(item.display_name or item.id or item.io_type, item.tooltip)
+            # an output without a name of its own is called by its type, which the page translates itself
+            str(index): _text(item.display_name, item.tooltip)
             for index, item in enumerate(schema.outputs)
         },
     }
 
 
-def _text(name: str, tooltip: str | None) -> dict[str, str]:
-    return {"name": name, "tooltip": tooltip} if tooltip else {"name": name}
+def _text(name: str | None, tooltip: str | None) -> dict[str, str]:
+    return {key: text for key, text in (("name", name), ("tooltip", tooltip)) if text}
 
 
-def dumps(definitions: dict[str, dict[str, Any]]) -> str:
-    return json.dumps(definitions, indent=2, ensure_ascii=False) + "\n"
+def english() -> list[str]:
+    """Every English text once: folders, then names, then sentences."""
+    definitions = list(node_definitions().values())
+    items = [item for node in definitions for part in ("inputs", "outputs") for item in node[part].values()]
+    names = [node["display_name"] for node in definitions] + [item["name"] for item in items if "name" in item]
+    sentences = [node["description"] for node in definitions]
+    sentences += [item["tooltip"] for item in items if "tooltip" in item]
+    return list(dict.fromkeys([*categories(), *names, *sentences]))
+
+
+def languages() -> list[str]:
+    return sorted(path.stem for path in TRANSLATIONS.glob("*.json"))
+
+
+def translations(language: str) -> dict[str, str]:
+    return json.loads((TRANSLATIONS / f"{language}.json").read_text(encoding="utf-8"))
+
+
+def translated(value: Any, words: dict[str, str]) -> Any:
+    """The same structure in another language, without what has no translation: there the page shows English."""
+    if isinstance(value, dict):
+        return {key: translated(item, words) for key, item in value.items() if isinstance(item, dict) or item in words}
+    return words[value]
+
+
+def files() -> dict[Path, str]:
+    """What `locales/` holds: path -> content."""
+    definitions = node_definitions()
+    folders = {name: name for name in categories()}
+    result = {TARGET: dumps(definitions)}
+    for language in languages():
+        words = translations(language)
+        result[LOCALES / language / "nodeDefs.json"] = dumps(translated(definitions, words))
+        result[LOCALES / language / "main.json"] = dumps({"nodeCategories": translated(folders, words)})
+    return result
+
+
+def missing(language: str) -> list[str]:
+    """English texts that have no translation, or had one before they changed."""
+    words = translations(language)
+    return [text for text in english() if not words.get(text)]
+
+
+def obsolete(language: str) -> list[str]:
+    """Translated texts that no node says any more."""
+    texts = set(english())
+    return [text for text in translations(language) if text not in texts]
+
+
+def faults(language: str) -> list[str]:
+    """Translations that the page cannot show, or that lost a number: a sentence for each."""
+    words, texts = translations(language), set(english())
+    found = []
+    for text, word in words.items():
+        if GRAMMAR.search(word):
+            found.append(f"A character that the page reads as grammar: {word}")
+        if " " in text and (lost := set(FIXED.findall(text)) - set(FIXED.findall(word)) - texts):
+            found.append(f"Without {', '.join(sorted(lost))}: {word}")
+    return found
+
+
+def pages() -> list[Path]:
+    """The translated help pages."""
+    return sorted(HELP.glob("*/*.md"))
+
+
+def page_key(page: Path) -> str:
+    return f"{page.parent.name}/{page.stem}"
+
+
+def page_hash(page: Path) -> str:
+    """Of the English page that this one is a translation of."""
+    source = HELP / f"{page.parent.name}.md"
+    return hashlib.sha256(source.read_bytes()).hexdigest()[:12] if source.is_file() else ""
+
+
+def stale_pages() -> list[str]:
+    """Translated help pages whose English page changed since, or is gone."""
+    known = json.loads(HASHES.read_text(encoding="utf-8")) if HASHES.exists() else {}
+    return [page_key(page) for page in pages() if known.get(page_key(page)) != page_hash(page)]
+
+
+def dumps(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def write() -> None:
+    for path, content in files().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    print(f"Wrote {LOCALES.relative_to(ROOT)}/ for en, {', '.join(languages())}")
+    for language in languages():
+        if texts := missing(language):
+            print(
+                f"{language}: {len(texts)} texts are not translated; --missing {language} prints them, --add takes them"
+            )
+        if texts := obsolete(language):
+            print(f"{language}: {len(texts)} translations are of texts that changed or are gone: --add drops them")
+        for sentence in faults(language):
+            print(f"{language}: {sentence}")
+    for key in stale_pages():
+        print(f"web/docs/{key}.md: the English page changed since; --reviewed {key} once this one says the same")
+
+
+def add(language: str, file: Path) -> None:
+    """Takes over translations from a JSON file {English: translation}; drops those of texts that are gone."""
+    path = TRANSLATIONS / f"{language}.json"
+    words = {**(translations(language) if path.exists() else {}), **json.loads(file.read_text(encoding="utf-8"))}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(dumps({text: words[text] for text in english() if words.get(text)}), encoding="utf-8")
+
+
+def review(keys: list[str]) -> None:
+    """Notes that these translated pages (DPathSDEdit/zh), or all, say what their English pages say now."""
+    chosen = {page_key(page): page_hash(page) for page in pages() if not keys or page_key(page) in keys}
+    known = json.loads(HASHES.read_text(encoding="utf-8")) if HASHES.exists() else {}
+    present = {page_key(page) for page in pages()}
+    HASHES.parent.mkdir(parents=True, exist_ok=True)
+    HASHES.write_text(
+        dumps({key: value for key, value in sorted({**known, **chosen}.items()) if key in present}), encoding="utf-8"
+    )
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="./dev locales", description="Write locales/ and say what is not translated.")
+    parser.add_argument("--missing", metavar="LANG", help="print what has no translation as JSON, to be filled in")
+    parser.add_argument("--add", nargs=2, metavar=("LANG", "FILE"), help="take over translations from such a JSON file")
+    parser.add_argument(
+        "--reviewed", nargs="*", metavar="PAGE", help="translated pages, as DPathSDEdit/zh, that are up to date; or all"
+    )
+    options = parser.parse_args(arguments)
+    if options.missing:
+        print(dumps(dict.fromkeys(missing(options.missing), "")), end="")
+        return
+    if options.add:
+        add(options.add[0], Path(options.add[1]))
+    if options.reviewed is not None:
+        review(options.reviewed)
+    write()
 
 
 if __name__ == "__main__":
-    TARGET.parent.mkdir(parents=True, exist_ok=True)
-    TARGET.write_text(dumps(node_definitions()), encoding="utf-8")
-    print(f"Wrote {TARGET.relative_to(ROOT)}")
+    main(sys.argv[1:])
