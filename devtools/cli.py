@@ -86,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument("name", nargs="?", metavar="NAME")
     text = "write locales/ from the nodes and their translations; further arguments, --help too, go to it"
     command("locales", _locales, text, passes_on=True, own_help=False)
-    command("snapshots", _snapshots, "write what the tests freeze: the nodes' inputs and outputs, and the core they use")
+    command("snapshots", _snapshots, "write what tests freeze: the nodes' inputs and outputs, the core functions used")
     text = "train the embedded model; further arguments, --help too, go to it"
     command("pictures", _pictures, "make the pictures of the documentation; names of pictures go to it", passes_on=True)
     command("train-demo-model", _train, text, passes_on=True, own_help=False)

@@ -1,16 +1,12 @@
 """Paths on disk: one safetensors file each, with metadata that a person can read.
 
-A file is written under another name and moved into place, so that an interrupted save leaves nothing behind. A file is
-read only as what it claims to be: no pickle is ever opened, and shapes and numbers are checked before use.
+A file is read only as what it claims to be: no pickle is ever opened, and shapes and numbers are checked before use.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from .files import written_whole
 from .path import DiffusionPath, ModelKind
 
 FORMAT = "diffusion-path"
@@ -44,16 +41,8 @@ def save_path(path: DiffusionPath, file: Path) -> None:
     tensors = {name: getattr(path, name) for name in _TENSORS if getattr(path, name) is not None}
     tensors |= {_NULL + key: tensor for key, tensor in path.null.items()}
     owned = {name: tensor.detach().to("cpu", torch.float32).contiguous().clone() for name, tensor in tensors.items()}
-    handle, temporary = tempfile.mkstemp(suffix=".part", prefix=f".{file.stem}-", dir=file.parent)
-    os.close(handle)
-    try:
-        safetensors.torch.save_file(owned, temporary, metadata=metadata(path))
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, file)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    with written_whole(file) as unfinished:
+        safetensors.torch.save_file(owned, unfinished, metadata=metadata(path))
 
 
 def load_path(file: Path) -> DiffusionPath:
@@ -97,10 +86,3 @@ def _path(tensors: dict[str, Tensor], notes: dict[str, str]) -> DiffusionPath:
     null = {name.removeprefix(_NULL): tensor for name, tensor in tensors.items() if name.startswith(_NULL)}
     found = {name: tensor for name, tensor in tensors.items() if name in _TENSORS}
     return DiffusionPath(**{"null": null, **values, **found})
-
-
-def _umask() -> int:
-    # There is no way to ask for the mask but to set it.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
