@@ -58,6 +58,7 @@ export class WidgetHost {
     this.element = document.createElement("div");
     this.element.className = "dpath-widget";
     this.element.dataset.widget = spec.type;
+    this.element.dataset.input = name;
     const size = { width: "100%", height: "100%", minHeight: `${spec.minHeight}px`, boxSizing: "border-box" };
     Object.assign(this.element.style, size, { position: "relative", overflow: "hidden" });
     this.element.addEventListener("keydown", keepKeys);
@@ -126,7 +127,8 @@ export function hostWidget(spec) {
         for (const group of ["required", "optional"])
           for (const name of inputs) {
             const input = definitions[node]?.input?.[group]?.[name];
-            if (input?.[0] === "STRING") Object.assign((input[1] ??= {}), { widgetType: spec.type, multiline: false });
+            if (!String(input?.[0]).split(",").includes("STRING")) continue; // alone, or with types that may be linked
+            Object.assign((input[1] ??= {}), { widgetType: spec.type, multiline: false });
           }
     },
     getCustomWidgets: () => ({ [spec.type]: (node, name, input) => addTo(spec, node, name, input) }),
@@ -150,7 +152,7 @@ function addTo(spec, node, name, input) {
   chain(widget, "onRemove", () => host.view.dispose?.());
   chain(node, "onExecuted", (output) => host.view.executed?.(output ?? {}));
   chain(node, "onConnectionsChange", () => queueMicrotask(() => follow(host)));
-  chain(node, "onConfigure", () => queueMicrotask(() => follow(host)));
+  chain(node, "onConfigure", () => queueMicrotask(() => (follow(host), takePlace(host))));
   chain(node, "onWidgetChanged", () => host.view.changed?.());
   return { widget, minWidth: spec.minWidth, minHeight: spec.minHeight };
 }
@@ -159,6 +161,17 @@ function follow(host) {
   const slot = host.owner.inputs?.find((input) => input.widget?.name === host.name);
   host.setReadOnly(slot?.link != null);
   host.view.changed?.();
+}
+
+/**
+ * Nodes 2.0 keeps a node on the page while undo rebuilds the graph under it, and with the node the element of the widget
+ * that is gone: what is drawn there would be lost. The new element takes its place.
+ */
+export function takePlace({ node, element }) {
+  const { widget, input } = element.dataset;
+  const inside = `[data-node-id="${node.id}"] [data-widget="${widget}"][data-input="${CSS.escape(input)}"]`;
+  const shown = document.querySelector(inside);
+  if (shown && shown !== element) shown.replaceWith(element);
 }
 
 /**
@@ -191,6 +204,7 @@ function promoted(spec, node, input, widgetId, source, parts) {
   Object.defineProperty(widget, "widgetId", { value: widgetId, configurable: true });
   // Only registers the widget; given the real node it would be added a second time.
   parts.addWidget({ addCustomWidget() {}, graph: true }, widget);
+  queueMicrotask(() => takePlace(host));
   chain(widget, "onRemove", () => host.view.dispose?.());
   return widget;
 }
@@ -234,7 +248,8 @@ function asText(value) {
   return value == null ? "" : JSON.stringify(value);
 }
 
-function chain(object, name, added) {
+/** Adds to what a callback does. */
+export function chain(object, name, added) {
   const before = object[name];
   object[name] = function (...given) {
     const result = before?.apply(this, given);

@@ -1,0 +1,37 @@
+/** Elements in one expression. Text always goes in as text, never as HTML. No side effects. */
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function html(tag, attributes = {}, ...children) {
+  return filled(document.createElement(tag), attributes, children);
+}
+
+export function svg(tag, attributes = {}, ...children) {
+  return filled(document.createElementNS(SVG, tag), attributes, children);
+}
+
+/** Sets attributes; null and false take one away, functions become listeners. */
+export function set(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name, value);
+    else if (value === null || value === false) element.removeAttribute(name);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  return element;
+}
+
+/** Loads a style sheet of the pack once. */
+export function style(file) {
+  const href = new URL(`../css/${file}`, import.meta.url).href;
+  if (
+    ![...document.styleSheets].some((sheet) => sheet.href === href) &&
+    !document.querySelector(`link[href="${href}"]`)
+  )
+    document.head.append(html("link", { rel: "stylesheet", href }));
+}
+
+function filled(element, attributes, children) {
+  set(element, attributes);
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}

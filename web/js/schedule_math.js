@@ -1,0 +1,84 @@
+/** The weight over the path, as samplers/schedule.py computes it: windows, shapes, curves. No page, no side effects. */
+
+export const FORMULAS = {
+  constant: () => 1,
+  linear: (u) => 1 - u,
+  cosine: (u) => Math.cos((Math.PI / 2) * u),
+  exponential: (u) => Math.exp(-5 * u),
+};
+export const SHAPES = [...Object.keys(FORMULAS), "curve"];
+
+const NUMBER = "[-+]?(?:\\d+\\.?\\d*|\\.\\d+)(?:[eE][-+]?\\d+)?";
+const PAIR = new RegExp(`^(${NUMBER}):(${NUMBER})$`);
+
+/** Points [u, weight] of "position:weight" pairs; u = 1 - position runs from 0, the noisy end of the window, to 1. */
+export function parseCurve(text) {
+  const pairs = text
+    .trim()
+    .replace(/\s*:\s*/g, ":")
+    .split(/[,;\s]+/)
+    .filter(Boolean);
+  if (!pairs.length) throw new Error("The curve is empty: write pairs position:weight such as '1:1, 0.5:0.8, 0:0'.");
+  const points = pairs.map((pair) => {
+    const found = PAIR.exec(pair);
+    if (!found) throw new Error(`The curve cannot be read at '${pair}': write pairs position:weight.`);
+    const [position, weight] = [Number(found[1]), Number(found[2])];
+    if (!(position >= 0 && position <= 1 && weight >= -1 && weight <= 1))
+      throw new Error(`The point '${pair}' is out of range: positions go from 1 to 0, weights from -1 to 1.`);
+    return [1 - position, weight];
+  });
+  // Two weights at one position are a jump, in the order of the path however the list is written.
+  if (points[0][0] > points.at(-1)[0]) points.reverse();
+  return points.sort((a, b) => a[0] - b[0]);
+}
+
+export function formatCurve(points) {
+  return points.map(([u, weight]) => `${tidy(1 - u)}:${tidy(weight)}`).join(", ");
+}
+
+/** Four decimals, without the noise of binary fractions. */
+export function tidy(value) {
+  return Number(value.toFixed(4)) + 0;
+}
+
+/** Straight lines between points, level beyond the ends; equal places make a jump. */
+export function polyline(points) {
+  return (u) => {
+    let after = points.findIndex((point) => point[0] > u);
+    if (after === 0) return points[0][1];
+    if (after < 0) return points.at(-1)[1];
+    const [[x0, y0], [x1, y1]] = [points[after - 1], points[after]];
+    return y0 + ((y1 - y0) * (u - x0)) / (x1 - x0);
+  };
+}
+
+/** The weight before scaling, as a function of u; throws where a curve is asked for and cannot be read. */
+export function shapeOf({ shape, text }) {
+  return shape === "curve" ? polyline(parseCurve(text)) : FORMULAS[shape];
+}
+
+/** First step of the window and the one after its last, counted from 0 at the noisy end. */
+export function windowSteps(start, end, steps) {
+  const half = (value) => Math.floor(value + 0.5);
+  return [steps - half(start * steps), steps - half(end * steps)];
+}
+
+/** The weight at each of N steps. */
+export function weights(schedule, steps) {
+  const [first, stop] = windowSteps(schedule.start, schedule.end, steps);
+  const shape = shapeOf(schedule);
+  const last = stop - first - 1;
+  return Array.from({ length: steps }, (_, i) =>
+    i < first || i >= stop ? 0 : schedule.weight * shape(last ? (i - first) / last : 0),
+  );
+}
+
+/** A drawing to start from: the points that stand for a shape. */
+export function pointsOf(schedule) {
+  if (schedule.shape === "curve") return parseCurve(schedule.text);
+  const count = { constant: 2, linear: 2, cosine: 7, exponential: 9 }[schedule.shape];
+  return Array.from({ length: count }, (_, k) => {
+    const u = k / (count - 1);
+    return [u, tidy(FORMULAS[schedule.shape](u))];
+  });
+}
