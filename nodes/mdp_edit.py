@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ..images.grid import labelled_grid
 from ..samplers.mdp import edit as mdp
+from ..samplers.mdp.difference import POSITIONS
+from ..samplers.mdp.difference import Settings as RegionSettings
 from ..samplers.mdp.sweep import Cell, Grid, parse_numbers, weight_grid, window_grid
 from ..samplers.mdp.sweep import sweep as run_sweep
 from ..samplers.path import DiffusionPath
@@ -27,10 +29,26 @@ from .sockets import PathSchedule as PathScheduleSocket
 DEFAULTS = mdp.Settings()
 _cut_short = CutShort()
 WINDOWS, WEIGHTS = "windows", "weights"
-_KIND_TIP = (
+RECOMMENDED, NOTEBOOK = "recommended", "notebook"
+METHODS = (RECOMMENDED, *mdp.KINDS, NOTEBOOK)
+_METHOD_TIP = (
+    "recommended: MDP-ε where the two prompts differ, the rest of the picture is kept. The others edit all of it. "
     "noise: MDP-ε, the source's predicted noise. latent: MDP-x, its states. conditioning: MDP-c, its prompt. guidance: "
-    "MDP-β, its guided prediction."
+    "MDP-β, its guided prediction. notebook: MDP-ε in the window of the paper's notebook, there with 50 steps and cfg "
+    "7.5."
 )
+
+
+def make_settings(
+    method: str, schedule: PathSchedule | None, steps: int, cfg: float, scheduler: str, threshold: float
+) -> mdp.Settings:
+    """Settings of a method; a schedule that is connected takes the place of the method's own."""
+    if method not in METHODS:
+        raise ValueError(f"There is no method {method!r}: choose one of {', '.join(METHODS)}.")
+    kind = "noise" if method in (RECOMMENDED, NOTEBOOK) else method
+    own = {**mdp.WHOLE, RECOMMENDED: DEFAULTS.schedule, NOTEBOOK: mdp.NOTEBOOK}
+    region = RegionSettings(threshold) if method == RECOMMENDED else None
+    return mdp.Settings(kind, schedule or own[method], steps, cfg, scheduler, region)
 
 
 def edit_inputs(schedule_tip: str) -> list[Any]:
@@ -62,7 +80,7 @@ def edit_inputs(schedule_tip: str) -> list[Any]:
             round=0.01,
             tooltip="Guidance towards the target prompt. At 1 the negative prompt is not evaluated.",
         ),
-        io.Combo.Input("manipulation", options=list(mdp.KINDS), default=DEFAULTS.kind, tooltip=_KIND_TIP),
+        io.Combo.Input("method", options=list(METHODS), default=RECOMMENDED, tooltip=_METHOD_TIP),
         PathScheduleSocket.Input("schedule", optional=True, tooltip=schedule_tip),
         DiffusionPathSocket.Input(
             "path",
@@ -77,6 +95,18 @@ def edit_inputs(schedule_tip: str) -> list[Any]:
             optional=True,
             advanced=True,
             tooltip="Noise levels of the path that is made. normal: uniform in training time, as in the paper.",
+        ),
+        io.Float.Input(
+            "threshold",
+            default=RegionSettings.threshold,
+            min=0.001,
+            max=10.0,
+            step=0.01,
+            round=False,
+            optional=True,
+            advanced=True,
+            tooltip="For the method recommended: how much the predictions for both prompts must differ to count as "
+            "edited, in standard deviations of the picture. Lower takes more of the picture in.",
         ),
     ]
 
@@ -111,17 +141,22 @@ class MDPEdit(io.ComfyNode):
             display_name="MDP Edit",
             category=CATEGORY,
             description="Edits a picture by prompt and keeps its layout: finds the path of the source (or generates "
-            "one), then walks towards the target prompt with one of MDP's manipulations.",
+            "one), then walks towards the target prompt along it, and only where the prompts differ.",
             search_aliases=["mdp", "edit image", "prompt editing", "image editing", "change prompt keep layout"],
             inputs=edit_inputs(
-                "Where on the path the source counts (Path Schedule). Without one: "
-                f"{DEFAULTS.schedule.start:g} to {DEFAULTS.schedule.end:g}, constant, weight 1."
+                "Where on the path the source counts (Path Schedule). Without one the method's own, which the report "
+                f"names: {DEFAULTS.schedule.start:g} to {DEFAULTS.schedule.end:g} where it is recommended."
             ),
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),
                 DiffusionPathSocket.Output(display_name="path", tooltip="The source's path, for further edits."),
                 io.String.Output(
                     display_name="report", tooltip="The window in steps, and the evaluations made and saved."
+                ),
+                io.Mask.Output(
+                    display_name="mask",
+                    tooltip="Where it was edited, 1 = edit. Composite Exact lays the rest of the original over the "
+                    "decoded edit, pixel by pixel.",
                 ),
             ],
         )
@@ -137,21 +172,28 @@ class MDPEdit(io.ComfyNode):
         seed: int,
         steps: int,
         cfg: float,
-        manipulation: str,
+        method: str,
         schedule: PathSchedule | None = None,
         path: DiffusionPath | None = None,
         mask: Tensor | None = None,
         scheduler: str = DEFAULTS.scheduler,
+        threshold: float = RegionSettings.threshold,
     ) -> io.NodeOutput:
-        settings = mdp.Settings(manipulation, schedule or DEFAULTS.schedule, steps, cfg, scheduler)
+        settings = make_settings(method, schedule, steps, cfg, scheduler, threshold)
         before = 0 if path is not None else steps
         walk = steps if path is None else path.steps
         settings.schedule.window(walk)  # an empty window is said before any work is done
-        callback = latent_preview.prepare_callback(model, before + walk)
-        there = found_source(model, source, negative, latent, path, seed, settings, counted(callback, 0, before + walk))
-        made = mdp.edit(model, positive, negative, there, settings, mask, counted(callback, before, before + walk))
-        text = mdp.report(there, settings, made)
-        return io.NodeOutput(made.latent, there.path, text, ui=ui.PreviewText(text))
+        looks = len(POSITIONS) if settings.region else 0
+        total = before + looks + walk
+        callback = latent_preview.prepare_callback(model, total)
+        there = found_source(model, source, negative, latent, path, seed, settings, counted(callback, 0, total))
+        region = mdp.find_region(model, positive, there, settings, mask, counted(callback, before, total))
+        made = mdp.edit(
+            model, positive, negative, there, settings, region.mask, counted(callback, before + looks, total)
+        )
+        text = mdp.report(there, region, settings, made)
+        where = torch.ones(1, *there.path.shape[-2:]) if region.mask is None else region.mask
+        return io.NodeOutput(made.latent, there.path, text, where, ui=ui.PreviewText(text))
 
 
 class MDPSweep(io.ComfyNode):
@@ -208,7 +250,7 @@ class MDPSweep(io.ComfyNode):
         seed: int,
         steps: int,
         cfg: float,
-        manipulation: str,
+        method: str,
         vae: Any,
         sweep: str,
         starts: str,
@@ -218,8 +260,9 @@ class MDPSweep(io.ComfyNode):
         path: DiffusionPath | None = None,
         mask: Tensor | None = None,
         scheduler: str = DEFAULTS.scheduler,
+        threshold: float = RegionSettings.threshold,
     ) -> io.NodeOutput:
-        settings = mdp.Settings(manipulation, schedule or DEFAULTS.schedule, steps, cfg, scheduler)
+        settings = make_settings(method, schedule, steps, cfg, scheduler, threshold)
         before = 0 if path is not None else steps
         walk = steps if path is None else path.steps
         if sweep == WINDOWS:
@@ -229,15 +272,17 @@ class MDPSweep(io.ComfyNode):
         else:
             settings.schedule.window(walk)
             grid = weight_grid(settings.schedule, parse_numbers(weights, "weights"))
-        total = before + len(grid) * walk
+        looks = len(POSITIONS) if settings.region else 0
+        total = before + looks + len(grid) * walk
         callback = latent_preview.prepare_callback(model, total)
         there = found_source(model, source, negative, latent, path, seed, settings, counted(callback, 0, total))
+        region = mdp.find_region(model, positive, there, settings, mask, counted(callback, before, total))
         cells, complete = run_sweep(
-            model, positive, negative, there, settings, grid, mask, counted(callback, before, total)
+            model, positive, negative, there, settings, grid, region.mask, counted(callback, before + looks, total)
         )
         if not complete:
             _cut_short.note()
-        text = sweep_report(there, cells, len(grid))
+        text = sweep_report(there, region, cells, len(grid))
         latents = {"samples": torch.cat([cell.edit.latent["samples"] for cell in cells])}
         return io.NodeOutput(draw_grid(vae, there, grid, cells), latents, there.path, text, ui=ui.PreviewText(text))
 
@@ -261,15 +306,18 @@ def _decoded(vae: Any, samples: Tensor) -> Tensor:
     return pictures.reshape(-1, *pictures.shape[-3:])[:1]
 
 
-def sweep_report(source: mdp.Source, cells: list[Cell], wanted: int) -> str:
+def sweep_report(source: mdp.Source, region: mdp.Region, cells: list[Cell], wanted: int) -> str:
     """A line per edit, and what all of it cost."""
     lines = [
         f"{cell.schedule.start:.3g} to {cell.schedule.end:.3g}, weight {cell.schedule.weight:.3g}: "
         f"{cell.edit.evaluations} evaluations, {cell.edit.saved} saved"
         for cell in cells
     ]
-    total = source.evaluations + sum(cell.edit.evaluations for cell in cells)
-    lines.append(f"together: {total} evaluations, {source.evaluations} of them for the source's path")
+    total = source.evaluations + region.evaluations + sum(cell.edit.evaluations for cell in cells)
+    shared = f"{source.evaluations} of them for the source's path"
+    if region.evaluations:
+        shared += f" and {region.evaluations} to find the region"
+    lines.append(f"together: {total} evaluations, {shared}")
     if len(cells) < wanted:
         lines.append(f"interrupted: {len(cells)} of {wanted} edits were made")
     return "\n".join(lines)

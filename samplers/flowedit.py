@@ -108,8 +108,8 @@ class Settings:
 
     start: float = 0.85
     steps: int = 17
-    source_cfg: float = 1.5
-    cfg: float = 5.5
+    source_cfg: float = 4.0
+    cfg: float = 4.0
     scheduler: str = "normal"
     n_avg: int = 1
     refine: int = 0

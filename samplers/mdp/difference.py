@@ -34,7 +34,7 @@ _LOW, _HIGH = 0.6, 1.5  # the mask rises from 0 to 1 between these multiples of 
 class Settings:
     """threshold: difference that counts, in standard deviations of the picture; grow: cells of the latent."""
 
-    threshold: float = 0.1
+    threshold: float = 0.06
     grow: int = 1
 
 

@@ -23,21 +23,38 @@ from ..replay import attach, replay_sampler, start
 from ..schedule import PathSchedule
 from ..sdedit import prepared
 from ..sigmas import sdedit_sigmas
+from . import difference
 from .conditions import mix_conditioning, mix_guidance
+from .region import edit_region
 from .states import inject_latent, inject_noise
 
 KINDS = ("noise", "latent", "conditioning", "guidance")
 
+WHOLE: dict[str, PathSchedule] = {
+    "noise": PathSchedule(0.9, 0.1),
+    "latent": PathSchedule(0.9, 0.3, weight=0.4),
+    "conditioning": PathSchedule(1.0, 0.0, weight=0.4),
+    "guidance": PathSchedule(1.0, 0.0, weight=0.4),
+}
+"""Schedules of the manipulations where the whole picture is edited."""
+
+NOTEBOOK = PathSchedule(0.96, 0.46)
+"""The window of the paper's notebook: steps 48 to 23 of 50, there with cfg 7.5."""
+
 
 @dataclass(frozen=True)
 class Settings:
-    """What to do. steps: of the path that is made; a path that is given keeps its own."""
+    """What to do. steps: of the path that is made; a path that is given keeps its own.
+
+    region: how to find where the two prompts differ, to edit only there; None edits the whole picture.
+    """
 
     kind: str = "noise"
-    schedule: PathSchedule = field(default_factory=lambda: PathSchedule(0.7, 0.2))
+    schedule: PathSchedule = field(default_factory=lambda: PathSchedule(0.9, 0.1))
     steps: int = 20
     cfg: float = 4.0
     scheduler: str = "normal"
+    region: difference.Settings | None = field(default_factory=difference.Settings)
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,14 @@ class Source:
     path: DiffusionPath
     conditioning: Any
     origin: str = "given"
+    evaluations: int = 0
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where to edit: MASK [B or 1, H, W], 1 = edit, None where that is everywhere; and what finding it took."""
+
+    mask: Tensor | None = None
     evaluations: int = 0
 
 
@@ -91,6 +116,25 @@ def find_source(
         batch_index=latent.get("batch_index"),
     )
     return Source(path, source, "recorded", counter.evaluations)
+
+
+def find_region(
+    model: Any,
+    target: Any,
+    source: Source,
+    settings: Settings,
+    mask: Tensor | None = None,
+    callback: Callable[..., None] | None = None,
+) -> Region:
+    """The MASK, and within it, where settings ask for it, the region where both prompts differ along the path."""
+    if settings.region is None:
+        return Region(mask)
+    counter = Counter(model, source.path.shape[0])
+    differs = difference.prompt_difference(counter.model, source.path, source.conditioning, target, callback)
+    region = difference.region_of(differs, settings.region)
+    found = region.amax((0, 2)) if region.ndim == 5 else region[:, 0]  # the frames of a video share one mask
+    given = edit_region(mask, found[:, None], found.device)
+    return Region(found if given is None else found * given[:, 0], counter.evaluations)
 
 
 def manipulated(model: Any, source: Source, kind: str, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
@@ -141,7 +185,7 @@ def edit(
     return Edit({**latent, "samples": edited}, counter.evaluations, max(0, plain - counter.evaluations))
 
 
-def report(source: Source, settings: Settings, made: Edit) -> str:
+def report(source: Source, region: Region, settings: Settings, made: Edit) -> str:
     """What was run, in a few lines."""
     path, schedule = source.path, settings.schedule
     window = schedule.window(path.steps)
@@ -150,12 +194,15 @@ def report(source: Source, settings: Settings, made: Edit) -> str:
         "recorded": f"recorded from seed {path.seed} in {source.evaluations} evaluations",
         "inverted": f"found by DDIM inversion in {source.evaluations} evaluations",
     }[source.origin]
-    total = source.evaluations + made.evaluations
+    total = source.evaluations + region.evaluations + made.evaluations
+    where = "the whole picture" if region.mask is None else f"{float(region.mask.mean()):.0%} of the picture"
+    found = f", found in {region.evaluations} evaluations" if region.evaluations else ""
     return "\n".join(
         [
             f"{settings.kind}: window {schedule.start:g} to {schedule.end:g} = steps {window.start + 1} to "
             f"{window.stop} of {path.steps}, {schedule.shape}, weight {schedule.weight:g}",
             f"source path: {origin}",
+            f"region: {where}{found}",
             f"edit: {made.evaluations} evaluations of the network, {made.saved} saved where the path was known",
             f"together: {total} evaluations",
         ]

@@ -40,14 +40,14 @@ def edit(
 ) -> tuple[Any, ...]:
     """The node with 10 steps and cfg 2: LATENT, path, report."""
     return MDPEdit.execute(
-        model, cond(target), cond(MU_U), cond(MU_A), source, seed=5, steps=10, cfg=2.0, manipulation=kind, **extra
-    ).args
+        model, cond(target), cond(MU_U), cond(MU_A), source, seed=5, steps=10, cfg=2.0, method=kind, **extra
+    ).args[:3]
 
 
 def sweep(model: Any, source: dict[str, Any], **extra: Any) -> tuple[Any, ...]:
     widgets = {"sweep": "windows", "starts": "1, 0.8", "lengths": "0.3 0.6", "weights": "0, 0.5, 1", "steps": 10}
     return MDPSweep.execute(
-        model, cond(MU_B), cond(MU_U), cond(MU_A), source, seed=5, cfg=2.0, manipulation="noise", vae=FoldingVAE(),
+        model, cond(MU_B), cond(MU_U), cond(MU_A), source, seed=5, cfg=2.0, method="noise", vae=FoldingVAE(),
         **{**widgets, **extra},
     ).args  # fmt: skip
 
@@ -154,7 +154,7 @@ def test_edit_node_refuses_with_a_sentence() -> None:
         ("holds none of the path's 10 steps", lambda: edit(model, latent(), schedule=PathSchedule(0.53, 0.49))),
         ("but the model is", lambda: edit(gaussian_model(ModelType.FLOW), latent(), path=path)),
         ("nested latent", lambda: edit(model, nested)),
-        ("no manipulation 'magic'", lambda: edit(model, latent(), "magic")),
+        ("no method 'magic'", lambda: edit(model, latent(), "magic")),
         ("which is not the shape of the latent", lambda: edit(model, latent(), mask=torch.zeros(1, 64, 32))),
         ("There are 3 masks for 2 pictures", lambda: edit(model, latent(), mask=torch.zeros(3, 64, 64))),
         ("must stay within 0", lambda: edit(model, latent(), mask=torch.full((1, 64, 64), 2.0))),
@@ -283,16 +283,16 @@ def test_attention_node_aligns_encodes_and_holds() -> None:
     texts = ("a red house in summer", "a red house in winter")
     source, target = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in texts)
     with torch.inference_mode():
-        _, path, _ = MDPEdit.execute(
-            model, target, tiny.cond(3), source, latent(1), seed=1, steps=4, cfg=2.0, manipulation="noise"
-        ).args
+        path = MDPEdit.execute(
+            model, target, tiny.cond(3), source, latent(1), seed=1, steps=4, cfg=2.0, method="noise"
+        ).args[1]
         mask = torch.zeros(1, 64, 64)
         patched, positive = MDPAttention.execute(
             model, clip, path, PathSchedule(1.0, 0.2), *texts, "replace", "winter:2", 0.5, mask
         ).args
         assert torch.equal(positive[0][0], target[0][0])
         held, *_ = MDPEdit.execute(
-            patched, positive, tiny.cond(3), source, latent(1), seed=1, steps=4, cfg=2.0, manipulation="noise",
+            patched, positive, tiny.cond(3), source, latent(1), seed=1, steps=4, cfg=2.0, method="noise",
             schedule=PathSchedule(1.0, 0.0, weight=0.0), path=path,
         ).args  # fmt: skip
     torch.testing.assert_close(held["samples"], latent(1)["samples"], rtol=0, atol=1e-6)
