@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..images.metrics import edit_metrics
 from ..images.plot import Series, line_plot
 from ..samplers.path import DiffusionPath
 from ..samplers.path_fit import drift, latent_psnr
+from ..samplers.schedule import PathSchedule
 
 MOST_CURVES = 6
 FLOOR = -160.0  # dB: below it two float32 states are equal
@@ -54,24 +56,59 @@ def judge(path: DiffusionPath, walked: DiffusionPath, threshold: float, vae: Any
     return Verdict(path.replaced(figures={**path.figures, **figures}), _plot(walked, apart), text, worst, passed)
 
 
+@dataclass(frozen=True)
+class Strip:
+    """Decoded points of one or two paths: at these levels of the first one, a row of pictures [count, H, W, 3] each."""
+
+    levels: list[int]
+    rows: list[Tensor]
+    names: list[str]
+
+
 def filmstrip(
     path: DiffusionPath, vae: Any, count: int, show: str, item: int, other: DiffusionPath | None = None
-) -> Tensor:
-    """Decoded predictions or states of one batch item at `count` points, one row per path. IMAGE [1, H, W, 3]."""
-    for each in (path, other):
-        if each is not None and item >= each.shape[0]:
+) -> Strip:
+    """Decoded predictions or states of one batch item at `count` points, the last of them the picture."""
+    paths = [path] if other is None else [path, other]
+    for each in paths:
+        if item >= each.shape[0]:
             raise ValueError(f"The path holds {each.shape[0]} pictures, so there is no item {item}: count from 0.")
     columns = [round(k * (path.steps - 1) / max(count - 2, 1)) for k in range(count - 1)]
     columns = sorted(set(columns)) if path.steps < count - 1 else columns
     sigmas = [float(path.sigmas[step]) for step in columns]
-    rows = [each for each in (path, other) if each is not None]
-    cells = [_row(each, sigmas, vae, show, item) for each in rows]
-    if cells[0].shape != cells[-1].shape:
+    rows = [_row(each, sigmas, vae, show, item) for each in paths]
+    if rows[0].shape != rows[-1].shape:
         raise ValueError("The two paths are of different sizes: show paths of the same resolution side by side.")
-    share = (path.noise**2 / (path.signal**2 + path.noise**2))[columns]
-    labels = [*(f"{float(s):.0%} noise" for s in share), "picture"]
-    names = None if other is None else _names(path, other)
-    return labelled_grid(torch.cat(cells), col_labels=labels, row_labels=names)
+    return Strip([*columns, path.steps], rows, [path.method] if other is None else _names(path, other))
+
+
+def noise_share(path: DiffusionPath) -> Tensor:
+    """The noise's part of the variance at each level, [N + 1]."""
+    return path.noise**2 / (path.signal**2 + path.noise**2)
+
+
+def strip_sheet(strip: Strip, path: DiffusionPath) -> Tensor:
+    """One row per path, labelled with the share of noise. IMAGE [1, H, W, 3]."""
+    labels = [*(f"{float(s):.0%} noise" for s in noise_share(path)[strip.levels[:-1]]), "picture"]
+    return labelled_grid(torch.cat(strip.rows), col_labels=labels, row_labels=strip.names if strip.rows[1:] else None)
+
+
+def strip_numbers(
+    strip: Strip, path: DiffusionPath, item: int, other: DiffusionPath | None, schedule: PathSchedule | None
+) -> dict[str, Any]:
+    """What the path viewer says under the pictures, at each level of the path."""
+    apart = None
+    if other is not None:
+        with suppress(ValueError):  # paths on levels of their own cannot be compared there
+            apart = drift(other, path)[:, item].tolist()
+    return {
+        "names": strip.names,
+        "levels": strip.levels,
+        "sigmas": path.sigmas.tolist(),
+        "shares": noise_share(path).tolist(),
+        "drift": apart,
+        "weights": None if schedule is None else list(schedule.weights(path.steps)),
+    }
 
 
 def _names(path: DiffusionPath, other: DiffusionPath) -> list[str]:

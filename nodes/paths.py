@@ -8,6 +8,7 @@ import comfy.model_management
 import comfy.sample
 import comfy.utils
 import latent_preview
+import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
@@ -18,9 +19,11 @@ from ..samplers.path_fit import check_fits
 from ..samplers.record import record
 from ..samplers.replay import attach, replay_sampler
 from ..samplers.replay import start as starting_point
+from ..samplers.schedule import PathSchedule
 from . import folders
-from .path_pictures import filmstrip, judge
+from .path_pictures import filmstrip, judge, strip_numbers, strip_sheet
 from .sockets import DiffusionPath as DiffusionPathSocket
+from .sockets import PathSchedule as PathScheduleSocket
 
 CATEGORY = "diffusion path/paths"
 FOLDER = "diffusion_paths"
@@ -209,8 +212,8 @@ class Filmstrip(io.ComfyNode):
             node_id="DPathFilmstrip",
             display_name="Path Filmstrip",
             category=CATEGORY,
-            description="What the model thinks the picture will be, at several points of one or two paths, side by "
-            "side.",
+            description="What the model thinks the picture will be, at several points of one or two paths. Scrub along "
+            "the path in the node after a run.",
             search_aliases=["intermediate steps", "denoising process", "visualize sampling", "progress strip"],
             inputs=[
                 path_input(),
@@ -229,17 +232,32 @@ class Filmstrip(io.ComfyNode):
                     tooltip="The picture that the model predicts at each point, or the noisy state itself.",
                 ),
                 io.Int.Input("item", default=0, min=0, max=4095, advanced=True, tooltip="Which picture of the batch."),
-                path_input("other", "A second path, shown below the first at the same noise levels.", optional=True),
+                path_input("other", "A second path, shown beside the first at the same noise levels.", optional=True),
+                PathScheduleSocket.Input(
+                    "schedule", optional=True, tooltip="Marks the window of an edit on the path, and its weights."
+                ),
             ],
             outputs=[io.Image.Output(tooltip="The strip, labelled with the share of noise.")],
+            is_output_node=True,
         )
 
     @classmethod
     def execute(
-        cls, path: DiffusionPath, vae: Any, count: int, show: str, item: int = 0, other: DiffusionPath | None = None
+        cls,
+        path: DiffusionPath,
+        vae: Any,
+        count: int,
+        show: str,
+        item: int = 0,
+        other: DiffusionPath | None = None,
+        schedule: PathSchedule | None = None,
     ) -> io.NodeOutput:
         strip = filmstrip(path, vae, count, show, item, other)
-        return io.NodeOutput(strip, ui=ui.PreviewImage(strip, cls=cls))
+        shown = {
+            "dpath_path": [strip_numbers(strip, path, item, other, schedule)],
+            "dpath_frames": ui.PreviewImage(torch.cat(strip.rows), cls=cls).values,
+        }
+        return io.NodeOutput(strip_sheet(strip, path), ui=shown)
 
 
 class SavePath(io.ComfyNode):

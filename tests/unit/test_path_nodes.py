@@ -19,6 +19,8 @@ from diffusion_path.nodes import DiffusionPathExtension, folders, inversion, pat
 from diffusion_path.nodes.inversion_methods import METHODS
 from diffusion_path.samplers import process
 from diffusion_path.samplers.path import DiffusionPath
+from diffusion_path.samplers.path_fit import drift
+from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.samplers.sigmas import sdedit_sigmas
 from diffusion_path.tests.unit import tiny
 from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
@@ -202,6 +204,27 @@ def test_DPathFilmstrip_shows_predictions_and_states_of_one_or_two_paths() -> No
     assert node.execute(first, LinearVAE(), 60, "prediction").args[0].shape[2] > single.shape[2]
     with pytest.raises(ValueError, match="so there is no item 2"):
         node.execute(first, LinearVAE(), 4, "prediction", 2)
+
+
+def test_the_path_viewer_gets_every_frame_and_the_numbers_of_every_level() -> None:
+    model = gaussian_model(ModelType.FLOW, SPREAD)
+    first, second = invert(model, "residual"), invert(model, "euler")
+    other = invert(model, "residual", steps=5)
+    node = NODES["DPathFilmstrip"]
+    alone = node.execute(first, LinearVAE(), 4, "prediction").ui
+    both = node.execute(first, LinearVAE(), 4, "prediction", 0, second, PathSchedule(1.0, 0.5, "linear")).ui
+    (numbers,) = both["dpath_path"]
+    assert len(alone["dpath_frames"]) == 4
+    assert len(both["dpath_frames"]) == 8
+    assert all(frame["type"] == "temp" for frame in both["dpath_frames"])
+    assert numbers["levels"] == [0, 4, 7, 8]
+    assert numbers["weights"] == list(PathSchedule(1.0, 0.5, "linear").weights(8))
+    assert numbers["drift"] == pytest.approx(drift(second, first)[:, 0].tolist())
+    assert numbers["names"] == ["residual", "euler"]
+    assert numbers["shares"][0] == pytest.approx(0.81 / 0.82)
+    assert numbers["shares"][-1] == 0
+    assert alone["dpath_path"][0]["drift"] is None
+    assert node.execute(first, LinearVAE(), 4, "prediction", 0, other).ui["dpath_path"][0]["drift"] is None
 
 
 def test_residual_predictions_in_the_strip_are_the_models() -> None:

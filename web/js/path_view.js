@@ -15,8 +15,8 @@ export class PathView {
   }
 
   /**
-   * data: names; sigmas, shares (of noise) [N + 1]; columns (the levels that were decoded); frames (per name, the
-   * address of each column's picture); drift [N + 1] or null; weights [N] or null. null: nothing was run yet.
+   * data: names; sigmas, shares (of noise) [N + 1]; levels (the levels that were decoded); frames (per name, the
+   * address of each level's picture); drift [N + 1] or null; weights [N] or null. null: nothing was run yet.
    */
   show(data) {
     this.#stop();
@@ -35,21 +35,21 @@ export class PathView {
         html("figure", {}, html("div", { class: "dpath-frame" }, ...this.pictures[row]), html("figcaption", {}, name)),
       ),
     );
-    this.go(data.columns.length - 1);
+    this.go(data.levels.length - 1);
     this.#drawTrack();
   }
 
   /** Shows a decoded point, counted from the noisy end. */
   go(index) {
-    const { columns } = this.data;
-    this.at = Math.min(Math.max(index, 0), columns.length - 1);
+    const { levels } = this.data;
+    this.at = Math.min(Math.max(index, 0), levels.length - 1);
     for (const row of this.pictures) row.forEach((picture, k) => set(picture, { class: k === this.at && "dpath-now" }));
     set(this.track, {
-      "aria-valuemax": columns.length - 1,
+      "aria-valuemax": levels.length - 1,
       "aria-valuenow": this.at,
-      "aria-valuetext": this.#words(columns[this.at]).join(", "),
+      "aria-valuetext": this.#words(levels[this.at]).join(", "),
     });
-    this.#tell(columns[this.at]);
+    this.#tell(levels[this.at]);
     this.#drawHead();
   }
 
@@ -75,7 +75,7 @@ export class PathView {
         "aria-valuemin": 0,
         pointerdown: (e) => this.#press(e),
         pointermove: (e) => this.#hover(e),
-        pointerleave: () => this.data && this.#tell(this.data.columns[this.at]),
+        pointerleave: () => this.data && this.#tell(this.data.levels[this.at]),
         keydown: (e) => this.#key(e),
       },
       this.svg,
@@ -147,9 +147,7 @@ export class PathView {
       parts.push(svg("polyline", { points: line, class: "dpath-drift" }));
     }
     parts.push(
-      ...data.columns.map((level) =>
-        svg("circle", { cx: this.#x(level), cy: box.bottom, r: 3.2, class: "dpath-stop" }),
-      ),
+      ...data.levels.map((level) => svg("circle", { cx: this.#x(level), cy: box.bottom, r: 3.2, class: "dpath-stop" })),
     );
     parts.push(noiseStrip({ ...box, bottom: box.bottom - 2 }));
     parts.push(label(box.left, box.height - 3, "noise", "start"), label(box.right, box.height - 3, "picture", "end"));
@@ -159,7 +157,7 @@ export class PathView {
   }
 
   #drawHead() {
-    const [box, x] = [this.#box, this.#x(this.data.columns[this.at])];
+    const [box, x] = [this.#box, this.#x(this.data.levels[this.at])];
     this.head.replaceChildren(
       svg("line", { x1: x, x2: x, y1: 2, y2: box.bottom, class: "dpath-head" }),
       svg("circle", { cx: x, cy: box.bottom, r: 6, class: "dpath-dot dpath-chosen" }),
@@ -191,7 +189,7 @@ export class PathView {
   }
 
   #nearest(level) {
-    const apart = this.data.columns.map((column) => Math.abs(column - level));
+    const apart = this.data.levels.map((each) => Math.abs(each - level));
     return apart.indexOf(Math.min(...apart));
   }
 
@@ -212,7 +210,7 @@ export class PathView {
 
   #key(event) {
     if (!this.data) return;
-    const last = this.data.columns.length - 1;
+    const last = this.data.levels.length - 1;
     const to = {
       ArrowLeft: this.at - 1,
       ArrowDown: this.at - 1,
@@ -234,11 +232,11 @@ export class PathView {
   #toggle() {
     if (!this.data) return;
     if (this.timer) return this.#stop();
-    if (this.at === this.data.columns.length - 1) this.go(0);
+    if (this.at === this.data.levels.length - 1) this.go(0);
     this.play.textContent = "\u275a\u275a";
     this.timer = setInterval(() => {
       this.go(this.at + 1);
-      if (this.at === this.data.columns.length - 1 || !this.element.isConnected) this.#stop();
+      if (this.at === this.data.levels.length - 1 || !this.element.isConnected) this.#stop();
     }, FRAME_MS);
   }
 

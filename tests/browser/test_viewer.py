@@ -1,0 +1,95 @@
+"""The path viewer of Path Filmstrip."""
+
+from __future__ import annotations
+
+from diffusion_path.tests.browser.page import ComfyPage
+from playwright.sync_api import ElementHandle
+
+_LOADED = "e => [...e.querySelectorAll('img')].every(i => i.complete && i.naturalWidth === 128)"
+
+
+def graph(comfy: ComfyPage) -> int:
+    """Two recorded paths of 4 steps from one noise, their viewer, and a window; returns the viewer's node."""
+    model, empty = comfy.add("DPathDemoModel", 900, 100), comfy.add("EmptyLatentImage", 900, 300, width=128, height=128)
+    noise, sampler = comfy.add("RandomNoise", 900, 500, noise_seed=3), comfy.add("KSamplerSelect", 900, 650)
+    sigmas = comfy.add("BasicScheduler", 900, 780, steps=4)
+    comfy.connect(model, 0, sigmas, "model")
+    paths = []
+    for k, text in enumerate(("a landscape, summer, a lake", "a landscape, winter, a lake")):
+        prompt, guider = (
+            comfy.add("CLIPTextEncode", 1300, 100 + 300 * k, text=text),
+            comfy.add("BasicGuider", 1700, 100 + 300 * k),
+        )
+        paths.append(comfy.add("DPathRecord", 2000, 100 + 300 * k))
+        comfy.connect(model, 1, prompt, "clip")
+        comfy.connect(model, 0, guider, "model")
+        comfy.connect(prompt, 0, guider, "conditioning")
+        for source, name in (
+            (noise, "noise"),
+            (guider, "guider"),
+            (sampler, "sampler"),
+            (sigmas, "sigmas"),
+            (empty, "latent_image"),
+        ):
+            comfy.connect(source, 0, paths[-1], name)
+    schedule = comfy.add("DPathSchedule", 100, 800, shape="linear", start=0.75, end=0.25)
+    strip = comfy.add("DPathFilmstrip", 100, 100, count=4)
+    comfy.connect(paths[0], 0, strip, "path")
+    comfy.connect(model, 2, strip, "vae")
+    comfy.connect(paths[1], 0, strip, "other")
+    comfy.connect(schedule, 0, strip, "schedule")
+    comfy.show(strip)
+    return strip
+
+
+def track(element: ElementHandle) -> ElementHandle:
+    found = element.query_selector(".dpath-track")
+    assert found is not None
+    return found
+
+
+def at(element: ElementHandle) -> str:
+    return track(element).get_attribute("aria-valuetext") or ""
+
+
+def test_the_path_is_walked_by_mouse_and_keys(comfy: ComfyPage) -> None:
+    node = graph(comfy)
+    element = comfy.element(node, "viewer")
+    assert "Run to walk" in element.inner_text()
+    run = comfy.queue(120)
+    assert len(run.outputs[str(node)]["dpath_frames"]) == 8
+    assert "viewer" not in run.prompt[str(node)]["inputs"]
+    comfy.wait_until(
+        f"([id]) => ({_LOADED})(app.canvas.graph.getNodeById(id).widgets.find(w => w.name === 'viewer').element)",
+        [node],
+    )
+    assert at(element).startswith("picture")
+    track(element).focus()
+    comfy.page.keyboard.press("ArrowLeft")
+    assert at(element).startswith("step 4 of 4")
+    comfy.page.keyboard.press("Home")
+    assert at(element).startswith("step 1 of 4")
+    assert "noise 100 %" in at(element)
+    assert "apart 0" in at(element)
+    comfy.drag(track(element), [(0.1, 0.4), (0.4, 0.4)])
+    assert at(element).startswith("step 3 of 4"), "the decoded point nearest to the mouse"
+    assert "weight" in at(element)
+    assert len(element.query_selector_all("img.dpath-now")) == 2
+    comfy.page.mouse.move(5, 5)
+    comfy.screenshot("viewer", element)
+    comfy.screenshot("viewer-page")
+    assert len(comfy.node_ids("DPathFilmstrip")) == 1
+
+
+def test_what_was_shown_comes_back_with_the_tab_and_is_not_saved(comfy: ComfyPage) -> None:
+    node = graph(comfy)
+    comfy.queue(120)
+    saved = next(each for each in comfy.serialized()["nodes"] if each["id"] == node)
+    assert saved["widgets_values"] == [4, "prediction", 0]
+    comfy.set_widget(node, "count", 5)
+    comfy.capture()
+    comfy.undo()
+    element = comfy.element(node, "viewer")
+    element.wait_for_selector("img.dpath-now")
+    assert element.is_visible()
+    assert at(element).startswith("picture")
