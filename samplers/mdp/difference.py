@@ -83,7 +83,6 @@ def prompt_difference(
     check_fits(path, model)
     steps = sorted({min(max(path.steps - round_half_up(p * path.steps), 0), path.steps - 1) for p in POSITIONS})
     guider = CFGGuider(model)
-    guider.set_conds(target, [])
     guider.inner_set_conds({"positive": target, "source": source})
     compare = _Compare(path, steps)
     latent = process.latent_out(model, path.picture)
