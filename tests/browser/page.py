@@ -261,7 +261,8 @@ class ComfyPage:
     def _on_response(self, response: Response) -> None:
         if response.status < 400 or not self._is_local(response.url):
             return
-        if not re.search(r"/docs/\w+/en\.md$", response.url):  # help is first looked for in the user's language
+        # help is first looked for in the user's language; the page asks for user.css whether there is one or not
+        if not re.search(r"/docs/\w+/en\.md$|:\d+/user\.css$", response.url):
             self.problems.append(f"{response.status}: {response.url}")
 
     def _on_failed(self, request: Request) -> None:

@@ -145,7 +145,13 @@ export function captureUndo() {
 }
 
 function addTo(spec, node, name, input) {
-  const host = new WidgetHost(spec, node, name, node);
+  let host;
+  try {
+    host = new WidgetHost(spec, node, name, node);
+  } catch (error) {
+    console.error("Diffusion Path: the text is shown instead of", spec.type, error);
+    return app.widgets.STRING(node, name, ["STRING", { ...input?.[1], multiline: true }], app);
+  }
   const widget = node.addDOMWidget(name, spec.type, host.element, host.options());
   host.widget = widget;
   host.receive(input?.[1]?.default ?? "");

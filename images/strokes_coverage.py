@@ -1,0 +1,108 @@
+"""How much of each pixel a stroke covers. web/js/strokes_coverage.js does the same sums, so that both agree."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+Path = np.ndarray  # [n, 2], x and y in pixels; the centre of the first pixel is at 0.5, 0.5
+
+
+class Cover(NamedTuple):
+    """Coverage 0..1 of the pixels from column x and row y on."""
+
+    x: int
+    y: int
+    values: np.ndarray  # float32 [h, w]
+
+
+def brush_cover(path: Path, radii: np.ndarray, hardness: float, width: int, height: int) -> Cover | None:
+    """Coverage of a round brush led along a path, its radius [n] changing from point to point; None if outside.
+
+    From the rim inwards the coverage rises over the share 1 - hardness of the radius, at least over one pixel.
+    """
+    reach = float(radii.max()) + 1.0
+    box = _box(path.min(0) - reach, path.max(0) + reach, width, height)
+    if box is None:
+        return None
+    left, top, right, bottom = box
+    values = np.zeros((bottom - top, right - left), np.float32)
+    if len(path) == 1:
+        path, radii = np.repeat(path, 2, 0), np.repeat(radii, 2, 0)
+    for a, b, from_radius, to_radius in zip(path[:-1], path[1:], radii[:-1], radii[1:], strict=True):
+        reach = max(from_radius, to_radius) + 1.0
+        part = _box(np.minimum(a, b) - reach, np.maximum(a, b) + reach, width, height)
+        if part is None:
+            continue
+        x0, y0, x1, y1 = part
+        x = np.arange(x0, x1, dtype=np.float32) + np.float32(0.5 - a[0])
+        y = (np.arange(y0, y1, dtype=np.float32) + np.float32(0.5 - a[1]))[:, None]
+        dx, dy = np.float32(b[0] - a[0]), np.float32(b[1] - a[1])
+        length = dx * dx + dy * dy
+        along = np.clip((x * dx + y * dy) / length, 0, 1) if length > 0 else np.zeros((1, 1), np.float32)
+        distance = np.hypot(x - along * dx, y - along * dy)
+        covered = _profile(distance, np.float32(from_radius) + along * np.float32(to_radius - from_radius), hardness)
+        region = values[y0 - top : y1 - top, x0 - left : x1 - left]
+        np.maximum(region, covered, out=region)
+    return Cover(left, top, values)
+
+
+def _profile(distance: np.ndarray, radius: np.ndarray, hardness: float) -> np.ndarray:
+    """Coverage at a distance from the middle; a line thinner than a pixel is fainter instead."""
+    drawn = np.maximum(radius, np.float32(0.5))
+    edge = np.maximum(drawn * np.float32(1.0 - hardness), np.float32(1.0))
+    rise = np.clip((drawn + np.float32(0.5) - distance) / edge, 0, 1)
+    return rise * rise * (3 - 2 * rise) * (radius / drawn)
+
+
+def fill_cover(rings: list[Path], width: int, height: int) -> Cover | None:
+    """Coverage of the inside of closed rings by the even-odd rule, with a border one pixel wide; None if outside."""
+    corners = np.concatenate(rings)
+    box = _box(corners.min(0) - 1.0, corners.max(0) + 1.0, width, height)
+    if box is None:
+        return None
+    left, top, right, bottom = box
+    inside = np.zeros((bottom - top, right - left + 1), np.uint8)
+    nearest = np.full((bottom - top, right - left), 0.5, np.float32)
+    for ring in rings:
+        for a, b in zip(ring, np.roll(ring, -1, 0), strict=True):
+            _cross(inside, a, b, box)
+            _approach(nearest, a, b, box)
+    within = np.logical_xor.accumulate(inside.astype(bool), axis=1)[:, :-1]
+    return Cover(left, top, np.where(within, 0.5 + nearest, 0.5 - nearest))
+
+
+def _cross(inside: np.ndarray, a: np.ndarray, b: np.ndarray, box: tuple[int, int, int, int]) -> None:
+    """Toggles, in each row whose middle an edge crosses, the first pixel whose centre lies right of it."""
+    left, top, right, bottom = box
+    (xa, ya), (xb, yb) = (a, b) if a[1] <= b[1] else (b, a)
+    rows = np.arange(max(top, int(np.ceil(ya - 0.5))), min(bottom, int(np.ceil(yb - 0.5))))
+    if not len(rows):
+        return
+    crossing = xa + (rows + 0.5 - ya) * (xb - xa) / (yb - ya)
+    columns = np.clip(np.ceil(crossing - 0.5), left, right).astype(int) - left
+    inside[rows - top, columns] ^= 1
+
+
+def _approach(nearest: np.ndarray, a: np.ndarray, b: np.ndarray, box: tuple[int, int, int, int]) -> None:
+    """Lowers the distance of the pixels around an edge, of which only half a pixel matters."""
+    left, top, right, bottom = box
+    x0, y0 = max(left, int(np.floor(min(a[0], b[0]) - 1))), max(top, int(np.floor(min(a[1], b[1]) - 1)))
+    x1, y1 = min(right, int(np.ceil(max(a[0], b[0]) + 1))), min(bottom, int(np.ceil(max(a[1], b[1]) + 1)))
+    if x0 >= x1 or y0 >= y1:
+        return
+    x = np.arange(x0, x1, dtype=np.float32) + np.float32(0.5 - a[0])
+    y = (np.arange(y0, y1, dtype=np.float32) + np.float32(0.5 - a[1]))[:, None]
+    dx, dy = np.float32(b[0] - a[0]), np.float32(b[1] - a[1])
+    length = dx * dx + dy * dy
+    along = np.clip((x * dx + y * dy) / length, 0, 1) if length > 0 else np.float32(0)
+    region = nearest[y0 - top : y1 - top, x0 - left : x1 - left]
+    np.minimum(region, np.hypot(x - along * dx, y - along * dy), out=region)
+
+
+def _box(low: np.ndarray, high: np.ndarray, width: int, height: int) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of the pixels between two corners."""
+    left, top = max(0, int(np.floor(low[0]))), max(0, int(np.floor(low[1])))
+    right, bottom = min(width, int(np.ceil(high[0]))), min(height, int(np.ceil(high[1])))
+    return None if left >= right or top >= bottom else (left, top, right, bottom)

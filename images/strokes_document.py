@@ -1,0 +1,226 @@
+"""A drawing as text: vector strokes in JSON, read with forgiveness.
+
+    {"version": 1, "width": 512, "height": 512, "paper": "#ffffff", "strokes": [STROKE, ...]}
+
+A stroke has a tool (brush, line, eraser or fill) and a layer (paint or sketch). brush, line and eraser follow
+"points" [x, y, x, y, ...] with a "size" (diameter), a "hardness" and, from a pen, a "pressure" 0..100 per point; fill
+covers the inside of "rings", each a list like points (even-odd, so a ring within a ring is a hole). Paint has "color",
+"opacity" and "t0", sketch lines have "importance". Lengths are pixels of width x height; what is missing takes the
+default below. web/js/strokes_document.js reads and writes the same.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+Tool = Literal["brush", "line", "eraser", "fill"]
+Layer = Literal["paint", "sketch"]
+
+VERSION = 1
+WIDEST = 16384
+MOST_STROKES, MOST_POINTS, LONGEST_TEXT = 20_000, 1_000_000, 32_000_000
+_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+# number: (default, low, high)
+_RANGES = {
+    "size": (24.0, 0.1, 4096.0),
+    "opacity": (1.0, 0.0, 1.0),
+    "hardness": (0.8, 0.0, 1.0),
+    "t0": (0.6, 0.0, 1.0),
+    "importance": (1.0, 0.0, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """One stroke; lengths in pixels of its drawing."""
+
+    tool: Tool
+    layer: Layer
+    paths: tuple[tuple[tuple[float, float], ...], ...]  # one path, or the rings of a fill
+    color: tuple[int, int, int] = (0, 0, 0)
+    size: float = 24.0
+    opacity: float = 1.0
+    hardness: float = 0.8
+    t0: float = 0.6
+    importance: float = 1.0
+    pressure: tuple[float, ...] = ()  # 0..1 per point, empty for full
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Strokes in the order they were drawn. width and height are what their lengths refer to, 0 = the picture's."""
+
+    strokes: tuple[Stroke, ...] = ()
+    width: float = 0.0
+    height: float = 0.0
+    paper: tuple[int, int, int] = (255, 255, 255)
+    complaints: tuple[str, ...] = field(default=())
+
+
+class _Reader:
+    """Collects what was wrong, each thing once with how often."""
+
+    def __init__(self) -> None:
+        self.repaired: dict[str, int] = {}
+        self.points = 0
+
+    def note(self, what: str) -> None:
+        self.repaired[what] = self.repaired.get(what, 0) + 1
+
+
+def read_drawing(text: str) -> Drawing:
+    """The drawing in a JSON text; nothing drawn for an empty one.
+
+    What can be kept of a bad one is kept, and `complaints` says in a sentence each what was not. Raises ValueError for
+    a text of which nothing can be kept.
+    """
+    if not text.strip():
+        return Drawing()
+    complaints: list[str] = []
+    if len(text) > LONGEST_TEXT:
+        complaints.append(f"The drawing is {len(text) / 1e6:.0f} MB of text: only its beginning is used.")
+        text = text[:LONGEST_TEXT]
+    data = _load(text, complaints)
+    version = data.get("version", VERSION)
+    if not isinstance(version, int) or version > VERSION:
+        complaints.append(f"The drawing has format {version}, newer than {VERSION}: update the pack to see all of it.")
+    given = data.get("strokes", [])
+    if not isinstance(given, list):
+        raise ValueError("The strokes are no list: clear the canvas, or give {'strokes': [...]}.")
+    if len(given) > MOST_STROKES:
+        complaints.append(f"The drawing has {len(given)} strokes: the first {MOST_STROKES} are used.")
+    reader = _Reader()
+    strokes = [stroke for item in given[:MOST_STROKES] if (stroke := _stroke(item, reader)) is not None]
+    complaints += [f"{count} of the strokes {what}." for what, count in reader.repaired.items()]
+    width, height = (_side(data.get(name), name, complaints) for name in ("width", "height"))
+    if not (width and height):
+        width = height = 0.0
+    paper = _color(data.get("paper", "#ffffff"))
+    if paper is None:
+        complaints.append("The paper's colour is not of the form #rrggbb: white is used.")
+    return Drawing(tuple(strokes), width, height, paper or (255, 255, 255), tuple(complaints))
+
+
+def _load(text: str, complaints: list[str]) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        data = _salvaged(text)
+        if not data["strokes"]:
+            raise ValueError(
+                f"The drawing cannot be read ({_reason(error)}) and no stroke of it can be saved: clear the canvas, or "
+                "paste a whole drawing."
+            ) from None
+        complaints.append(
+            f"The drawing is damaged ({_reason(error)}): {len(data['strokes'])} strokes before the damage are used."
+        )
+    if isinstance(data, list):
+        return {"strokes": data}
+    if not isinstance(data, dict):
+        raise ValueError(
+            f"The drawing is {type(data).__name__} where an object with strokes was expected: clear the canvas."
+        )
+    return data
+
+
+def _salvaged(text: str) -> dict[str, Any]:
+    """The whole strokes at the beginning of a damaged text."""
+    data: dict[str, Any] = {"strokes": []}
+    begin = re.search(r'"strokes"\s*:\s*\[', text)
+    if begin is None:
+        return data
+    for name in ("version", "width", "height"):
+        if found := re.search(rf'"{name}"\s*:\s*(\d+)', text[: begin.start()]):
+            data[name] = int(found[1])
+    decoder, at = json.JSONDecoder(), begin.end()
+    while at < len(text):
+        at = re.compile(r"[\s,]*").match(text, at).end()  # type: ignore[union-attr]
+        try:
+            stroke, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(stroke, dict):
+            break
+        data["strokes"].append(stroke)
+    return data
+
+
+def _reason(error: Exception) -> str:
+    return f"{error.msg} at character {error.pos}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+
+
+def _stroke(item: Any, reader: _Reader) -> Stroke | None:
+    if not isinstance(item, dict):
+        reader.note("were no objects and are left out")
+        return None
+    tool, layer = item.get("tool", "brush"), item.get("layer", "paint")
+    if tool not in get_args(Tool) or layer not in get_args(Layer):
+        reader.note("are of a kind that this version does not know and are left out")
+        return None
+    paths = item.get("rings") if tool == "fill" else [item.get("points")]
+    read = [_path(path) for path in paths] if isinstance(paths, list) else []
+    whole = [path for path in read if path is not None and len(path) >= (3 if tool == "fill" else 1)]
+    if not whole or len(whole) < len(read):
+        reader.note("have broken points and are left out")
+        return None
+    reader.points += sum(map(len, whole))
+    if reader.points > MOST_POINTS:
+        reader.note(f"come after the first {MOST_POINTS} points and are left out")
+        return None
+    color = _color(item.get("color", "#000000"))
+    if color is None:
+        reader.note("have a colour that is not of the form #rrggbb and are black")
+    numbers = {name: _number(item.get(name), name, reader) for name in _RANGES}
+    pressure = _pressure(item.get("pressure"), len(whole[0]), reader) if tool != "fill" else ()
+    return Stroke(tool, layer, tuple(whole), color or (0, 0, 0), pressure=pressure, **numbers)
+
+
+def _path(values: Any) -> tuple[tuple[float, float], ...] | None:
+    if not isinstance(values, list) or not values or len(values) % 2 or not all(_is_number(value) for value in values):
+        return None
+    kept = [min(max(float(value), -WIDEST), 2.0 * WIDEST) for value in values]
+    return tuple(zip(kept[::2], kept[1::2], strict=True))
+
+
+def _pressure(values: Any, count: int, reader: _Reader) -> tuple[float, ...]:
+    if values is None:
+        return ()
+    if not isinstance(values, list) or len(values) != count or not all(_is_number(value) for value in values):
+        reader.note("have a pressure that does not fit their points and are drawn without")
+        return ()
+    return tuple(min(max(value / 100.0, 0.0), 1.0) for value in values)
+
+
+def _number(value: Any, name: str, reader: _Reader) -> float:
+    default, low, high = _RANGES[name]
+    if value is None:
+        return default
+    if not _is_number(value):
+        reader.note(f"have a {name} that is no number and take {default:g}")
+        return default
+    if not low <= value <= high:
+        reader.note(f"have a {name} outside {low:g} to {high:g} and take the nearest")
+    return min(max(float(value), low), high)
+
+
+def _side(value: Any, name: str, complaints: list[str]) -> float:
+    if value is None:
+        return 0.0
+    if not _is_number(value) or not 1 <= value <= WIDEST:
+        complaints.append(f"The drawing's {name} is not from 1 to {WIDEST}: the picture's is used.")
+        return 0.0
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _color(value: Any) -> tuple[int, int, int] | None:
+    if not isinstance(value, str) or not _COLOR.fullmatch(value):
+        return None
+    return int(value[1:3], 16), int(value[3:5], 16), int(value[5:7], 16)

@@ -1,0 +1,97 @@
+"""A drawing rendered at any size: paint, where it is, how far each stroke may be changed, and sketch lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .morphology import grow
+from .strokes_coverage import Cover, brush_cover, fill_cover
+from .strokes_document import Drawing, Stroke
+from .tensors import check_image, split_alpha
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What a drawing is in pixels."""
+
+    strokes: Tensor  # [1, H, W, 4], colours not multiplied by alpha
+    mask: Tensor  # [1, H, W], 1 where paint is
+    t0s: Tensor  # [1, H, W], the t0 of the uppermost stroke
+    sketch: Tensor  # [1, H, W], importance of the sketch lines, 0 beside them
+
+
+def render_drawing(drawing: Drawing, width: int, height: int) -> Rendering:
+    """All of a drawing at a size; positions stretch with the picture, widths with the mean of both directions."""
+    paint = np.zeros((height, width, 4), np.float32)  # colours multiplied by alpha
+    mask, t0s, sketch = (np.zeros((height, width), np.float32) for _ in range(3))
+    scale = np.array([width / drawing.width, height / drawing.height]) if drawing.width else np.ones(2)
+    for stroke in drawing.strokes:
+        cover = _cover(stroke, scale, width, height)
+        if cover is None:
+            continue
+        rows = slice(cover.y, cover.y + cover.values.shape[0])
+        region = (rows, slice(cover.x, cover.x + cover.values.shape[1]))
+        if stroke.layer == "sketch":
+            _draw_line(sketch[region], cover.values, stroke)
+        else:
+            _paint(paint[region], mask[region], t0s[region], cover.values, stroke)
+    alpha = paint[..., 3:]
+    color = np.divide(paint[..., :3], alpha, out=np.zeros_like(paint[..., :3]), where=alpha > 0)
+    strokes = torch.from_numpy(np.concatenate([color, alpha], -1).clip(0, 1))
+    tensors = (torch.from_numpy(plane)[None] for plane in (mask, t0s, sketch))
+    return Rendering(strokes[None], *tensors)
+
+
+def over_background(strokes: Tensor, background: Tensor | None, paper: tuple[int, int, int]) -> Tensor:
+    """Strokes [1, H, W, 4] over pictures [B, H, W, C], or over paper of one colour; alpha of pictures survives."""
+    color, alpha = strokes[..., :3], strokes[..., 3:]
+    if background is None:
+        return color * alpha + torch.tensor(paper, dtype=torch.float32) / 255 * (1 - alpha)
+    below, opaque = split_alpha(check_image(background, "background"))
+    if opaque is None:
+        return color * alpha + below * (1 - alpha)
+    both = alpha + opaque * (1 - alpha)
+    mixed = (color * alpha + below * opaque * (1 - alpha)) / both.clamp_min(1e-6)
+    return torch.cat((torch.where(both > 0, mixed, below), both), -1)
+
+
+def edit_masks(rendering: Rendering, grow_pixels: int) -> tuple[Tensor, Tensor, float]:
+    """The mask, the t0 of each pixel relative to the largest, and the largest t0; both masks grown alike."""
+    mask, t0s = (grow(plane, grow_pixels).clamp(0, 1) for plane in (rendering.mask, rendering.t0s))
+    largest = float(t0s.max())
+    return mask, t0s / largest if largest > 0 else t0s, largest
+
+
+def _cover(stroke: Stroke, scale: np.ndarray, width: int, height: int) -> Cover | None:
+    paths = [np.asarray(path, np.float64) * scale for path in stroke.paths]
+    if stroke.tool == "fill":
+        return fill_cover(paths, width, height)
+    radius = stroke.size / 2 * float(np.sqrt(scale.prod()))
+    pressure = np.asarray(stroke.pressure) if stroke.pressure else np.ones(len(paths[0]))
+    return brush_cover(paths[0], radius * pressure, stroke.hardness, width, height)
+
+
+def _draw_line(sketch: np.ndarray, cover: np.ndarray, stroke: Stroke) -> None:
+    if stroke.tool == "eraser":
+        sketch *= 1 - cover * np.float32(stroke.opacity)
+    else:
+        np.maximum(sketch, cover * np.float32(stroke.importance), out=sketch)
+
+
+def _paint(paint: np.ndarray, mask: np.ndarray, t0s: np.ndarray, cover: np.ndarray, stroke: Stroke) -> None:
+    """Lays one stroke over what is there. Opacity thins the paint alone: where paint is, all of it may change."""
+    alpha = cover[..., None] * np.float32(stroke.opacity)
+    paint *= 1 - alpha
+    if stroke.tool == "eraser":
+        mask *= 1 - alpha[..., 0]
+        t0s *= 1 - alpha[..., 0]
+        return
+    color = np.array([*stroke.color, 255], np.float32) / 255
+    paint += alpha * color
+    np.maximum(mask, cover, out=mask)
+    t0s *= 1 - cover
+    t0s += cover * np.float32(stroke.t0)

@@ -1,0 +1,90 @@
+"""The stroke canvas: a drawing made on the node, as everything that the methods of this pack start from."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..images.edges import as_picture
+from ..images.strokes_document import read_drawing
+from ..images.strokes_render import edit_masks, over_background, render_drawing
+
+log = logging.getLogger(__name__)
+
+
+class StrokeCanvas(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathStrokeCanvas",
+            display_name="Stroke Canvas",
+            category="diffusion path/sdedit",
+            description="Draw on the node: paint for SDEdit, with a t0 for each stroke, and sketch lines for sketch "
+            "guidance. Strokes are vectors and live in the workflow.",
+            search_aliases=["paint", "draw", "painter", "scribble", "sketch pad", "brush", "canvas", "mask editor"],
+            inputs=[
+                io.Image.Input(
+                    "background", optional=True, tooltip="A picture to paint on. The drawing takes its size."
+                ),
+                io.Int.Input(
+                    "width", default=512, min=16, max=16384, step=8, tooltip="Width in pixels, without a background."
+                ),
+                io.Int.Input(
+                    "height", default=512, min=16, max=16384, step=8, tooltip="Height in pixels, without a background."
+                ),
+                io.Int.Input(
+                    "grow",
+                    default=0,
+                    min=0,
+                    max=512,
+                    tooltip="Moves the borders of mask and strength outwards by so many pixels, so that an edit can "
+                    "blend the strokes into what is around them.",
+                ),
+                io.String.Input(
+                    "strokes",
+                    default="",
+                    multiline=True,
+                    tooltip="The drawing: JSON with vector strokes. It is drawn on the node, and can be sent over the "
+                    "API; the help page has its format.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The background, or paper, with the strokes on it."),
+                io.Image.Output(display_name="strokes", tooltip="The strokes alone, with alpha."),
+                io.Mask.Output(display_name="mask", tooltip="1 where paint is: what may change."),
+                io.Mask.Output(
+                    display_name="strength",
+                    tooltip="Each stroke's t0 relative to the largest: set it as noise mask of the guide, and choose "
+                    "SDEdit's mask mode threshold.",
+                ),
+                io.Float.Output(display_name="t0", tooltip="The largest t0 of the strokes, for SDEdit; 0 without any."),
+                io.Image.Output(
+                    display_name="sketch",
+                    tooltip="The sketch lines, light on dark, grey by importance: for Sketch Guidance.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, width: int, height: int, grow: int, strokes: str, background: Tensor | None = None
+    ) -> io.NodeOutput:
+        drawing = read_drawing(strokes)
+        for complaint in drawing.complaints:
+            log.warning("Stroke Canvas: %s", complaint)
+        if background is not None:
+            height, width = background.shape[1:3]
+        rendering = render_drawing(drawing, width, height)
+        image = over_background(rendering.strokes, background, drawing.paper)
+        mask, strength, t0 = edit_masks(rendering, grow)
+        seen: dict[str, Any] = {"complaints": list(drawing.complaints), "width": width, "height": height}
+        if background is not None:
+            seen["background"] = ui.PreviewImage(background[:1], cls=cls).as_dict()["images"][0]
+        outputs = (image, rendering.strokes, mask, strength, t0, as_picture(rendering.sketch))
+        return io.NodeOutput(*outputs, ui={"dpath_canvas": [seen]})
+
+
+NODES: list[type[io.ComfyNode]] = [StrokeCanvas]

@@ -1,0 +1,59 @@
+"""Drawings for tests: made from a seed, with every kind of stroke."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from typing import Any
+
+
+def drawing(seed: int, strokes: int = 14, width: int = 200, height: int = 150) -> str:
+    """A drawing as text."""
+    rng = random.Random(seed)
+    made = [_stroke(rng, width, height) for _ in range(strokes)]
+    paper = _color(rng)
+    return json.dumps({"version": 1, "width": width, "height": height, "paper": paper, "strokes": made})
+
+
+def scribbles(count: int, size: int = 1024, seed: int = 0) -> list[list[tuple[float, float]]]:
+    """Paths as a hand draws them: many points, turning softly."""
+    rng = random.Random(seed)
+    paths = []
+    for _ in range(count):
+        x, y, angle, turn = rng.uniform(0, size), rng.uniform(0, size), rng.uniform(0, math.tau), 0.0
+        path = []
+        for _ in range(60):
+            turn = 0.9 * turn + rng.gauss(0, 0.02)
+            angle += turn
+            x, y = x + 5 * math.cos(angle), y + 5 * math.sin(angle)
+            path.append((x, y))
+        paths.append(path)
+    return paths
+
+
+def _stroke(rng: random.Random, width: int, height: int) -> dict[str, Any]:
+    tool = rng.choice(["brush", "brush", "brush", "line", "eraser", "fill"])
+    layer = rng.choice(["paint", "paint", "sketch"])
+    stroke: dict[str, Any] = {"tool": tool, "layer": layer, "color": _color(rng)}
+    for name, low, high in (("opacity", 0.2, 1), ("hardness", 0, 1), ("t0", 0, 1), ("importance", 0.1, 1)):
+        if rng.random() < 0.7:
+            stroke[name] = round(rng.uniform(low, high), 2)
+    stroke["size"] = round(rng.choice([0.6, 2, 6, 18, 50]) * rng.uniform(0.7, 1.4), 1)
+
+    def points(count: int) -> list[float]:
+        sides = [width, height] * count
+        return [round(rng.uniform(-10, side + 10), 1) for side in sides]
+
+    if tool == "fill":
+        stroke["rings"] = [points(rng.randint(3, 7)) for _ in range(rng.randint(1, 2))]
+    else:
+        count = 2 if tool == "line" else rng.randint(1, 8)
+        stroke["points"] = points(count)
+        if rng.random() < 0.3:
+            stroke["pressure"] = [rng.randint(5, 100) for _ in range(count)]
+    return stroke
+
+
+def _color(rng: random.Random) -> str:
+    return f"#{rng.randrange(1 << 24):06x}"

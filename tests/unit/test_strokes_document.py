@@ -1,0 +1,151 @@
+"""Drawings as text: what is good is read exactly, and of what is bad all that can be kept is kept."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from diffusion_path.images import strokes_document
+from diffusion_path.images.strokes_document import Drawing, read_drawing
+from hypothesis import given
+from hypothesis import strategies as st
+
+LINE = {"points": [1, 2, 30.5, 40]}
+
+
+def read(*strokes: Any, **fields: Any) -> Drawing:
+    return read_drawing(json.dumps({"version": 1, "width": 64, "height": 48, "strokes": list(strokes), **fields}))
+
+
+@pytest.mark.parametrize("text", ["", "  \n", '{"strokes": []}'])
+def test_nothing_drawn_is_no_complaint(text: str) -> None:
+    assert read_drawing(text) == Drawing()
+
+
+def test_every_field_is_read() -> None:
+    given = {
+        "tool": "line",
+        "layer": "sketch",
+        "points": [1, 2, 3, 4],
+        "pressure": [0, 50],
+        "color": "#0a0B0c",
+        "size": 3.5,
+        "opacity": 0.1,
+        "hardness": 0.2,
+        "t0": 0.3,
+        "importance": 0.4,
+    }
+    drawing = read(given, {"tool": "fill", "rings": [[0, 0, 9, 0, 9, 9]]}, paper="#102030")
+    first, second = drawing.strokes
+    assert (first.tool, first.layer, first.paths) == ("line", "sketch", (((1, 2), (3, 4)),))
+    assert (first.color, first.pressure, first.size) == ((10, 11, 12), (0.0, 0.5), 3.5)
+    assert (first.opacity, first.hardness, first.t0, first.importance) == (0.1, 0.2, 0.3, 0.4)
+    assert (second.tool, second.paths, second.size, second.t0) == ("fill", (((0, 0), (9, 0), (9, 9)),), 24, 0.6)
+    assert (drawing.width, drawing.height, drawing.paper, drawing.complaints) == (64, 48, (16, 32, 48), ())
+
+
+def test_a_bare_list_of_strokes_is_a_drawing() -> None:
+    assert len(read_drawing(json.dumps([LINE, LINE])).strokes) == 2
+
+
+@pytest.mark.parametrize(
+    ("stroke", "words"),
+    [
+        (5, "no objects"),
+        ({"tool": "spray", "points": [1, 2]}, "does not know"),
+        ({"points": [1]}, "broken points"),
+        ({"points": [1, None]}, "broken points"),
+        ({"points": [1, float("nan")]}, "broken points"),
+        ({"points": "1 2"}, "broken points"),
+        ({"tool": "fill", "rings": [[0, 0, 1, 1]]}, "broken points"),
+        ({"tool": "fill", "rings": 7}, "broken points"),
+    ],
+)
+def test_a_broken_stroke_is_left_out_and_told(stroke: Any, words: str) -> None:
+    drawing = read(LINE, stroke, LINE)
+    assert len(drawing.strokes) == 2
+    (complaint,) = drawing.complaints
+    assert words in complaint
+    assert complaint.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "kept", "words"),
+    [
+        ("size", -3, 0.1, "outside"),
+        ("size", 1e9, 4096, "outside"),
+        ("opacity", 2, 1, "outside"),
+        ("t0", "high", 0.6, "no number"),
+        ("hardness", True, 0.8, "no number"),
+        ("importance", float("inf"), 1, "no number"),
+        ("color", "red", (0, 0, 0), "#rrggbb"),
+        ("pressure", [50], (), "does not fit"),
+    ],
+)
+def test_values_out_of_range_are_repaired_and_told(field: str, value: Any, kept: Any, words: str) -> None:
+    drawing = read({**LINE, field: value})
+    assert getattr(drawing.strokes[0], field) == kept
+    assert words in drawing.complaints[0]
+
+
+def test_many_of_a_kind_are_one_sentence() -> None:
+    assert read(*[{"points": []}] * 40, LINE).complaints == ("40 of the strokes have broken points and are left out.",)
+
+
+def test_the_strokes_before_the_damage_are_saved() -> None:
+    text = json.dumps({"version": 1, "width": 64, "height": 48, "strokes": [LINE, LINE, LINE]})
+    drawing = read_drawing(text[:-12])
+    assert len(drawing.strokes) == 2
+    assert (drawing.width, drawing.height) == (64, 48)
+    assert "damaged" in drawing.complaints[0]
+    assert "2 strokes" in drawing.complaints[0]
+
+
+@pytest.mark.parametrize("text", ["hello", "{", '{"strokes": [', '{"strokes": [{"points": [1', "[" * 100_000])
+def test_a_text_without_anything_to_save_is_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^The drawing cannot be read \(.*\) and no stroke .* clear the canvas"):
+        read_drawing(text)
+
+
+@pytest.mark.parametrize("text", ["5", '"text"', "null", '{"strokes": 5}'])
+def test_json_of_another_kind_is_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match="clear the canvas"):
+        read_drawing(text)
+
+
+def test_a_newer_format_is_told_and_what_is_known_is_kept() -> None:
+    drawing = read(LINE, {"tool": "airbrush", "nozzle": 3}, version=9)
+    assert len(drawing.strokes) == 1
+    assert "format 9" in drawing.complaints[0]
+
+
+def test_huge_drawings_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strokes_document, "MOST_STROKES", 5)
+    monkeypatch.setattr(strokes_document, "MOST_POINTS", 8)
+    drawing = read(*[LINE] * 9)
+    assert len(drawing.strokes) == 4
+    assert len(drawing.complaints) == 2
+    monkeypatch.setattr(strokes_document, "LONGEST_TEXT", 200)
+    assert len(read(*[LINE] * 9).strokes) == 4
+
+
+def test_far_points_are_brought_near() -> None:
+    ((near, far),) = read({"points": [0, 0, 1e300, -1e300]}).strokes[0].paths
+    assert near == (0, 0)
+    assert max(map(abs, far)) < 1e5
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("#123456"),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.sampled_from(["points", "rings", "size"]), inner),
+    max_leaves=12,
+)
+FIELDS = ["tool", "layer", "points", "rings", "color", "size", "opacity", "pressure", "t0"]
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES) | VALUES, max_size=5), VALUES, VALUES)
+def test_anything_in_a_drawing_is_read_or_left_out(strokes: list[Any], width: Any, paper: Any) -> None:
+    drawing = read(*strokes, width=width, paper=paper)
+    assert len(drawing.strokes) <= len(strokes)
+    assert all(complaint.endswith(".") for complaint in drawing.complaints)

@@ -1,0 +1,145 @@
+"""Drawings in pixels, against sums that can be done by hand, and DPathStrokeCanvas as a node."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusion_path.images.strokes_coverage import brush_cover, fill_cover
+from diffusion_path.images.strokes_document import read_drawing
+from diffusion_path.images.strokes_render import edit_masks, over_background, render_drawing
+from diffusion_path.nodes.stroke_canvas import StrokeCanvas
+
+DOT = {"points": [32, 32], "size": 20, "hardness": 1, "color": "#ff0000", "t0": 0.5}
+
+
+def text(*strokes: dict[str, Any], width: int = 64, height: int = 64, **fields: Any) -> str:
+    return json.dumps({"version": 1, "width": width, "height": height, "strokes": list(strokes), **fields})
+
+
+def rendered(*strokes: dict[str, Any], size: int = 64):
+    return render_drawing(read_drawing(text(*strokes)), size, size)
+
+
+def test_a_hard_dot_has_the_area_of_a_disc() -> None:
+    mask = rendered(DOT).mask
+    assert float(mask.sum()) == pytest.approx(math.pi * 100, rel=0.01)
+    assert float(mask[0, 32, 32]) == 1
+    assert float(mask[0, 32, 45]) == 0
+
+
+@pytest.mark.parametrize("size", [16, 64, 128, 300])
+def test_a_drawing_covers_the_same_share_at_any_resolution(size: int) -> None:
+    strokes = (DOT, {"tool": "fill", "rings": [[4, 4, 30, 6, 12, 28]]}, {"points": [5, 60, 60, 50], "size": 7, "hardness": 1})
+    share = float(rendered(*strokes, size=size).mask.mean())
+    assert share == pytest.approx(float(rendered(*strokes, size=512).mask.mean()), rel=0.03)
+
+
+def test_a_soft_rim_falls_from_the_hard_core_to_the_radius() -> None:
+    row = rendered({**DOT, "hardness": 0.4}).mask[0, 32, 32:].numpy()
+    assert (row[:4] == 1).all()
+    assert (np.diff(row) <= 0).all()
+    assert 0 < row[7] < 1
+    assert row[11] == 0
+
+
+def test_a_line_thinner_than_a_pixel_is_fainter() -> None:
+    covers = [brush_cover(np.array([[5.0, 8.5], [25.0, 8.5]]), np.full(2, w / 2), 1.0, 32, 16) for w in (0.5, 1.0)]
+    thin, one = (float(cover.values[:, 10].sum()) for cover in covers if cover is not None)
+    assert thin == pytest.approx(one / 2, rel=0.05)
+
+
+def test_pressure_changes_the_width_along_the_stroke() -> None:
+    mask = rendered({"points": [10, 32, 54, 32], "size": 20, "hardness": 1, "pressure": [20, 100]}).mask[0]
+    assert float(mask[:, 12].sum()) == pytest.approx(4 + 16 * 2 / 44, abs=1)
+    assert float(mask[:, 52].sum()) == pytest.approx(20 - 16 * 2 / 44, abs=1)
+
+
+def test_a_ring_in_a_ring_is_a_hole_and_edges_are_half_covered() -> None:
+    outer, inner = [2, 2, 14, 2, 14, 14, 2, 14], [5.5, 5.5, 10.5, 5.5, 10.5, 10.5, 5.5, 10.5]
+    cover = fill_cover([np.array(ring, float).reshape(-1, 2) for ring in (outer, inner)], 16, 16)
+    assert cover is not None
+    full = np.zeros((16, 16), np.float32)
+    full[cover.y : cover.y + cover.values.shape[0], cover.x : cover.x + cover.values.shape[1]] = cover.values
+    assert full[3, 3] == 1
+    assert full[8, 8] == 0
+    assert full[8, 5] == pytest.approx(0.5)
+    assert full[1, 8] == 0
+    assert full.sum() == pytest.approx(144 - 25, abs=1)
+
+
+def test_strokes_outside_the_picture_are_nothing() -> None:
+    outside = ({"points": [-500, -500]}, {"tool": "fill", "rings": [[200, 200, 300, 200, 300, 300]]})
+    assert float(rendered(*outside).mask.sum()) == 0
+
+
+def test_opacity_thins_paint_but_not_what_may_change() -> None:
+    result = rendered({**DOT, "opacity": 0.25})
+    assert float(result.strokes[0, 32, 32, 3]) == pytest.approx(0.25)
+    assert result.strokes[0, 32, 32, :3].tolist() == [1, 0, 0]
+    assert float(result.mask[0, 32, 32]) == 1
+    assert float(result.t0s[0, 32, 32]) == 0.5
+
+
+def test_an_eraser_takes_paint_mask_and_t0_of_its_layer_alone() -> None:
+    sketch = {"layer": "sketch", "points": [10, 32, 54, 32], "size": 4}
+    result = rendered(DOT, sketch, {"tool": "eraser", "points": [32, 32], "size": 60, "hardness": 1})
+    assert float(result.mask.sum() + result.t0s.sum() + result.strokes[..., 3].sum()) == 0
+    assert float(result.sketch[0, 32, 32]) == 1
+
+
+def test_the_uppermost_stroke_gives_the_t0_and_the_more_important_line_wins() -> None:
+    lines = [
+        {"layer": "sketch", "points": [0, y, 64, y], "size": 6, "importance": i} for y, i in ((32, 0.8), (33, 0.3))
+    ]
+    result = rendered(DOT, {**DOT, "size": 8, "t0": 0.2}, *lines)
+    assert float(result.t0s[0, 32, 32]) == pytest.approx(0.2)
+    assert float(result.t0s[0, 32, 39]) == pytest.approx(0.5)
+    assert float(result.sketch[0, 32, 32]) == pytest.approx(0.8)
+
+
+def test_masks_grow_alike_and_strength_is_relative_to_the_largest_t0() -> None:
+    mask, strength, t0 = edit_masks(rendered(DOT, {"points": [8, 8], "size": 8, "hardness": 1, "t0": 0.25}), 3)
+    assert t0 == 0.5
+    assert float(mask[0, 32, 43]) == 1
+    assert float(strength[0, 32, 43]) == 1
+    assert float(mask[0, 32, 47]) == 0
+    assert float(strength[0, 8, 8]) == pytest.approx(0.5)
+    empty = edit_masks(rendered(), 3)
+    assert (float(empty[0].max()), float(empty[1].max()), empty[2]) == (0, 0, 0)
+
+
+def test_backgrounds_keep_what_is_not_painted_and_their_alpha() -> None:
+    background = torch.rand(2, 64, 64, 4)
+    strokes = rendered(DOT).strokes
+    result = over_background(strokes, background, (255, 255, 255))
+    untouched = strokes[0, ..., 3] == 0
+    assert torch.allclose(result[:, untouched], background[:, untouched])
+    assert result[:, 32, 32].tolist() == [[1, 0, 0, 1]] * 2
+
+
+def test_the_canvas_takes_the_size_of_its_background() -> None:
+    background = torch.rand(2, 48, 80, 3)
+    before = background.clone()
+    result = StrokeCanvas.execute(64, 64, 0, text(DOT), background).result
+    shapes = [tuple(value.shape) for value in result if isinstance(value, torch.Tensor)]
+    assert shapes == [(2, 48, 80, 3), (1, 48, 80, 4), (1, 48, 80), (1, 48, 80), (1, 48, 80, 3)]
+    assert result[4] == 0.5
+    assert torch.equal(background, before)
+    assert StrokeCanvas.GET_SCHEMA().node_id == "DPathStrokeCanvas"
+
+
+def test_an_empty_canvas_is_its_background_or_white_paper() -> None:
+    background = torch.rand(1, 16, 16, 3)
+    assert torch.equal(StrokeCanvas.execute(64, 64, 0, "", background).result[0], background)
+    assert float(StrokeCanvas.execute(32, 16, 0, "").result[0].min()) == 1
+
+
+def test_what_was_repaired_is_told_to_the_page() -> None:
+    output = StrokeCanvas.execute(64, 64, 0, text({**DOT, "size": -1}))
+    shown: Any = output.ui
+    assert "outside" in shown["dpath_canvas"][0]["complaints"][0]

@@ -1,0 +1,12 @@
+/** The drawing surface of Stroke Canvas. */
+
+import { StrokesView } from "./strokes_view.js";
+import { hostWidget } from "./widget_host.js";
+
+hostWidget({
+  type: "DPATH_STROKES",
+  targets: { DPathStrokeCanvas: ["strokes"] },
+  minWidth: 440,
+  minHeight: 480,
+  build: (host) => new StrokesView(host),
+});

@@ -1,0 +1,249 @@
+/** What mouse, pen and finger do on the stage of a stroke canvas, tool by tool. No side effects. */
+
+import { hex } from "./strokes_background.js";
+import { rounded } from "./strokes_document.js";
+import { floodArea, keptPoints, moved, outlines, strokeAt } from "./strokes_geometry.js";
+import { drawLinePreview, placeOf } from "./strokes_stage.js";
+
+const TOLERANCE = 0.35; // pixels of the picture that a simplified path may be off
+const FILL_SIZE = 768; // longer side of the picture in which areas are found
+const FILL_TOLERANCE = 28;
+const FILL_RIM = 3; // pixels of that picture
+const HIT_SLACK = 4; // pixels of the stage
+
+export class StrokePointer {
+  /** @param {import("./strokes_view.js").StrokesView} view */
+  constructor(view) {
+    this.view = view;
+    this.hover = null; // in pixels of the picture
+    this.action = null; // {move(event), end(cancelled), guide?(context)}
+    this.spaceHeld = false;
+    const { stage } = view;
+    stage.addEventListener("pointerdown", (event) => this.#down(event));
+    stage.addEventListener("pointermove", (event) => this.#move(event));
+    for (const [name, cancelled] of [["pointerup", false], ["pointercancel", true], ["lostpointercapture", false]])
+      stage.addEventListener(name, () => this.#end(cancelled));
+    stage.addEventListener("pointerleave", () => this.#hoverAt(null));
+    stage.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    stage.addEventListener("keyup", (event) => event.key === " " && this.#space(false));
+    stage.addEventListener("blur", () => this.#space(false));
+  }
+
+  /** Draws what the tool is about to do. */
+  drawGuide(context) {
+    this.action?.guide?.(context);
+  }
+
+  /** Keys of the stage. Returns whether one was used. */
+  key(key, event) {
+    const { view } = this;
+    const arrow = { arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1] }[key];
+    if (key === " ") this.#space(true);
+    else if (key === "escape") this.action ? this.#end(true) : view.select(-1);
+    else if (key === "delete" || key === "backspace") view.deleteSelected();
+    else if (arrow && view.selectedStroke) {
+      const pixels = event.shiftKey ? 10 : 1;
+      const stroke = moved(view.selectedStroke, (arrow[0] * pixels) / view.scale.x, (arrow[1] * pixels) / view.scale.y);
+      if (!view.locked) view.replaceStroke(view.selected, stroke, true);
+    } else return false;
+    return true;
+  }
+
+  #down(event) {
+    const { view } = this;
+    view.stage.focus({ preventScroll: true });
+    if (this.action || event.button !== 0) return;
+    event.stopPropagation();
+    view.stage.setPointerCapture(event.pointerId);
+    const { tool } = view.settings;
+    if (this.spaceHeld) this.action = this.#pan(event);
+    else if (view.locked) return;
+    else if (event.altKey || tool === "pick") this.action = this.#pick(event);
+    else if (tool === "select") this.action = this.#drag(event);
+    else if (tool === "fill") this.#fill(event);
+    else if (tool === "line") this.action = this.#line(event);
+    else this.action = this.#draw(event);
+    view.draw();
+  }
+
+  #move(event) {
+    this.#hoverAt(event);
+    if (this.action) {
+      event.stopPropagation();
+      this.action.move(event);
+    }
+    this.view.draw();
+  }
+
+  #end(cancelled) {
+    const { action } = this;
+    this.action = null;
+    action?.end(cancelled);
+    this.view.draw();
+  }
+
+  #wheel(event) {
+    if (!event.ctrlKey && !event.metaKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.view.zoomBy(Math.exp(-event.deltaY * 0.002), this.#onStage(event));
+  }
+
+  #space(held) {
+    this.spaceHeld = held;
+    this.view.stage.toggleAttribute("data-pan", held);
+  }
+
+  #hoverAt(event) {
+    this.hover = event && this.#onPicture(event);
+    this.view.draw();
+  }
+
+  /** Pixels of the stage, which itself may be scaled with the graph. */
+  #onStage({ clientX, clientY }) {
+    const { stage } = this.view;
+    const box = stage.getBoundingClientRect();
+    return {
+      x: ((clientX - box.left) / box.width) * stage.clientWidth,
+      y: ((clientY - box.top) / box.height) * stage.clientHeight,
+    };
+  }
+
+  /** Pixels of the picture. */
+  #onPicture(event) {
+    const { x, y } = this.#onStage(event);
+    const { left, top, factor } = placeOf(this.view);
+    return { x: (x - left) / factor, y: (y - top) / factor };
+  }
+
+  // ---- tools: each returns what moving and ending the drag means
+
+  #draw(event) {
+    const { view } = this;
+    const stroke = view.brush();
+    const live = view.layers[stroke.layer].begin(stroke, view.layerScale.x, view.layerScale.y);
+    const points = []; // x, y, pressure in units of the drawing
+    const usesPen = event.pointerType === "pen" && view.settings.pressure;
+    const hold = 1 - view.settings.smoothing;
+    let brush = null;
+    let hand = null;
+    const lead = (x, y, pressure) => {
+      const last = points.at(-1);
+      if (last && Math.hypot(x - last[0], y - last[1]) * view.sizeScale < 0.2) return;
+      points.push([x, y, pressure]);
+      live.add(x, y, pressure);
+    };
+    const follow = (each) => {
+      const { x, y } = this.#onPicture(each);
+      hand = [x / view.scale.x, y / view.scale.y, usesPen ? Math.max(each.pressure, 0.02) : 1];
+      brush = brush ? brush.map((value, i) => value + (hand[i] - value) * hold) : hand;
+      lead(...brush);
+    };
+    follow(event);
+    return {
+      move: (next) => {
+        const between = next.getCoalescedEvents?.() ?? [];
+        for (const each of between.length ? between : [next]) follow(each);
+      },
+      end: (cancelled) => {
+        lead(...hand);
+        live.end();
+        if (!cancelled) view.addStroke(finished(stroke, points, view.sizeScale, usesPen));
+      },
+    };
+  }
+
+  #line(event) {
+    const { view } = this;
+    const from = this.#onPicture(event);
+    let to = from;
+    return {
+      move: (next) => (to = next.shiftKey ? snapped(from, this.#onPicture(next)) : this.#onPicture(next)),
+      end: (cancelled) => {
+        const path = [from, to].flatMap(({ x, y }) => [rounded(x / view.scale.x), rounded(y / view.scale.y)]);
+        if (!cancelled && Math.hypot(to.x - from.x, to.y - from.y) > 1) view.addStroke({ ...view.brush(), paths: [path] });
+      },
+      guide: (context) => drawLinePreview(context, view, [from.x, from.y], [to.x, to.y]),
+    };
+  }
+
+  #fill(event) {
+    const { view } = this;
+    const { context, width, height } = view.composite(FILL_SIZE);
+    const { x, y } = this.#onPicture(event);
+    const { frame, scale } = view;
+    const [column, row] = [Math.floor((x * width) / frame.width), Math.floor((y * height) / frame.height)];
+    if (column < 0 || row < 0 || column >= width || row >= height) return;
+    const pixels = context.getImageData(0, 0, width, height).data;
+    const rings = outlines(floodArea(pixels, width, height, column, row, FILL_TOLERANCE, FILL_RIM), width, height);
+    const units = [frame.width / width / scale.x, frame.height / height / scale.y];
+    const paths = rings.map((ring) => ring.map((value, i) => rounded(value * units[i % 2])));
+    if (paths.length) view.addStroke({ ...view.brush("fill"), paths });
+  }
+
+  #pick(event) {
+    const { view } = this;
+    const { context, width, height } = view.composite(Infinity);
+    const take = (each) => {
+      const { x, y } = this.#onPicture(each);
+      const [column, row] = [Math.floor((x * width) / view.frame.width), Math.floor((y * height) / view.frame.height)];
+      if (column < 0 || row < 0 || column >= width || row >= height) return;
+      view.change("color", hex([...context.getImageData(column, row, 1, 1).data.slice(0, 3)]), false);
+    };
+    take(event);
+    return { move: take, end: () => view.change("color", view.settings.color, true) };
+  }
+
+  #drag(event) {
+    const { view } = this;
+    const { x, y } = this.#onPicture(event);
+    const slack = HIT_SLACK / placeOf(view).factor / view.sizeScale;
+    const { strokes } = view.history.now.drawing;
+    const index = strokeAt(strokes, view.settings.layer, x / view.scale.x, y / view.scale.y, slack);
+    view.select(index);
+    if (index < 0) return null;
+    let result = null;
+    return {
+      move: (next) => {
+        const to = this.#onPicture(next);
+        if (!result && Math.hypot(to.x - x, to.y - y) * placeOf(view).factor < 3) return;
+        result = moved(strokes[index], (to.x - x) / view.scale.x, (to.y - y) / view.scale.y);
+        view.replaceStroke(index, result, false);
+      },
+      end: (cancelled) => {
+        view.preview = null;
+        if (result && !cancelled) view.replaceStroke(index, result, true);
+        else view.refresh();
+      },
+    };
+  }
+
+  #pan(event) {
+    const { view } = this;
+    const from = this.#onStage(event);
+    const before = { ...view.pan };
+    return {
+      move: (next) => {
+        const to = this.#onStage(next);
+        view.pan = { x: before.x + to.x - from.x, y: before.y + to.y - from.y };
+      },
+      end: () => {},
+    };
+  }
+}
+
+/** A stroke with the path of a drag, with as few points as look the same. */
+function finished(stroke, points, sizeScale, usesPen) {
+  const kept = keptPoints(points.map(([x, y, pressure]) => [x, y, (pressure * stroke.size) / 2]), TOLERANCE / sizeScale);
+  const path = kept.flatMap((i) => [rounded(points[i][0]), rounded(points[i][1])]);
+  const pressure = usesPen ? kept.map((i) => Math.round(points[i][2] * 100)) : null;
+  return { ...stroke, size: rounded(stroke.size) || 0.1, paths: [path], pressure };
+}
+
+/** The end of a line turned to the next of 24 directions. */
+function snapped(from, to) {
+  const step = Math.PI / 12;
+  const angle = Math.round(Math.atan2(to.y - from.y, to.x - from.x) / step) * step;
+  const length = Math.hypot(to.x - from.x, to.y - from.y);
+  return { x: from.x + length * Math.cos(angle), y: from.y + length * Math.sin(angle) };
+}

@@ -1,0 +1,390 @@
+/** The stroke canvas: stage, controls and drawing of one node. Registers nothing by itself. */
+
+import { html, style } from "./elements.js";
+import { outputOf } from "./outputs.js";
+import { backgroundAddress, loadPicture, looksChanged, paletteOf, printOf } from "./strokes_background.js";
+import { numbersOf } from "./strokes_document.js";
+import { StrokeLayer } from "./strokes_layer.js";
+import { historyOf, rememberedSettings, rememberSettings } from "./strokes_memory.js";
+import { StrokePointer } from "./strokes_pointer.js";
+import { drawStage } from "./strokes_stage.js";
+import { buildControls } from "./strokes_toolbar.js";
+
+const SHARPEST = 1536; // pixels of the longer side that layers are kept in
+const LOOK_AGAIN_MS = 400;
+const COLORS = ["#1b2a3a", "#3b6ea5", "#8fc1e3", "#e8edf0", "#3f6b3a", "#8fb04e", "#d9b14a", "#c8673a", "#8c2f2b", "#5b4636"];
+const KEYS = { b: "brush", l: "line", e: "eraser", g: "fill", i: "pick", v: "select" };
+
+export class StrokesView {
+  /** @param {import("./widget_host.js").WidgetHost} host */
+  constructor(host) {
+    this.host = host;
+    this.settings = rememberedSettings();
+    this.history = historyOf("", "");
+    this.frame = { width: 512, height: 512 };
+    this.background = null; // {address, picture, print}
+    this.zoom = 1;
+    this.pan = { x: 0, y: 0 };
+    this.selected = -1;
+    this.preview = null; // a drawing that is shown, but not saved yet
+    style("stroke_canvas.css");
+    this.#build();
+    this.pointer = new StrokePointer(this);
+    this.observer = new ResizeObserver(() => this.draw());
+    this.observer.observe(this.stage);
+    this.timer = setInterval(() => this.look(), LOOK_AGAIN_MS); // no event tells of every change beside the widget
+    this.controls.setPalette(COLORS);
+    this.refresh();
+  }
+
+  // ---- what the host calls
+
+  show(text) {
+    this.key = this.#key();
+    this.history = historyOf(this.key, text);
+    this.preview = null;
+    this.selected = -1;
+    this.look();
+    this.refresh();
+  }
+
+  setReadOnly() {
+    this.refresh();
+  }
+
+  changed() {
+    this.look();
+  }
+
+  dispose() {
+    clearInterval(this.timer);
+    this.observer.disconnect();
+  }
+
+  // ---- state
+
+  get drawing() {
+    return this.preview ?? this.history.now.drawing;
+  }
+
+  get locked() {
+    return this.host.readOnly || this.history.now.lost;
+  }
+
+  /** What the drawing's lengths refer to. */
+  get reference() {
+    return this.drawing.width ? this.drawing : this.frame;
+  }
+
+  /** Pixels of the picture per unit of the drawing, in both directions. */
+  get scale() {
+    const { width, height } = this.reference;
+    return { x: this.frame.width / width, y: this.frame.height / height };
+  }
+
+  /** Pixels of the picture per unit of a stroke's width. */
+  get sizeScale() {
+    return Math.sqrt(this.scale.x * this.scale.y);
+  }
+
+  get sizeKey() {
+    const { layer, tool } = this.settings;
+    if (tool === "eraser") return "eraser";
+    return layer === "sketch" ? "sketch" : tool === "line" ? "line" : "brush";
+  }
+
+  /** Diameter of the brush in pixels of the picture. */
+  get brushSize() {
+    return this.settings.sizes[this.sizeKey];
+  }
+
+  get selectedStroke() {
+    const stroke = this.drawing.strokes[this.selected];
+    return stroke && !("foreign" in stroke) ? stroke : null;
+  }
+
+  /** A stroke as the tools are set, without its path. Lengths in units of the drawing. */
+  brush(tool = this.settings.tool) {
+    const { layer, color, opacity, hardness, t0, importance } = this.settings;
+    return { tool, layer, color, opacity, hardness, t0, importance, size: this.brushSize / this.sizeScale, pressure: null, paths: [] };
+  }
+
+  /** Saves an edit. */
+  edit(change) {
+    if (this.locked) return;
+    this.#findSteps();
+    const drawing = { ...this.history.now.drawing, ...change };
+    if (!drawing.width) Object.assign(drawing, this.frame);
+    if (this.background && !drawing.print) drawing.print = this.background.print;
+    this.preview = null;
+    this.host.commit(this.history.add(drawing));
+    this.refresh();
+  }
+
+  addStroke(stroke) {
+    this.edit({ strokes: [...this.history.now.drawing.strokes, Object.freeze(stroke)] });
+  }
+
+  replaceStroke(index, stroke, done) {
+    const strokes = this.history.now.drawing.strokes.with(index, stroke);
+    if (done) return this.edit({ strokes });
+    this.preview = { ...this.history.now.drawing, strokes };
+    this.refresh();
+  }
+
+  step(by) {
+    if (this.locked) return;
+    const text = this.history.move(by);
+    if (text === null) return;
+    this.preview = null;
+    this.selected = -1;
+    this.host.commit(text);
+    this.refresh();
+  }
+
+  clear() {
+    const strokes = this.drawing.strokes.filter((stroke) => stroke.layer !== this.settings.layer);
+    this.selected = -1;
+    if (strokes.length < this.drawing.strokes.length) this.edit({ strokes });
+  }
+
+  deleteSelected() {
+    if (!this.selectedStroke) return;
+    const strokes = this.drawing.strokes.toSpliced(this.selected, 1);
+    this.selected = -1;
+    this.edit({ strokes });
+  }
+
+  select(index) {
+    this.selected = index;
+    this.refresh();
+  }
+
+  /** A control was moved. */
+  change(name, value, done) {
+    const stroke = this.selectedStroke;
+    if (stroke && (name === "color" || numbersOf(stroke).includes(name))) {
+      const stored = name === "size" ? value / this.sizeScale : value;
+      this.replaceStroke(this.selected, Object.freeze({ ...stroke, [name]: stored }), done);
+    } else if (name === "paper") {
+      this.edit({ paper: value });
+    } else {
+      if (name === "tool" || name === "layer") this.selected = -1;
+      if (name === "layer") this.settings.tool = "brush";
+      if (name === "size") this.settings.sizes[this.sizeKey] = value;
+      else this.settings[name] = value;
+      if (done) rememberSettings(this.settings);
+      this.refresh();
+    }
+  }
+
+  // ---- the picture below
+
+  /** Looks at what may have changed outside: sizes, links, the background. */
+  look() {
+    if (this.host.element.isConnected === false && this.layers) return;
+    const seen = outputOf(this.host.owner)?.dpath_canvas?.[0];
+    const address = backgroundAddress(this.host.owner, seen?.background);
+    this.#findSteps();
+    if (address !== (this.background?.address ?? "")) this.#load(address);
+    const complaint = (seen?.complaints ?? []).join(" ");
+    const { width, height } = this.background?.picture
+      ? { width: this.background.picture.naturalWidth, height: this.background.picture.naturalHeight }
+      : { width: this.#side("width"), height: this.#side("height") };
+    if (width !== this.frame.width || height !== this.frame.height || complaint !== this.complaint) {
+      this.frame = { width, height };
+      this.complaint = complaint;
+      this.refresh();
+    }
+  }
+
+  async #load(address) {
+    this.background = address ? { address, picture: null, print: "" } : null;
+    if (address) {
+      const picture = await loadPicture(address).catch(() => null);
+      if (this.background?.address !== address || !picture) return;
+      this.background = { address, picture, print: printOf(picture) };
+    }
+    this.controls.setPalette(this.background ? paletteOf(this.background.picture, COLORS.length) : COLORS);
+    this.look();
+    this.refresh();
+  }
+
+  get backgroundChanged() {
+    return Boolean(this.background?.picture) && looksChanged(this.drawing.print, this.background.print);
+  }
+
+  #side(name) {
+    const value = Math.round(Number(this.host.sibling(name)));
+    return value >= 16 && value <= 16384 ? value : 512;
+  }
+
+  /** A node gets its place in a graph only after its widgets were made. */
+  #findSteps() {
+    const key = this.#key();
+    if (key !== this.key) [this.key, this.history] = [key, historyOf(key, this.host.value)];
+  }
+
+  #key() {
+    const { node, name } = this.host;
+    return node.graph && node.id !== -1 ? `${node.graph.rootGraph?.id ?? ""}/${node.graph.id}/${node.id}/${name}` : "";
+  }
+
+  // ---- drawing
+
+  /** Brings layers, controls and stage to the state. */
+  refresh() {
+    const { width, height } = this.frame;
+    const sharpness = Math.min(1, SHARPEST / Math.max(width, height));
+    const [w, h] = [Math.max(1, Math.round(width * sharpness)), Math.max(1, Math.round(height * sharpness))];
+    if (this.layers?.paint.width !== w || this.layers.paint.height !== h)
+      this.layers = { paint: new StrokeLayer("paint", w, h), sketch: new StrokeLayer("sketch", w, h) };
+    this.layerScale = { x: w / this.reference.width, y: h / this.reference.height };
+    const { x, y } = this.layerScale;
+    for (const layer of Object.values(this.layers)) layer.sync(this.drawing.strokes, x, y);
+    this.#showControls();
+    this.draw();
+  }
+
+  draw() {
+    this.frameRequest ??= requestAnimationFrame(() => {
+      this.frameRequest = null;
+      drawStage(this);
+    });
+  }
+
+  /** The visible picture as a canvas, for eyedropper and fill. */
+  composite(longest) {
+    const { canvas, width, height } = this.layers.paint;
+    const factor = Math.min(1, longest / Math.max(width, height));
+    const size = { width: Math.max(1, Math.round(width * factor)), height: Math.max(1, Math.round(height * factor)) };
+    const result = Object.assign(document.createElement("canvas"), size);
+    const context = result.getContext("2d", { willReadFrequently: true });
+    context.fillStyle = this.drawing.paper;
+    context.fillRect(0, 0, size.width, size.height);
+    if (this.background?.picture) context.drawImage(this.background.picture, 0, 0, size.width, size.height);
+    context.drawImage(canvas, 0, 0, size.width, size.height);
+    return { context, ...size };
+  }
+
+  #build() {
+    this.controls = buildControls({ change: (...given) => this.change(...given), action: (name) => this.#act(name) });
+    this.stage = html("canvas", { class: "dpath-stage", tabindex: "0", role: "img" });
+    this.stage.type = "textarea"; // as for a text box, the graph leaves Ctrl+Z to the element that has the focus
+    this.banner = html("div", { class: "dpath-banner", role: "status", hidden: true });
+    const zoomed = (factor) => () => this.zoomBy(factor);
+    const view = html("div", { class: "dpath-view" }, this.sizeLabel = html("span", {}),
+      html("button", { type: "button", title: "Smaller (Ctrl and wheel)", "aria-label": "Zoom out", click: zoomed(1 / 1.4) }, "\u2212"),
+      html("button", { type: "button", title: "Fit (0)", "aria-label": "Fit", click: () => this.fit() }, this.zoomLabel = html("span", {})),
+      html("button", { type: "button", title: "Larger (Ctrl and wheel; Space drags)", "aria-label": "Zoom in", click: zoomed(1.4) }, "+"));
+    const room = html("div", { class: "dpath-room" }, this.stage, this.banner, view);
+    this.root = html("div", { class: "dpath-strokes", role: "group", "aria-label": "Stroke canvas",
+      keydown: (event) => this.#press(event), click: (event) => this.#clicked(event) },
+      this.controls.head, room, this.controls.foot);
+    this.host.element.append(this.root);
+  }
+
+  #act(name) {
+    if (name === "clear") this.clear();
+    else this.step(name === "undo" ? -1 : 1);
+  }
+
+  zoomBy(factor, at = null) {
+    const before = this.zoom;
+    this.zoom = Math.min(Math.max(this.zoom * factor, 0.2), 16);
+    const middle = at ?? { x: this.stage.clientWidth / 2, y: this.stage.clientHeight / 2 };
+    const [cx, cy] = [this.stage.clientWidth / 2, this.stage.clientHeight / 2];
+    for (const [axis, center] of [["x", cx], ["y", cy]])
+      this.pan[axis] = middle[axis] - center - ((middle[axis] - center - this.pan[axis]) * this.zoom) / before;
+    this.draw();
+  }
+
+  fit() {
+    [this.zoom, this.pan] = [1, { x: 0, y: 0 }];
+    this.draw();
+  }
+
+  #showControls() {
+    const { settings } = this;
+    const stroke = this.selectedStroke;
+    const numbers = stroke ? numbersOf(stroke) : settings.tool === "select" || settings.tool === "pick" ? [] : numbersOf(settings);
+    const shown = stroke || !["brush", "eraser"].includes(settings.tool) ? numbers : [...numbers, "smoothing"];
+    const values = stroke
+      ? { ...settings, ...stroke, tool: settings.tool, size: stroke.size * this.sizeScale }
+      : { ...settings, size: this.brushSize };
+    const { at, steps } = this.history;
+    this.controls.show(values, shown, {
+      canUndo: at > 0, canRedo: at < steps.length - 1, paperColor: this.drawing.paper, hasBackground: Boolean(this.background),
+    });
+    if (this.locked !== this.wasLocked) this.controls.disable(this.locked);
+    this.wasLocked = this.locked;
+    this.#showBanner();
+    const count = this.drawing.strokes.length;
+    this.stage.setAttribute("aria-label", `Drawing of ${this.frame.width} by ${this.frame.height} pixels, ${count} strokes`);
+  }
+
+  #showBanner() {
+    const { complaint, lost } = this.history.now;
+    const button = (text, click) => html("button", { type: "button", click }, text);
+    let parts = [];
+    if (this.host.readOnly) parts = ["The strokes come from the linked input."];
+    else if (lost) parts = [complaint, button("Go on with what is shown", () => this.#accept())];
+    else if (this.backgroundChanged)
+      parts = ["The background has changed since this was drawn.", button("Keep the strokes", () => this.edit({ print: this.background.print })),
+        button("Clear", () => this.edit({ strokes: [], print: this.background.print }))];
+    else if (complaint || this.complaint) parts = [complaint || this.complaint];
+    this.banner.hidden = !parts.length;
+    this.banner.replaceChildren(...parts);
+  }
+
+  #accept() {
+    const { now } = this.history;
+    now.lost = false;
+    this.edit({ strokes: [...now.drawing.strokes] });
+  }
+
+  #press(event) {
+    const key = event.key.toLowerCase();
+    const command = event.ctrlKey || event.metaKey;
+    if (["color", "text"].includes(event.target.type)) return;
+    if (this.#shortcut(key, command, event)) event.preventDefault();
+  }
+
+  /** A button clicked with the mouse leaves the keyboard to the stage. */
+  #clicked(event) {
+    if (event.detail > 0 && event.target.closest("button")) this.stage.focus({ preventScroll: true });
+  }
+
+  #shortcut(key, command, event) {
+    const onStage = event.target === this.stage;
+    if (command && event.target.type === "button") return false; // there the graph's own undo hears the keys
+    if (key === "z") this.step(event.shiftKey ? 1 : -1);
+    else if (key === "y" && command) this.step(1);
+    else if (command) return false;
+    else if (KEYS[key]) this.controls.choose(KEYS[key]);
+    else if (key === "[" || key === "]") this.change("size", nextSize(this.selectedStroke ? this.selectedStroke.size * this.sizeScale : this.brushSize, key), true);
+    else if (key === "0") this.fit();
+    else if (key === "+" || key === "-") this.zoomBy(key === "+" ? 1.4 : 1 / 1.4);
+    else if (key === "," || key === ".") this.#selectNext(key === "." ? 1 : -1);
+    else if (onStage) return this.pointer.key(key, event);
+    else return false;
+    return true;
+  }
+
+  #selectNext(by) {
+    const { strokes } = this.drawing;
+    if (!strokes.length) return;
+    this.settings.tool = "select";
+    let index = this.selected;
+    for (let i = 0; i < strokes.length; i++) {
+      index = (index + by + strokes.length) % strokes.length;
+      if (strokes[index].layer === this.settings.layer) break;
+    }
+    this.select(index);
+  }
+}
+
+function nextSize(size, key) {
+  const next = key === "]" ? Math.max(size * 1.15, size + 1) : Math.min(size / 1.15, size - 1);
+  return Math.round(Math.min(Math.max(next, 1), 400));
+}
