@@ -15,7 +15,7 @@ from ..demo.render import render, render_with_masks
 from ..demo.scenes import Scene, full_caption
 from ..demo.training.evaluate import generate, sheet, unseen_scenes
 from ..samplers.sdedit import Settings, sdedit
-from . import pictures_images, pictures_paths, pictures_sdedit
+from . import pictures_images, pictures_lep, pictures_mdp, pictures_paths, pictures_sdedit
 from .settings import ROOT
 
 HELP = ROOT / "web" / "docs" / "images"
@@ -91,7 +91,9 @@ PICTURES: dict[str, tuple[Callable[[], Tensor], Path]] = {
     "demo-sheet": (demo_sheet, DOCS),
     "front": (front, DOCS),
     **{name: (make, HELP) for name, make in pictures_images.PICTURES.items()},
+    **{name: (make, HELP) for name, make in pictures_lep.PICTURES.items()},
     **{name: (make, HELP) for name, make in pictures_sdedit.PICTURES.items()},
+    **{name: (make, HELP) for name, make in pictures_mdp.PICTURES.items()},
     **{name: (make, HELP) for name, make in pictures_paths.PICTURES.items()},
 }
 

@@ -39,15 +39,23 @@ def edit(
     model: Any, source: dict[str, Any], kind: str = "noise", target: float = MU_B, **extra: Any
 ) -> tuple[Any, ...]:
     """The node with 10 steps and cfg 2: LATENT, path, report."""
+    return edit_all(model, source, kind, target, **extra)[:3]
+
+
+def edit_all(
+    model: Any, source: dict[str, Any], kind: str, target: float = MU_B, steps: int = 10, **extra: Any
+) -> tuple[Any, ...]:
+    """All outputs of the node."""
     return MDPEdit.execute(
-        model, cond(target), cond(MU_U), cond(MU_A), source, seed=5, steps=10, cfg=2.0, method=kind, **extra
-    ).args[:3]
+        model, cond(target), cond(MU_U), cond(MU_A), source, seed=5, steps=steps, cfg=2.0, method=kind, **extra
+    ).args
 
 
 def sweep(model: Any, source: dict[str, Any], **extra: Any) -> tuple[Any, ...]:
-    widgets = {"sweep": "windows", "starts": "1, 0.8", "lengths": "0.3 0.6", "weights": "0, 0.5, 1", "steps": 10}
+    widgets = {"sweep": "windows", "starts": "1, 0.8", "lengths": "0.3 0.6", "weights": "0, 0.5, 1"}
+    widgets |= {"steps": 10, "method": "noise"}
     return MDPSweep.execute(
-        model, cond(MU_B), cond(MU_U), cond(MU_A), source, seed=5, cfg=2.0, method="noise", vae=FoldingVAE(),
+        model, cond(MU_B), cond(MU_U), cond(MU_A), source, seed=5, cfg=2.0, vae=FoldingVAE(),
         **{**widgets, **extra},
     ).args  # fmt: skip
 
@@ -146,6 +154,41 @@ def test_edit_node_counts_what_it_runs_and_saves(kind: ModelType) -> None:
     assert "edit: 30 evaluations of the network, 0 saved" in report
 
 
+@every_family
+def test_recommended_edit_keeps_what_both_prompts_agree_on(kind: ModelType) -> None:
+    """Equal prompts give the picture back bit for bit; others are edited where they differ and a mask allows."""
+    model, source = gaussian_model(kind, 1.25), latent()
+    widgets = {"seed": 5, "steps": 10, "cfg": 2.0, "method": "recommended"}
+
+    def run(target: Any, **extra: Any) -> tuple[Any, ...]:
+        return MDPEdit.execute(model, target, cond(MU_U), cond(MU_A), source, **widgets, **extra).args
+
+    same, path, report, where = run(cond(MU_A))
+    assert torch.equal(same["samples"], source["samples"])
+    assert not where.any()
+    assert "region: 0% of the picture, found in 8 evaluations" in report
+    assert "window 0.9 to 0.1 = steps 2 to 9 of 10" in report
+    edited, _, report, where = run(cond(MU_B), path=path)
+    assert bool((where == 1).all())
+    assert torch.equal(edited["samples"], edit(model, source, path=path)[0]["samples"]), "everything is edited"
+    mask = torch.zeros(1, 64, 64)
+    mask[..., 32:] = 1
+    held, _, _, where = run(cond(MU_B), path=path, mask=mask)
+    assert torch.equal(where[:, :, :3], torch.zeros_like(where[:, :, :3]))
+    assert torch.equal(held["samples"][..., :3], source["samples"][..., :3])
+    _, _, _, where = run(cond(MU_B), path=path, threshold=100.0)
+    assert not where.any()
+    *_, report, where = edit_all(model, source, "noise")
+    assert "region: the whole picture" in report
+    assert where.shape == (1, 8, 8)
+    assert bool((where == 1).all())
+
+
+def test_the_notebook_is_a_preset() -> None:
+    *_, report, _ = edit_all(gaussian_model(ModelType.EPS), latent(), "notebook", steps=50)
+    assert "noise: window 0.96 to 0.46 = steps 3 to 27 of 50, constant, weight 1" in report
+
+
 def test_edit_node_refuses_with_a_sentence() -> None:
     model = gaussian_model(ModelType.EPS)
     _, path, _ = edit(model, latent())
@@ -193,6 +236,8 @@ def test_sweep_node_makes_a_grid_on_one_path(kind: ModelType) -> None:
     assert report.splitlines()[0] == "1 to 0.7, weight 1: 14 evaluations, 6 saved"
     assert report.splitlines()[-1] == "together: 54 evaluations, 10 of them for the source's path"
     assert grid.shape[1] > 2 * 64
+    *_, report = sweep(model, source, path=path, method="recommended")
+    assert report.endswith("together: 52 evaluations, 0 of them for the source's path and 8 to find the region")
     _, latents, *_ = sweep(model, source, path=path, sweep="weights", schedule=PathSchedule(0.9, 0.3))
     for found, weight in zip(latents["samples"], (0.0, 0.5, 1.0), strict=True):
         single, *_ = edit(model, source, path=path, schedule=PathSchedule(0.9, 0.3, weight=weight))
