@@ -86,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument("name", nargs="?", metavar="NAME")
     text = "write locales/ from the nodes and their translations; further arguments, --help too, go to it"
     command("locales", _locales, text, passes_on=True, own_help=False)
+    command("compatibility", _compatibility, "run every node on every family of models, write docs/compatibility.md")
     command("snapshots", _snapshots, "write what tests freeze: the nodes' inputs and outputs, the core functions used")
     text = "train the embedded model; further arguments, --help too, go to it"
     command("pictures", _pictures, "make the pictures of the documentation; names of pictures go to it", passes_on=True)
@@ -150,6 +151,10 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _locales(options: argparse.Namespace) -> int:
     return _run_module(options, "devtools.locales")
+
+
+def _compatibility(options: argparse.Namespace) -> int:
+    return _run_module(options, "tests.unit.compatibility_page")
 
 
 def _snapshots(options: argparse.Namespace) -> int:

@@ -17,13 +17,15 @@ LINES = ("auto", "light on dark", "dark on light")
 Method = Literal["canny", "sobel", "difference of gaussians", "adaptive threshold"]
 Lines = Literal["auto", "light on dark", "dark on light"]
 
+DETAIL, SCALE = 0.25, 3.0  # outlines as people sketch them, no textures
+
 _REFERENCE = 256  # lengths are given in pixels of a picture of this shorter side
 _ADAPTIVE_WINDOW = 25
 _LEAST_CONTRAST = 0.4
 _STROKE = 1.0 / 3.0
 
 
-def edge_map(image: Tensor, method: Method = "canny", detail: float = 0.5, scale: float = 1.0) -> Tensor:
+def edge_map(image: Tensor, method: Method = "canny", detail: float = DETAIL, scale: float = SCALE) -> Tensor:
     """The edges of an IMAGE batch [B, H, W, C] as MASK-like [B, H, W].
 
     detail: how weak an edge is still drawn, 0 (only the strongest) to 1 (all). scale: size of the features in pixels of

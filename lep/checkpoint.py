@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..samplers.files import written_whole
 from .predictor import EdgePredictor, PredictorNetwork, build_network
 from .public import BatchNormPixelNetwork, ReadoutNetwork, USketchNetwork, fold_batch_norm
 
@@ -60,21 +59,8 @@ def save_predictor(predictor: EdgePredictor, path: Path) -> None:
         key: value.detach().to("cpu", torch.float16).contiguous()
         for key, value in predictor.network.state_dict().items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, suffix=".unfinished")
-    os.close(handle)
-    try:
+    with written_whole(path) as unfinished:
         save_file(state, unfinished, metadata)
-        os.replace(unfinished, path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
-
-
-def _compact(tensor: Tensor) -> Tensor:
-    """Matrices in half precision; the few statistics and biases as they are."""
-    wide = tensor.is_floating_point() and tensor.ndim >= 2
-    return tensor.detach().to("cpu", torch.float16 if wide else tensor.dtype).clone().contiguous()
 
 
 def load_predictor(path: Path) -> EdgePredictor:

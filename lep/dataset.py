@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..images.edges import as_picture, edge_map, ink, of_width
+from ..images.edges import DETAIL, SCALE, as_picture, edge_map, ink, of_width
 from ..images.metrics import LUMA
 from ..images.morphology import check_proportions
 from ..images.tensors import check_image
@@ -19,7 +19,7 @@ from .sketch import fit_lines
 from .targets import check_drawn, edge_target, normal
 from .training import Example
 
-LINE_WIDTH = 3  # pixels: about a third of a latent cell, which an eightfold VAE still tells apart
+LINE_WIDTH = 5  # pixels: half of a latent cell; thinner lines are hard to see through noise
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ def gather(
     images: Sequence[Tensor],
     conds: Sequence[Any],
     edge_maps: Sequence[Tensor],
-    detail: float = 0.4,
-    scale: float = 3.0,
+    detail: float = DETAIL,
+    scale: float = SCALE,
 ) -> Dataset:
     """Bring pictures, texts and edge maps together, one example per picture.
 

@@ -11,6 +11,7 @@ import comfy.samplers
 import torch
 from torch import Tensor, nn
 
+from ..samplers.caching import without_step_caches
 from .families import Call, family_of, tap_module
 
 Transform = Callable[[int, Tensor], Any]
@@ -109,7 +110,7 @@ def run_inside(
     conds: CONDITIONINGs, of which the first entry counts; the guider then has them as conds["positive"][0], [1], ...
     like: a latent of the batch and size to be worked on, so that ComfyUI makes room for it.
     """
-    guider = comfy.samplers.CFGGuider(model)
+    guider = comfy.samplers.CFGGuider(without_step_caches(model, "The edge predictor"))
     guider.inner_set_conds({"positive": [cond[0] for cond in conds]})
     sigmas = torch.ones(2)
     guider.sample(torch.zeros_like(like), torch.zeros_like(like), _Inside(body), sigmas, disable_pbar=True, seed=0)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ..samplers import gradients
 from ..samplers.noise import item_noise
+from ..samplers.schedule import PathSchedule, Weights
 from .families import family_of, network_of
 from .features import Capture, capturing
 from .levels import level_input
@@ -51,7 +52,8 @@ class Guidance:
     video count as a batch), and the importance of each pixel [1 or B, 1, H, W] or None for 1 everywhere.
     beta: length of the guidance step as a multiple of the sampler's own step. start, stop: the part of the run's steps
     that is guided, as fractions. every: guide every n-th step of them. checkpointed: less memory, more time.
-    preview: show the predicted edges beside the picture while guiding.
+    preview: show the predicted edges beside the picture while guiding. schedule: multiplies beta along the path, and
+    says by its zeros which steps are not guided, in the place of start and stop.
     """
 
     predictor: EdgePredictor
@@ -62,6 +64,16 @@ class Guidance:
     every: int = 1
     checkpointed: bool = False
     preview: bool = False
+    schedule: PathSchedule | None = None
+
+    def step(self, sigmas: Tensor, sigma: float) -> tuple[tuple[float, float], float] | None:
+        """The step (sigma, sigma_next) of a model call and its beta; None where it is not guided."""
+        if self.schedule is None:
+            found = guided_step(sigmas, sigma, self.start, self.stop, self.every)
+            return found and (found, self.beta)
+        found = guided_step(sigmas, sigma, 0.0, 1.0, self.every)
+        beta = self.beta * Weights(self.schedule, sigmas.tolist()).at(sigma)
+        return (found, beta) if found and beta else None
 
 
 @dataclass
@@ -96,7 +108,7 @@ def guide(model: Any, guidance: Guidance) -> Any:
     clone = model.clone()
     for kind in _WRAPPERS:
         clone.remove_wrappers_with_key(kind, KEY)
-    if guidance.beta == 0.0 or guidance.stop <= guidance.start:
+    if guidance.beta == 0.0 or (guidance.schedule is None and guidance.stop <= guidance.start):
         return clone
     runner = _Runner(guidance, network_of(model))
     wrappers = (runner.outer, runner.sample, runner.predict, runner.branches, runner.prepare)
@@ -153,10 +165,10 @@ class _Runner:
         if run is None:
             return executor(x, sigma, model_options, seed)
         run.seen = None
-        given = self.guidance
-        step = guided_step(run.sigmas, float(sigma.max()), given.start, given.stop, given.every)
-        if step is None:
+        guided = self.guidance.step(run.sigmas, float(sigma.max()))
+        if guided is None:
             return executor(x, sigma, model_options, seed)
+        step, beta = guided
         run.waiting = wanted = _Wanted(guider, self._branch(guider))
         try:
             denoised = executor(x, sigma, model_options, seed)
@@ -169,7 +181,7 @@ class _Runner:
                 log.warning("Sketch Guidance: the model was skipped or seen only in parts, so this run is not guided.")
                 run.warned = True
             return denoised
-        return bend(guider.inner_model.model_sampling, x, denoised, wanted.slope, step, given.beta, run.mask)
+        return bend(guider.inner_model.model_sampling, x, denoised, wanted.slope, step, beta, run.mask)
 
     def branches(self, executor: Any, model: Any, conds: list[Any], x: Tensor, sigma: Tensor, options: Any) -> Any:
         """Run the guided branch by itself, with its gradient, and the others as ever."""

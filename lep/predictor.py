@@ -194,7 +194,7 @@ class UNetNetwork(PredictorNetwork):
     The features are projected to `width` channels at their own resolution first; group norm instead of batch norm.
     """
 
-    def __init__(self, channels: Sequence[int], out_channels: int, width: int = 64, depth: int = 3) -> None:
+    def __init__(self, channels: Sequence[int], out_channels: int, width: int = 32, depth: int = 3) -> None:
         super().__init__()
         self.first = FirstLayer(channels, width)
         widths = [width * 2**i for i in range(depth + 1)]

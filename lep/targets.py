@@ -31,10 +31,9 @@ def edge_picture(model: Any, vae: Any, seen: Tensor, kind: str, size: tuple[int,
     if kind == "pixels":
         picture = F.interpolate(seen[:, :3].float() + 0.5, size=size, mode="bilinear", align_corners=False)
         return picture.movedim(1, -1).clamp(0.0, 1.0)
-    latent = process.latent_out(model, seen)
     if model.get_model_object("latent_format").latent_dimensions == 3:
-        latent = latent.movedim(0, 1).unsqueeze(0)
-    decoded = vae.decode(latent)
+        seen = seen.movedim(0, 1).unsqueeze(0)
+    decoded = vae.decode(process.latent_out(model, seen))
     return decoded.reshape(-1, *decoded.shape[-3:]).clamp(0.0, 1.0)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from comfy_api.latest import io
 
 from ..demo.model import load_demo_model
 from ..demo.render import ELEMENTS, render_with_masks
-from ..demo.scenes import ATTRIBUTES, Scene, full_caption
+from ..demo.scenes import ATTRIBUTES, Scene, full_caption, random_scene
 
 CATEGORY = "diffusion path/demo"
 LOOKS = {"picture": 1.0, "stroke painting": 0.0}
+ANY = "any"
 
 _TOOLTIPS = {
     "time": "Time of day: it sets the light and the colours of the sky.",
@@ -56,7 +58,12 @@ class DemoScene(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         attributes = [
-            io.Combo.Input(name, options=list(values), default=_DEFAULTS.get(name, values[0]), tooltip=_TOOLTIPS[name])
+            io.Combo.Input(
+                name,
+                options=[*values, ANY],
+                default=_DEFAULTS.get(name, values[0]),
+                tooltip=f"{_TOOLTIPS[name]} any: by the seed of each picture.",
+            )
             for name, values in ATTRIBUTES.items()
         ]
         return io.Schema(
@@ -110,7 +117,9 @@ class DemoScene(io.ComfyNode):
                 io.Image.Output(tooltip="The landscapes."),
                 io.Mask.Output(tooltip="1 where the chosen element is visible, with soft edges."),
                 io.String.Output(
-                    display_name="caption", tooltip="A prompt for the demo model that names every attribute."
+                    display_name="caption",
+                    tooltip="A prompt for the demo model that names every attribute; one line per picture where they "
+                    "differ.",
                 ),
             ],
         )
@@ -119,11 +128,17 @@ class DemoScene(io.ComfyNode):
     def execute(
         cls, look: str, element: str, seed: int, batch_size: int, size: int, **attributes: str
     ) -> io.NodeOutput:
-        scene = Scene(**attributes, seed=seed)
-        painted = [render_with_masks(scene.with_(seed=seed + i), size, LOOKS[look]) for i in range(batch_size)]
+        scenes = [_scene(attributes, seed + i) for i in range(batch_size)]
+        painted = [render_with_masks(scene, size, LOOKS[look]) for scene in scenes]
         images = torch.stack([torch.from_numpy(picture.copy()) for picture, _ in painted]).float() / 255.0
         masks = torch.stack([torch.from_numpy(elements[element].copy()) for _, elements in painted])
-        return io.NodeOutput(images, masks, full_caption(scene))
+        captions = [full_caption(scene) for scene in scenes]
+        return io.NodeOutput(images, masks, captions[0] if len(set(captions)) == 1 else "\n".join(captions))
+
+
+def _scene(attributes: dict[str, str], seed: int) -> Scene:
+    free = random_scene(np.random.default_rng(seed))
+    return free.with_(**{name: value for name, value in attributes.items() if value != ANY}, seed=seed)
 
 
 NODES: list[type[io.ComfyNode]] = [DemoModel, DemoScene]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..images.edges import LINES, METHODS, Lines, Method, as_picture, clean_sketch, edge_map, of_width
+from ..images.edges import DETAIL, LINES, METHODS, SCALE, Lines, Method, as_picture, clean_sketch, edge_map, of_width
 
 CATEGORY = "diffusion path/sketch"
 SKETCH = "clean up a drawing"
@@ -38,7 +38,7 @@ class EdgeMap(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "detail",
-                    default=0.4,
+                    default=DETAIL,
                     min=0.0,
                     max=1.0,
                     step=0.05,
@@ -47,7 +47,7 @@ class EdgeMap(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "scale",
-                    default=3.0,
+                    default=SCALE,
                     min=0.0,
                     max=16.0,
                     step=0.5,

@@ -17,15 +17,17 @@ from ..lep.predict import predict_edges
 from ..lep.predictor import EdgePredictor
 from ..lep.sketch import GREYS, Greys, Sketch, read_importance, read_sketch
 from ..lep.targets import edge_picture
+from ..samplers.schedule import PathSchedule
 from . import folders
 from .edges import CATEGORY, LINES_TIP
 from .sockets import EdgePredictor as EdgePredictorSocket
+from .sockets import PathSchedule as PathScheduleSocket
 
 FOLDER = "edge_predictors"
 BUILT_IN = "landscape demo model (built in)"
 BUILT_IN_FILE = Path(__file__).parents[1] / "demo" / "weights" / "edges.safetensors"
 MEMORY_MODES = ("fast", "checkpointed")
-DEFAULT_BETA = 0.6
+DEFAULT_BETA, DEFAULT_STOP = 0.8, 0.8
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 folders.register(FOLDER)
@@ -209,7 +211,7 @@ class SketchGuidance(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "stop",
-                    default=0.5,
+                    default=DEFAULT_STOP,
                     min=0.0,
                     max=1.0,
                     step=0.05,
@@ -234,6 +236,12 @@ class SketchGuidance(io.ComfyNode):
                 ),
                 io.Mask.Input(
                     "importance", optional=True, tooltip="How much each part of the sketch counts: 1 = fully, 0 = not."
+                ),
+                PathScheduleSocket.Input(
+                    "schedule",
+                    optional=True,
+                    tooltip="A Path Schedule: its weight multiplies beta along the path, and its window takes the "
+                    "place of start and stop.",
                 ),
                 io.Combo.Input(
                     "memory",
@@ -269,14 +277,15 @@ class SketchGuidance(io.ComfyNode):
         importance: Tensor | None = None,
         memory: str = "fast",
         preview: bool = False,
+        schedule: PathSchedule | None = None,
     ) -> io.NodeOutput:
         check_fits(model, predictor.model, predictor.taps, predictor.channels)
         strokes = read_sketch(sketch, lines)
         weight = None if importance is None else read_importance(importance, strokes)
         drawing = Sketch(model, vae, predictor, strokes, weight, greys)
         guidance = Guidance(
-            predictor, drawing.at, beta, start, stop, every, checkpointed=memory == "checkpointed", preview=preview
-        )
+            predictor, drawing.at, beta, start, stop, every, memory == "checkpointed", preview, schedule
+        )  # fmt: skip
         return io.NodeOutput(guide(model, guidance))
 
 

@@ -13,7 +13,7 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..images.edges import as_picture
+from ..images.edges import DETAIL, SCALE, as_picture
 from ..images.grid import labelled_grid
 from ..lep.dataset import LINE_WIDTH, Dataset, captioned, gather
 from ..lep.families import FEATURE_SETS
@@ -126,7 +126,7 @@ class TrainEdgePredictor(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "edge_detail",
-                    default=0.4,
+                    default=DETAIL,
                     min=0.0,
                     max=1.0,
                     step=0.05,
@@ -135,7 +135,7 @@ class TrainEdgePredictor(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "edge_scale",
-                    default=3.0,
+                    default=SCALE,
                     min=0.0,
                     max=16.0,
                     step=0.5,

@@ -110,3 +110,14 @@ def test_the_scene_node_gives_a_batch_with_masks_and_a_caption() -> None:
     ).result
     assert (single[0] == images[2]).all()
     assert (mask[0] == masks[2]).all()
+
+
+def test_any_attribute_differs_from_picture_to_picture_and_the_captions_say_so() -> None:
+    values = dict.fromkeys(ATTRIBUTES, "any")
+    run = DemoScene.execute(look="picture", element="house", seed=3, batch_size=4, size=64, **values).result
+    lines = run[2].splitlines()
+    assert len(lines) == 4
+    assert len(set(lines)) > 1
+    again = DemoScene.execute(look="picture", element="house", seed=4, batch_size=1, size=64, **values).result
+    assert (again[0][0] == run[0][1]).all()
+    assert again[2] == lines[1]

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "samplers": {"samplers"},
     "lep": {"lep", "samplers", "images"},
     "images": {"images"},
-    "demo": {"demo", "samplers", "images"},
+    "demo": {"demo", "samplers", "lep", "images"},
     "nodes": {"nodes", "samplers", "lep", "images", "demo"},
 }
 NODES = {node.GET_SCHEMA().node_id: node for node in asyncio.run(DiffusionPathExtension().get_node_list())}

@@ -15,6 +15,7 @@ from diffusion_path.lep.guidance import KEY, Guidance, guide
 from diffusion_path.lep.predictor import EdgePredictor, build_network
 from diffusion_path.lep.step import bend, guided_step
 from diffusion_path.samplers import process
+from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit import analytic, tiny
 from diffusion_path.tests.unit.guided import Fixed, Recorder, drawing_for, predictor_for, run, sketch_for
 from diffusion_path.tests.unit.test_gradients import Stop, failing, snapshot
@@ -109,6 +110,17 @@ def test_which_steps_are_guided() -> None:
     assert guided_step(sigmas, 11.0, 0, 1, 1) == (11.0, 8.0)  # added noise above the first level
     assert guided_step(sigmas, 0.0, 0, 1, 1) is None
     assert guided_step(torch.tensor([1.0]), 1.0, 0, 1, 1) is None
+
+
+def test_schedule_multiplies_beta_and_takes_the_place_of_start_and_stop() -> None:
+    model = tiny.unet()
+    predictor, sketch = predictor_for(model), sketch_for(model)
+    given = Guidance(predictor, sketch, beta=0.8, stop=0.0, schedule=PathSchedule(1.0, 0.5, weight=0.5))
+    halved = Guidance(predictor, sketch, beta=0.4, stop=0.5)
+    assert torch.equal(run(guide(model, given)), run(guide(model, halved)))
+    sigmas = torch.tensor([10.0, 8.0, 5.0, 2.0, 0.0])
+    falling = Guidance(predictor, sketch, beta=1.0, schedule=PathSchedule(1.0, 0.25, "linear"))
+    assert [falling.step(sigmas, float(s)) for s in sigmas[:4]] == [((10.0, 8.0), 1.0), ((8.0, 5.0), 0.5), None, None]
 
 
 @pytest.mark.parametrize("name", tiny.MODELS)

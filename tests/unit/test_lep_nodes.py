@@ -163,7 +163,6 @@ def test_bad_sketches_are_refused() -> None:
         guided(model, predictor=predictor_for(tiny.sdxl()))
 
 
-@pytest.mark.skipif(not BUILT_IN_FILE.is_file(), reason="the predictor of the embedded model is not trained yet")
 def test_the_built_in_predictor_fits_the_embedded_model() -> None:
     from diffusion_path.demo.model import load_demo_model
     from diffusion_path.lep.families import check_fits

@@ -1,0 +1,90 @@
+"""The edge predictor of the embedded model: `./dev train-demo-predictor` makes its file from nothing.
+
+It trains in rounds, each on freshly rendered scenes, and writes the file after each one. A round that is done is not
+repeated: delete its file in the work folder to redo it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import comfy.utils
+import numpy as np
+import torch
+
+from ...images.tensors import from_uint8
+from ...lep.checkpoint import load_predictor, save_predictor
+from ...lep.dataset import LINE_WIDTH, Dataset, gather
+from ...lep.training import Plan, Progress, train_predictor
+from ..model import WEIGHTS, load_demo_model
+from ..render import render
+from ..scenes import caption, random_scene
+
+OUT = WEIGHTS.parent / "edges.safetensors"
+ROUNDS, PICTURES, SEED = 8, 400, 77
+PLAN = Plan(
+    kind="unet", feature_set="all", steps=500, batch=8, learning_rate=2e-3, reuse=3, line_width=LINE_WIDTH,
+    validation=0.02, memory=1024**3,
+)  # fmt: skip
+
+
+def rendered_data(count: int, seed: int) -> Dataset:
+    """Scenes with random captions, and the edge maps of their pictures; every second one is mirrored."""
+    rng = np.random.default_rng(seed)
+    scenes = [random_scene(rng) for _ in range(count)]
+    pictures = torch.stack([from_uint8(render(scene)) for scene in scenes])
+    pictures[::2] = pictures[::2].flip(2)
+    model, clip, vae = load_demo_model()
+    texts = [clip.encode_from_tokens_scheduled(clip.tokenize(caption(scene, rng))) for scene in scenes]
+    return gather(model, vae, [], [pictures], texts, [])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="./dev train-demo-predictor", description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path(".dev/training/edges"), help="folder for the rounds")
+    parser.add_argument("--length", type=float, default=1.0, help="factor on pictures and steps of every round")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--kind", choices=["mlp", "unet"], default=PLAN.kind)
+    parser.add_argument("--threads", type=int, help="CPU threads; one is often fastest on a shared machine")
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    comfy.utils.PROGRESS_BAR_ENABLED = False
+    options.work.mkdir(parents=True, exist_ok=True)
+    for number in range(options.rounds):
+        file = options.work / f"{options.kind}-{number}.safetensors"
+        if not file.exists():
+            _train_round(options, number, file)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, options.out)
+    print(f"{options.out}: {options.out.stat().st_size / 1e6:.2f} MB", flush=True)
+
+
+@torch.inference_mode()
+def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
+    begin = time.time()
+    data = rendered_data(max(8, round(PICTURES * options.length)), SEED + number)
+    print(f"round {number}: {len(data.examples)} scenes, {time.time() - begin:.0f} s", flush=True)
+    # Later rounds refine what is there: their highest rate is lower.
+    rate = PLAN.learning_rate * 0.8**number
+    steps = max(1, round(PLAN.steps * options.length))
+    plan = replace(PLAN, kind=options.kind, steps=steps, learning_rate=rate, seed=SEED + number)
+    start = load_predictor(options.work / f"{options.kind}-{number - 1}.safetensors") if number else None
+
+    def listen(progress: Progress) -> None:
+        if progress.seen is not None:
+            seconds = time.time() - begin
+            line = f"{progress.step}/{progress.steps}: loss {progress.loss:.4f}, held back {progress.validation:.4f}"
+            print(f"{line}, {seconds:.0f} s", flush=True)
+
+    trained = train_predictor(load_demo_model()[0], data.examples, plan, start, listen)
+    save_predictor(trained.predictor, file)
+
+
+if __name__ == "__main__":
+    main()
