@@ -101,8 +101,9 @@ def strip_numbers(
     if other is not None:
         with suppress(ValueError):  # paths on levels of their own cannot be compared there
             apart = drift(other, path)[:, item].tolist()
+    names = [path.method] if other is None else [f"path: {path.method}", f"other: {other.method}"]
     return {
-        "names": strip.names,
+        "names": names,
         "levels": strip.levels,
         "sigmas": path.sigmas.tolist(),
         "shares": noise_share(path).tolist(),

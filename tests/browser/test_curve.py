@@ -133,7 +133,7 @@ def test_exact_numbers_and_text(comfy: ComfyPage) -> None:
     look(comfy)
     for label, value in (("+", None), ("Position of the selected", "0.7"), ("Weight of the selected", "0.123")):
         if value is None:
-            button = element.query_selector("[aria-label='Add a point']")
+            button = element.query_selector("[aria-label^='Add a point']")
             assert button is not None
             button.click()
             continue

@@ -220,7 +220,7 @@ def test_the_path_viewer_gets_every_frame_and_the_numbers_of_every_level() -> No
     assert numbers["levels"] == [0, 4, 7, 8]
     assert numbers["weights"] == list(PathSchedule(1.0, 0.5, "linear").weights(8))
     assert numbers["drift"] == pytest.approx(drift(second, first)[:, 0].tolist())
-    assert numbers["names"] == ["residual", "euler"]
+    assert numbers["names"] == ["path: residual", "other: euler"]
     assert numbers["shares"][0] == pytest.approx(0.81 / 0.82)
     assert numbers["shares"][-1] == 0
     assert alone["dpath_path"][0]["drift"] is None

@@ -23,6 +23,10 @@ export function grip(name) {
   });
 }
 
+export function button(title, content, click, role = null) {
+  return html("button", { type: "button", title, "aria-label": title, role, click }, content);
+}
+
 export function field(name, title, low) {
   const input = html("input", { type: "number", step: "0.01", min: low, max: 1, title, "aria-label": title });
   const show = (value) => {

@@ -23,11 +23,7 @@ export function set(element, attributes) {
 /** Loads a style sheet of the pack once. */
 export function style(file) {
   const href = new URL(`../css/${file}`, import.meta.url).href;
-  if (
-    ![...document.styleSheets].some((sheet) => sheet.href === href) &&
-    !document.querySelector(`link[href="${href}"]`)
-  )
-    document.head.append(html("link", { rel: "stylesheet", href }));
+  if (!document.querySelector(`link[href="${href}"]`)) document.head.append(html("link", { rel: "stylesheet", href }));
 }
 
 function filled(element, attributes, children) {

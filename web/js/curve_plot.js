@@ -1,0 +1,183 @@
+/** The plot of the curve editor: where things are, and how they look. Path positions run from 1, left, to 0, right. */
+
+import { clamp, toPath } from "./curve_model.js";
+import { grip, label, noiseStrip, upright } from "./curve_parts.js";
+import { html, set, svg } from "./elements.js";
+import { tidy } from "./schedule_math.js";
+
+const EDGES = { left: 44, right: 14, top: 24, bottom: 40 };
+const MOST_TICKS = 200;
+const LETTER = 6.1; // width in pixels, about
+
+export class CurvePlot {
+  constructor(listeners) {
+    this.svg = svg("svg", { class: "dpath-plot-svg" });
+    this.axes = svg("g");
+    this.bars = svg("g");
+    this.ticks = svg("g");
+    this.line = svg("polyline");
+    this.bar = svg("rect", { class: "dpath-window-bar", "aria-hidden": true });
+    this.grips = { start: grip("start"), end: grip("end") };
+    this.dots = svg("g");
+    this.hint = svg("g", { class: "dpath-hover", "aria-hidden": true });
+    const { start, end } = this.grips;
+    this.svg.append(this.axes, this.bars, this.ticks, this.line, this.bar, start, end, this.dots, this.hint);
+    this.message = html("div", { class: "dpath-message", role: "status" });
+    this.element = html("div", { class: "dpath-plot", ...listeners }, this.svg, this.message);
+    this.low = 0;
+  }
+
+  // ---- where things are
+
+  get box() {
+    const { left, right, top, bottom } = EDGES;
+    const [width, height] = [this.element.clientWidth || 300, this.element.clientHeight || 150];
+    return {
+      left,
+      top,
+      right: Math.max(width - right, left + 40),
+      bottom: Math.max(height - bottom, top + 20),
+      width,
+      height,
+    };
+  }
+
+  x(position) {
+    const { left, right } = this.box;
+    return left + (1 - position) * (right - left);
+  }
+
+  y(weight) {
+    const { top, bottom } = this.box;
+    return bottom - ((clamp(weight, -1, 1) - this.low) / (1 - this.low)) * (bottom - top);
+  }
+
+  /** Position and weight under the pointer; above: in the window's bar. */
+  where(event) {
+    const [box, rect] = [this.box, this.element.getBoundingClientRect()];
+    const x = ((event.clientX - rect.left) / rect.width) * box.width;
+    const y = ((event.clientY - rect.top) / rect.height) * box.height;
+    return {
+      position: 1 - (x - box.left) / (box.right - box.left),
+      weight: this.low + ((box.bottom - y) / (box.bottom - box.top)) * (1 - this.low),
+      above: y < box.top - 4,
+    };
+  }
+
+  // ---- how they look
+
+  draw(seen, selected) {
+    this.low = seen.low;
+    this.message.replaceChildren(...(seen.problem ? [html("span", {}, seen.problem)] : []));
+    this.#drawAxes();
+    this.#drawSteps(seen);
+    const trail = seen.trail.map(([u, weight]) => `${this.x(toPath(seen, u)).toFixed(1)},${this.y(weight).toFixed(1)}`);
+    set(this.line, { points: trail.join(" "), class: seen.linked ? "dpath-curve dpath-fixed" : "dpath-curve" });
+    this.#drawWindow(seen);
+    this.#drawDots(seen, selected);
+  }
+
+  #drawAxes() {
+    const [box, parts] = [this.box, []];
+    set(this.svg, { viewBox: `0 0 ${box.width} ${box.height}` });
+    for (const weight of this.low < 0 ? [-1, -0.5, 0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]) {
+      const y = this.y(weight);
+      const look = weight === 0 ? "dpath-axis" : "dpath-rule";
+      parts.push(svg("line", { x1: box.left, x2: box.right, y1: y, y2: y, class: look }));
+      if (Number.isInteger(weight * 2)) parts.push(label(box.left - 6, y + 4, weight, "end"));
+    }
+    for (let k = 0; k <= 10; k++) {
+      const x = this.x(k / 10);
+      parts.push(svg("line", { x1: x, x2: x, y1: box.top, y2: box.bottom, class: "dpath-rule" }));
+      const room = Math.min(k, 10 - k) * (box.right - box.left) > 600;
+      if (k % 2 === 0 && room) parts.push(label(x, box.bottom + 27, k / 10, "middle"));
+    }
+    parts.push(
+      label(box.left, box.bottom + 27, "1 noise", "start"),
+      label(box.right, box.bottom + 27, "picture 0", "end"),
+    );
+    parts.push(upright(14, (box.top + box.bottom) / 2, "weight"), noiseStrip(box));
+    this.axes.replaceChildren(...parts);
+  }
+
+  #drawSteps({ steps, first, stop, bars }) {
+    const [box, zero, gap] = [this.box, this.y(0), steps > 60 ? 0 : 1];
+    const shown = bars.map((weight, j) => {
+      const [x0, x1, y] = [this.x(1 - (first + j) / steps), this.x(1 - (first + j + 1) / steps), this.y(weight)];
+      const size = { width: Math.max(x1 - x0 - gap, 0.5), height: Math.max(Math.abs(y - zero), 0.5) };
+      return svg("rect", { x: x0, y: Math.min(y, zero), ...size, class: "dpath-bar" });
+    });
+    this.bars.replaceChildren(...shown);
+    const ticks = Array.from({ length: steps <= MOST_TICKS ? steps + 1 : 0 }, (_, i) => {
+      const x = this.x(1 - i / steps);
+      const look = bars.length && i >= first && i < stop ? "dpath-step-in" : "dpath-step";
+      return svg("line", { x1: x, x2: x, y1: box.bottom, y2: box.bottom + 6, class: look });
+    });
+    this.ticks.replaceChildren(...ticks);
+  }
+
+  #drawWindow({ start, end }) {
+    const { top, bottom } = this.box;
+    for (const [name, place, side] of [
+      ["start", start, -1],
+      ["end", end, 1],
+    ]) {
+      const element = this.grips[name];
+      set(element, { transform: `translate(${this.x(place).toFixed(1)} 0)` });
+      set(element, { "aria-valuenow": tidy(place), "aria-valuetext": `${name} of the window at ${tidy(place)}` });
+      element.replaceChildren(
+        svg("rect", { x: -7, width: 14, y: top - 22, height: bottom - top + 22, class: "dpath-catch" }),
+        svg("line", { y1: top - 14, y2: bottom, class: "dpath-edge" }),
+        svg("path", {
+          d: `M0 ${top - 18} h${-9 * side} l${-4 * side} 6 l${4 * side} 6 h${9 * side} z`,
+          class: "dpath-flag",
+        }),
+      );
+    }
+    const [x0, x1] = [this.x(start), this.x(end)];
+    set(this.bar, { x: Math.min(x0, x1), width: Math.abs(x1 - x0), y: top - 18, height: 12 });
+  }
+
+  /** Elements are kept, so that the focus stays where it is. */
+  #drawDots(seen, selected) {
+    const dots = [...this.dots.children];
+    while (dots.length > seen.points.length) dots.pop().remove();
+    while (dots.length < seen.points.length) {
+      const dot = svg("circle", { r: 5.5, tabindex: "0", role: "slider", "aria-valuemin": -1, "aria-valuemax": 1 });
+      dots.push(dot);
+      this.dots.append(dot);
+    }
+    seen.points.forEach(([u, weight], k) => {
+      const at = toPath(seen, u);
+      set(dots[k], { cx: this.x(at), cy: this.y(weight), "data-point": k, "aria-valuenow": tidy(weight) });
+      set(dots[k], { "aria-label": `Point ${k + 1} of ${seen.points.length}` });
+      set(dots[k], { "aria-valuetext": `position ${at}, weight ${tidy(weight)}` });
+      set(dots[k], { class: k === selected ? "dpath-dot dpath-chosen" : "dpath-dot" });
+    });
+  }
+
+  /** The step under the pointer, and its numbers. */
+  drawHint(seen, position) {
+    if (seen.problem || !(position >= 0 && position <= 1)) return this.hint.replaceChildren();
+    const { box } = this;
+    const step = clamp(Math.floor((1 - position) * seen.steps), 0, seen.steps - 1);
+    const weight = seen.bars[step - seen.first] ?? 0;
+    const level = seen.sigmas ? `, \u03c3 ${Number(seen.sigmas[step].toPrecision(3))}` : "";
+    const lines = [
+      `step ${step + 1} of ${seen.steps}${level}`,
+      `weight ${Number(weight.toFixed(3))} at ${position.toFixed(2)}`,
+    ];
+    const width = Math.max(...lines.map((line) => line.length)) * LETTER + 12;
+    const x = this.x(position);
+    const left = x > (box.left + box.right) / 2 ? x - width - 8 : x + 8;
+    this.hint.replaceChildren(
+      svg("line", { x1: x, x2: x, y1: box.top, y2: box.bottom }),
+      svg("rect", { x: left, y: box.top + 4, width, height: 34, rx: 4 }),
+      ...lines.map((line, k) => label(left + 6, box.top + 18 + 14 * k, line, "start")),
+    );
+  }
+
+  clearHint() {
+    this.hint.replaceChildren();
+  }
+}
