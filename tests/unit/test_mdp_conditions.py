@@ -19,9 +19,10 @@ from diffusion_path.samplers.mdp.conditions import (
     same_length,
     weighted,
 )
+from diffusion_path.samplers.mdp.states import inject_noise
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit.analytic import FAMILIES, gaussian_model
-from diffusion_path.tests.unit.exact_run import F64, sample
+from diffusion_path.tests.unit.exact_run import F64, record, sample
 from torch import Tensor
 
 N, SPREAD, CFG = 10, 1.25, 3.0
@@ -241,3 +242,24 @@ def test_nothing_is_left_behind_after_an_error(method) -> None:
     assert positive[0][1] == {}
     assert world.model.wrappers == {}
     assert all(each.__self__._run is None for each in manipulated.wrappers["predict_noise"]["diffusion_path_mdp"])
+
+
+@every_family
+@pytest.mark.parametrize("manipulation", ["none", "noise", "conditioning", "guidance"])
+def test_t30_guidance_is_linear_and_its_ends_forget_one_prompt(kind: ModelType, manipulation: str) -> None:
+    """One step: linear in cfg; at cfg 1 the negative prompt does not count, at cfg 0 the positive one does not."""
+    world = World(kind)
+    schedule = PathSchedule(1.0, 0.0, weight=0.4)
+    model: Any = world.model
+    if manipulation == "noise":
+        model = inject_noise(model, record(model, cond(MU_A), cond(MU_U), CFG, world.sigmas, world.noise), schedule)
+    elif manipulation != "none":
+        model = (mix_conditioning if manipulation == "conditioning" else mix_guidance)(model, cond(MU_A), schedule)
+
+    def step(cfg: float, positive: float = MU_B, negative: float = MU_U) -> Tensor:
+        return sample(model, cond(positive), cond(negative), cfg, world.sigmas[:2], world.noise)
+
+    torch.testing.assert_close(step(1.0, negative=9.0), step(1.0), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(step(0.0, positive=9.0), step(0.0), rtol=1e-10, atol=1e-10)
+    line = step(0.0) + 2.5 * (step(1.0) - step(0.0))
+    torch.testing.assert_close(step(2.5), line, rtol=1e-10, atol=1e-10)
