@@ -114,7 +114,8 @@ class Server:
 
     def complaints(self) -> list[str]:
         """Lines of the log that say that the pack could not be loaded."""
-        return [line.strip() for line in self._log_lines() if any(sign in line for sign in _BROKEN)]
+        broken = [line.strip() for line in self._log_lines() if any(sign in line for sign in _BROKEN)]
+        return [line for line in broken if "comfy_extras" not in line]  # core's own, which may lack what it needs
 
     def _last_words(self) -> str:
         lines = [line.strip() for line in self._log_lines() if line.strip()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.model_management
-import comfy.sample
 import comfy.utils
 import latent_preview
 import torch
@@ -20,6 +19,7 @@ from ..samplers.record import record
 from ..samplers.replay import attach, replay_sampler
 from ..samplers.replay import start as starting_point
 from ..samplers.schedule import PathSchedule
+from ..samplers.sdedit import prepared
 from . import folders
 from .path_pictures import filmstrip, judge, strip_numbers, strip_sheet
 from .sockets import DiffusionPath as DiffusionPathSocket
@@ -70,9 +70,7 @@ class RecordPath(io.ComfyNode):
     def execute(
         cls, noise: Any, guider: Any, sampler: Any, sigmas: Tensor, latent_image: dict[str, Any]
     ) -> io.NodeOutput:
-        latent = dict(latent_image)
-        ratios = (latent.pop("downscale_ratio_spacial", None), latent.pop("downscale_ratio_temporal", None))
-        latent["samples"] = comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"], *ratios)
+        latent = prepared(guider.model_patcher, latent_image)
         path, samples = record(
             guider,
             sampler,

@@ -122,7 +122,9 @@ def sdedit(
 def prepared(model: Any, latent: dict[str, Any]) -> dict[str, Any]:
     """A LATENT as core's samplers take it: a copy, with the frame axis of video models, without size hints."""
     latent = dict(latent)
-    ratios = latent.pop("downscale_ratio_spacial", None), latent.pop("downscale_ratio_temporal", None)
+    ratios = [latent.pop("downscale_ratio_spacial", None), latent.pop("downscale_ratio_temporal", None)]
+    while ratios and ratios[-1] is None:
+        ratios.pop()  # an older core knows no temporal ratio, and no latent there has one
     latent["samples"] = comfy.sample.fix_empty_latent_channels(model, latent["samples"], *ratios)
     return latent
 

@@ -218,7 +218,7 @@ def test_few_pictures_and_other_networks_are_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def clip_vision():
+def clip_vision(tmp_path_factory: pytest.TempPathFactory):
     """ComfyUI's own CLIP vision wrapper around a tiny network with random weights."""
     from comfy.clip_vision import ClipVisionModel
 
@@ -227,9 +227,11 @@ def clip_vision():
         "intermediate_size": 64, "num_attention_heads": 2, "num_channels": 3, "num_hidden_layers": 2, "patch_size": 8,
         "projection_dim": 24,
     }  # fmt: skip
+    file = tmp_path_factory.mktemp("clip_vision") / "config.json"
+    file.write_text(json.dumps(config), encoding="utf-8")
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode():
-        model = ClipVisionModel(config)
+        model = ClipVisionModel(str(file))
         weights = {k: torch.randn(v.shape, generator=generator) * 0.2 for k, v in model.get_sd().items()}
         model.load_sd(weights)
     return model
