@@ -114,8 +114,9 @@ class Server:
 
     def complaints(self) -> list[str]:
         """Lines of the log that say that the pack could not be loaded."""
-        broken = [line.strip() for line in self._log_lines() if any(sign in line for sign in _BROKEN)]
-        return [line for line in broken if "comfy_extras" not in line]  # core's own, which may lack what it needs
+        pack = os.path.join("custom_nodes", PACK_FOLDER)
+        lines = [line.strip() for line in self._log_lines() if any(sign in line for sign in _BROKEN)]
+        return [line for line in lines if pack in line]
 
     def _last_words(self) -> str:
         lines = [line.strip() for line in self._log_lines() if line.strip()]

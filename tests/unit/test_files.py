@@ -66,20 +66,19 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: ty
     ids=lambda error: type(error).__name__,
 )
 def test_a_full_disk_is_one_sentence(tmp_path: Path, error: Exception) -> None:
-    with pytest.raises(ValueError, match=r"^The disk of .* is full, nothing was saved: .*\.$"):
-        with written_whole(tmp_path / "file.bin"):
-            raise error
+    sentence = r"^The disk of .* is full, nothing was saved: .*\.$"
+    with pytest.raises(ValueError, match=sentence), written_whole(tmp_path / "file.bin"):
+        raise error
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_that_is_none_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"cannot be written to .* \(File name too long\): choose another name"):
-        with written_whole(tmp_path / ("x" * 300)) as unfinished:
-            unfinished.write_bytes(b"content")
+    sentence = r"cannot be written to .* \(File name too long\): choose another name"
+    with pytest.raises(ValueError, match=sentence), written_whole(tmp_path / ("x" * 300)) as unfinished:
+        unfinished.write_bytes(b"content")
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ValueError, match="cannot be written"):
-        with written_whole(tmp_path / "file" / "below.bin"):
-            pass
+    with pytest.raises(ValueError, match="cannot be written"), written_whole(tmp_path / "file" / "below.bin"):
+        pass
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")

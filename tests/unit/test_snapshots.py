@@ -15,7 +15,7 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def test_the_nodes_are_those_of_the_snapshot() -> None:
-    """Before 0.1.0: `./dev snapshots`. From then on, new widgets go to the end, and a rename needs an io.NodeReplace."""
+    """Before 0.1.0: `./dev snapshots`. From then on, new widgets go to the end; a rename needs an io.NodeReplace."""
     frozen = json.loads(schemas.TARGET.read_text(encoding="utf-8"))
     found = schemas.schemas()
     changed = sorted(name for name in frozen.keys() | found.keys() if frozen.get(name) != found.get(name))
@@ -54,7 +54,7 @@ class Mine(core.ComfyNode):
 
 
 def test_what_comfyui_lacks_is_named() -> None:
-    lines = ["comfy.samplers.no_such_function(model)", "comfy.samplers.sampler_object(name)", "comfy.nowhere.at_all: int"]
-    assert core_api.missing(lines) == ["comfy.samplers.no_such_function", "comfy.nowhere.at_all"]
+    lines = ["comfy.samplers.nothing(model)", "comfy.samplers.sampler_object(name)", "comfy.nowhere.at_all: int"]
+    assert core_api.missing(lines) == ["comfy.samplers.nothing", "comfy.nowhere.at_all"]
     assert core_api.describe("comfy.samplers.sampler_object") == "comfy.samplers.sampler_object(name)"
     assert core_api.describe("comfy.samplers") == ""
