@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+Info = dict[str, dict[str, Any]]
 Link = list[Any]
 
 
 class Graph:
     """Collects nodes; `graph.prompt` is what the API takes."""
 
-    def __init__(self, object_info: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, object_info: Info) -> None:
         self._info = object_info
         self.prompt: dict[str, dict[str, Any]] = {}
 

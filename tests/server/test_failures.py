@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 from diffusion_path.devtools.client import Client, Progress, PromptError, PromptInterrupted
-from diffusion_path.tests.server.graph import Graph, Link
-
-Info = dict[str, dict[str, Any]]
+from diffusion_path.tests.server.graph import Graph, Info, Link
 
 
 def sdedit(object_info: Info, guide: Link | None = None, mask: Link | None = None, **settings: Any) -> Graph:

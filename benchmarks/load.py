@@ -1,0 +1,183 @@
+"""Many prompts in a row on one real server, with interrupts, errors and changing sizes in between.
+
+    ./dev bench load [--prompts N] [--seed N]
+
+The prompts are the example workflows with other sizes, steps and seeds. Every now and then one known prompt runs again:
+its picture must stay the same bit for bit, and its time and the server's memory must stay where they were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..devtools.client import Progress, Prompt, PromptError, PromptInterrupted
+from ..devtools.inprocess import comfyui_folder
+from ..devtools.runtime import Runtime
+from ..devtools.server import Server
+from ..devtools.settings import WORKFLOWS
+from ..devtools.workflow import to_prompt
+
+REFERENCE = "stroke-to-picture"
+SIZES = (128, 192, 256)
+MOST_STEPS = 6
+EVERY = 20
+# Makes glibc give back what is freed, so that the figure is what is in use.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "2"}
+
+
+@dataclass
+class Measured:
+    """What the reference prompt gave, each time it ran, and what became of the others."""
+
+    memory: list[float] = field(default_factory=list)  # MiB
+    seconds: list[float] = field(default_factory=list)
+    pictures: set[str] = field(default_factory=set)
+    ends: Counter[str] = field(default_factory=Counter)
+    unclear: list[str] = field(default_factory=list)
+
+    def growth(self) -> float:
+        """Memory of the last third over that of the first, without the very first look."""
+        return _last_over_first(self.memory[1:])
+
+    def slowdown(self) -> float:
+        return _last_over_first(self.seconds[1:])
+
+
+def _last_over_first(values: list[float]) -> float:
+    third = max(1, len(values) // 3)
+    return statistics.median(values[-third:]) / statistics.median(values[:third])
+
+
+def resident(pid: int) -> float:
+    """MiB that a process holds."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError(f"process {pid} has no memory")
+
+
+def varied(prompt: Prompt, chance: random.Random) -> Prompt:
+    """The same workflow with another size, fewer steps and other seeds."""
+    changed = copy.deepcopy(prompt)
+    size = chance.choice(SIZES)
+    for node in changed.values():
+        inputs = node["inputs"]
+        for key in inputs.keys() & {"size", "width", "height"}:
+            inputs[key] = size
+        for key in inputs.keys() & {"seed", "noise_seed"}:
+            inputs[key] = chance.getrandbits(32)
+        if isinstance(inputs.get("steps"), int):
+            inputs["steps"] = min(inputs["steps"], chance.randint(1, MOST_STEPS))
+        if isinstance(inputs.get("batch_size"), int):
+            inputs["batch_size"] = min(inputs["batch_size"], chance.randint(1, 2))
+    return changed
+
+
+def with_a_foreign_latent(prompt: Prompt, chance: random.Random) -> Prompt:
+    """One of our nodes gets the latent of another model."""
+    changed = copy.deepcopy(prompt)
+    places = [
+        (node, key)
+        for node in changed.values()
+        for key, value in node["inputs"].items()
+        if node["class_type"].startswith("DPath")
+        and key in ("guide", "latent", "latent_image")
+        and isinstance(value, list)
+    ]
+    if places:
+        node, key = chance.choice(places)
+        foreign = {"class_type": "EmptySD3LatentImage", "inputs": {"width": 256, "height": 256, "batch_size": 1}}
+        changed["9999"] = {**foreign, "_meta": {"title": "foreign"}}
+        node["inputs"][key] = ["9999", 0]
+    return changed
+
+
+def run_one(server: Server, prompt: Prompt, chance: random.Random) -> str:
+    """Runs a prompt, one in four only until a random moment; returns how it ended."""
+    moment = chance.randint(1, 40) if chance.random() < 0.25 else None
+    seen = 0
+
+    def watch(progress: Progress) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == moment:
+            server.client.interrupt()
+
+    try:
+        server.client.run(prompt, watch)
+    except PromptInterrupted:
+        return "interrupted"
+    except PromptError as error:
+        return str(error)
+    return "done"
+
+
+def reference(server: Server, prompt: Prompt, measured: Measured) -> None:
+    """Runs the known prompt in an emptied server, and looks at its time, its picture and the memory after it."""
+    server.client.post("/free", {"unload_models": True, "free_memory": True})
+    time.sleep(1.5)  # the worker frees when it wakes up
+    begin = time.perf_counter()
+    result = server.client.run(prompt)
+    measured.seconds.append(time.perf_counter() - begin)
+    files = [server.client.picture(image) for _, image in result.images()]
+    measured.pictures.add(hashlib.sha256(b"".join(files)).hexdigest())
+    server.client.post("/free", {"unload_models": True, "free_memory": True})
+    time.sleep(1.5)
+    assert server.process is not None
+    measured.memory.append(resident(server.process.pid))
+
+
+def run_load(server: Server, count: int, number: int, every: int = EVERY) -> Measured:
+    """`count` prompts with the reference before, after and every `every` of them."""
+    chance, measured = random.Random(number), Measured()
+    info = server.client.object_info()
+    workflows = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(WORKFLOWS.glob("*.json"))}
+    prompts = {name: to_prompt(workflow, info) for name, workflow in workflows.items()}
+    known = varied(prompts[REFERENCE], random.Random(0))
+    names: list[str] = []
+    for index in range(count):
+        if index % every == 0:
+            reference(server, known, measured)
+        names = names or chance.sample(sorted(prompts), len(prompts))
+        prompt = varied(prompts[names.pop()], chance)
+        broken = chance.random() < 0.15
+        end = run_one(server, with_a_foreign_latent(prompt, chance) if broken else prompt, chance)
+        measured.ends[end if end in ("done", "interrupted") else "refused with a sentence"] += 1
+        if "\n" in end or "Error" in end or len(end) > 500:
+            measured.unclear.append(end)
+    reference(server, known, measured)
+    return measured
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prompts", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    os.environ.update(ALLOCATOR)
+    with Server(Runtime(Path(sys.executable), comfyui_folder()), 0, None) as server:
+        measured = run_load(server, options.prompts, options.seed)
+    print(f"{options.prompts} prompts: {', '.join(f'{count} {end}' for end, count in sorted(measured.ends.items()))}")
+    print(f"memory after each look, MiB: {', '.join(f'{value:.0f}' for value in measured.memory)}")
+    print(f"memory, last third over first: {measured.growth():.4f}")
+    print(f"seconds of the reference: {', '.join(f'{value:.2f}' for value in measured.seconds)}")
+    print(f"time, last third over first: {measured.slowdown():.3f}")
+    print(f"pictures of the reference: {len(measured.pictures)} (1 = the same bit for bit each time)")
+    for sentence in measured.unclear:
+        print(f"unclear: {sentence}")
+    return int(len(measured.pictures) != 1 or measured.growth() > 1.02 or bool(measured.unclear))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

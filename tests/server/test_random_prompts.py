@@ -1,0 +1,42 @@
+"""A few random prompts, valid and broken: no crash, no hang, and nothing that is not a clear sentence.
+
+`./dev bench fuzz` runs many more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from diffusion_path.devtools.client import Client
+from diffusion_path.devtools.random_prompts import broken_prompts, outcome, save_a_path, valid_prompts
+from diffusion_path.tests.server.graph import Info
+from hypothesis import HealthCheck, Phase, given, settings
+
+CALM = settings(
+    deadline=None, database=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.fixture(scope="module")
+def info(client: Client, object_info: Info) -> Info:
+    save_a_path(client, object_info)
+    return client.object_info()
+
+
+@pytest.mark.parametrize(("strategy", "count"), [(valid_prompts, 12), (broken_prompts, 25)])
+def test_whatever_is_asked_the_answer_is_clear(
+    client: Client, info: Info, strategy: Callable[[Info], Any], count: int
+) -> None:
+    kinds: set[str] = set()
+
+    @settings(CALM, max_examples=count)
+    @given(strategy(info))
+    def ask(prompt: dict[str, Any]) -> None:
+        result = outcome(client, prompt)
+        kinds.add(result.kind)
+        assert result.clear, result
+
+    ask()
+    assert "done" in kinds
