@@ -156,6 +156,9 @@ def test_the_oldest_comfyui_promised_is_the_oldest_one_tested() -> None:
     promise = f'requires-comfyui = ">={OLDEST_COMFYUI}"'
     assert promise in (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
     assert f"ComfyUI {OLDEST_COMFYUI} or newer" in (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in (".ci/run", ".github/workflows/test.yml", "CONTRIBUTING.md"):
+        text = (ROOT / path).read_text(encoding="utf-8")
+        assert OLDEST_COMFYUI in text, f"{path} must test the oldest ComfyUI"
 
 
 def packages_imported_by(path: Path) -> set[str]:
