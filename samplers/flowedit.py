@@ -16,6 +16,7 @@ from tqdm.auto import trange
 
 from . import noise as noises
 from . import process, reverse_sde
+from .caching import without_step_caches
 from .counting import Counter
 from .sdedit import prepared
 from .sigmas import sdedit_sigmas
@@ -135,6 +136,7 @@ def flowedit(
     sigmas = sdedit_sigmas(process.model_sampling(model), settings.start, settings.steps, settings.scheduler)
     if len(sigmas) == 0:
         raise ValueError("FlowEdit starts at 0, where nothing is left to edit: raise start to 0.6 or more.")
+    model = without_step_caches(model, "FlowEdit")
     latent = prepared(model, latent)
     counter = Counter(model, latent["samples"].shape[0])
     guider = SourceTargetGuider(counter.model)

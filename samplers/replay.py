@@ -18,6 +18,7 @@ from comfy.samplers import KSAMPLER
 from torch import Tensor
 
 from . import process
+from .caching import without_step_caches
 from .conditioning import fingerprint, standing_in
 from .path import DiffusionPath
 from .path_fit import check_fits, latent_psnr
@@ -185,6 +186,7 @@ def replay(
         raise ValueError(
             "A residual path is walked by its own sampler, which adds the residuals: leave the sampler unconnected."
         )
+    model = without_step_caches(model, "Reconstruction")
     noise, latent = start(model, path)
     guider = comfy.samplers.CFGGuider(attach(model, path))
     guider.set_conds(positive, negative)

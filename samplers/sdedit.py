@@ -155,10 +155,12 @@ def perturbed(
     sampling = process.model_sampling(model)
     latent = prepared(model, latent)
     samples = latent["samples"].float()
-    x0 = process.latent_in(model, samples)
-    x = process.perturb(sampling, x0, noises.draw_noise(latent, seed), sigma)
-    carried = process.latent_out(model, process.resumable(sampling, x, sigma))
-    seen = process.latent_out(model, process.network_view(sampling, x, sigma))
+    carried = seen = samples
+    if sigma > 0.0:  # the way to model space and back would not be exact
+        x0 = process.latent_in(model, samples)
+        x = process.perturb(sampling, x0, noises.draw_noise(latent, seed), sigma)
+        carried = process.latent_out(model, process.resumable(sampling, x, sigma))
+        seen = process.latent_out(model, process.network_view(sampling, x, sigma))
     if mask is None:
         mask = latent.get("noise_mask")
     if mask is not None:

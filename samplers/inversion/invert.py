@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import noise as noises
+from ..caching import without_step_caches
 from ..conditioning import fingerprint
 from ..path import DiffusionPath, check_falling, make_path
 from .run import InversionSampler, Method
@@ -37,6 +38,7 @@ def invert(
             f"The schedule ends at noise level {float(sigmas[-1]):.4g}, but a picture is at 0: give SIGMAS that end "
             "with 0."
         )
+    model = without_step_caches(model, "Inversion")
     samples = _picture(model, latent)
     indices = latent.get("batch_index") or range(samples.shape[0])
     guider = comfy.samplers.CFGGuider(method.prepared(model, cfg, len(sigmas) - 1, samples.shape[0]))

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .. import process
+from ..caching import without_step_caches
 from ..path import DiffusionPath
 from ..path_fit import check_fits
 from ..schedule import round_half_up
@@ -82,7 +83,7 @@ def prompt_difference(
     """
     check_fits(path, model)
     steps = sorted({min(max(path.steps - round_half_up(p * path.steps), 0), path.steps - 1) for p in POSITIONS})
-    guider = CFGGuider(model)
+    guider = CFGGuider(without_step_caches(model, "The comparison of prompts"))
     guider.inner_set_conds({"positive": target, "source": source})
     compare = _Compare(path, steps)
     latent = process.latent_out(model, path.picture)

@@ -194,8 +194,10 @@ def test_perturb_shows_what_sdedit_saw(kind: ModelType) -> None:
     perturbed = edit(model, latent)[1]
     torch.testing.assert_close(seen, perturbed["samples"].movedim(1, -1)[..., :3])
     assert text.startswith("t0 0.6: sigma ")
-    nothing = Perturb.execute(model, latent, 3, 0.0).args[0]
-    torch.testing.assert_close(nothing["samples"], latent["samples"])
+    shifted = gaussian_model(kind, latent_format=comfy.latent_formats.SD3())
+    for each, channels in ((model, 4), (shifted, 16)):
+        given = {"samples": random(1, channels, 8, 8)}
+        assert torch.equal(Perturb.execute(each, given, 3, 0.0).args[0]["samples"], given["samples"])
     assert made["samples"].shape == latent["samples"].shape
 
 
