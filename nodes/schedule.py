@@ -87,7 +87,7 @@ class PathScheduleNode(io.ComfyNode):
                 ),
             ],
             outputs=[
-                PathScheduleSocket.Output(display_name="schedule", tooltip="For the MDP nodes."),
+                PathScheduleSocket.Output(display_name="schedule", tooltip="For the MDP nodes and Sketch Guidance."),
                 io.Image.Output(display_name="plot", tooltip="The weights at the steps that are really run."),
                 io.String.Output(display_name="report", tooltip="Which steps the window holds, and their weights."),
             ],
