@@ -8,16 +8,18 @@ distance to rendered landscapes. Pictures are kept in the work folder, so that a
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import comfy.sample
-import comfy.utils
 import numpy as np
 import torch
+from PIL import Image
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 from skimage.morphology import remove_small_objects, skeletonize
 from torch import Tensor
@@ -27,7 +29,9 @@ from ..demo.model import load_demo_model
 from ..demo.render import render
 from ..demo.scenes import ATTRIBUTES, full_caption, random_scene
 from ..images.distribution import Distance, kernel_distance
-from ..images.edges import edge_map, of_width
+from ..images.edges import as_picture, edge_map, of_width
+from ..images.grid import labelled_grid
+from ..images.plot import Series, line_plot
 from ..images.realism import RealPictures
 from ..images.tensors import from_uint8
 from ..lep.checkpoint import load_predictor
@@ -35,13 +39,15 @@ from ..lep.guidance import Guidance, guide
 from ..lep.sketch import Sketch
 from ..nodes.lep import BUILT_IN_FILE, DEFAULT_BETA, DEFAULT_STOP
 from ..samplers.noise import item_noise
+from .common import machine
 
-WORK = Path(__file__).resolve().parents[1] / ".dev" / "bench" / "sketch"
+_ROOT = Path(__file__).resolve().parents[1]
+WORK, DOCS = _ROOT / ".dev" / "bench" / "sketch", _ROOT / "docs" / "images"
 _BATCH = 10
 _NEAR = 2.0
 _CFG = 4.0
 _WOBBLE, _WAVE = 3.0, 32.0  # pixels
-_LIMITS = {"F1": 0.70, "better": 0.98, "attributes": 0.03, "distance": 1.15}
+LIMITS = {"F1": 0.70, "better": 0.98, "attributes": 0.03, "distance": 1.15}
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Setting:
     stop: float = DEFAULT_STOP
     start: float = 0.0
     every: int = 1
-    steps: int = 30
+    steps: int = 20
     sampler: str = "euler"
     scheduler: str = "normal"
     predictor: Path = BUILT_IN_FILE
@@ -166,3 +172,118 @@ def _key(setting: Setting) -> str:
         return hashlib.sha256(repr(astuple(setting)[:-1]).encode()).hexdigest()[:12]
     content = hashlib.sha256(setting.predictor.read_bytes()).hexdigest()
     return hashlib.sha256((repr(astuple(setting)[:-1]) + content).encode()).hexdigest()[:12]
+
+
+def _print_row(label: str, found: Measured, plain: Measured | None) -> None:
+    better = "" if plain is None else f"{float((found.f1 > plain.f1).float().mean()):.0%}"
+    kept = " | ".join(f"{share:.2f}" for share in found.kept.values())
+    cells = [f"{found.f1[0::2].mean():.3f}", f"{found.f1[1::2].mean():.3f}", better, kept]
+    cells += [f"{d.value:.3f} +- {d.standard_error:.3f}" for d in (found.patch, found.feature)]
+    print(f"| {label} | {found.f1.mean():.3f} | " + " | ".join(cells) + " |", flush=True)
+
+
+def _print_head() -> None:
+    names = ["", "edge F1", "of edge maps", "of unsteady", "better", *ATTRIBUTES, "patch KID", "feature KID"]
+    print("| " + " | ".join(names) + " |\n|" + "---|" * len(names), flush=True)
+
+
+def _judge(found: Measured, plain: Measured) -> None:
+    """The default against what it should reach."""
+    better = float((found.f1 > plain.f1).float().mean())
+    lost = max(plain.kept[name] - found.kept[name] for name in ATTRIBUTES)
+    ratio = found.patch.value / plain.patch.value
+    rows = (
+        ("edge F1", float(found.f1.mean()), LIMITS["F1"], found.f1.mean() >= LIMITS["F1"]),
+        ("better than unguided", better, LIMITS["better"], better >= LIMITS["better"]),
+        ("most lost of an attribute", lost, LIMITS["attributes"], lost <= LIMITS["attributes"]),
+        ("patch KID of unguided's", ratio, LIMITS["distance"], ratio <= LIMITS["distance"]),
+    )
+    for name, value, limit, met in rows:
+        print(f"{name}: {value:.3f} (limit {limit:g}: {'met' if met else 'MISSED'})")
+
+
+def _curve(world: World, settings: Sequence[tuple[str, Setting]], work: Path) -> list[Measured]:
+    found = []
+    for label, setting in settings:
+        found.append(world.measure(world.made(setting, work)))
+        _print_row(label, found[-1], None)
+    return found
+
+
+def _plot(name: str, values: Sequence[float], found: Sequence[Measured], file: Path) -> None:
+    """Faithfulness and realism over one knob."""
+    count = math.sqrt(len(found[0].f1))
+    f1 = Series(
+        "edge F1", values, [float(m.f1.mean()) for m in found], errors=[float(m.f1.std()) / count for m in found]
+    )
+    real = Series(
+        "distance to real landscapes", values, [m.patch.value for m in found],
+        errors=[m.patch.standard_error for m in found], axis="right",
+    )  # fmt: skip
+    plot = line_plot([f1, real], name, "edge F1 against the sketch", right_label="patch KID")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((plot[0] * 255).round().byte().numpy()).save(file, quality=88)
+    print(file)
+
+
+def _sheet(world: World, plain: Tensor, guided: Tensor, file: Path, count: int = 8) -> None:
+    """Sketches, unguided and guided pictures, to look at."""
+    sketches = as_picture(of_width(world.sketches[:count], 2))
+    rows = torch.cat([sketches, plain[:count], guided[:count]])
+    grid = labelled_grid(rows, columns=count, row_labels=["sketch", "unguided", "guided"])
+    Image.fromarray((grid[0] * 255).round().byte().numpy()).save(file, quality=85)
+    print(file)
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sketches", type=int, default=50)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=Setting.steps)
+    parser.add_argument("--curve-sketches", type=int, default=10, help="sketches of each point of a curve, one seed")
+    parser.add_argument("--only", choices=["default", "beta", "stop", "predictors"], nargs="+")
+    parser.add_argument("--betas", type=float, nargs="+", default=[0.0, 0.4, 0.8, 1.2, 1.6])
+    parser.add_argument("--stops", type=float, nargs="+", default=[0.0, 0.25, 0.5, 0.75, 1.0])
+    parser.add_argument("--mlp", type=Path, help="a per-pixel predictor, to compare with")
+    parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--out", type=Path, default=DOCS)
+    options = parser.parse_args()
+    parts = options.only or ["default", "beta", "stop", "predictors"]
+    usual = Setting(steps=options.steps)
+    print(f"{machine()}; {options.steps} Euler steps, cfg {_CFG:g}\n")
+    if "default" in parts:
+        world = World(options.sketches, options.seeds)
+        _print_head()
+        plain_pictures = world.made(replace(usual, beta=0.0), options.work)
+        plain = world.measure(plain_pictures)
+        _print_row("unguided", plain, None)
+        pictures = world.made(usual, options.work)
+        found = world.measure(pictures)
+        _print_row(f"beta {usual.beta:g}, stop {usual.stop:g}", found, plain)
+        _judge(found, plain)
+        _sheet(world, plain_pictures, pictures, options.out / "sketch-pictures.jpg")
+    small = World(options.curve_sketches, 1)
+    for name, values in (("beta", options.betas), ("stop", options.stops)):
+        if name in parts:
+            print(f"\nOver {name}, {options.curve_sketches} sketches:")
+            _print_head()
+            settings = [_with(usual, name, value) for value in values]
+            found = _curve(small, [(f"{name} {v:g}", s) for v, s in zip(values, settings, strict=True)], options.work)
+            _plot(name, values, found, options.out / f"sketch-{name}.jpg")
+    if "predictors" in parts and options.mlp is not None:
+        print(f"\nPredictors, {options.curve_sketches} sketches:")
+        _print_head()
+        pairs = [(k, f, n) for n in (20, 50) for k, f in (("mlp", options.mlp), ("unet", BUILT_IN_FILE))]
+        _curve(small, [(f"{k}, {n} steps", replace(usual, predictor=f, steps=n)) for k, f, n in pairs], options.work)
+
+
+def _with(setting: Setting, name: str, value: float) -> Setting:
+    """The setting with another beta or stop; a stop of 0 guides nothing."""
+    if name == "beta":
+        return replace(setting, beta=value)
+    return replace(setting, stop=value) if value > 0 else replace(setting, beta=0.0)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,11 +6,29 @@ from types import ModuleType
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import demo, flowedit, inversion, masked, mdp, mdp_edit, metrics, paths, pictures, schedule, sdedit, sweep
+from . import (
+    demo,
+    edges,
+    flowedit,
+    inversion,
+    lep,
+    lep_training,
+    masked,
+    mdp,
+    mdp_edit,
+    metrics,
+    paths,
+    pictures,
+    schedule,
+    sdedit,
+    stroke_canvas,
+    sweep,
+)
 
 FAMILIES: tuple[ModuleType, ...] = (
     demo,
     sdedit,
+    stroke_canvas,
     masked,
     sweep,
     paths,
@@ -19,6 +37,9 @@ FAMILIES: tuple[ModuleType, ...] = (
     mdp,
     mdp_edit,
     flowedit,
+    edges,
+    lep,
+    lep_training,
     pictures,
     metrics,
 )
