@@ -15,7 +15,7 @@ from ..demo.render import render, render_with_masks
 from ..demo.scenes import Scene, full_caption
 from ..demo.training.evaluate import generate, sheet, unseen_scenes
 from ..samplers.sdedit import Settings, sdedit
-from . import pictures_images, pictures_lep, pictures_mdp, pictures_paths, pictures_sdedit
+from . import pictures_images, pictures_lep, pictures_mdp, pictures_paths, pictures_sdedit, pictures_widgets
 from .settings import ROOT
 
 HELP = ROOT / "web" / "docs" / "images"
@@ -95,6 +95,7 @@ PICTURES: dict[str, tuple[Callable[[], Tensor], Path]] = {
     **{name: (make, HELP) for name, make in pictures_sdedit.PICTURES.items()},
     **{name: (make, HELP) for name, make in pictures_mdp.PICTURES.items()},
     **{name: (make, HELP) for name, make in pictures_paths.PICTURES.items()},
+    **{name: (make, HELP) for name, make in pictures_widgets.PICTURES.items()},
 }
 
 

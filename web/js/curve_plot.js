@@ -169,11 +169,12 @@ export class CurvePlot {
     ];
     const width = Math.max(...lines.map((line) => line.length)) * LETTER + 12;
     const x = this.x(position);
-    const left = x > (box.left + box.right) / 2 ? x - width - 8 : x + 8;
+    const left = x + 8 + width > box.right ? x - width - 8 : x + 8;
+    const top = weight > (1 + this.low) / 2 ? box.bottom - 38 : box.top + 4; // beside the curve
     this.hint.replaceChildren(
       svg("line", { x1: x, x2: x, y1: box.top, y2: box.bottom }),
-      svg("rect", { x: left, y: box.top + 4, width, height: 34, rx: 4 }),
-      ...lines.map((line, k) => label(left + 6, box.top + 18 + 14 * k, line, "start")),
+      svg("rect", { x: left, y: top, width, height: 34, rx: 4 }),
+      ...lines.map((line, k) => label(left + 6, top + 14 + 14 * k, line, "start")),
     );
   }
 
