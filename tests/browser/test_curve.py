@@ -226,3 +226,34 @@ def test_the_drawing_survives_saving_and_loading(comfy: ComfyPage) -> None:
     look(comfy)
     assert comfy.widget(node, "curve") == text
     assert len(comfy.element(node, "curve").query_selector_all("[data-point]")) == 5
+
+
+def test_on_a_subgraph_node_it_draws_with_what_is_promoted_beside_it(comfy: ComfyPage) -> None:
+    node, _ = editor(comfy, shape="curve", curve=DRAWN, start=1.0, end=0.0)
+    preview = comfy.add("PreviewAny", 900, 100)
+    comfy.connect(node, 2, preview, "source")
+    script = """([id]) => { const graph = app.canvas.graph, inner = graph.getNodeById(id);
+        const { subgraph, node } = graph.convertToSubgraph(new Set([inner]));
+        const moved = subgraph.nodes.find(n => n.type === "DPathSchedule");
+        for (const name of ["curve", "end"]) {
+            const slot = moved.inputs.find(i => i.name === name);
+            subgraph.addInput(name, String(slot.type)).connect(slot, moved);
+        }
+        app.canvas.graph.setDirtyCanvas(true, true);
+        return Number(node.id); }"""
+    outer = comfy.evaluate(script, [node])
+    comfy.show(outer)
+    element = comfy.element(outer, "curve")
+    look(comfy)
+    assert comfy.widget(outer, "curve") == DRAWN
+    drag(comfy, point(element, 2), 20, 10)
+    flag = element.query_selector("[data-grip=end] .dpath-flag")
+    assert flag is not None
+    drag(comfy, flag, -30, 0)
+    comfy.screenshot("curve-promoted")
+    text, end = comfy.widget(outer, "curve"), comfy.widget(outer, "end")
+    assert text != DRAWN
+    assert end > 0
+    run = comfy.queue()
+    (inputs,) = [each["inputs"] for each in run.prompt.values() if each["class_type"] == "DPathSchedule"]
+    assert (inputs["curve"], inputs["end"]) == (text, end)

@@ -46,12 +46,12 @@ class ScheduleCurve {
     const { host } = this;
     const run = outputOf(host.owner)?.dpath_schedule?.[0];
     const real = isLinked(host.owner, "sigmas") ? run : null;
-    const number = (name, otherwise) =>
-      Number.isFinite(Number(host.sibling(name))) ? Number(host.sibling(name)) : otherwise;
+    const beside = (name) => widgetBeside(host, name)?.value;
+    const number = (name, otherwise) => (Number.isFinite(Number(beside(name))) ? Number(beside(name)) : otherwise);
     return {
       start: number("start", 1),
       end: number("end", 0.5),
-      shape: host.sibling("shape") ?? "constant",
+      shape: beside("shape") ?? "constant",
       weight: number("weight", 1),
       text: this.text,
       snap: this.snap,
@@ -73,7 +73,7 @@ class ScheduleCurve {
     this.text = text ?? this.text;
     this.snap = snap ?? this.snap;
     for (const [name, value] of Object.entries(beside)) {
-      const widget = this.host.owner.widgets?.find((each) => each.name === name);
+      const widget = widgetBeside(this.host, name);
       if (!widget || widget.value === value) continue;
       widget.value = value;
       widget.callback?.(value);
@@ -86,6 +86,13 @@ class ScheduleCurve {
     this.host.commit(this.text);
     captureUndo();
   }
+}
+
+/** A widget of the same node; of a promoted editor the one that is promoted with it, if it is. */
+function widgetBeside({ node, owner }, name) {
+  const link = node === owner ? null : owner.graph?.getLink?.(owner.inputs?.find((each) => each.name === name)?.link);
+  const outer = link && node.inputs?.[link.origin_slot];
+  return (outer && node.getWidgetFromSlot?.(outer)) ?? owner.widgets?.find((widget) => widget.name === name);
 }
 
 function isLinked(node, name) {
