@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -21,7 +22,10 @@ from ..images.metrics import edit_metrics
 from ..images.morphology import grow
 from ..images.plot import Series, line_plot
 from ..images.strokes import simulate_strokes
+from ..images.strokes_document import read_drawing
+from ..images.strokes_render import edit_masks, over_background, render_drawing
 from ..images.tensors import from_uint8
+from .settings import WORKFLOWS
 
 _SCENE = Scene(seed=5, time="sunset", season="autumn", trees="broadleaf", house="white", clouds="cloudy")
 
@@ -32,6 +36,30 @@ def strokes() -> Tensor:
     columns = [pictures, *(simulate_strokes(pictures, colors) for colors in (3, 6, 16))]
     sheet = torch.stack(columns, dim=1).flatten(0, 1)
     return labelled_grid(sheet, col_labels=["picture", "3 colours", "6 colours", "16 colours"])[0]
+
+
+def canvas_outputs() -> Tensor:
+    """The drawing of an example workflow, and one line of a sketch, as all that Stroke Canvas makes of it."""
+    drawing = read_drawing(_drawing_of("paint-over-a-photo"))
+    sketch = read_drawing(_drawing_of("sketch-with-importance"))
+    background = from_uint8(render(Scene(seed=3, lake="meadow", trees="no trees", house="no house", peak="snowy")))[
+        None
+    ]
+    size = 2 * background.shape[2], 2 * background.shape[1]
+    below = F.interpolate(background.movedim(-1, 1), size[::-1], mode="bilinear").movedim(1, -1)
+    rendering = render_drawing(drawing, *size)
+    mask, strength, _ = edit_masks(rendering, 6)
+    lines = render_drawing(sketch, *size).sketch
+    grey = [plane[0, ..., None].expand(-1, -1, 3) for plane in (mask, strength, lines)]
+    colours = [over_background(rendering.strokes, ground, (255, 255, 255))[0] for ground in (below, None)]
+    return labelled_grid(torch.stack([*colours, *grey]), ["image", "strokes", "mask", "strength", "sketch"], columns=5)[
+        0
+    ]
+
+
+def _drawing_of(name: str) -> str:
+    nodes = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
+    return next(node["widgets_values"][3] for node in nodes if node["type"] == "DPathStrokeCanvas")
 
 
 def latent_masks() -> Tensor:
@@ -104,6 +132,7 @@ def _pen_strokes(size: int) -> Tensor:
 
 
 PICTURES: dict[str, Callable[[], Tensor]] = {
+    "stroke-canvas-outputs": canvas_outputs,
     "strokes": strokes,
     "latent-mask": latent_masks,
     "composite": composite,
