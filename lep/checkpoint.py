@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,30 +84,47 @@ def _load_own(path: Path) -> EdgePredictor:
         raise ValueError(f"{path.name} is damaged and cannot be read: download or train it again.") from error
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path.name} is not an edge predictor: choose a file that Save Edge Predictor wrote.")
-    if int(metadata.get("version", "0")) > VERSION:
+    version = metadata.get("version", "")
+    if version.isdecimal() and int(version) > VERSION:
         raise ValueError(f"{path.name} was written by a newer version of Diffusion Path: update the pack to use it.")
     try:
-        spec = json.loads(metadata["spec"])
-        predictor = EdgePredictor(
-            network=_filled(spec["kind"], spec["channels"], spec["settings"], state),
-            kind=spec["kind"],
-            taps=tuple(spec["taps"]),
-            channels=tuple(spec["channels"]),
-            model=spec["model"],
-            target=spec["target"],
-            line_width=int(spec["line_width"]),
-            branch=spec["branch"],
-            noise_range=(float(spec["noise_range"][0]), float(spec["noise_range"][1])),
-            binarise=bool(spec["binarise"]),
-            settings=spec["settings"],
-            record=spec["record"],
-        )
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        return _predictor(json.loads(metadata["spec"]), state)
+    except (KeyError, TypeError, ValueError, RuntimeError, LookupError, ArithmeticError, AttributeError) as error:
         raise ValueError(f"{path.name} does not hold what its description says: train or save it again.") from error
-    return predictor
+
+
+def _predictor(spec: dict[str, Any], state: dict[str, Tensor]) -> EdgePredictor:
+    """The predictor of a description and its weights; raises some error where they do not belong together."""
+    values = sum(tensor.numel() for tensor in state.values())
+    sizes = [*spec["channels"], *_numbers(spec["settings"])]
+    if not sizes or max(sizes) > values or spec["settings"].get("depth", 0) > len(state):
+        raise ValueError("no network of that size fits into this file")
+    low, high = spec["noise_range"]
+    return EdgePredictor(
+        network=_filled(spec["kind"], spec["channels"], spec["settings"], state),
+        kind=spec["kind"],
+        taps=tuple(str(tap) for tap in spec["taps"]),
+        channels=tuple(int(count) for count in spec["channels"]),
+        model=dict(spec["model"]),
+        target=str(spec["target"]),
+        line_width=int(spec["line_width"]),
+        branch=str(spec["branch"]),
+        noise_range=(float(low), float(high)),
+        binarise=bool(spec["binarise"]),
+        settings=dict(spec["settings"]),
+        record=dict(spec["record"]),
+    )
+
+
+def _numbers(value: Any) -> list[float]:
+    """All numbers in a JSON value."""
+    if isinstance(value, dict | list):
+        return [found for part in (value.values() if isinstance(value, dict) else value) for found in _numbers(part)]
+    return [value] if isinstance(value, int | float) else []
 
 
 def _load_public(path: Path) -> EdgePredictor:
+    _check_unpacked_size(path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -114,17 +132,40 @@ def _load_public(path: Path) -> EdgePredictor:
             f"{path.name} holds more than plain weights and was not opened, because such files can run code: "
             "get a .safetensors version, or one that holds weights alone."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged pickle fails in many ways
         raise ValueError(f"{path.name} is damaged and cannot be read: download it again.") from error
     if not isinstance(loaded, dict):
         raise ValueError(f"{path.name} holds no weights by name, so it is no edge predictor: choose another file.")
+    if _tensor_bytes(loaded) > 2 * path.stat().st_size:
+        raise ValueError(f"{path.name} claims to hold more weights than fit into it: download it again.")
     try:
         return _recognise(loaded, path.name)
-    except (KeyError, RuntimeError, TypeError) as error:
+    except (KeyError, RuntimeError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(
             f"{path.name} looks like a published edge predictor, but parts of it are missing or of other sizes: "
             "download it again."
         ) from error
+
+
+def _check_unpacked_size(path: Path) -> None:
+    """Raises ValueError for an archive that would grow when unpacked: those of PyTorch are not compressed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return  # PyTorch's older format, or a damaged file
+    if unpacked > path.stat().st_size:
+        raise ValueError(
+            f"{path.name} would grow to {unpacked / 2**20:.0f} MB when unpacked: get an ordinary .pt file."
+        )
+
+
+def _tensor_bytes(value: Any, depth: int = 0) -> int:
+    """What the tensors in nested dictionaries would take."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    inner = value.values() if isinstance(value, dict) and depth < 8 else ()
+    return sum(_tensor_bytes(part, depth + 1) for part in inner)
 
 
 def _recognise(loaded: dict[str, Any], name: str) -> EdgePredictor:

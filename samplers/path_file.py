@@ -54,7 +54,7 @@ def load_path(file: Path) -> DiffusionPath:
             notes = opened.metadata() or {}
             if notes.get("format") != FORMAT:
                 raise ValueError(f"{file.name} is a safetensors file, but no diffusion path: choose one of Save Path.")
-            if int(notes.get("version", 0)) > VERSION:
+            if notes.get("version", "").isdecimal() and int(notes["version"]) > VERSION:
                 raise ValueError(
                     f"{file.name} was written by a newer version of this pack (format {notes['version']}): update it."
                 )
@@ -67,8 +67,8 @@ def load_path(file: Path) -> DiffusionPath:
         ) from error
     try:
         return _path(tensors, notes)
-    except (KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
-        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0].rstrip(".")
         raise ValueError(f"{file.name} does not hold a whole path ({reason}): save it again.") from error
 
 

@@ -34,7 +34,11 @@ def test_a_hard_dot_has_the_area_of_a_disc() -> None:
 
 @pytest.mark.parametrize("size", [16, 64, 128, 300])
 def test_a_drawing_covers_the_same_share_at_any_resolution(size: int) -> None:
-    strokes = (DOT, {"tool": "fill", "rings": [[4, 4, 30, 6, 12, 28]]}, {"points": [5, 60, 60, 50], "size": 7, "hardness": 1})
+    strokes = (
+        DOT,
+        {"tool": "fill", "rings": [[4, 4, 30, 6, 12, 28]]},
+        {"points": [5, 60, 60, 50], "size": 7, "hardness": 1},
+    )
     share = float(rendered(*strokes, size=size).mask.mean())
     assert share == pytest.approx(float(rendered(*strokes, size=512).mask.mean()), rel=0.03)
 

@@ -1,0 +1,167 @@
+"""Whatever is in a file: it loads, or one sentence says why not, and it takes no more memory than its size."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import resource
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from diffusion_path.lep.checkpoint import load_predictor, save_predictor
+from diffusion_path.lep.predictor import EdgePredictor, build_network
+from diffusion_path.samplers.path import DiffusionPath, ModelKind
+from diffusion_path.samplers.path_file import load_path, save_path
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+FUZZ = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.integers(), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2), st.sampled_from([10**9, -1, 2**70, "x" * 100, {}]),
+)  # fmt: skip
+
+
+def good_path(folder: Path) -> Path:
+    file = folder / "path.safetensors"
+    levels = torch.tensor([2.0, 1.0, 0.0])
+    states = torch.randn(3, 1, 4, 4, 4)
+    save_path(
+        DiffusionPath(
+            levels, states, torch.ones(3), levels, ModelKind("SD15", "EPS", "SD15"), "residual", "euler",
+            residuals=torch.randn(2, 1, 4, 4, 4), batch_index=(3,), figures={"seconds": (1.0,)},
+        ), file,
+    )  # fmt: skip
+    return file
+
+
+def good_predictor(folder: Path) -> Path:
+    file = folder / "predictor.safetensors"
+    channels, options = (8, 16), {"out_channels": 4, "widths": (8, 8)}
+    save_predictor(
+        EdgePredictor(
+            network=build_network("mlp", channels, **options), kind="mlp", taps=("input_blocks.1", "output_blocks.2"),
+            channels=channels, model={"family": "U-Net"}, settings=options, record={},
+        ), file,
+    )  # fmt: skip
+    return file
+
+
+CASES = [(good_path, load_path), (good_predictor, load_predictor)]
+
+
+def read(load: Callable[[Path], Any], file: Path) -> str:
+    """The sentence with which a file is refused, "" if it loads."""
+    try:
+        load(file)
+    except ValueError as error:
+        message = str(error)
+        assert message.count("\n") == 0, message
+        assert len(message) < 500, message
+        assert message.rstrip().endswith("."), message
+        return message
+    return ""
+
+
+@pytest.mark.parametrize(("make", "load"), CASES, ids=["path", "predictor"])
+def test_bytes_changed_at_random(make: Callable[[Path], Path], load: Callable[[Path], Any], tmp_path: Path) -> None:
+    whole = make(tmp_path).read_bytes()
+    file = tmp_path / "damaged.safetensors"
+    assert read(load, make(tmp_path)) == ""
+
+    @settings(FUZZ, max_examples=150)
+    @given(st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255)), max_size=8), st.data())
+    def damage(changes: list[tuple[int, int]], data: Any) -> None:
+        content = bytearray(whole)
+        for place, value in changes:
+            content[place] = value
+        length = data.draw(st.one_of(st.just(len(content)), st.integers(0, len(content))))
+        file.write_bytes(bytes(content[:length]))
+        read(load, file)
+
+    damage()
+
+
+@pytest.mark.parametrize(("make", "load"), CASES, ids=["path", "predictor"])
+def test_metadata_changed_at_random(make: Callable[[Path], Path], load: Callable[[Path], Any], tmp_path: Path) -> None:
+    good = make(tmp_path)
+    with safetensors.safe_open(str(good), framework="pt") as opened:
+        notes = dict(opened.metadata())
+        tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    file = tmp_path / "damaged.safetensors"
+    inner = sorted(json.loads(notes["spec"])) if "spec" in notes else []
+
+    @settings(FUZZ, max_examples=250)
+    @given(st.sampled_from(sorted(notes)), st.sampled_from([None, *inner]), JUNK, st.booleans())
+    def damage(key: str, part: str | None, value: Any, missing: bool) -> None:
+        changed = dict(notes)
+        if part is not None:
+            spec = json.loads(notes["spec"])
+            spec = {name: found for name, found in spec.items() if name != part} if missing else spec | {part: value}
+            changed["spec"] = json.dumps(spec)
+        elif missing:
+            del changed[key]
+        else:
+            changed[key] = value if isinstance(value, str) else json.dumps(value)
+        safetensors.torch.save_file(tensors, file, metadata=changed)
+        read(load, file)
+
+    damage()
+
+
+@pytest.mark.parametrize(("make", "load"), CASES, ids=["path", "predictor"])
+def test_tensors_changed_at_random(make: Callable[[Path], Path], load: Callable[[Path], Any], tmp_path: Path) -> None:
+    good = make(tmp_path)
+    with safetensors.safe_open(str(good), framework="pt") as opened:
+        notes = dict(opened.metadata())
+        tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    file = tmp_path / "damaged.safetensors"
+    shapes = st.lists(st.integers(0, 3), max_size=5)
+    dtypes = st.sampled_from([torch.float32, torch.float16, torch.int64, torch.bool])
+
+    @settings(FUZZ, max_examples=150)
+    @given(st.sampled_from(sorted(tensors)), shapes, dtypes, st.sampled_from([0.0, 1.0, float("nan"), float("inf")]))
+    def damage(key: str, shape: list[int], dtype: torch.dtype, value: float) -> None:
+        filled = torch.full(shape, value).to(dtype)
+        safetensors.torch.save_file({**tensors, key: filled}, file, metadata=notes)
+        read(load, file)
+
+    damage()
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    usual = io.BytesIO()
+    torch.save({"model_state_dict": {"layers.0.weight": torch.zeros(4, 7080)}}, usual)
+    bomb = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(usual) as plain, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
+        for entry in plain.namelist():
+            content = plain.read(entry)
+            if entry.endswith("/data/0"):
+                content = b"\0" * 2**28
+            packed.writestr(entry, content)
+    assert bomb.stat().st_size < 2**20
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "bomb.pt" in read(load_predictor, bomb)
+    scale = 1 if sys.platform == "darwin" else 1024
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * scale < 2**27
+
+
+def test_a_tensor_larger_than_its_file_is_refused(tmp_path: Path) -> None:
+    swollen = tmp_path / "swollen.pt"
+    weight = torch.zeros(1, dtype=torch.float16).expand(2**22, 7080)
+    torch.save({"model_state_dict": {"layers.0.weight": weight}}, swollen)
+    assert "swollen.pt" in read(load_predictor, swollen)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02}q\x00.", pickle.dumps([1, 2]), b"\x00" * 4096])
+def test_files_that_are_no_weights_are_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "file.pt"
+    file.write_bytes(content)
+    assert read(load_predictor, file)
