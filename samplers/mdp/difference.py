@@ -25,9 +25,10 @@ from ..path_fit import check_fits
 from ..schedule import round_half_up
 from .conditions import check_same_kind
 
-POSITIONS = (0.9, 0.8, 0.7, 0.6)
-"""Where on the path the prompts are compared: early enough to see the layout of the edit, and all of a region."""
+POSITIONS = (0.95, 0.9, 0.8, 0.7)
+"""Where on the path the prompts are compared: where the layout is decided, all of an edit's region differs."""
 
+_WHOLE = 0.7  # a region that covers more than this is the whole picture
 _LOW, _HIGH = 0.6, 1.5  # the mask rises from 0 to 1 between these multiples of the threshold
 
 
@@ -35,7 +36,7 @@ _LOW, _HIGH = 0.6, 1.5  # the mask rises from 0 to 1 between these multiples of 
 class Settings:
     """threshold: difference that counts, in standard deviations of the picture; grow: cells of the latent."""
 
-    threshold: float = 0.06
+    threshold: float = 0.08
     grow: int = 1
 
 
@@ -102,4 +103,6 @@ def region_of(difference: Tensor, settings: Settings | None = None) -> Tensor:
     region = ((smooth - low) / (high - low)).clamp(0, 1)
     if settings.grow:
         region = F.max_pool2d(region, 2 * settings.grow + 1, 1, settings.grow)
+    # What is left of an edit of nearly everything is too small to tell from noise, and would show as a patch.
+    region = torch.where(region.mean((1, 2, 3), keepdim=True) > _WHOLE, torch.ones_like(region), region)
     return region.reshape(difference.shape)

@@ -31,10 +31,10 @@ from .states import inject_latent, inject_noise
 KINDS = ("noise", "latent", "conditioning", "guidance")
 
 WHOLE: dict[str, PathSchedule] = {
-    "noise": PathSchedule(0.9, 0.1),
-    "latent": PathSchedule(0.9, 0.3, weight=0.4),
-    "conditioning": PathSchedule(1.0, 0.0, weight=0.4),
-    "guidance": PathSchedule(1.0, 0.0, weight=0.4),
+    "noise": PathSchedule(0.85, 0.2),
+    "latent": PathSchedule(0.9, 0.3, weight=0.3),
+    "conditioning": PathSchedule(0.8, 0.3, weight=0.6),
+    "guidance": PathSchedule(0.8, 0.3, weight=0.6),
 }
 """Schedules of the manipulations where the whole picture is edited."""
 
@@ -50,7 +50,7 @@ class Settings:
     """
 
     kind: str = "noise"
-    schedule: PathSchedule = field(default_factory=lambda: PathSchedule(0.9, 0.1))
+    schedule: PathSchedule = field(default_factory=lambda: PathSchedule(0.85, 0.2))
     steps: int = 20
     cfg: float = 4.0
     scheduler: str = "normal"
