@@ -1,0 +1,31 @@
+"""A server that works for long stays as it was: the short version of `./dev bench load`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from diffusion_path.benchmarks import load
+from diffusion_path.devtools.runtime import Runtime
+from diffusion_path.devtools.server import Server
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_interrupts_errors_and_other_sizes_leave_nothing_behind(
+    comfyui_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in load.ALLOCATOR.items():
+        monkeypatch.setenv(name, value)
+    with Server(Runtime(Path(sys.executable), comfyui_root)) as server:
+        measured = load.run_load(server, count=18, number=1, every=6)
+    assert measured.unclear == []
+    assert len(measured.pictures) == 1
+    assert measured.growth() < 1.1
+    assert measured.ends["done"] > 0
+
+
+def test_the_last_third_is_compared_with_the_first() -> None:
+    measured = load.Measured(memory=[50, 100, 100, 101, 101, 103, 102], seconds=[9, 2, 2, 2, 2, 2, 1])
+    assert measured.growth() == pytest.approx(1.025)
+    assert measured.slowdown() == pytest.approx(0.75)
