@@ -78,7 +78,7 @@ def varied(prompt: Prompt, chance: random.Random) -> Prompt:
         for key in inputs.keys() & {"seed", "noise_seed"}:
             inputs[key] = chance.getrandbits(32)
         if isinstance(inputs.get("steps"), int):
-            inputs["steps"] = min(inputs["steps"], chance.randint(1, MOST_STEPS))
+            inputs["steps"] = min(inputs["steps"], chance.randint(2, MOST_STEPS))
         if isinstance(inputs.get("batch_size"), int):
             inputs["batch_size"] = min(inputs["batch_size"], chance.randint(1, 2))
     return changed
