@@ -129,9 +129,13 @@ def make_schedule(start: float, end: float, shape: str, weight: float, curve: An
 
 
 def shown(schedule: PathSchedule, steps: int, sigmas: torch.Tensor | None) -> dict[str, Any]:
-    """What the curve editor shows after a run: the real steps, their levels, and a curve that came by link."""
+    """What the curve editor shows after a run: the real steps, their levels, and whatever came by link."""
     places = [k / CURVE_SAMPLES for k in range(CURVE_SAMPLES + 1)]
     return {
+        "start": schedule.start,
+        "end": schedule.end,
+        "shape": schedule.shape,
+        "weight": schedule.weight,
         "steps": steps,
         "sigmas": None if sigmas is None else [float(sigma) for sigma in sigmas],
         "curve": [[u, schedule.curve(u)] for u in places] if schedule.curve else None,

@@ -77,6 +77,18 @@ def test_the_path_is_walked_by_mouse_and_keys(comfy: ComfyPage) -> None:
     assert len(element.query_selector_all("img.dpath-now")) == 2
     comfy.page.mouse.move(5, 5)
     comfy.screenshot("viewer", element)
+    button, stage = element.query_selector("[aria-label^='One over']"), element.query_selector(".dpath-stage")
+    assert button is not None
+    assert stage is not None
+    button.click()
+    comfy.drag(stage, [(0.9, 0.5), (0.3, 0.5)])
+    edge = stage.get_attribute("aria-valuenow")
+    assert edge is not None
+    assert abs(float(edge) - 30) < 2
+    stage.focus()
+    comfy.page.keyboard.press("ArrowRight")
+    assert float(stage.get_attribute("aria-valuenow") or 0) > float(edge)
+    comfy.screenshot("viewer-over", element)
     comfy.screenshot("viewer-page")
     assert len(comfy.node_ids("DPathFilmstrip")) == 1
 

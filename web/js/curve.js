@@ -45,9 +45,11 @@ class ScheduleCurve {
   #state() {
     const { host } = this;
     const run = outputOf(host.owner)?.dpath_schedule?.[0];
-    const real = isLinked(host.owner, "sigmas") ? run : null;
-    const beside = (name) => widgetBeside(host, name)?.value;
+    // What comes through a link is known after a run; what is promoted is a widget still.
+    const linked = (name) => host.node === host.owner && isLinked(host.owner, name);
+    const beside = (name) => (linked(name) ? run?.[name] : undefined) ?? widgetBeside(host, name)?.value;
     const number = (name, otherwise) => (Number.isFinite(Number(beside(name))) ? Number(beside(name)) : otherwise);
+    const real = isLinked(host.owner, "sigmas") ? run : null;
     return {
       start: number("start", 1),
       end: number("end", 0.5),

@@ -1,6 +1,6 @@
 /** Scrubs along a path: its decoded pictures, and the numbers of every step under them. Knows no node. */
 
-import { label, noiseStrip } from "./curve_parts.js";
+import { button, label, noiseStrip } from "./curve_parts.js";
 import { html, set, svg } from "./elements.js";
 
 const EDGES = { left: 10, right: 10, top: 8, bottom: 26 };
@@ -10,6 +10,8 @@ export class PathView {
   constructor() {
     this.data = null;
     this.at = 0;
+    this.wiping = false;
+    this.edge = 0.5;
     this.#build();
     new ResizeObserver(() => this.data && this.#drawTrack()).observe(this.track);
   }
@@ -35,6 +37,8 @@ export class PathView {
         html("figure", {}, html("div", { class: "dpath-frame" }, ...this.pictures[row]), html("figcaption", {}, name)),
       ),
     );
+    this.over.hidden = data.names.length < 2;
+    this.#lay(this.wiping && data.names.length > 1);
     this.go(data.levels.length - 1);
     this.#drawTrack();
   }
@@ -54,12 +58,14 @@ export class PathView {
   }
 
   #build() {
-    this.stage = html("div", { class: "dpath-stage" });
-    this.play = html(
-      "button",
-      { type: "button", title: "Play (space)", "aria-label": "Play", click: () => this.#toggle() },
-      "\u25b6",
-    );
+    this.stage = html("div", {
+      class: "dpath-stage",
+      pointermove: (e) =>
+        this.#wipe((e.clientX - this.stage.getBoundingClientRect().left) / this.stage.getBoundingClientRect().width),
+      keydown: (e) => this.#wipeKey(e),
+    });
+    this.over = button("One over the other, parted where the mouse is", overlapping(), () => this.#lay(!this.wiping));
+    this.play = button("Play (space)", "\u25b6", () => this.#toggle());
     this.note = html("div", { class: "dpath-numbers" });
     this.svg = svg("svg", { class: "dpath-plot-svg", "aria-hidden": true });
     this.still = svg("g");
@@ -84,10 +90,35 @@ export class PathView {
       "div",
       { class: "dpath-panel dpath-path-viewer dpath-empty", role: "group", "aria-label": "Path viewer" },
       this.stage,
-      html("div", { class: "dpath-row" }, this.play, this.note),
+      html("div", { class: "dpath-row" }, this.play, this.over, this.note),
       this.track,
     );
     this.show(null);
+  }
+
+  /** Side by side, or one over the other. */
+  #lay(over) {
+    this.wiping = over;
+    this.stage.classList.toggle("dpath-over", over);
+    set(this.over, { "aria-pressed": String(over) });
+    const slider = { tabindex: "0", role: "slider", "aria-label": "Edge between the two pictures, in percent" };
+    set(this.stage, over ? slider : { tabindex: null, role: null, "aria-label": null });
+    this.#wipe(this.edge);
+  }
+
+  #wipe(edge) {
+    if (!this.wiping) return;
+    this.edge = Math.min(Math.max(edge, 0), 1);
+    this.stage.style.setProperty("--dpath-edge", `${100 * this.edge}%`);
+    set(this.stage, { "aria-valuenow": Math.round(100 * this.edge) });
+  }
+
+  #wipeKey(event) {
+    const by = { ArrowLeft: -0.05, ArrowRight: 0.05 }[event.key];
+    if (!by || !this.wiping) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.#wipe(this.edge + by);
   }
 
   get #box() {
@@ -245,6 +276,11 @@ export class PathView {
     this.timer = 0;
     this.play.textContent = "\u25b6";
   }
+}
+
+function overlapping() {
+  const shape = svg("path", { d: "M2 2h12v10H2zM8 1v12M8 4l6 0M8 7h6M8 10h6" });
+  return svg("svg", { viewBox: "0 0 16 14", width: 16, height: 14, "aria-hidden": true }, shape);
 }
 
 function legend(box, windowed) {
