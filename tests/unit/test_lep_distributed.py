@@ -1,0 +1,86 @@
+"""Training an edge predictor over a folder of pictures, in one process and shared by two."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusion_path.demo.render import render
+from diffusion_path.demo.scenes import full_caption, random_scene
+from diffusion_path.lep import train_folder
+from diffusion_path.lep.checkpoint import load_predictor
+from diffusion_path.tests.unit import share_of_training
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(7):
+        scene = random_scene(rng)
+        Image.fromarray(render(scene, 96)).save(folder / f"{index}.png")
+        (folder / f"{index}.txt").write_text(full_caption(scene), encoding="utf-8")
+    return folder
+
+
+def test_two_processes_train_what_one_trains(pictures: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared.safetensors"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = []
+    for rank in range(2):
+        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, **place, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        command = [sys.executable, str(ROOT / "devtools" / "inprocess.py"), "tests.unit.share_of_training"]
+        processes.append(
+            subprocess.Popen([*command, str(pictures), str(shared)], env=environment, stderr=subprocess.PIPE, text=True)
+        )
+    alone = share_of_training.main(pictures, tmp_path / "alone.safetensors")
+    for process in processes:
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said[-2000:]
+    one, two = (load_predictor(path) for path in (tmp_path / "alone.safetensors", shared))
+    assert two.record["steps"] == len(alone.losses)
+    assert two.record["validation_loss"] == pytest.approx(one.record["validation_loss"], rel=1e-3)
+    for name, weight in one.network.state_dict().items():
+        # Adam turns the rounding of a gradient near zero into a step, so single weights may differ a little.
+        apart = (two.network.state_dict()[name] - weight).norm()
+        assert float(apart) <= 2e-3 * float(weight.norm()) + 1e-3, name
+
+
+def test_reading_a_folder(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "3.txt").unlink()
+    edges = tmp_path / "edges"
+    edges.mkdir()
+    for file in sorted(pictures.glob("*.png"))[:-1]:
+        Image.new("L", (96, 96)).save(edges / f"{file.stem}.jpg")
+    read = train_folder.read_folder(pictures, None, 32)
+    assert read.pictures.shape == (7, 32, 32, 3)
+    assert read.captions[3] == ""
+    assert "landscape" in read.captions[0]
+    assert read.edges is None
+    with pytest.raises(ValueError, match=r"6\.png has no edge map in .*: add one of its name"):
+        train_folder.read_folder(pictures, edges, 32)
+    Image.new("L", (96, 96)).save(edges / "6.png")
+    found = train_folder.read_folder(pictures, edges, 32).edges
+    assert found is not None
+    assert found.shape == (7, 32, 32, 3)
+    with pytest.raises(ValueError, match="There are no pictures in"):
+        train_folder.read_folder(tmp_path / "edges" / "..", None, 32)
+
+
+def test_the_command_line() -> None:
+    options = train_folder.parse(["model.safetensors", "pictures", "out.safetensors", "--steps", "7", "--kind", "unet"])
+    assert (options.steps, options.kind, options.size) == (7, "unet", 512)
+    assert train_folder.workers().world == 1
