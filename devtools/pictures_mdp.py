@@ -50,12 +50,16 @@ def _decoded(latent: dict[str, Any]) -> Tensor:
     return _models()[2].decode(latent["samples"])
 
 
+def _prompts(scene: Scene = _SCENE, target: Scene = _WINTER) -> tuple[Any, Any, Any]:
+    """Positive, negative and source."""
+    return _encoded(full_caption(target)), _encoded(""), _encoded(full_caption(scene))
+
+
 def _edit(scene: Scene, target: Scene, method: str = METHODS[0], **extra: Any) -> tuple[Any, ...]:
     """MDP Edit of a rendered scene: its outputs."""
     model, _, vae = _models()
-    prompts = _encoded(full_caption(target)), _encoded(""), _encoded(full_caption(scene))
     latent = {"samples": vae.encode(_picture(scene))}
-    return MDPEdit.execute(model, *prompts, latent, _SEED, _STEPS, _CFG, method, **extra).args
+    return MDPEdit.execute(model, *_prompts(scene, target), latent, _SEED, _STEPS, _CFG, method, **extra).args
 
 
 @cache
@@ -95,9 +99,9 @@ def schedule() -> Tensor:
     """The plot of a window with two shapes."""
     curve = "1:1, 0.6:0.9, 0.3:0.2, 0:0"
     plots = [
-        PathScheduleNode.execute(0.9, 0.1, "constant", 1.0).args[1],
-        PathScheduleNode.execute(0.9, 0.1, "cosine", 1.0).args[1],
-        PathScheduleNode.execute(0.9, 0.1, "curve", 1.0, curve).args[1],
+        PathScheduleNode.execute(0.85, 0.2, "constant", 1.0).args[1],
+        PathScheduleNode.execute(0.85, 0.2, "cosine", 1.0).args[1],
+        PathScheduleNode.execute(0.85, 0.2, "curve", 1.0, curve).args[1],
     ]
     return torch.cat(plots, dim=2)[0]
 
@@ -110,7 +114,7 @@ def _row(models: dict[str, Any]) -> Tensor:
 
 def mdp_noise() -> Tensor:
     """Windows of MDP-ε."""
-    model, windows = _models()[0], ((1.0, 0.6), (0.7, 0.2), (0.9, 0.1))
+    model, windows = _models()[0], ((1.0, 0.5), (0.85, 0.2), (0.7, 0.3))
     made: dict[str, Any] = {"no manipulation": model}
     for begin, end in windows:
         made[f"window {begin:g} to {end:g}"] = MDPNoise.execute(
@@ -126,19 +130,19 @@ def _weights(node: Any, given: Any, window: tuple[float, float], weights: tuple[
 
 def mdp_latent() -> Tensor:
     """Weights of MDP-x."""
-    return _weights(MDPLatent, _path(), (0.9, 0.3), (0.0, 0.2, 0.4, 0.8))
+    return _weights(MDPLatent, _path(), (0.9, 0.3), (0.0, 0.15, 0.3, 0.6))
 
 
 def mdp_conditioning() -> Tensor:
     """Weights of MDP-c."""
     own = mdp.WHOLE["conditioning"]
-    return _weights(MDPConditioning, _encoded(full_caption(_SCENE)), (own.start, own.end), (0.0, 0.4, 0.6, 1.0))
+    return _weights(MDPConditioning, _encoded(full_caption(_SCENE)), (own.start, own.end), (0.0, 0.3, 0.6, 1.0))
 
 
 def mdp_guidance() -> Tensor:
     """Weights of MDP-β, below 0 too."""
     own = mdp.WHOLE["guidance"]
-    return _weights(MDPGuidance, _encoded(full_caption(_SCENE)), (own.start, own.end), (-0.4, 0.0, 0.4, 0.8))
+    return _weights(MDPGuidance, _encoded(full_caption(_SCENE)), (own.start, own.end), (-0.3, 0.0, 0.6, 1.0))
 
 
 def mdp_attention() -> Tensor:
@@ -161,22 +165,20 @@ def mdp_attention() -> Tensor:
 def mdp_sweep() -> Tensor:
     """Starts of the window down, lengths across."""
     model, _, vae = _models()
-    prompts = [_encoded(text) for text in (full_caption(_WINTER), "", full_caption(_SCENE))]
     latent = {"samples": vae.encode(_picture())}
     return MDPSweep.execute(
-        model, *prompts, latent, _SEED, _STEPS, _CFG, "noise", vae, "windows", "1, 0.9, 0.7", "0.3, 0.5, 0.8", ""
+        model, *_prompts(), latent, _SEED, _STEPS, _CFG, "noise", vae, "windows", "1, 0.85, 0.7", "0.25, 0.5, 0.65", ""
     ).args[0][0]  # fmt: skip
 
 
 def flowedit() -> Tensor:
     """Starts of FlowEdit, at equal steps per unit of time."""
     model, _, vae = _models()
-    prompts = [_encoded(text) for text in (full_caption(_WINTER), "", full_caption(_SCENE))]
     latent, own = {"samples": vae.encode(_picture())}, FlowEditSettings()
     shown, starts = [_picture()], (0.5, 0.7, own.start, 0.95)
     for begin in starts:
         steps = round(begin * _STEPS)
-        made = FlowEdit.execute(model, *prompts, latent, _SEED, begin, steps, own.source_cfg, own.cfg, 1, 0).args[0]
+        made = FlowEdit.execute(model, *_prompts(), latent, _SEED, begin, steps, own.source_cfg, own.cfg, 1, 0).args[0]
         shown.append(_decoded(made))
     return labelled_grid(torch.cat(shown), ["source", *(f"start {begin:g}" for begin in starts)], columns=5)[0]
 

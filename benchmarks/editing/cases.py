@@ -12,6 +12,7 @@ from skimage.morphology import isotropic_dilation
 from torch import Tensor
 
 from ...demo.attributes import read_attributes
+from ...demo.autoencoder import LATENT_CHANNELS
 from ...demo.model import load_demo_model
 from ...demo.render import render
 from ...demo.scenes import ATTRIBUTES, Scene, full_caption, random_scene
@@ -104,8 +105,10 @@ class Group:
 
     def _generate(self) -> None:
         """Pictures from noise, on record; of those, the ones that show what their prompt says."""
-        shape = (len(self.cases), self.world.model.get_model_object("latent_format").latent_channels, 32, 32)
-        empty = {"samples": torch.zeros(shape), "batch_index": list(range(len(self.cases)))}
+        empty = {
+            "samples": torch.zeros(len(self.cases), LATENT_CHANNELS, 32, 32),
+            "batch_index": list(range(len(self.cases))),
+        }
         made = mdp.find_source(self.world.model, self.source, self.world.negative, empty, self.seed, _PATH)
         pictures = self.world.vae.decode(made.path.to_vae(made.path.picture))
         seen = read_attributes(pictures)

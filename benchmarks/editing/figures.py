@@ -88,9 +88,9 @@ class Results:
 
 
 def _figures(line: dict[str, str]) -> Figures:
-    words = {name: line[name] for name in ("world", "kind", "row")}
-    numbers = {f.name: float(line[f.name]) for f in fields(Figures) if f.name not in (*words, "part")}
-    return Figures(part=int(line["part"]), **words, **numbers)
+    names = [field.name for field in fields(Figures)]
+    numbers = (float(line[name]) for name in names[4:])
+    return Figures(line["world"], line["kind"], line["row"], int(line["part"]), *numbers)
 
 
 def mean(figures: Iterable[Figures], name: str) -> float:

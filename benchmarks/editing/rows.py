@@ -78,7 +78,8 @@ def attention(cross: PathSchedule, within: PathSchedule) -> Row:
         world, path, edited, evaluations = group.world, group.path.path, [], 0
         for i, case in enumerate(group.cases):
             texts = [full_caption(scene) for scene in (case.scene, case.target)]
-            tokens = token_map(*(tokenized(world.clip, text) for text in texts), "refine")
+            before, after = (tokenized(world.clip, text) for text in texts)
+            tokens = token_map(before, after, "refine")
             source, target = (world.encoded([text]) for text in texts)
             own = path.replaced(states=path.states[:, i : i + 1], batch_index=None)
             counter = Counter(world.model, 1)

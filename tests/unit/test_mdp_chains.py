@@ -25,9 +25,9 @@ STEPS, SEED = 4, 7
 
 def film(model: Any) -> Any:
     """A model whose latents of six frames are sampled in windows of four."""
-    return windows.WanContextWindowsManualNode.execute(
-        model, 13, 4, "standard_static", 1, False, "pyramid", False
-    ).args[0]
+    node = windows.WanContextWindowsManualNode
+    made = node.execute(model, 13, 4, "standard_static", 1, False, "pyramid", False)
+    return made.args[0]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 NEIGHBOURS: dict[str, Callable[[Any], Any]] = {
