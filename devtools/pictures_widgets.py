@@ -105,6 +105,6 @@ PICTURES: dict[str, Callable[[], Tensor]] = {
         _node, "draw-the-schedule", "DPathFilmstrip", _point_at(".dpath-track", 0.3, 0.4, click=True)
     ),
     "stroke-canvas": partial(
-        _node, "paint-over-a-photo", "DPathStrokeCanvas", _point_at(".dpath-stage", 0.3, 0.3, click=False)
+        _node, "paint-over-a-photo", "DPathStrokeCanvas", _point_at(".dpath-easel", 0.3, 0.3, click=False)
     ),
 }

@@ -22,7 +22,7 @@ def canvas(comfy: ComfyPage, x: float = 100, y: float = 100) -> tuple[int, Eleme
 
 
 def stage(comfy: ComfyPage, node: int) -> ElementHandle:
-    return part(comfy, node, ".dpath-stage")
+    return part(comfy, node, ".dpath-easel")
 
 
 def part(comfy: ComfyPage, node: int, selector: str) -> ElementHandle:
@@ -49,7 +49,7 @@ def on_picture(comfy: ComfyPage, node: int, at: tuple[float, float]) -> tuple[fl
 
 
 def press(comfy: ComfyPage, node: int, *keys: str) -> None:
-    part(comfy, node, ".dpath-stage").focus()
+    part(comfy, node, ".dpath-easel").focus()
     for key in keys:
         comfy.page.keyboard.press(key)
     comfy.settle()

@@ -72,7 +72,7 @@ def test_a_thousand_strokes_are_small_and_quick(comfy: ComfyPage) -> None:
     comfy.show(node)
     comfy.page.wait_for_timeout(600)  # until the new size has been noticed
     seconds = comfy.evaluate(_LOAD, [node, text]) / 1000
-    stage = comfy.element(node, "strokes").query_selector(".dpath-stage")
+    stage = comfy.element(node, "strokes").query_selector(".dpath-easel")
     assert stage is not None
     comfy.evaluate(
         "() => { window.frames_ = []; const f = (t) => { frames_.push(t); window.frame_ = requestAnimationFrame(f); };"

@@ -2,6 +2,8 @@
 
 import { api } from "../../../scripts/api.js";
 
+import { outputOf } from "./outputs.js";
+
 const GRID = 8;
 const CHANGED = 1; // mean difference of two prints, in steps of 1/16 of the grey range
 const LOADERS = new Set(["LoadImage", "LoadImageOutput"]);
@@ -14,8 +16,9 @@ export function backgroundAddress(owner, seen) {
   const slot = owner.inputs?.findIndex((input) => input.name === "background") ?? -1;
   if (slot < 0 || owner.inputs[slot].link == null) return "";
   const source = sourceOf(owner, slot);
-  if (source && LOADERS.has(source.type) && source.imgs?.[0]?.src) return source.imgs[0].src;
-  return seen ? api.apiURL(`/view?${new URLSearchParams(seen)}`) : "";
+  const loaded = source && LOADERS.has(source.type) ? outputOf(source)?.images?.[0] : null;
+  const file = loaded ?? seen;
+  return file ? api.apiURL(`/view?${new URLSearchParams(file)}`) : "";
 }
 
 function sourceOf(node, slot) {

@@ -38,16 +38,16 @@ export function buildControls({ change, action }) {
   const sliders = new Map(SLIDERS.map(([name, ...rest]) => [name, slider(name, ...rest, change)]));
   const color = html("input", { type: "color", class: "dpath-color", title: "Colour", "aria-label": "Colour",
     input: () => change("color", color.value, false), change: () => change("color", color.value, true) });
-  const paper = html("input", { type: "color", class: "dpath-color dpath-paper", title: "Colour of the paper",
+  const paper = html("input", { type: "color", class: "dpath-color dpath-paper-color", title: "Colour of the paper",
     "aria-label": "Colour of the paper", change: () => change("paper", paper.value, true) });
   const pressure = html("input", { type: "checkbox", change: () => change("pressure", pressure.checked, true) });
   const pen = html("label", { class: "dpath-check", title: "A pen's pressure changes the width" }, pressure, "Pen pressure");
   const swatches = html("div", { class: "dpath-swatches", role: "group", "aria-label": "Palette" });
   const colors = html("div", { class: "dpath-colors" }, color, swatches, paper);
-  const head = html("div", { class: "dpath-bar", role: "toolbar", "aria-label": "Tools" },
+  const head = html("div", { class: "dpath-toolbar", role: "toolbar", "aria-label": "Tools" },
     html("div", { class: "dpath-tabs", role: "group", "aria-label": "Layer" }, ...layers.values()),
-    html("div", { class: "dpath-group", role: "group", "aria-label": "Tool" }, ...tools.values()),
-    html("div", { class: "dpath-group", role: "group", "aria-label": "Steps" }, ...actions.values()));
+    html("div", { class: "dpath-toolgroup", role: "group", "aria-label": "Tool" }, ...tools.values()),
+    html("div", { class: "dpath-toolgroup", role: "group", "aria-label": "Steps" }, ...actions.values()));
   const foot = html("div", { class: "dpath-foot" }, colors,
     html("div", { class: "dpath-sliders" }, ...[...sliders.values()].map(({ label }) => label), pen));
 

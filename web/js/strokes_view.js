@@ -269,7 +269,7 @@ export class StrokesView {
 
   #build() {
     this.controls = buildControls({ change: (...given) => this.change(...given), action: (name) => this.#act(name) });
-    this.stage = html("canvas", { class: "dpath-stage", tabindex: "0", role: "img" });
+    this.stage = html("canvas", { class: "dpath-easel", tabindex: "0", role: "img" });
     this.stage.type = "textarea"; // as for a text box, the graph leaves Ctrl+Z to the element that has the focus
     this.banner = html("div", { class: "dpath-banner", role: "status", hidden: true });
     const zoomed = (factor) => () => this.zoomBy(factor);
@@ -319,7 +319,7 @@ export class StrokesView {
     if (this.locked !== this.wasLocked) this.controls.disable(this.locked);
     this.wasLocked = this.locked;
     this.#showBanner();
-    const count = this.drawing.strokes.length;
+    const count = this.drawing.strokes.filter((each) => !("foreign" in each)).length;
     this.stage.setAttribute("aria-label", `Drawing of ${this.frame.width} by ${this.frame.height} pixels, ${count} strokes`);
   }
 
