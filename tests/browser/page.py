@@ -79,7 +79,8 @@ class ComfyPage:
         self.settle()
 
     def reset(self) -> None:
-        """An empty graph in a tab of its own, in this page's renderer, at zoom 1."""
+        """An empty graph in a tab of its own, in this page's renderer, at zoom 1, with no dialog open."""
+        self.page.keyboard.press("Escape")
         self.set_renderer(self.renderer)
         self.load(_empty(), "test")
         self.problems.clear()

@@ -1,0 +1,72 @@
+"""Every example workflow opens as it was saved, with its thumbnail; every help page shows with its pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.parse
+from pathlib import Path
+
+from diffusion_path.devtools.settings import PACK_FOLDER, ROOT, WORKFLOWS
+from diffusion_path.tests.browser.page import ComfyPage
+
+# Nodes that are not there, inputs that lost their link, and nodes with an error, as the page sees them.
+_BROKEN = """() => { const broken = [], seen = (graph) => { for (const node of graph.nodes) {
+        if (node.subgraph) seen(node.subgraph);
+        else if (!LiteGraph.registered_node_types[node.type]) broken.push("no node " + node.type);
+        if (node.has_errors) broken.push("red: " + node.type);
+        for (const input of node.inputs ?? []) if (input.link != null && !graph.links.get(input.link))
+            broken.push(node.type + " lost the link to " + input.name);
+    } }; seen(app.rootGraph); return broken; }"""
+
+
+def test_every_example_opens_clean(comfy: ComfyPage) -> None:
+    paths = sorted(WORKFLOWS.glob("*.json"))
+    assert paths
+    for path in paths:
+        given = json.loads(path.read_text(encoding="utf-8"))
+        comfy.load(given, path.stem)
+        assert comfy.evaluate(_BROKEN) == [], path.stem
+        assert len(comfy.serialized()["nodes"]) == len(given["nodes"]), path.stem
+        assert not comfy.problems, path.stem
+    comfy.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    comfy.screenshot("last-example")
+
+
+def test_thumbnails_and_help_pages_are_served(comfy: ComfyPage) -> None:
+    """Once is enough for both renderers, but the page is open anyway."""
+    for path in sorted(WORKFLOWS.glob("*.json")):
+        for suffix in (".json", ".jpg"):
+            served = comfy.client.get(f"/api/workflow_templates/{PACK_FOLDER}/{urllib.parse.quote(path.stem)}{suffix}")
+            assert served == path.with_suffix(suffix).read_bytes()
+    for page in sorted((ROOT / "web" / "docs").rglob("*.md")):
+        served = comfy.client.get(_address(page)).decode()
+        for target in re.findall(r"!\[[^]]*\]\(([^)\s]+)\)", served):
+            shown = (ROOT / "web" / "docs" / target).resolve()  # that is where the page looks, in any language
+            assert comfy.client.get(_address(shown)) == shown.read_bytes(), f"{page.name} shows {target}"
+
+
+def test_the_help_of_a_node_shows_its_pictures(comfy: ComfyPage) -> None:
+    node = comfy.add("DPathStrokeCanvas", 100, 100)
+    comfy.show(node)
+    comfy.evaluate("(id) => app.canvas.selectNode(app.canvas.graph.getNodeById(id))", node)
+    comfy.page.locator('[data-testid="info-button"]').first.click()
+    comfy.wait_until(
+        "() => ['/stroke-canvas.jpg', '/stroke-canvas-outputs.jpg'].every(name => "
+        "[...document.querySelectorAll('img')].some(image => image.src.endsWith(name) && image.naturalWidth > 100))"
+    )
+    comfy.page.get_by_text("how far each stroke may be changed").first.wait_for()
+    comfy.screenshot("help")
+
+
+def test_the_template_browser_shows_the_thumbnails(comfy: ComfyPage) -> None:
+    comfy.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    comfy.page.get_by_text(PACK_FOLDER, exact=False).first.click()
+    shown = "[...document.querySelectorAll('img')].filter(image => image.naturalWidth === 512)"
+    comfy.wait_until(f"() => {shown}.length > 2")
+    comfy.screenshot("templates")
+    comfy.page.keyboard.press("Escape")
+
+
+def _address(path: Path) -> str:
+    return f"/extensions/{PACK_FOLDER}/" + urllib.parse.quote(str(path.relative_to(ROOT / "web")))
