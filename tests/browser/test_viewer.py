@@ -105,3 +105,12 @@ def test_what_was_shown_comes_back_with_the_tab_and_is_not_saved(comfy: ComfyPag
     element.wait_for_selector("img.dpath-now")
     assert element.is_visible()
     assert at(element).startswith("picture")
+    shown = element.query_selector("img.dpath-now")
+    assert shown is not None
+    address = shown.get_attribute("src")
+    comfy.load({**comfy.serialized(), "nodes": [], "links": []}, "other")
+    comfy.evaluate("() => app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
+    comfy.wait_until("() => app.canvas.graph.nodes.some(n => n.type === 'DPathFilmstrip')")
+    back = comfy.element(node, "viewer").wait_for_selector("img.dpath-now")
+    assert back is not None
+    assert back.get_attribute("src") == address

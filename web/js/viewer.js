@@ -7,6 +7,7 @@ import { outputOf } from "./outputs.js";
 import { PathView } from "./path_view.js";
 import { chain, takePlace, WidgetHost } from "./widget_host.js";
 
+const LOOK_AGAIN_MS = 200;
 const SPEC = { type: "DPATH_VIEWER", minWidth: 320, minHeight: 290, build: (host) => new Viewer(host) };
 
 class Viewer {
@@ -15,23 +16,25 @@ class Viewer {
     this.view = new PathView();
     host.element.append(this.view.element);
     style("path_widgets.css");
+    // Output comes with a run, with undo and with a change of tab, and the page tells of the first alone.
+    this.timer = setInterval(() => this.#look(), LOOK_AGAIN_MS);
   }
 
   show() {}
 
-  /** The output of a run, or none. */
-  executed(output) {
-    const numbers = output?.dpath_path?.[0];
-    const frames = output?.dpath_frames ?? [];
-    if (!numbers || frames.length !== numbers.levels.length * numbers.names.length) return;
-    const rows = numbers.names.map((_, row) =>
-      frames.slice(row * numbers.levels.length, (row + 1) * numbers.levels.length),
-    );
-    this.view.show({ ...numbers, frames: rows.map((row) => row.map(address)) });
+  dispose() {
+    clearInterval(this.timer);
+    this.view.show(null);
   }
 
-  dispose() {
-    this.view.show(null);
+  #look() {
+    const output = outputOf(this.host.node);
+    const [numbers, frames] = [output?.dpath_path?.[0], output?.dpath_frames ?? []];
+    if (!numbers || frames[0]?.filename === this.shown) return;
+    this.shown = frames[0]?.filename;
+    const count = numbers.levels.length;
+    const rows = numbers.names.map((_, row) => frames.slice(row * count, (row + 1) * count).map(address));
+    if (rows.every((row) => row.length === count)) this.view.show({ ...numbers, frames: rows });
   }
 }
 
@@ -52,8 +55,6 @@ app.registerExtension({
     node.setSize([Math.max(node.size[0], SPEC.minWidth + 20), node.size[1]]);
     widget.serialize = false; // neither in the prompt nor in the saved values
     chain(widget, "onRemove", () => host.view.dispose());
-    chain(node, "onExecuted", (output) => host.view.executed(output));
-    // What an earlier run sent comes back with undo and with the tab.
-    chain(node, "onConfigure", () => queueMicrotask(() => (takePlace(host), host.view.executed(outputOf(node)))));
+    chain(node, "onConfigure", () => queueMicrotask(() => takePlace(host)));
   },
 });
