@@ -15,7 +15,15 @@ from ..demo.render import render, render_with_masks
 from ..demo.scenes import Scene, full_caption
 from ..demo.training.evaluate import generate, sheet, unseen_scenes
 from ..samplers.sdedit import Settings, sdedit
-from . import pictures_images, pictures_lep, pictures_mdp, pictures_paths, pictures_sdedit, pictures_widgets
+from . import (
+    pictures_concepts,
+    pictures_images,
+    pictures_lep,
+    pictures_mdp,
+    pictures_paths,
+    pictures_sdedit,
+    pictures_widgets,
+)
 from .settings import ROOT
 
 HELP = ROOT / "web" / "docs" / "images"
@@ -90,6 +98,7 @@ PICTURES: dict[str, tuple[Callable[[], Tensor], Path]] = {
     "demo-scene": (demo_scene, HELP),
     "demo-sheet": (demo_sheet, DOCS),
     "front": (front, DOCS),
+    **{name: (make, DOCS) for name, make in pictures_concepts.PICTURES.items()},
     **{name: (make, HELP) for name, make in pictures_images.PICTURES.items()},
     **{name: (make, HELP) for name, make in pictures_lep.PICTURES.items()},
     **{name: (make, HELP) for name, make in pictures_sdedit.PICTURES.items()},
