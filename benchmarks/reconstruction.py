@@ -128,6 +128,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=50)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--results", type=Path, default=_RESULTS, help="what a run that was ended goes on from")
+    parser.add_argument("--rows", default="", help="only the methods whose names begin so")
     parser.add_argument("--fresh", action="store_true", help="forget what is there")
     options = parser.parse_args()
     comfy.utils.PROGRESS_BAR_ENABLED = False
@@ -135,9 +136,10 @@ def main() -> None:
     kept = options.results.exists() and not options.fresh
     found: dict[str, list[Figures]] = json.loads(options.results.read_text()) if kept else {}
     world = World(options.scenes, options.steps)
+    rows = {name: row for name, row in _ROWS.items() if name.startswith(options.rows)}
     for start in range(0, options.scenes, _BATCH):
         scenes = world.scenes[start : start + _BATCH]
-        for name, (method, cfg) in _ROWS.items():
+        for name, (method, cfg) in rows.items():
             row = f"{options.steps} steps, {name}"
             if len(found.setdefault(row, [])) > start // _BATCH:
                 continue
@@ -147,7 +149,7 @@ def main() -> None:
             print(f"{name}: scenes {start + 1} to {start + len(scenes)}", flush=True)
     print()
     prefix, batches = f"{options.steps} steps, ", -(-options.scenes // _BATCH)
-    print_table({name: found[prefix + name][:batches] for name in _ROWS})
+    print_table({name: found[prefix + name][:batches] for name in rows})
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ def predict_edges(
     Returns [B * T, C', h, w] per time, in the predictor's own target space. The noise of item i is the same at every
     time. The model is called up to the last block that the predictor reads.
     """
+    if latents.is_nested:
+        raise ValueError("The latent is nested (video with audio): separate it first and connect its video part.")
     found: list[Tensor] = []
     network = network_of(model)
     sampling = process.model_sampling(model)

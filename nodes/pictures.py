@@ -88,6 +88,8 @@ class LatentMaskNode(io.ComfyNode):
         cls, mask: Tensor, latent: dict, reduction: Reduction, grow: int, feather: int, patch: int = 1
     ) -> io.NodeOutput:
         samples = latent["samples"]
+        if samples.is_nested:
+            raise ValueError("The latent is nested (video with audio): separate it first and connect its video part.")
         reduced = latent_mask(mask, latent_grid_size(samples), reduction, grow, feather, patch)
         items = reduced.grid.shape[0]
         # In a video latent the items of a mask are its frames, which ComfyUI spreads over the latent's frames.
