@@ -58,7 +58,7 @@ OTHERS: dict[str, Row] = {
     "MDP-x": manipulation(plain(mdp.Settings("latent", mdp.WHOLE["latent"]))),
     "MDP-c": manipulation(plain(mdp.Settings("conditioning", mdp.WHOLE["conditioning"]))),
     "MDP-β": manipulation(plain(mdp.Settings("guidance", mdp.WHOLE["guidance"]))),
-    "MDP attention": attention(PathSchedule(1.0, 0.2), PathSchedule(1.0, 0.6)),
+    "MDP attention": attention(PathSchedule(1.0, 0.4), PathSchedule(1.0, 0.6)),
     "edit-friendly residuals": residuals(0.85, 17),
 }
 SYNTHETIC = ("SDEdit, t0 0.8", "DDIM inversion", "MDP-ε", "FlowEdit", "MDP Edit, recommended")

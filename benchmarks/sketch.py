@@ -59,7 +59,7 @@ class Setting:
     start: float = 0.0
     every: int = 1
     steps: int = 20
-    sampler: str = "euler"
+    sampler: str = "euler_ancestral"
     scheduler: str = "normal"
     predictor: Path = BUILT_IN_FILE
 
@@ -251,7 +251,7 @@ def main() -> None:
     options = parser.parse_args()
     parts = options.only or ["default", "beta", "stop", "predictors"]
     usual = Setting(steps=options.steps)
-    print(f"{machine()}; {options.steps} Euler steps, cfg {_CFG:g}\n")
+    print(f"{machine()}; {options.steps} steps of {usual.sampler}, cfg {_CFG:g}\n")
     if "default" in parts:
         world = World(options.sketches, options.seeds)
         _print_head()

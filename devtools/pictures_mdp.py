@@ -146,17 +146,16 @@ def mdp_guidance() -> Tensor:
 
 
 def mdp_attention() -> Tensor:
-    """Cross-attention alone, with self-attention, and a word reweighted."""
+    """Cross-attention alone, with self-attention, and words swapped."""
     model, clip, _ = _models()
     texts = full_caption(_SCENE), full_caption(_WINTER)
-    cross = PathSchedule(1.0, 0.2)
     shown, labels = [_picture(), _sampled(model)], ["source", "no manipulation"]
-    for label, reweight, within in (
-        ("cross-attention", "", 0.0),
-        ("and self-attention 0.6", "", 0.6),
-        ("and winter:2", "winter:2", 0.6),
+    for label, mode, cross, within in (
+        ("refine, 1 to 0.2", "refine", PathSchedule(1.0, 0.2), 0.0),
+        ("and self-attention 0.6", "refine", PathSchedule(1.0, 0.2), 0.6),
+        ("replace, 0.8 to 0.4", "replace", PathSchedule(0.8, 0.4), 0.0),
     ):
-        patched, positive = MDPAttention.execute(model, clip, _path(), cross, *texts, "replace", reweight, within).args
+        patched, positive = MDPAttention.execute(model, clip, _path(), cross, *texts, mode, "", within).args
         shown.append(_sampled(patched, positive))
         labels.append(label)
     return labelled_grid(torch.cat(shown), labels, columns=5)[0]
