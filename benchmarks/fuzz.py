@@ -28,7 +28,7 @@ def run(server: Server, info: dict[str, Any], strategy: Any, count: int, number:
 
     @seed(number)
     @settings(max_examples=count, deadline=None, database=None, phases=[Phase.generate], print_blob=False,
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+              suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much])  # fmt: skip
     @given(strategy(info))
     def one(prompt: dict[str, Any]) -> None:
         result = outcome(server.client, prompt)

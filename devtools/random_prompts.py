@@ -166,11 +166,11 @@ class Composer:
             return self.draw(st.booleans())
         if kind == "STRING":
             return self.pick([*WORDS, options.get("default", "")])
-        low, high = options.get("min", 0), options.get("max", 1)
+        low, high = options.get("min") or 0, options.get("max") or 1
         if name in ("width", "height", "size"):
             return self.pick((self.size, self.size, self.size, *SIZES))
         if kind == "INT":
-            high = min(high, SMALL.get(name, high))
+            high = min(high, SMALL.get(name) or high)
             return self.draw(
                 st.one_of(st.just(min(max(options.get("default", low), low), high)), st.integers(low, high))
             )
