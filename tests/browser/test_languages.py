@@ -47,3 +47,17 @@ def test_names_folders_and_help_are_in_the_language_of_the_page(chinese: ComfyPa
     picture.wait_for()
     assert picture.evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 100
     chinese.screenshot("chinese")
+
+
+def test_widgets_speak_the_language_of_the_page(chinese: ComfyPage) -> None:
+    canvas = chinese.add("DPathStrokeCanvas", 100, 100)
+    chinese.add("DPathSchedule", 700, 100)
+    chinese.add("DPathFilmstrip", 700, 700)
+    chinese.show(canvas, 0.6)
+    script = """() => [...document.querySelectorAll('[class^="dpath-"], [class*=" dpath-"]')]
+        .flatMap(e => [e, ...e.children])
+        .flatMap(e => [e.title, e.ariaLabel, e.children.length ? '' : e.textContent])"""
+    said = {text for text in chinese.evaluate(script) if text and re.search(r"\b[A-Za-z]{3}", text)}
+    assert len(said) > 10
+    assert not {text for text in said if not re.search("[\u4e00-\u9fff]", text)}
+    chinese.screenshot("chinese-widgets")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from diffusion_path.devtools import locales
 # The languages of ComfyUI's page; a folder of another name is never read.
 SHIPPED = ("zh", "zh-TW", "ja", "ko", "fr", "es", "ru", "ar", "pt-BR", "tr", "fa", "he")
 PICTURE = re.compile(r"!\[[^]]*\]\(([^)\s]+)\)")
+
+WEB = locales.ROOT / "web"
 
 every_language = pytest.mark.parametrize("language", locales.languages())
 every_page = pytest.mark.parametrize("page", locales.pages(), ids=locales.page_key)
@@ -45,3 +48,18 @@ def test_page_belongs_to_a_node_and_shows_the_pictures_of_the_english_one(page: 
     text = page.read_text(encoding="utf-8")
     # the page resolves pictures from the folder of the English help pages, whatever the language
     assert all((locales.HELP / picture).is_file() for picture in PICTURE.findall(text))
+
+
+def test_words_of_the_widgets_are_translated_into_every_language() -> None:
+    lists = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (WEB / "words").glob("*.json")}
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (WEB / "js").glob("*.js"))
+    known = re.search(r"const LANGUAGES = (\[.*?\]);", code)
+    assert known
+    assert sorted(json.loads(known[1])) == sorted(lists) == locales.languages()
+    said = re.sub(r"\$\{[^{}]*\}", "#", code).replace("\\u2013", "–")
+    for language, words in lists.items():
+        assert list(words) == list(lists["zh"]), language
+        for text, word in words.items():
+            assert text in said, f"no widget says '{text}' any more"
+            assert word
+            assert word.count("#") == text.count("#"), f"{language}: {word}"

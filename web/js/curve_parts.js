@@ -17,7 +17,7 @@ export function grip(name) {
     "data-grip": name,
     tabindex: "0",
     role: "slider",
-    "aria-label": `Window ${name}`,
+    "aria-label": { start: "Window start", end: "Window end" }[name],
     "aria-valuemin": 0,
     "aria-valuemax": 1,
   });

@@ -3,11 +3,11 @@
 import { clamp, toPath } from "./curve_model.js";
 import { grip, label, noiseStrip, upright } from "./curve_parts.js";
 import { html, set, svg } from "./elements.js";
+import { say } from "./language.js";
 import { tidy } from "./schedule_math.js";
 
 const EDGES = { left: 44, right: 14, top: 24, bottom: 40 };
 const MOST_TICKS = 200;
-const LETTER = 6.1; // width in pixels, about
 
 export class CurvePlot {
   constructor(listeners) {
@@ -68,7 +68,8 @@ export class CurvePlot {
 
   draw(seen, selected) {
     this.low = seen.low;
-    this.message.replaceChildren(...(seen.problem ? [html("span", {}, seen.problem)] : []));
+    const words = seen.problem || seen.invitation;
+    this.message.replaceChildren(...(words ? [html("span", {}, words)] : []));
     this.#drawAxes();
     this.#drawSteps(seen);
     const trail = seen.trail.map(([u, weight]) => `${this.x(toPath(seen, u)).toFixed(1)},${this.y(weight).toFixed(1)}`);
@@ -164,18 +165,19 @@ export class CurvePlot {
     const weight = seen.bars[step - seen.first] ?? 0;
     const level = seen.sigmas ? `, \u03c3 ${Number(seen.sigmas[step].toPrecision(3))}` : "";
     const lines = [
-      `step ${step + 1} of ${seen.steps}${level}`,
-      `weight ${Number(weight.toFixed(3))} at ${position.toFixed(2)}`,
+      say(`step ${step + 1} of ${seen.steps}`) + level,
+      say(`weight ${Number(weight.toFixed(3))} at ${position.toFixed(2)}`),
     ];
-    const width = Math.max(...lines.map((line) => line.length)) * LETTER + 12;
+    const words = lines.map((line, k) => label(0, 14 + 14 * k, line, "start"));
+    const [edge, back] = [svg("line", { y1: box.top, y2: box.bottom }), svg("rect", { height: 34, rx: 4 })];
+    this.hint.replaceChildren(edge, back, ...words);
+    const width = Math.max(...words.map((word) => word.getComputedTextLength())) + 12;
     const x = this.x(position);
     const left = x + 8 + width > box.right ? x - width - 8 : x + 8;
     const top = weight > (1 + this.low) / 2 ? box.bottom - 38 : box.top + 4; // beside the curve
-    this.hint.replaceChildren(
-      svg("line", { x1: x, x2: x, y1: box.top, y2: box.bottom }),
-      svg("rect", { x: left, y: top, width, height: 34, rx: 4 }),
-      ...lines.map((line, k) => label(left + 6, top + 14 + 14 * k, line, "start")),
-    );
+    set(edge, { x1: x, x2: x });
+    set(back, { x: left, y: top, width });
+    for (const word of words) set(word, { transform: `translate(${left + 6} ${top})` });
   }
 
   clearHint() {

@@ -19,6 +19,7 @@ import {
 import { button, field, icon, magnet } from "./curve_parts.js";
 import { CurvePlot } from "./curve_plot.js";
 import { html, set } from "./elements.js";
+import { say } from "./language.js";
 import { tidy } from "./schedule_math.js";
 
 const REACH = 0.02; // how far beside the window a click still draws
@@ -100,7 +101,7 @@ export class CurveView {
     this.drop.disabled = seen.points.length < 2;
     if (document.activeElement !== this.text) this.text.value = seen.text;
     const { first, stop, steps, weight } = seen;
-    const held = stop > first ? `steps ${first + 1}\u2013${stop} of ${steps}` : `no step of ${steps}`;
+    const held = say(stop > first ? `steps ${first + 1}\u2013${stop} of ${steps}` : `no step of ${steps}`);
     this.note.textContent = seen.problem ? "" : weight === 1 ? held : `${held}, \u00d7 ${tidy(weight)}`;
   }
 

@@ -1,6 +1,9 @@
-/** Elements in one expression. Text always goes in as text, never as HTML. No side effects. */
+/** Elements in one expression. Text always goes in as text, never as HTML, and in the language of the page. */
+
+import { say } from "./language.js";
 
 const SVG = "http://www.w3.org/2000/svg";
+const SPOKEN = new Set(["title", "aria-label", "placeholder"]);
 
 export function html(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
@@ -15,7 +18,7 @@ export function set(element, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name, value);
     else if (value === null || value === false) element.removeAttribute(name);
-    else element.setAttribute(name, value === true ? "" : value);
+    else element.setAttribute(name, value === true ? "" : SPOKEN.has(name) ? say(value) : value);
   }
   return element;
 }
@@ -28,6 +31,7 @@ export function style(file) {
 
 function filled(element, attributes, children) {
   set(element, attributes);
-  element.append(...children.filter((child) => child !== null));
+  const spoken = (child) => (typeof child === "string" ? say(child) : child);
+  element.append(...children.filter((child) => child !== null).map(spoken));
   return element;
 }

@@ -1,6 +1,7 @@
 /** The stroke canvas: stage, controls and drawing of one node. Registers nothing by itself. */
 
-import { html, style } from "./elements.js";
+import { html, set, style } from "./elements.js";
+import { say } from "./language.js";
 import { outputOf } from "./outputs.js";
 import { backgroundAddress, loadPicture, looksChanged, paletteOf, printOf } from "./strokes_background.js";
 import { numbersOf } from "./strokes_document.js";
@@ -320,7 +321,7 @@ export class StrokesView {
     this.wasLocked = this.locked;
     this.#showBanner();
     const count = this.drawing.strokes.filter((each) => !("foreign" in each)).length;
-    this.stage.setAttribute("aria-label", `Drawing of ${this.frame.width} by ${this.frame.height} pixels, ${count} strokes`);
+    set(this.stage, { "aria-label": `Drawing of ${this.frame.width} by ${this.frame.height} pixels, ${count} strokes` });
   }
 
   #showBanner() {
@@ -334,7 +335,7 @@ export class StrokesView {
         button("Clear", () => this.edit({ strokes: [], print: this.background.print }))];
     else if (complaint || this.complaint) parts = [complaint || this.complaint];
     this.banner.hidden = !parts.length;
-    this.banner.replaceChildren(...parts);
+    this.banner.replaceChildren(...parts.map((part) => (typeof part === "string" ? say(part) : part)));
   }
 
   #accept() {
