@@ -98,6 +98,15 @@ def test_a_click_draws_from_the_shape_that_was_there(comfy: ComfyPage) -> None:
     assert len(comfy.widget(node, "curve").split(",")) == 3
     comfy.undo()
     assert comfy.widget(node, "shape") == "linear"
+    comfy.set_widget(node, "curve", "")
+    comfy.set_widget(node, "shape", "curve")
+    element = comfy.element(node, "curve")
+    look(comfy)
+    assert "Click to draw" in element.inner_text()
+    plot = element.query_selector(".dpath-plot")
+    assert plot is not None
+    comfy.click(plot, (0.55, 0.2))
+    assert len(comfy.widget(node, "curve").split(",")) == 1
 
 
 def test_everything_goes_by_keyboard(comfy: ComfyPage) -> None:

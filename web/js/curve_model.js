@@ -4,23 +4,29 @@ import { formatCurve, parseCurve, pointsOf, polyline, shapeOf, tidy, windowSteps
 
 const GRID = 0.05;
 const NARROWEST = 0.01; // window
+const MOST_POINTS = 200; // that can be grabbed: more are a line that somebody computed
 
 /**
  * A state, read: start, end, shape, weight, text, snap, steps, sigmas (or null), linked (null, or {samples: [[u, weight]]
- * or null}) as given; further `problem` (a sentence or ""), `points` [u, weight] that can be grabbed, `trail` of the
- * line, `bars` (the weight at each step of the window), `low` (end of the axis).
+ * or null}) as given; further `problem` and `invitation` (sentences or ""), `points` [u, weight] that can be grabbed,
+ * `trail` of the line, `bars` (the weight at each step of the window), `low` (end of the axis).
  */
 export function read(state) {
   const drawn = state.shape === "curve";
-  const seen = { ...state, problem: "", points: [], trail: [], bars: [], low: 0 };
+  const blank = drawn && !state.linked && !state.text.trim();
+  const seen = { ...state, problem: "", invitation: "", points: [], trail: [], bars: [], low: 0 };
   [seen.first, seen.stop] = windowSteps(state.start, state.end, state.steps);
   try {
     if (state.start <= state.end) throw new Error("The window is empty: set start above end.");
     if (state.linked && !drawn) throw new Error("A curve is connected: choose the drawn shape for it.");
     if (state.linked && !state.linked.samples) throw new Error("A curve is connected. Run once to see it here.");
+    if (blank) {
+      seen.invitation = "Click to draw.";
+      return { ...seen, editable: true };
+    }
     const corners = state.linked?.samples ?? (drawn ? parseCurve(state.text) : []);
     const shape = corners.length ? polyline(corners) : shapeOf(state);
-    if (drawn && !state.linked) seen.points = corners;
+    if (drawn && !state.linked && corners.length <= MOST_POINTS) seen.points = corners;
     seen.trail = corners.length
       ? [[0, corners[0][1]], ...corners, [1, corners.at(-1)[1]]]
       : Array.from({ length: 97 }, (_, k) => [k / 96, shape(k / 96)]);
@@ -30,7 +36,7 @@ export function read(state) {
   } catch (error) {
     seen.problem = error.message;
   }
-  seen.editable = !state.linked && !seen.problem;
+  seen.editable = !state.linked && !seen.problem && (!drawn || seen.points.length > 0);
   return seen;
 }
 
@@ -67,7 +73,7 @@ export function placed({ points }, k, u, weight) {
 
 /** A new point in what is drawn now, be it a formula. */
 export function added(state, u, weight) {
-  const points = pointsOf(state);
+  const points = state.shape === "curve" && !state.text.trim() ? [] : pointsOf(state);
   const k = points.filter((point) => point[0] <= u).length;
   return { points: [...points.slice(0, k), [u, clamp(weight, -1, 1)], ...points.slice(k)], selected: k };
 }
