@@ -83,6 +83,7 @@ class ComfyPage:
         self.page.keyboard.press("Escape")
         self.set_renderer(self.renderer)
         self.load(_empty(), "test")
+        self.evaluate(_CLOSE_OTHERS)
         self.problems.clear()
 
     def set_renderer(self, renderer: str) -> None:
@@ -177,11 +178,18 @@ class ComfyPage:
 
     def show(self, node: int, zoom: float = 1.0) -> None:
         """Brings a node to the upper left of the canvas at a zoom."""
+        # Set until it stays: the page places a freshly loaded graph itself, some frames later.
         script = """([id, zoom]) => { const n = app.canvas.graph.getNodeById(id), ds = app.canvas.ds;
-            ds.scale = zoom; ds.offset[0] = 110 / zoom - n.pos[0]; ds.offset[1] = 110 / zoom - n.pos[1];
-            app.canvas.setDirty(true, true); }"""
-        self.page.evaluate(script, [node, zoom])
-        self.settle(8)
+            const wanted = [zoom, 110 / zoom - n.pos[0], 110 / zoom - n.pos[1]];
+            const shown = n.widgets?.map(w => w.element).find(e => e?.offsetWidth);
+            const scale = shown ? shown.getBoundingClientRect().width / shown.offsetWidth : zoom;
+            if (ds.scale === zoom && ds.offset[0] === wanted[1] && Math.abs(scale / zoom - 1) < 0.01) return true;
+            [ds.scale, ds.offset[0], ds.offset[1]] = wanted;
+            app.canvas.setDirty(true, true);
+            return false; }"""
+        self.settle()
+        self.wait_until(script, [node, zoom])
+        self.settle(6)
 
     def click(self, element: ElementHandle, at: tuple[float, float], **options: Any) -> None:
         """Clicks a place given in fractions of the element."""
@@ -271,6 +279,8 @@ class ComfyPage:
             self.problems.append(f"failed: {request.url} ({request.failure})")
 
 
+_CLOSE_OTHERS = """async () => { const tabs = app.extensionManager.workflow;
+    for (const tab of [...tabs.openWorkflows]) if (tab !== tabs.activeWorkflow) await tabs.closeWorkflow(tab); }"""
 _WIDGET = "app.canvas.graph.getNodeById(id).widgets.find(w => w.name === name)"
 
 
