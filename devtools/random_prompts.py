@@ -52,6 +52,9 @@ USUAL: dict[tuple[str, str], tuple[Any, ...]] = {
     ("DPathDistributionDistance", "features"): ("landscape demo",),
     ("DPathInvert", "t0"): (0.6, 1.0),
     ("DPathInvert", "latent"): ("VAEEncode",),
+    ("DPathEditMetrics", "region"): ("whole",),
+    ("DPathDemoScene", "batch_size"): (2,),
+    ("BasicScheduler", "denoise"): (1.0,),  # core makes steps / denoise of them
 }
 SAMPLERS = ("euler", "heun", "euler_ancestral", "dpmpp_2m", "ddim")
 WORDS = ("", "a red house by a lake", "snow, night", "0:1, 1:0", "0.2, 0.5", "1:1, 0.5:0.8, 0:0", "nonsense ((")
@@ -165,16 +168,15 @@ class Composer:
         if kind == "BOOLEAN":
             return self.draw(st.booleans())
         if kind == "STRING":
-            return self.pick([*WORDS, options.get("default", "")])
+            return self.pick([*WORDS, *[options.get("default", "")] * len(WORDS)])
         low, high = options.get("min") or 0, options.get("max") or 1
         if name in ("width", "height", "size"):
             return self.pick((self.size, self.size, self.size, *SIZES))
         if kind == "INT":
             high = min(high, SMALL.get(name) or high)
-            return self.draw(
-                st.one_of(st.just(min(max(options.get("default", low), low), high)), st.integers(low, high))
-            )
-        return self.draw(st.one_of(st.sampled_from([low, high, options.get("default", low)]), st.floats(low, high)))
+        default = min(max(options.get("default", low), low), high)
+        anything = st.integers(low, high) if kind == "INT" else st.floats(low, high)
+        return self.draw(st.one_of(st.just(default), st.sampled_from([default, low, high]), anything))
 
 
 def is_widget(spec: list[Any]) -> bool:
