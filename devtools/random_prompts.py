@@ -54,7 +54,7 @@ USUAL: dict[tuple[str, str], tuple[Any, ...]] = {
     ("DPathInvert", "latent"): ("VAEEncode",),
     ("DPathEditMetrics", "region"): ("whole",),
     ("DPathDemoScene", "batch_size"): (2,),
-    ("BasicScheduler", "denoise"): (1.0,),  # core makes steps / denoise of them
+    ("BasicScheduler", "denoise"): (1.0, 0.5),  # core makes steps / denoise of them, however many these are
 }
 SAMPLERS = ("euler", "heun", "euler_ancestral", "dpmpp_2m", "ddim")
 WORDS = ("", "a red house by a lake", "snow, night", "0:1, 1:0", "0.2, 0.5", "1:1, 0.5:0.8, 0:0", "nonsense ((")
@@ -112,7 +112,7 @@ class Composer:
         groups = self.info[name]["input"]
         for key, spec in groups.get("required", {}).items():
             usual = USUAL.get((name, key))
-            if usual and self.draw(st.integers(0, 3)) > 0:
+            if usual and (not name.startswith(PREFIX) or self.draw(st.integers(0, 3)) > 0):
                 chosen = self.pick(usual)
                 inputs[key] = chosen if is_widget(spec) else [self.node(chosen, depth - 1), 0]
             else:
