@@ -67,13 +67,13 @@ def machine() -> str:
 def _timed(run: Callable[[], object]) -> float:
     gc.collect()
     _wait_for_device()
-    begin = _clock()
+    begin = clock()
     run()
     _wait_for_device()
-    return _clock() - begin
+    return clock() - begin
 
 
-def _clock() -> float:
+def clock() -> float:
     """Seconds; where one thread does all the work, those of this process alone, whatever else runs on the machine."""
     alone = torch.get_num_threads() == 1 and not torch.cuda.is_available()
     return time.process_time() if alone else time.perf_counter()

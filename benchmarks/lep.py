@@ -38,7 +38,7 @@ from ..lep.guidance import Guidance, guide
 from ..lep.predictor import PAPER_WIDTHS, EdgePredictor, build_network
 from ..lep.training import Example, Plan, train_predictor
 from ..samplers import gradients, process
-from .common import machine, paired_times, table
+from .common import clock, machine, paired_times, table
 
 _SD15: dict[str, Any] = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [2, 2, 2, 2],
@@ -68,7 +68,7 @@ class Bench:
     conds: tuple[Any, Any]
 
 
-def build(size: str, side: int, dtype: torch.dtype) -> Bench:
+def build(size: str, side: int, dtype: torch.dtype, batch: int) -> Bench:
     """A model of the given size on latents of side x side."""
     unet, latent_format = _SIZES[size]
 
@@ -91,16 +91,16 @@ def build(size: str, side: int, dtype: torch.dtype) -> Bench:
     channels = tuple(families.tap_channels(network, tap) or 0 for tap in taps)
     predictor = EdgePredictor(build_network("mlp", channels, 4), "mlp", taps, channels, families.signature(model))
     text = [[[torch.randn(1, 77, unet["context_dim"]), {}]] for _ in range(2)]
-    x, target = torch.randn(1, 4, side, side), torch.randn(1, 4, side, side)
+    x, target = torch.randn(batch, 4, side, side), torch.randn(1, 4, side, side)
     return Bench(model, predictor, x, target, (text[0], text[1]))
 
 
-def step(bench: Bench, model: Any) -> None:
-    """One Euler step at cfg 4 from the middle of the path, as a sampler node runs it."""
+def sample(bench: Bench, model: Any, steps: int = 1) -> None:
+    """A short run of Euler steps at cfg 4 in the middle of the path, as a sampler node runs it; all are guided."""
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(*bench.conds)
     guider.set_cfg(4.0)
-    sigmas = torch.tensor([5.0, 4.0])
+    sigmas = torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0][: steps + 1])
     guider.sample(bench.x, bench.x, comfy.samplers.sampler_object("euler"), sigmas, disable_pbar=True, seed=0)
 
 
@@ -141,7 +141,7 @@ def plainly_guided(bench: Bench) -> Any:
             with capturing(diffusion, bench.predictor.taps, lambda _, feature: feature.clone()) as capture:
                 comfy.samplers.calc_cond_batch(guider.inner_model, branches, state, sigma, plain)
             seen = network(capture.readings[0].values, torch.cat([noise] * 2))
-            return ((seen[1:] - target) ** 2).mean()
+            return ((seen[len(state) :] - target) ** 2).mean()
 
         plain = gradients.gradient_options(options)
         with gradients.grad_ready(gradients.model_roots(guider), x.device) as take:
@@ -205,7 +205,7 @@ def plain_training(bench: Bench, steps: int, batch: int) -> float:
         guider = executor.class_obj
         branches = [guider.conds["positive"], guider.conds["negative"]]
         sampling = guider.inner_model.model_sampling
-        begin = time.perf_counter()
+        begin = clock()
         for _ in range(steps):
             collected, noises = [], []
             for _ in range(batch):
@@ -223,25 +223,25 @@ def plain_training(bench: Bench, steps: int, batch: int) -> float:
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-        took.append(time.perf_counter() - begin)
+        took.append(clock() - begin)
         return executor(x, sigma, options, seed)
 
     clone = bench.model.clone()
     clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "train", probe)
-    step(bench, clone)
+    sample(bench, clone)
     return steps * batch / took[0]
 
 
 def our_training(bench: Bench, steps: int, batch: int, reuse: int) -> float:
     """Samples per second of Train Edge Predictor, without its start."""
     with torch.inference_mode(False):
-        examples = [Example(bench.x.clone(), bench.target.clone(), bench.conds[0]) for _ in range(batch + 1)]
+        examples = [Example(bench.x[:1].clone(), bench.target.clone(), bench.conds[0]) for _ in range(batch + 1)]
     ticks: list[float] = []
     train_predictor(
         bench.model,
         examples,
         Plan(steps=steps + 1, batch=batch, reuse=reuse, validation=0.01),
-        listen=lambda _: ticks.append(time.perf_counter()),
+        listen=lambda _: ticks.append(clock()),
     )
     # The last step also looks at the held-back picture.
     return (steps - 1) * batch / (ticks[-2] - ticks[0])
@@ -253,12 +253,14 @@ def main() -> None:
     parser.add_argument("--size", choices=list(_SIZES), default="demo")
     parser.add_argument("--side", type=int, default=32, help="side of the latent")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument("--batch", type=int, default=1, help="pictures at once")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--run", type=int, default=4, choices=range(1, 5), help="guided steps of a timed run")
     parser.add_argument("--steps", type=int, default=8, help="training steps to time; 0 leaves training out")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 65536)  # freed tensors go back to the system at once
-    bench = build(options.size, options.side, getattr(torch, options.dtype))
+    bench = build(options.size, options.side, getattr(torch, options.dtype), options.batch)
     print(f"{machine()}; {options.size}-size U-Net, {options.dtype}, latent {options.side} x {options.side}\n")
     variants = {
         "unguided": bench.model,
@@ -266,7 +268,7 @@ def main() -> None:
         "checkpointed": guided(bench, True),
         "plain": plainly_guided(bench),
     }
-    runs = {name: (lambda model=model: step(bench, model)) for name, model in variants.items()}
+    runs = {name: (lambda model=model: sample(bench, model, options.run)) for name, model in variants.items()}
     print(table(paired_times(runs, options.rounds), "unguided"))
     usual = peak_memory(runs["unguided"])
     extra = {name: max(1, peak_memory(run) - usual) for name, run in runs.items() if name != "unguided"}
