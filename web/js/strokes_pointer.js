@@ -82,8 +82,10 @@ export class StrokePointer {
     this.view.draw();
   }
 
+  /** As with a text box: the wheel is the stage's while it has the focus, with Ctrl always the graph's. */
   #wheel(event) {
-    if (!event.ctrlKey && !event.metaKey) return;
+    const { stage } = this.view;
+    if (event.ctrlKey || event.metaKey || document.activeElement !== stage) return;
     event.preventDefault();
     event.stopPropagation();
     this.view.zoomBy(Math.exp(-event.deltaY * 0.002), this.#onStage(event));

@@ -270,14 +270,14 @@ export class StrokesView {
 
   #build() {
     this.controls = buildControls({ change: (...given) => this.change(...given), action: (name) => this.#act(name) });
-    this.stage = html("canvas", { class: "dpath-easel", tabindex: "0", role: "img" });
+    this.stage = html("canvas", { class: "dpath-easel", tabindex: "0", role: "img", "data-capture-wheel": "true" });
     this.stage.type = "textarea"; // as for a text box, the graph leaves Ctrl+Z to the element that has the focus
     this.banner = html("div", { class: "dpath-banner", role: "status", hidden: true });
     const zoomed = (factor) => () => this.zoomBy(factor);
     const view = html("div", { class: "dpath-view" }, this.sizeLabel = html("span", {}),
-      html("button", { type: "button", title: "Smaller (Ctrl and wheel)", "aria-label": "Zoom out", click: zoomed(1 / 1.4) }, "\u2212"),
+      html("button", { type: "button", title: "Smaller (wheel, after a click on the picture)", "aria-label": "Zoom out", click: zoomed(1 / 1.4) }, "\u2212"),
       html("button", { type: "button", title: "Fit (0)", "aria-label": "Fit", click: () => this.fit() }, this.zoomLabel = html("span", {})),
-      html("button", { type: "button", title: "Larger (Ctrl and wheel; Space drags)", "aria-label": "Zoom in", click: zoomed(1.4) }, "+"));
+      html("button", { type: "button", title: "Larger (wheel, after a click on the picture; Space drags)", "aria-label": "Zoom in", click: zoomed(1.4) }, "+"));
     const room = html("div", { class: "dpath-room" }, this.stage, this.banner, view);
     this.root = html("div", { class: "dpath-strokes", role: "group", "aria-label": "Stroke canvas",
       keydown: (event) => this.#press(event), click: (event) => this.#clicked(event) },
