@@ -29,7 +29,7 @@ from .editing.cases import CFG, KINDS, STEPS, Case, Group, World, attributes, ca
 from .published import Published
 
 _SEED = 6_000
-_LIMITS = {"MDP noise": 0.6, "MDP guidance": 1.6, "MDP conditioning": 1.05}
+_LIMITS = {"MDP noise": 0.6, "MDP guidance, all steps": 1.6, "MDP conditioning, all steps": 1.05}
 _EDIT_LIMIT = 0.35
 _NOTEBOOK = "the notebook's procedure"
 
@@ -88,8 +88,8 @@ class Bench:
         drawn = noise.generate_noise(latent)
         return guider.sample(drawn, latent["samples"], euler, self.path.path.sigmas, disable_pbar=True, seed=1)
 
-    def manipulated(self, kind: str) -> Tensor:
-        return self.sampled(mdp.manipulated(self.world.model, self.path, kind, mdp.WHOLE[kind]))
+    def manipulated(self, kind: str, schedule: PathSchedule | None = None) -> Tensor:
+        return self.sampled(mdp.manipulated(self.world.model, self.path, kind, schedule or mdp.WHOLE[kind]))
 
     def whole_edit(self, settings: mdp.Settings) -> Tensor:
         """All that MDP Edit does to a picture."""
@@ -114,6 +114,9 @@ def manipulations(bench: Bench, rounds: int) -> None:
     runs: dict[str, Callable[[], object]] = {"plain sampling": lambda: bench.sampled(bench.world.model)}
     for kind in mdp.KINDS:
         runs[f"MDP {kind}"] = lambda kind=kind: bench.manipulated(kind)
+    everywhere = PathSchedule(1.0, 0.0, weight=0.5)
+    for kind in ("conditioning", "guidance"):
+        runs[f"MDP {kind}, all steps"] = lambda kind=kind: bench.manipulated(kind, everywhere)
     result = paired_times(runs, rounds)
     print(table(result, "plain sampling"))
     for name, limit in _LIMITS.items():
@@ -161,14 +164,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--edits", type=int, default=1, help="edits of each kind whose scores are compared")
+    parser.add_argument("--only", choices=["manipulations", "edits"])
     options = parser.parse_args()
     comfy.utils.PROGRESS_BAR_ENABLED = False
     torch.set_num_threads(1)
     print(machine(), flush=True)
     world = World()
     chosen = [case for kind in KINDS for case in cases(kind, options.edits, _SEED)]
-    manipulations(Bench(world, chosen[0]), options.rounds)
-    whole_edits(world, chosen, max(2, options.rounds // 3))
+    if options.only != "edits":
+        manipulations(Bench(world, chosen[0]), options.rounds)
+    if options.only != "manipulations":
+        whole_edits(world, chosen, max(2, options.rounds // 3))
 
 
 if __name__ == "__main__":
