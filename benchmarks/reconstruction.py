@@ -81,8 +81,8 @@ class World:
         path = invert(self.model, positive, self.negative, latent, self.sigmas, method, cfg, seed=1)
         seconds = time.process_time() - begin
         walked, made = replay(self.model, positive, self.negative, path, cfg)
-        ends = [self._decoded(samples) for samples in (latent["samples"], made["samples"])]
-        values = edit_metrics(*ends).values["whole"]
+        first, second = (self._decoded(samples) for samples in (latent["samples"], made["samples"]))
+        values = edit_metrics(first, second).values["whole"]
         return {
             "latent": list(walked.figures["latent_psnr"]),
             "picture": values["psnr"],
