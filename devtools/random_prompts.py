@@ -220,9 +220,8 @@ def broken_prompts(info: Info) -> st.SearchStrategy[Prompt]:
 def damage(draw: Callable[..., Any], prompt: Prompt, inputs: dict[str, Any], key: str, number: str) -> None:
     """Makes one input of a node wrong."""
     ways = ["missing", "slot", "nowhere", "other", "cycle", "unknown"]
-    if not isinstance(
-        inputs[key], list
-    ):  # core takes any constant for a socket, of its own nodes too: no page sends one
+    if not isinstance(inputs[key], list):
+        # Not for sockets: core takes any constant there, for its own nodes too, and no page sends one.
         ways += ["value", "value", "text"]
     way = draw(st.sampled_from(ways))
     if way == "value":
