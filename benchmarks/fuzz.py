@@ -22,13 +22,16 @@ from ..devtools.runtime import Runtime
 from ..devtools.server import Server
 
 
+CALM = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
+
+
 def run(server: Server, info: dict[str, Any], strategy: Any, count: int, number: int) -> list[Outcome]:
     """What became of `count` prompts; unclear ones are printed."""
     found: list[Outcome] = []
 
     @seed(number)
     @settings(max_examples=count, deadline=None, database=None, phases=[Phase.generate], print_blob=False,
-              suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much])  # fmt: skip
+              suppress_health_check=CALM)  # fmt: skip
     @given(strategy(info))
     def one(prompt: dict[str, Any]) -> None:
         result = outcome(server.client, prompt)
