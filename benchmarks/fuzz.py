@@ -21,7 +21,6 @@ from ..devtools.random_prompts import Outcome, broken_prompts, outcome, save_a_p
 from ..devtools.runtime import Runtime
 from ..devtools.server import Server
 
-
 CALM = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
 

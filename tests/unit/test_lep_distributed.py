@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from diffusion_path.demo.render import render
 from diffusion_path.demo.scenes import full_caption, random_scene
 from diffusion_path.lep import train_folder
