@@ -57,6 +57,13 @@ def test_the_help_of_a_node_shows_its_pictures(comfy: ComfyPage) -> None:
     )
     comfy.page.get_by_text("how far each stroke may be changed").first.wait_for()
     comfy.screenshot("help")
+    # The panel's other page shows the same widget, and must not take its size from the node.
+    comfy.page.get_by_role("tab", name="Parameters").first.click()
+    comfy.page.get_by_text("strokes").first.wait_for()
+    comfy.settle(12)
+    box = comfy.element(node, "strokes").bounding_box()
+    assert box
+    assert box["width"] > 400
 
 
 def test_the_template_browser_shows_the_thumbnails(comfy: ComfyPage) -> None:

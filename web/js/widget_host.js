@@ -138,6 +138,11 @@ export function hostWidget(spec) {
   });
 }
 
+/** The page's side panel writes its own width into a widget, and the classic canvas would then draw it as narrow. */
+function keepWidth(widget) {
+  Object.defineProperty(widget, "width", { get: () => undefined, set() {}, configurable: true });
+}
+
 /** Makes the step of the graph's undo that core makes by itself only for its own widgets. */
 export function captureUndo() {
   const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
@@ -154,6 +159,7 @@ function addTo(spec, node, name, input) {
   }
   const widget = node.addDOMWidget(name, spec.type, host.element, host.options());
   host.widget = widget;
+  keepWidth(widget);
   host.receive(input?.[1]?.default ?? "");
   chain(widget, "onRemove", () => host.view.dispose?.());
   chain(node, "onExecuted", (output) => host.view.executed?.(output ?? {}));
@@ -206,6 +212,7 @@ function promoted(spec, node, input, widgetId, source, parts) {
   const { element } = host;
   const widget = new parts.DOMWidgetImpl({ node, name: input.name, type: spec.type, element, options });
   host.widget = widget;
+  keepWidth(widget);
   host.receive(host.value);
   Object.defineProperty(widget, "widgetId", { value: widgetId, configurable: true });
   // Only registers the widget; given the real node it would be added a second time.
