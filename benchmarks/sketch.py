@@ -159,8 +159,8 @@ def edge_f1(found: Tensor, wanted: Tensor, near: float = _NEAR) -> float:
     ours, theirs = (skeletonize(lines.numpy() > 0.5) for lines in (found, wanted))
     if not ours.any() or not theirs.any():
         return 0.0
-    precision = float((distance_transform_edt(~theirs)[ours] <= near).mean())
-    recall = float((distance_transform_edt(~ours)[theirs] <= near).mean())
+    precision = float((np.asarray(distance_transform_edt(~theirs))[ours] <= near).mean())
+    recall = float((np.asarray(distance_transform_edt(~ours))[theirs] <= near).mean())
     return 2 * precision * recall / max(1e-9, precision + recall)
 
 
