@@ -47,8 +47,10 @@ class Measured:
     unclear: list[str] = field(default_factory=list)
 
     def growth(self) -> float:
-        """Memory of the last third over that of the first, without the very first look."""
-        return _last_over_first(self.memory[1:])
+        """Memory of the last third over that of the middle one; in the first, workflows run for the first time."""
+        looks = self.memory[1:]
+        third = max(1, len(looks) // 3)
+        return statistics.median(looks[-third:]) / statistics.median(looks[-2 * third : -third] or looks)
 
     def slowdown(self) -> float:
         return _last_over_first(self.seconds[1:])
@@ -181,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
         measured = run_load(server, options.prompts, options.seed)
     print(f"{options.prompts} prompts: {', '.join(f'{count} {end}' for end, count in sorted(measured.ends.items()))}")
     print(f"memory after each look, MiB: {', '.join(f'{value:.0f}' for value in measured.memory)}")
-    print(f"memory, last third over first: {measured.growth():.4f}")
+    print(f"memory, last third over middle one: {measured.growth():.4f}")
     print(f"processor seconds of the reference: {', '.join(f'{value:.2f}' for value in measured.seconds)}")
     print(f"time, last third over first: {measured.slowdown():.3f}")
     print(f"pictures of the reference: {len(measured.pictures)} (1 = the same bit for bit each time)")
