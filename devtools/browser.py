@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from .console import say
 from .settings import HOME
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -36,7 +37,7 @@ def ensure_chromium() -> str | None:
     if find_chromium() is not None:
         return None
     if not os.environ.get("CHROMIUM_PATH") and os.geteuid() == 0 and shutil.which("apt-get"):
-        print("Installing Chromium for the browser tests", flush=True)
+        say("Installing Chromium for the browser tests")
         _apt("update", "-q")
         _apt("install", "-q", "-y", "--no-install-recommends", *_PACKAGES)
     return None if find_chromium() is not None else MISSING

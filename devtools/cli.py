@@ -6,12 +6,12 @@ import argparse
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 from .browser import ensure_chromium
+from .console import say
 from .demo import run_demo, wait_for_interrupt
 from .runtime import Runtime, prepare
 from .server import Server, port_is_free
@@ -37,10 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options)
     except DevError as error:
-        print(f"./dev: {error}", file=sys.stderr)
+        say(f"./dev: {error}", error=True)
         return 1
     except KeyboardInterrupt:
-        print("\n./dev: interrupted", file=sys.stderr)
+        say("\n./dev: interrupted", error=True)
         return 130
 
 
@@ -104,7 +104,7 @@ def _demo(options: argparse.Namespace) -> int:
 def _test(options: argparse.Namespace) -> int:
     runtime = prepare(options.comfyui, options.python, _TEST_MODULES)
     if sentence := ensure_chromium():
-        print(sentence, flush=True)
+        say(sentence)
     return _call(runtime, ["-m", "pytest", *options.rest])
 
 
@@ -112,10 +112,10 @@ def _serve(options: argparse.Namespace) -> int:
     if not port_is_free(options.port):
         raise DevError(f"Port {options.port} is in use: choose another one with --port.")
     runtime = prepare(options.comfyui, options.python)
-    print("Starting ComfyUI", flush=True)
+    say("Starting ComfyUI")
     with Server(runtime, options.port, base=HOME / "serve") as server:
-        print(f"ComfyUI is open at {server.client.url} (Ctrl-C ends it)")
-        print(f"Models go into {server.base / 'models'}, the log is {server.log}", flush=True)
+        say(f"ComfyUI is open at {server.client.url} (Ctrl-C ends it)")
+        say(f"Models go into {server.base / 'models'}, the log is {server.log}")
         wait_for_interrupt(server)
     return 0
 
@@ -142,7 +142,7 @@ def _bench(options: argparse.Namespace) -> int:
     folder = ROOT / "benchmarks"
     names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "common", "published"))
     if options.name is None:
-        print("\n".join(names) if names else "There are no benchmarks.")
+        say("\n".join(names) if names else "There are no benchmarks.")
         return 0
     if options.name not in names:
         raise DevError(f"There is no benchmark '{options.name}': there are {', '.join(names) or 'none'}.")

@@ -1,4 +1,4 @@
-"""One line of a terminal that is written over, or plain lines where there is no terminal."""
+"""All that `./dev` says: lines of text, and one line that is written over where there is a terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import shutil
 import sys
 import time
 from typing import TextIO
+
+
+def say(text: object = "", end: str = "\n", error: bool = False) -> None:
+    """Writes a text for the person at the terminal, at once, so that it keeps its place among what processes say."""
+    stream = sys.stderr if error else sys.stdout
+    stream.write(f"{text}{end}")
+    stream.flush()
 
 
 class StatusLine:

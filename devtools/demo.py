@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .client import Client, Progress, PromptError, Result
-from .console import StatusLine, bar
+from .console import StatusLine, bar, say
 from .runtime import Runtime
 from .server import Server
 from .settings import ROOT, WORKFLOWS, DevError
@@ -47,17 +47,17 @@ def run_demo(runtime: Runtime, name: str | None, out: Path, keep_open: bool, thu
             try:
                 saved = _run_one(server.client, path, object_info, out, max(len(each.stem) for each in workflows))
             except (PromptError, ValueError) as error:
-                print(f"{path.stem} failed: {error}", flush=True)
+                say(f"{path.stem} failed: {error}")
                 failures += 1
                 continue
             pictures += [picture for _, picture in saved]
             if thumbnails:
                 make_thumbnail(runtime, path, saved)
-        print("\nPictures:" if pictures else "\nNo pictures were made.")
+        say("\nPictures:" if pictures else "\nNo pictures were made.")
         for picture in pictures:
-            print(f"  {_short(picture)}")
+            say(f"  {_short(picture)}")
         if keep_open:
-            print(f"\nComfyUI is open at {server.client.url} (Ctrl-C ends it)", flush=True)
+            say(f"\nComfyUI is open at {server.client.url} (Ctrl-C ends it)")
             wait_for_interrupt(server)
     return failures
 
@@ -68,7 +68,7 @@ def wait_for_interrupt(server: Server) -> None:
     try:
         code = server.process.wait()
     except KeyboardInterrupt:
-        print()
+        say()
         return
     raise DevError(f"ComfyUI ended by itself with exit code {code}.")
 
@@ -96,7 +96,7 @@ def _run_one(client: Client, path: Path, object_info: dict[str, Any], out: Path,
         raise
     status.done(f"{label} {bar(1.0)} 100 %  {time.monotonic() - begin:5.1f} s")
     for text in _texts(result):
-        print(f"  {text}")
+        say(f"  {text}")
     return _save_pictures(client, path.stem, prompt, result, out)
 
 
@@ -138,7 +138,7 @@ def make_thumbnail(runtime: Runtime, workflow: Path, saved: Sequence[tuple[str, 
     result = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=runtime.environment())
     if result.returncode != 0:
         raise DevError(f"The thumbnail {target} could not be made: {result.stderr.strip().splitlines()[-1]}.")
-    print(f"  {_short(target)}")
+    say(f"  {_short(target)}")
 
 
 def _short(path: Path) -> str:

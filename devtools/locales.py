@@ -21,6 +21,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..nodes import DiffusionPathExtension
+from .console import say
 from .settings import ROOT
 
 LOCALES = ROOT / "locales"
@@ -157,18 +158,18 @@ def write() -> None:
     for path, content in files().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")
-    print(f"Wrote {LOCALES.relative_to(ROOT)}/ for en, {', '.join(languages())}")
+    say(f"Wrote {LOCALES.relative_to(ROOT)}/ for en, {', '.join(languages())}")
     for language in languages():
         if texts := missing(language):
-            print(
+            say(
                 f"{language}: {len(texts)} texts are not translated; --missing {language} prints them, --add takes them"
             )
         if texts := obsolete(language):
-            print(f"{language}: {len(texts)} translations are of texts that changed or are gone: --add drops them")
+            say(f"{language}: {len(texts)} translations are of texts that changed or are gone: --add drops them")
         for sentence in faults(language):
-            print(f"{language}: {sentence}")
+            say(f"{language}: {sentence}")
     for key in stale_pages():
-        print(f"web/docs/{key}.md: the English page changed since; --reviewed {key} once this one says the same")
+        say(f"web/docs/{key}.md: the English page changed since; --reviewed {key} once this one says the same")
 
 
 def add(language: str, file: Path) -> None:
@@ -199,7 +200,7 @@ def main(arguments: list[str]) -> None:
     )
     options = parser.parse_args(arguments)
     if options.missing:
-        print(dumps(dict.fromkeys(missing(options.missing), "")), end="")
+        say(dumps(dict.fromkeys(missing(options.missing), "")), end="")
         return
     if options.add:
         add(options.add[0], Path(options.add[1]))

@@ -24,6 +24,7 @@ from . import (
     pictures_sdedit,
     pictures_widgets,
 )
+from .console import say
 from .settings import ROOT
 
 HELP = ROOT / "web" / "docs" / "images"
@@ -119,7 +120,7 @@ def main() -> None:
         with torch.inference_mode():
             pixels = (make().clamp(0, 1) * 255).round().byte().numpy()
         Image.fromarray(pixels).save(path, quality=88)
-        print(path.relative_to(ROOT))
+        say(path.relative_to(ROOT))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import comfyui as comfyui_source
 from . import environment
+from .console import say
 from .pip import clean_environment
 from .settings import COMFYUI_ARCHIVES, NEWEST_COMFYUI, ROOT, DevError, Plan, default_plan, other_comfyui
 
@@ -61,7 +62,7 @@ def set_up(plan: Plan, needs_comfyui: bool = True, needs_python: bool = True) ->
         if complete():  # another ./dev did it while this one waited
             return
         what = "about 6 GB with PyTorch, a few minutes on a fast line" if needs_python else plan.folder
-        print(f"Setting up {plan.home} (once; {what})", flush=True)
+        say(f"Setting up {plan.home} (once; {what})")
         try:
             if needs_python:
                 environment.create(plan)
@@ -72,7 +73,7 @@ def set_up(plan: Plan, needs_comfyui: bool = True, needs_python: bool = True) ->
                 environment.install(plan)
         except OSError as error:
             raise DevError(f"The set-up failed at {error.filename or plan.home}: {error.strerror}.") from error
-        print("Set-up complete", flush=True)
+        say("Set-up complete")
 
 
 @contextlib.contextmanager
@@ -84,7 +85,7 @@ def _alone(lock: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("Waiting for the set-up of another ./dev to finish", flush=True)
+            say("Waiting for the set-up of another ./dev to finish")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -101,7 +102,7 @@ def _checked_python(path: Path, modules: Sequence[str]) -> Path:
     code = (
         "import sys, importlib.util as u\n"
         "assert sys.version_info >= (3, 10)\n"
-        "print(*[name for name in sys.argv[1:] if u.find_spec(name) is None])"
+        "sys.stdout.write(' '.join(name for name in sys.argv[1:] if u.find_spec(name) is None))"
     )
     command = [str(path), "-c", code, "torch", "aiohttp", "skimage", *modules]
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from comfyui_version import __version__ as comfyui_version
 
 from . import core_api, schemas
+from .console import say
 
 
 def core_api_text() -> str:
@@ -19,4 +20,4 @@ if __name__ == "__main__":
     schemas.TARGET.write_text(schemas.dumps(schemas.schemas()), encoding="utf-8")
     core_api.TARGET.write_text(core_api_text(), encoding="utf-8")
     for target in (schemas.TARGET, core_api.TARGET):
-        print(f"Wrote {target.relative_to(schemas.ROOT)}")
+        say(f"Wrote {target.relative_to(schemas.ROOT)}")

@@ -12,6 +12,7 @@ import copy
 import functools
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,7 @@ _ENCODINGS = 6
 _NORM_GROUPS = 8
 
 
-class PredictorNetwork(nn.Module):
+class PredictorNetwork(nn.Module, ABC):
     """What guidance and training ask of a predictor's network.
 
     noise: what it takes as its noise level: "angle" [B] (0 = clean, 1 = pure noise), "map" [B, 4, H, W] (the scaled
@@ -34,13 +35,13 @@ class PredictorNetwork(nn.Module):
 
     noise = "angle"
 
+    @abstractmethod
     def project(self, index: int, feature: Tensor) -> Tensor:
         """The first layer's share of tap `index` [B, C, h, w], at its own resolution."""
-        raise NotImplementedError
 
+    @abstractmethod
     def combine(self, projected: Sequence[Tensor], level: Tensor, size: tuple[int, int]) -> Tensor:
         """The prediction [B, out, H, W] from the shares of all taps and the noise level."""
-        raise NotImplementedError
 
     def forward(self, features: Sequence[Tensor], level: Tensor, size: tuple[int, int]) -> Tensor:
         return self.combine([self.project(i, feature) for i, feature in enumerate(features)], level, size)

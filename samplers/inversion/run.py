@@ -6,6 +6,7 @@ the fields of the path. It stands where a sampler stands, and walks the schedule
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -63,7 +64,7 @@ class Run:
             self.callback(self.done - 1, denoised, x, self.steps)
 
 
-class Method:
+class Method(ABC):
     """A way to find the path of a picture."""
 
     name: ClassVar[str]
@@ -80,8 +81,9 @@ class Method:
         """The MODEL to run on; raises ValueError where the method cannot work on what is given."""
         return model
 
+    @abstractmethod
     def __call__(self, run: Run) -> Fields:
-        raise NotImplementedError
+        """Finds the path of the run's picture."""
 
 
 class InversionSampler(Sampler):
