@@ -79,9 +79,10 @@ class ComfyPage:
         self.settle()
 
     def reset(self) -> None:
-        """An empty graph in a tab of its own, in this page's renderer, at zoom 1, with no dialog open."""
+        """An empty graph in a tab of its own, in this page's renderer, at zoom 1, with no dialog or side panel open."""
         self.page.keyboard.press("Escape")
         self.set_renderer(self.renderer)
+        self.set_setting("Comfy.RightSidePanel.IsOpen", False)
         self.load(_empty(), "test")
         self.evaluate(_CLOSE_OTHERS)
         self.problems.clear()
