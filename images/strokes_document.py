@@ -12,8 +12,8 @@ default below. web/js/strokes_document.js reads and writes the same.
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -134,7 +134,7 @@ def _salvaged(text: str) -> dict[str, Any]:
     if begin is None:
         return data
     for name in ("version", "width", "height"):
-        if found := re.search(rf'"{name}"\s*:\s*(\d+)', text[: begin.start()]):
+        if found := re.search(rf'"{name}"\s*:\s*(\d{{1,9}})', text[: begin.start()]):
             data[name] = int(found[1])
     decoder, at = json.JSONDecoder(), begin.end()
     while at < len(text):
@@ -150,7 +150,9 @@ def _salvaged(text: str) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    return f"{error.msg} at character {error.pos}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos}"
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number in it is too long"
 
 
 def _stroke(item: Any, reader: _Reader) -> Stroke | None:
@@ -217,7 +219,8 @@ def _side(value: Any, name: str, complaints: list[str]) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Not isfinite(), which fails for whole numbers beyond those of a float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _color(value: Any) -> tuple[int, int, int] | None:

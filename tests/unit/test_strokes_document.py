@@ -57,6 +57,7 @@ def test_a_bare_list_of_strokes_is_a_drawing() -> None:
         ({"points": [1]}, "broken points"),
         ({"points": [1, None]}, "broken points"),
         ({"points": [1, float("nan")]}, "broken points"),
+        ({"points": [1, 10**400]}, "broken points"),
         ({"points": "1 2"}, "broken points"),
         ({"tool": "fill", "rings": [[0, 0, 1, 1]]}, "broken points"),
         ({"tool": "fill", "rings": 7}, "broken points"),
@@ -89,6 +90,12 @@ def test_values_out_of_range_are_repaired_and_told(field: str, value: Any, kept:
     assert words in drawing.complaints[0]
 
 
+def test_endless_numbers_leave_the_other_strokes() -> None:
+    assert len(read(LINE, width=10**400).strokes) == 1
+    line, endless = json.dumps(LINE), "9" * 5000
+    assert len(read_drawing(f'{{"width": {endless}, "strokes": [{line}, {{"points": [1, {endless}').strokes) == 1
+
+
 def test_many_of_a_kind_are_one_sentence() -> None:
     assert read(*[{"points": []}] * 40, LINE).complaints == ("40 of the strokes have broken points and are left out.",)
 
@@ -102,7 +109,17 @@ def test_the_strokes_before_the_damage_are_saved() -> None:
     assert "2 strokes" in drawing.complaints[0]
 
 
-@pytest.mark.parametrize("text", ["hello", "{", '{"strokes": [', '{"strokes": [{"points": [1', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hello",
+        "{",
+        '{"strokes": [',
+        '{"strokes": [{"points": [1',
+        "[" * 100_000,
+        '{"strokes": [{"points": [1, ' + "9" * 5000,
+    ],
+)
 def test_a_text_without_anything_to_save_is_refused_in_a_sentence(text: str) -> None:
     with pytest.raises(ValueError, match=r"^The drawing cannot be read \(.*\) and no stroke .* clear the canvas"):
         read_drawing(text)
