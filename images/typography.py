@@ -152,6 +152,9 @@ def wrap(text: str, size: int, width: float, max_lines: int = 2) -> list[str]:
 def _elide(text: str, size: int, width: float) -> str:
     if text_width(text, size) <= width:
         return text
-    while text and text_width(text + "…", size) > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    # Halving, since a long prompt takes long to measure.
+    fitting, beyond = 0, len(text)
+    while beyond - fitting > 1:
+        middle = (fitting + beyond) // 2
+        fitting, beyond = (middle, beyond) if text_width(text[:middle] + "…", size) <= width else (fitting, middle)
+    return text[:fitting].rstrip() + "…"

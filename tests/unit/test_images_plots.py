@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 import torch
@@ -64,6 +65,13 @@ def test_any_text_can_be_set(text: str) -> None:
     sheet = labelled_grid(torch.zeros(1, 32, 64, 3), [text])
     assert torch.isfinite(sheet).all()
     assert text_width(text, 14) >= 0
+
+
+def test_a_label_of_any_length_is_cut_where_it_fits_at_once() -> None:
+    begin = time.process_time()
+    (line,) = wrap("x" * 5000, 20, 300)
+    assert time.process_time() - begin < 1.0
+    assert text_width(line, 20) <= 300 < text_width("x" + line, 20)
 
 
 def test_small_figures_are_narrower_than_full_ones() -> None:
