@@ -57,7 +57,8 @@ def save_predictor(predictor: EdgePredictor, path: Path) -> None:
     }
     metadata = {"format": FORMAT, "version": str(VERSION), "spec": json.dumps(spec)}
     state = {
-        key: value.detach().to("cpu", torch.float16).contiguous()
+        # Vectors are small, and statistics of activations may not fit into float16.
+        key: value.detach().to("cpu", torch.float16 if value.ndim > 1 else value.dtype).contiguous()
         for key, value in predictor.network.state_dict().items()
     }
     with written_whole(path) as unfinished:

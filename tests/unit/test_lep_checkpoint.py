@@ -57,6 +57,16 @@ def test_round_trip(kind: str, tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["mine.safetensors"]
 
 
+def test_statistics_beyond_half_precision_survive(tmp_path: Path) -> None:
+    predictor = own()
+    first: Any = predictor.network.first
+    first.set_statistics(0, torch.full((8,), 3e5), torch.full((8,), 1e9))
+    save_predictor(predictor, tmp_path / "mine.safetensors")
+    loaded: Any = load_predictor(tmp_path / "mine.safetensors").network
+    assert torch.equal(loaded.first.mean_0, first.mean_0)
+    assert torch.equal(loaded.first.scale_0, first.scale_0)
+
+
 def test_loading_in_inference_mode_gives_normal_tensors(tmp_path: Path) -> None:
     save_predictor(own(), tmp_path / "mine.safetensors")
     with torch.inference_mode():
