@@ -48,11 +48,12 @@ def read_folder(folder: Path, edges: Path | None, size: int) -> Folder:
     if not files:
         raise ValueError(f"There are no pictures in {folder}: give a folder of {', '.join(sorted(_PICTURES))} files.")
     maps: list[Tensor] = []
+    drawings = sorted(edges.glob("*")) if edges is not None else []
+    drawn = {file.stem: file for file in drawings if file.suffix.lower() in _PICTURES}
     for path in files if edges is not None else []:
-        found = [file for file in edges.glob(f"{path.stem}.*") if file.suffix.lower() in _PICTURES] if edges else []
-        if not found:
+        if path.stem not in drawn:
             raise ValueError(f"{path.name} has no edge map in {edges}: add one of its name, or leave --edges out.")
-        maps.append(read_picture(found[0], size))
+        maps.append(read_picture(drawn[path.stem], size))
     captions = [path.with_suffix(".txt") for path in files]
     return Folder(
         torch.stack([read_picture(path, size) for path in files]),
@@ -62,9 +63,10 @@ def read_folder(folder: Path, edges: Path | None, size: int) -> Folder:
 
 
 def read_picture(path: Path, size: int) -> Tensor:
-    """One picture [size, size, 3] in 0..1: its middle, scaled."""
+    """One picture [size, size, 3] in 0..1: its middle, scaled, the right way up."""
     with Image.open(path) as picture:
-        square = ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+        upright = ImageOps.exif_transpose(picture).convert("RGB")
+    square = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.asarray(square, dtype=np.float32) / 255.0)
 
 

@@ -79,6 +79,23 @@ def test_reading_a_folder(pictures: Path, tmp_path: Path) -> None:
         train_folder.read_folder(tmp_path / "edges" / "..", None, 32)
 
 
+def test_names_with_brackets_and_pictures_on_their_side(tmp_path: Path) -> None:
+    edges = tmp_path / "edges"
+    edges.mkdir()
+    stored = np.zeros((32, 32, 3), np.uint8)
+    stored[:, 16:] = 255
+    turned = Image.Exif()
+    turned[274] = 6  # to be turned by 90 degrees: its right half is below
+    for folder in (tmp_path, edges):
+        Image.fromarray(stored).save(folder / "photo [1].png", exif=turned)
+    Image.new("RGB", (32, 32)).save(edges / "photo [1].2.png")
+    read = train_folder.read_folder(tmp_path, edges, 32)
+    assert read.edges is not None
+    for picture in (read.pictures[0], read.edges[0]):
+        assert float(picture[:12].max()) < 0.1
+        assert float(picture[20:].min()) > 0.9
+
+
 def test_the_command_line() -> None:
     options = train_folder.parse(["model.safetensors", "pictures", "out.safetensors", "--steps", "7", "--kind", "unet"])
     assert (options.steps, options.kind, options.size) == (7, "unet", 512)
