@@ -21,7 +21,7 @@ def predict_edges(
 ) -> list[Tensor]:
     """The prediction for latents [B, C, (T,) h, w] (VAE space) under one CONDITIONING, at each training-time fraction.
 
-    Returns [B * T, C', h, w] per time, in the predictor's own target space. The noise of item i is the same at every
+    Returns [B, C', (T,) h, w] per time, in the predictor's own target space. The noise of item i is the same at every
     time. The model is called up to the last block that the predictor reads.
     """
     if latents.is_nested:
@@ -44,7 +44,8 @@ def predict_edges(
             reading = read_features(guider, options, network, predictor.taps, x, levels, conds, reader.project)
             level = level_input(reader.noise, guider.inner_model, levels, noise, batch * frames, frames)
             size = (int(x.shape[-2]), int(x.shape[-1]))
-            found.append(reader.combine(reading.values, level, size).float().cpu())
+            seen = reader.combine(reading.values, level, size).float().cpu()
+            found.append(seen if latents.ndim == 4 else seen.unflatten(0, (batch, frames)).movedim(1, 2))
 
     with torch.no_grad():
         run_inside(model, [cond], latents, body)

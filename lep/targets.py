@@ -14,7 +14,7 @@ BINARY = 0.5
 
 
 def edge_target(model: Any, vae: Any, edges: Tensor, kind: str, size: tuple[int, int] | None = None) -> Tensor:
-    """What a predictor of target `kind` should see for edge maps [B, H, W, 3]: [B * , C, h, w] in model space.
+    """What a predictor of target `kind` should see for edge maps [B, H, W, 3]: [B or T, C, h, w] in model space.
 
     "latent": E(e), the VAE's code of the edge map; a video VAE takes the batch for frames. "pixels": the edge map
     reduced to the latent grid `size`, in -0.5..0.5.
@@ -27,12 +27,10 @@ def edge_target(model: Any, vae: Any, edges: Tensor, kind: str, size: tuple[int,
 
 
 def edge_picture(model: Any, vae: Any, seen: Tensor, kind: str, size: tuple[int, int]) -> Tensor:
-    """A prediction [B, C, h, w] as IMAGE [B', H, W, 3] of the given size in pixels: the way back of `edge_target`."""
+    """A prediction [B, C, (T,) h, w] as IMAGE [B', H, W, 3] of the given size in pixels: `edge_target`'s way back."""
     if kind == "pixels":
-        picture = F.interpolate(seen[:, :3].float() + 0.5, size=size, mode="bilinear", align_corners=False)
+        picture = F.interpolate(as_frames(seen)[:, :3].float() + 0.5, size=size, mode="bilinear", align_corners=False)
         return picture.movedim(1, -1).clamp(0.0, 1.0)
-    if model.get_model_object("latent_format").latent_dimensions == 3:
-        seen = seen.movedim(0, 1).unsqueeze(0)
     decoded = vae.decode(process.latent_out(model, seen))
     return decoded.reshape(-1, *decoded.shape[-3:]).clamp(0.0, 1.0)
 
