@@ -51,17 +51,19 @@ def clean_sketch(
     reduce strokes to their centre line. specks: drop marks of fewer pixels. width: thicken lines to this many pixels.
     An alpha channel counts as paper where it is clear.
     """
-    colour, alpha = split_alpha(check_image(image, "sketch"))
-    luma = (colour @ torch.tensor(LUMA)).numpy()
-    opaque = np.ones_like(luma) if alpha is None else alpha[..., 0].numpy()
-    cleaned = [
-        _clean(ink(grey, a, lines), threshold, thin, specks, width) for grey, a in zip(luma, opaque, strict=True)
-    ]
+    cleaned = [_clean(amount, threshold, thin, specks, width) for amount in ink(image, lines)]
     return torch.from_numpy(np.stack(cleaned)).float()
 
 
-def ink(grey: np.ndarray, opaque: np.ndarray, lines: Lines = "auto") -> np.ndarray:
-    """How much ink each pixel of a drawing [H, W] holds: 1 = a line, 0 = the ground."""
+def ink(image: Tensor, lines: Lines = "auto", name: str = "sketch") -> np.ndarray:
+    """How much ink each pixel of drawings [B, H, W, C] holds, [B, H, W]: 1 = a line, 0 = the ground, clear or not."""
+    colour, alpha = split_alpha(check_image(image, name))
+    luma = (colour @ torch.tensor(LUMA)).numpy()
+    opaque = np.ones_like(luma) if alpha is None else alpha[..., 0].numpy()
+    return np.stack([_ink(grey, a, lines) for grey, a in zip(luma, opaque, strict=True)])
+
+
+def _ink(grey: np.ndarray, opaque: np.ndarray, lines: Lines) -> np.ndarray:
     if lines == "auto":
         if opaque.min() < 0.5:
             return opaque  # strokes on a transparent layer: whatever is painted is ink

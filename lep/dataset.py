@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..images.edges import DETAIL, SCALE, as_picture, edge_map, ink, of_width
-from ..images.metrics import LUMA
+from ..images.edges import DETAIL, SCALE, as_picture, edge_map, of_width
 from ..images.morphology import check_proportions
-from ..images.tensors import check_image
+from ..images.tensors import check_image, split_alpha
 from ..samplers import process
-from .sketch import fit_lines
-from .targets import check_drawn, edge_target, normal
+from .sketch import fit_lines, read_sketch
+from .targets import edge_target, normal
 from .training import Example
 
 LINE_WIDTH = 5  # pixels: half of a latent cell; thinner lines are hard to see through noise
@@ -50,7 +48,7 @@ def gather(
     Raises ValueError where the numbers or the sizes do not match.
     """
     pictures = [picture.unsqueeze(0) for batch in images for picture in check_image(batch, "images")]
-    codes = _latent_items(latents) if latents else [vae.encode(picture[..., :3]) for picture in pictures]
+    codes = _latent_items(latents) if latents else [vae.encode(split_alpha(picture)[0]) for picture in pictures]
     if not codes:
         raise ValueError("There is nothing to train on: connect latents from Make Training Dataset, or images.")
     if latents and pictures and len(pictures) != len(codes):
@@ -124,9 +122,6 @@ def _edge_maps(
     for drawing, code in zip(single, codes, strict=True):
         height, width = int(code.shape[-2]) * scaling, int(code.shape[-1]) * scaling
         check_proportions(drawing.shape[2], drawing.shape[1], width, height, "edge map", "its picture")
-        grey = (drawing[..., :3] @ torch.tensor(LUMA)[: drawing.shape[-1]]).numpy()
-        opaque = torch.ones(grey.shape[1:]).numpy()
-        lines = torch.stack([torch.from_numpy(ink(one, opaque, "auto")) for one in grey]).float()
-        check_drawn(lines, "edge map")
-        maps.append(of_width(fit_lines(lines, height, width), LINE_WIDTH))
+        lines = fit_lines(read_sketch(drawing, name="edge map"), height, width)
+        maps.append(of_width(lines, LINE_WIDTH))
     return maps

@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..images.edges import Lines, as_picture, ink, of_width
-from ..images.metrics import LUMA
 from ..images.morphology import check_proportions
-from ..images.tensors import check_image, check_mask, split_alpha
+from ..images.tensors import check_mask
 from .predictor import EdgePredictor
 from .targets import binary, check_drawn, edge_target, normal
 
@@ -68,14 +67,10 @@ class Sketch:
         return normal(target).cpu(), None if grid is None else normal(grid)
 
 
-def read_sketch(image: Tensor, lines: Lines = "auto") -> Tensor:
+def read_sketch(image: Tensor, lines: Lines = "auto", name: str = "sketch") -> Tensor:
     """A drawing [B, H, W, C] as light strokes on dark [B, H, W], greys kept. Raises ValueError for an empty one."""
-    colour, alpha = split_alpha(check_image(image, "sketch"))
-    grey = (colour @ torch.tensor(LUMA)).numpy()
-    clear = torch.ones(grey.shape).numpy() if alpha is None else alpha[..., 0].numpy()
-    drawn = [torch.from_numpy(ink(one, opaque, lines)) for one, opaque in zip(grey, clear, strict=True)]
-    strokes = torch.stack(drawn).float()
-    check_drawn(strokes)
+    strokes = torch.from_numpy(ink(image, lines, name)).float()
+    check_drawn(strokes, name)
     return strokes
 
 

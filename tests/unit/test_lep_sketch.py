@@ -145,6 +145,20 @@ def test_edge_pictures_there_and_back() -> None:
     assert targets.edge_picture(model, PoolVae(), latent, "latent", (64, 64)).shape == (1, 64, 64, 3)
 
 
+@pytest.mark.parametrize("kind", ["latent", "pixels"])
+def test_edge_pictures_of_several_videos(kind: str) -> None:
+    class VideoVae:
+        def decode(self, latent: Tensor) -> Tensor:
+            assert latent.shape == (2, 16, 3, 8, 8)
+            return latent[:, :3].movedim(1, -1)
+
+    seen = torch.rand(2, 16, 3, 8, 8)
+    shown = targets.edge_picture(tiny.wan(), VideoVae(), seen, kind, (8, 8))
+    assert shown.shape == (6, 8, 8, 3)
+    one = targets.edge_picture(tiny.wan(), VideoVae(), seen.flip(0), kind, (8, 8))
+    assert torch.equal(one.unflatten(0, (2, 3))[0], shown.unflatten(0, (2, 3))[1])
+
+
 def pictures(count: int = 5) -> Tensor:
     scenes = torch.zeros(count, 64, 64, 3)
     for i in range(count):
@@ -182,6 +196,16 @@ def test_dataset_with_given_edge_maps() -> None:
     for given in ([maps], [1.0 - maps], list(maps.split(1))):
         data = gathered(edge_maps=given)
         assert float(data.edges[0][0, 31:34, 10].sum()) == 3.0
+
+
+def test_edge_maps_and_pictures_of_any_channels() -> None:
+    wanted = gathered(edge_maps=[as_picture(cross()).repeat(5, 1, 1, 1)])
+    grey = cross().unsqueeze(-1).repeat(5, 1, 1, 1)
+    layer = torch.cat([torch.zeros(5, 64, 64, 3), grey], dim=-1)
+    for maps in (grey, 1.0 - grey, layer):
+        data = gathered(images=[pictures()[..., :1]], edge_maps=[maps])
+        assert torch.equal(data.edges[4], wanted.edges[4])
+        assert torch.equal(data.examples[4].latent, wanted.examples[4].latent)
 
 
 def test_datasets_that_do_not_match_are_refused() -> None:
