@@ -23,7 +23,7 @@ import torch
 from comfy.patcher_extension import WrappersMP, get_all_wrappers
 from torch import Tensor
 
-from ..path import DiffusionPath
+from ..path import SAME_LEVEL, DiffusionPath
 from ..path_fit import check_fits
 from ..record import sampler_name
 from ..schedule import PathSchedule, Weights
@@ -65,7 +65,7 @@ def _patched(model: Any, manipulation: _Manipulation) -> Any:
 class _Run:
     """What is known for the length of one sampling run."""
 
-    levels: list[float]
+    levels: list[float]  # of the run, then of the path below its end
     weights: Weights
     mask: Tensor | None  # [B, C, ...] on the device, None where everything is edited
     first_order: bool
@@ -73,10 +73,9 @@ class _Run:
         float  # the lowest level whose step ends on the path whatever came before it; infinite if there is none
     )
 
-    def next_level(self, sigma: float) -> float:
-        """The level that the step under way leads to."""
-        below = [level for level in self.levels if level < sigma * (1 - 1e-5)]
-        return below[0] if below else self.levels[-1]
+    def next_level(self, sigma: float) -> float | None:
+        """The level that the step under way leads to; None where the path ends."""
+        return next((level for level in self.levels if level < sigma * (1 - SAME_LEVEL)), None)
 
 
 class _Manipulation:
@@ -120,7 +119,9 @@ class _Manipulation:
         alone = len(get_all_wrappers(WrappersMP.PREDICT_NOISE, guider.model_options, is_model_options=True)) == 1
         forgets = first_order and alone and denoise_mask is None and not self.from_slope
         full = [level for level in levels[:-1] if forgets and weights.at(level) == 1.0]
-        self._run = _Run(levels, weights, mask, first_order, min(full, default=math.inf))
+        # Solvers of higher order also ask at the last level of a run, from where only the path goes on.
+        below = [float(level) for level in self.path.sigmas if float(level) < levels[-1] * (1 - SAME_LEVEL)]
+        self._run = _Run([*levels, *below], weights, mask, first_order, min(full, default=math.inf))
         try:
             return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
         finally:
@@ -169,6 +170,8 @@ class _Manipulation:
     def _onto_path(self, run: _Run, x: Tensor, sigma: float) -> Tensor:
         """The prediction whose Euler step ends on the path's next state."""
         level = run.next_level(sigma)
+        if level is None:
+            return self.path.prediction(self.path.steps - 1).to(x)
         ratio = level / sigma
         return (self.path.at(level).to(x) - ratio * x) / (1.0 - ratio)
 
@@ -178,8 +181,8 @@ class _Manipulation:
         An Euler step needs the slope between two states, to arrive. Other solvers build their own step from the model's
         predictions, so they are given the path's; for a path that the same solver recorded, that is exact.
         """
-        if run.first_order:
-            level = run.next_level(sigma)
+        level = run.next_level(sigma)
+        if run.first_order and level is not None:
             return (self.path.at(level) - self.path.at(sigma)) / (level - sigma)
         step = self.path.step_at(sigma)
         if self.path.level(sigma) is None:

@@ -306,6 +306,33 @@ def test_a_split_run_keeps_to_the_window_of_the_path(kind: ModelType) -> None:
     assert float(process.coefficients(sampling, world.sigmas[5])[0]) > 0
 
 
+@every_family
+@every_method
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_split_run_of_a_solver_that_asks_at_its_last_level_is_the_whole_run(kind, method, masked: bool) -> None:
+    world, heun = World(kind, t0=0.9), comfy.samplers.sampler_object("heun")
+    mask = torch.eye(4)[None] if masked else None
+    manipulated = method(world.model, world.path, PathSchedule(0.8, 0.3, weight=0.5), mask)
+    whole = world.edit(manipulated, heun)
+    first = sample(manipulated, cond(MU_B), cond(MU_U), CFG, world.sigmas[:6], world.noise, sampler=heun)
+    rest = world.sigmas[5:], torch.zeros_like(first), first
+    second = sample(manipulated, cond(MU_B), cond(MU_U), CFG, *rest, sampler=heun)
+    torch.testing.assert_close(second, whole, rtol=0, atol=1e-11)
+
+
+@every_family
+@every_method
+def test_a_solver_that_asks_where_a_path_ends_in_noise_gets_its_last_prediction(kind: ModelType, method) -> None:
+    world, heun = World(kind, t0=0.9), comfy.samplers.sampler_object("heun")
+    path = world.path.replaced(
+        **{name: getattr(world.path, name)[:6] for name in ("sigmas", "states", "signal", "noise")},
+        denoised=world.path.denoised[:5],  # pyright: ignore[reportOptionalSubscript]
+    )
+    manipulated = method(world.model, path, PathSchedule(1.0, 0.0), torch.eye(4)[None])
+    found = sample(manipulated, cond(MU_B), cond(MU_U), CFG, path.sigmas, world.noise, sampler=heun)
+    assert bool(torch.isfinite(found).all())
+
+
 def test_nothing_is_changed_and_nothing_is_left_behind() -> None:
     world = World(ModelType.EPS)
     before = (
