@@ -38,6 +38,7 @@ def picture(comfy: ComfyPage, name: str, color: tuple[int, int, int], size: tupl
     [
         (text(LINE, LINE)[:-30], "damaged", 1),
         ("hello", "damaged", 0),
+        ('{"strokes": null}', "no drawing", 0),
         (text(LINE, {"tool": "airbrush"}, version=7), "newer version", 1),
         (text({**LINE, "size": -4, "opacity": "much"}), "repaired", 1),
         (text({**LINE, "color": "<img src=x onerror=window.hurt=1>"}), "repaired", 1),
@@ -49,7 +50,7 @@ def test_bad_text_is_told_kept_and_never_becomes_html(comfy: ComfyPage, given: s
     assert words in banner(comfy, node)
     assert comfy.widget(node, "strokes") == given
     assert f" {kept} strokes" in (place.get_attribute("aria-label") or "")
-    damaged = words == "damaged"
+    damaged = words in ("damaged", "no drawing")
     comfy.drag(place, ZIGZAG)
     assert (comfy.widget(node, "strokes") == given) == damaged, "damaged text waits for a decision"
     if damaged:
@@ -60,6 +61,24 @@ def test_bad_text_is_told_kept_and_never_becomes_html(comfy: ComfyPage, given: s
         assert strokes(comfy, node)[1] == {"tool": "airbrush"}
         assert json.loads(comfy.widget(node, "strokes"))["version"] == 7
     assert comfy.evaluate("() => window.hurt === undefined && !document.querySelector('.dpath-strokes img')")
+
+
+def test_what_is_saved_of_damaged_text_keeps_its_measures(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.set_widget(node, "strokes", text(LINE, LINE, width=1024, height=1024)[:-30])
+    assert "damaged" in banner(comfy, node)
+    part(comfy, node, ".dpath-banner button").click()
+    comfy.drag(place, ZIGZAG)
+    assert json.loads(comfy.widget(node, "strokes"))["width"] == 1024
+    assert max(strokes(comfy, node)[-1]["points"]) > 600, "the new stroke is measured like the others"
+
+
+def test_a_stroke_of_very_many_points_is_shown(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    endless = {**LINE, "points": [float(i % 400 + i % 2) for i in range(400_000)]}
+    comfy.set_widget(node, "strokes", text(endless))
+    assert banner(comfy, node) == ""
+    assert " 1 strokes" in (place.get_attribute("aria-label") or "")
 
 
 def test_the_background_gives_size_and_palette_and_a_change_of_it_is_told(comfy: ComfyPage) -> None:

@@ -16,7 +16,7 @@ export function boxOf(lowX, lowY, highX, highY, width, height) {
 
 /** Coverage of a round brush led along a path. @returns {Cover|null} */
 export function brushCover(path, radii, hardness, width, height) {
-  const reach = Math.max(...radii) + 1;
+  const reach = radii.reduce((most, radius) => Math.max(most, radius), 0) + 1;
   const [lowX, lowY, highX, highY] = corners([path]);
   const box = boxOf(lowX - reach, lowY - reach, highX + reach, highY + reach, width, height);
   if (!box) return null;

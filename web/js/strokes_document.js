@@ -49,17 +49,17 @@ export function readDrawing(text) {
   try {
     data = JSON.parse(text);
   } catch {
-    data = { strokes: salvaged(text) };
+    data = salvaged(text);
     if (!data.strokes.length) return unreadable("The drawing's text is damaged and cannot be shown.");
     complaint = `The drawing's text is damaged: ${data.strokes.length} strokes before the damage are shown.`;
     lost = true;
   }
   if (Array.isArray(data)) data = { strokes: data };
-  if (typeof data !== "object" || data === null || !Array.isArray(data.strokes ?? []))
+  const { version = VERSION, width, height, paper, background, strokes = [], ...rest } = data ?? {};
+  if (typeof data !== "object" || data === null || !Array.isArray(strokes))
     return unreadable("The text is no drawing and cannot be shown.");
-  const { version = VERSION, width, height, paper, background, strokes = [], ...rest } = data;
   if (version !== VERSION && !(version < VERSION)) {
-    complaint = "The drawing was made by a newer version of this pack: what is unknown here is kept, not shown.";
+    complaint ||= "The drawing was made by a newer version of this pack: what is unknown here is kept, not shown.";
     rest.version = version;
   }
   if (strokes.length > MOST_STROKES) [complaint, lost] = [`Only the first ${MOST_STROKES} strokes are shown.`, true];
@@ -148,19 +148,23 @@ export function numbersOf({ tool, layer }) {
   return [...brush, ...(layer === "sketch" ? ["importance"] : ["opacity", "t0"])];
 }
 
-/** The whole strokes before the damage: each is an object without objects inside. */
+/** The whole strokes before the damage, each an object without objects inside, and what their lengths refer to. */
 function salvaged(text) {
   const begin = /"strokes"\s*:\s*\[/.exec(text);
-  const found = [];
-  if (!begin) return found;
+  const data = { strokes: [] };
+  if (!begin) return data;
+  for (const name of ["version", "width", "height"]) {
+    const found = new RegExp(`"${name}"\\s*:\\s*(\\d{1,9})`).exec(text.slice(0, begin.index));
+    if (found) data[name] = Number(found[1]);
+  }
   const stroke = /\s*,?\s*(\{[^{}]*\})/y;
   stroke.lastIndex = begin.index + begin[0].length;
   for (let match; (match = stroke.exec(text)); ) {
     try {
-      found.push(JSON.parse(match[1]));
+      data.strokes.push(JSON.parse(match[1]));
     } catch {
       break;
     }
   }
-  return found;
+  return data;
 }
