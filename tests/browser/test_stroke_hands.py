@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from diffusion_path.tests.browser.page import ComfyPage
-from diffusion_path.tests.browser.test_stroke_canvas import ZIGZAG, button, canvas, part, press, stage, strokes
+from diffusion_path.tests.browser.test_stroke_canvas import (
+    ZIGZAG,
+    button,
+    canvas,
+    on_picture,
+    part,
+    press,
+    stage,
+    strokes,
+)
 
 _PEN = """([stage, points]) => { const box = stage.getBoundingClientRect();
     const send = (kind, [x, y, pressure]) => stage.dispatchEvent(new PointerEvent(kind, { pointerId: 1,
@@ -13,6 +23,17 @@ _PEN = """([stage, points]) => { const box = stage.getBoundingClientRect();
     send("pointerdown", points[0]);
     for (const point of points) send("pointermove", point);
     send("pointerup", points.at(-1)); }"""
+
+_PALM = """stage => { const box = stage.getBoundingClientRect();
+    const send = (kind, pointerId, x, y) => stage.dispatchEvent(new PointerEvent(kind, { pointerId,
+        pointerType: pointerId === 1 ? "pen" : "touch", clientX: box.left + x * box.width,
+        clientY: box.top + y * box.height, buttons: 1, bubbles: true, cancelable: true, isPrimary: pointerId === 1 }));
+    stage.setPointerCapture = () => {};
+    send("pointerdown", 1, 0.3, 0.3);
+    send("pointermove", 1, 0.4, 0.3);
+    for (const kind of ["pointerdown", "pointermove", "pointerup"]) send(kind, 2, 0.7, 0.9);
+    send("pointermove", 1, 0.6, 0.3);
+    send("pointerup", 1, 0.6, 0.3); }"""
 
 FIT = """app.canvas.graph.getNodeById(id).widgets.find(w => w.name === 'strokes').element
     .querySelector('button[aria-label="Fit"]')"""
@@ -76,6 +97,55 @@ def test_a_pen_changes_the_width_unless_it_is_told_not_to(comfy: ComfyPage) -> N
     part(comfy, node, ".dpath-check input").click()
     comfy.page.evaluate(_PEN, [place, points])
     assert "pressure" not in strokes(comfy, node)[1]
+
+
+def test_a_palm_beside_the_pen_draws_nothing(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.page.evaluate(_PALM, place)
+    (stroke,) = strokes(comfy, node)
+    assert max(stroke["points"][1::2]) - min(stroke["points"][1::2]) < 5
+    assert max(stroke["points"][::2]) > on_picture(comfy, node, (0.59, 0.3))[0], "the stroke goes on beside the palm"
+
+
+@pytest.mark.parametrize("key", ["Delete", "z"])
+def test_keys_in_the_middle_of_a_drag_hurt_no_other_stroke(comfy: ComfyPage, key: str) -> None:
+    node, place = canvas(comfy)
+    for height in (0.3, 0.5, 0.7):
+        comfy.drag(place, [(0.4, height), (0.6, height)])
+    first, second, third = strokes(comfy, node)
+    press(comfy, node, "v")
+    box = place.bounding_box()
+    assert box
+    comfy.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+    comfy.page.mouse.down()
+    comfy.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.6 * box["height"])
+    comfy.page.keyboard.press(key)
+    comfy.page.mouse.up()
+    comfy.settle()
+    assert strokes(comfy, node) == ([first, third] if key == "Delete" else [first, second, third])
+
+
+def test_undo_takes_back_the_stroke_in_the_making(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.drag(place, [(0.3, 0.3), (0.7, 0.3)])
+    box = place.bounding_box()
+    assert box
+    ink = "stage => { let n = 0; const d = stage.getContext('2d').getImageData(0, 0, stage.width, stage.height).data;"
+    ink += " for (let i = 0; i < d.length; i += 4) n += d[i] < 100 && d[i + 2] > 120; return n; }"
+    comfy.page.mouse.move(box["x"] + 5, box["y"] + 5)
+    comfy.settle()
+    before = comfy.page.evaluate(ink, place)
+    comfy.page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.6 * box["height"])
+    comfy.page.mouse.down()
+    comfy.page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.6 * box["height"], steps=5)
+    comfy.settle()
+    assert comfy.page.evaluate(ink, place) > 1.5 * before
+    comfy.page.keyboard.press("z")
+    comfy.page.mouse.up()
+    comfy.page.mouse.move(box["x"] + 5, box["y"] + 5)
+    comfy.settle()
+    assert comfy.page.evaluate(ink, place) == before
+    assert len(strokes(comfy, node)) == 1
 
 
 def test_a_removed_node_leaves_no_timer(comfy: ComfyPage) -> None:

@@ -17,12 +17,13 @@ export class StrokePointer {
     this.view = view;
     this.hover = null; // in pixels of the picture
     this.action = null; // {move(event), end(cancelled), guide?(context)}
+    this.held = null; // the pointer that does it: a palm beside a pen is another one
     this.spaceHeld = false;
     const { stage } = view;
     stage.addEventListener("pointerdown", (event) => this.#down(event));
     stage.addEventListener("pointermove", (event) => this.#move(event));
     for (const [name, cancelled] of [["pointerup", false], ["pointercancel", true], ["lostpointercapture", false]])
-      stage.addEventListener(name, () => this.#end(cancelled));
+      stage.addEventListener(name, (event) => event.pointerId === this.held && this.#end(cancelled));
     stage.addEventListener("pointerleave", () => this.#hoverAt(null));
     stage.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     stage.addEventListener("keyup", (event) => event.key === " " && this.#space(false));
@@ -34,12 +35,19 @@ export class StrokePointer {
     this.action?.guide?.(context);
   }
 
+  /** Takes back what is being done. Returns whether there was anything. */
+  cancel() {
+    if (!this.action) return false;
+    this.#end(true);
+    return true;
+  }
+
   /** Keys of the stage. Returns whether one was used. */
   key(key, event) {
     const { view } = this;
     const arrow = { arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1] }[key];
     if (key === " ") this.#space(true);
-    else if (key === "escape") this.action ? this.#end(true) : view.select(-1);
+    else if (key === "escape") this.cancel() || view.select(-1);
     else if (key === "delete" || key === "backspace") view.deleteSelected();
     else if (arrow && view.selectedStroke) {
       const pixels = event.shiftKey ? 10 : 1;
@@ -52,8 +60,10 @@ export class StrokePointer {
   #down(event) {
     const { view } = this;
     view.stage.focus({ preventScroll: true });
-    if (this.action || event.button !== 0) return;
+    if (this.action) return event.stopPropagation();
+    if (event.button !== 0) return;
     event.stopPropagation();
+    this.held = event.pointerId;
     view.stage.setPointerCapture(event.pointerId);
     const { tool } = view.settings;
     if (this.spaceHeld) this.action = this.#pan(event);
@@ -67,11 +77,10 @@ export class StrokePointer {
   }
 
   #move(event) {
+    if (this.action) event.stopPropagation();
+    if (this.action && event.pointerId !== this.held) return;
     this.#hoverAt(event);
-    if (this.action) {
-      event.stopPropagation();
-      this.action.move(event);
-    }
+    this.action?.move(event);
     this.view.draw();
   }
 

@@ -41,6 +41,7 @@ export class StrokesView {
   // ---- what the host calls
 
   show(text) {
+    this.pointer.cancel();
     this.key = this.#key();
     this.history = historyOf(this.key, text);
     this.preview = null;
@@ -113,6 +114,7 @@ export class StrokesView {
   /** Saves an edit. */
   edit(change) {
     if (this.locked) return;
+    this.pointer.cancel(); // what is in the making knows the strokes as they were
     this.#findSteps();
     const drawing = { ...this.history.now.drawing, ...change };
     if (!drawing.width) Object.assign(drawing, this.frame);
@@ -134,7 +136,7 @@ export class StrokesView {
   }
 
   step(by) {
-    if (this.locked) return;
+    if (this.locked || this.pointer.cancel()) return;
     const text = this.history.move(by);
     if (text === null) return;
     this.preview = null;
