@@ -18,6 +18,7 @@ from ..counting import Counter
 from ..inversion.euler import Euler
 from ..inversion.invert import invert
 from ..path import DiffusionPath
+from ..path_fit import check_fits
 from ..record import record
 from ..replay import attach, replay_sampler, start
 from ..schedule import PathSchedule
@@ -165,6 +166,7 @@ def edit(
     another model, an empty window, or prompts of different kinds.
     """
     path = source.path
+    check_fits(path, model)
     counter = Counter(attach(model, path), path.shape[0])
     noise, latent = start(model, path)
     guider = comfy.samplers.CFGGuider(manipulated(counter.model, source, settings.kind, settings.schedule, mask))

@@ -195,7 +195,10 @@ def test_edit_node_refuses_with_a_sentence() -> None:
     nested = {"samples": SimpleNamespace(is_nested=True)}
     for problem, run in (
         ("holds none of the path's 10 steps", lambda: edit(model, latent(), schedule=PathSchedule(0.53, 0.49))),
-        ("but the model is", lambda: edit(gaussian_model(ModelType.FLOW), latent(), path=path)),
+        *(
+            ("but the model is", lambda kind=kind: edit(gaussian_model(ModelType.FLOW), latent(), kind, path=path))
+            for kind in ("noise", "conditioning", "guidance")
+        ),
         ("nested latent", lambda: edit(model, nested)),
         ("no method 'magic'", lambda: edit(model, latent(), "magic")),
         ("which is not the shape of the latent", lambda: edit(model, latent(), mask=torch.zeros(1, 64, 32))),
