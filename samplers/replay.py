@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import comfy.model_management
 import comfy.patcher_extension
 import comfy.samplers
 import torch
@@ -206,4 +207,4 @@ def replay(
     walked = walked.replaced(
         figures={"latent_psnr": latent_psnr(path.picture, walked.picture)}, conditioning=fingerprint(positive)
     )
-    return walked, {**latent, "samples": out}
+    return walked, {**latent, "samples": out.to(comfy.model_management.intermediate_device())}

@@ -334,6 +334,12 @@ def test_solvers_that_add_noise_are_known() -> None:
     assert not replay.adds_noise(comfy.samplers.ksampler("euler_ancestral", {"eta": 0.0}))
 
 
+def test_the_latent_of_a_walk_is_where_core_keeps_latents(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, path = inverted(ModelType.EPS, Euler())
+    monkeypatch.setattr(comfy.model_management, "intermediate_device", lambda: torch.device("meta"))
+    assert replay.replay(model, cond(SOURCE), cond(NULL), path, 1.0)[1]["samples"].device.type == "meta"
+
+
 def test_latent_psnr_of_a_walk_is_that_of_its_end() -> None:
     model, path = inverted(ModelType.EPS, Euler())
     walked, out = replay.replay(model, cond(SOURCE), cond(NULL), path, 1.0)
