@@ -105,7 +105,7 @@ def is_prior(sampling: Any, sigma: float) -> bool:
 
 
 def perturb(sampling: Any, x0: Tensor, noise: Tensor, sigma: Tensor | float, prior: bool | None = None) -> Tensor:
-    """The forward process x = a x0 + b n, exactly as core's samplers start (model space, shapes of x0).
+    """The forward process x = a x0 + b n, exactly as core's samplers start (model space, shape and device of x0).
 
     prior: start as from the model's prior, where eps models scale the noise by sqrt(1 + sigma^2) (core's
     ``max_denoise``); None decides as core does, from sigma and sigma_max. Set it to False for levels inside a run.
@@ -113,7 +113,8 @@ def perturb(sampling: Any, x0: Tensor, noise: Tensor, sigma: Tensor | float, pri
     level = torch.as_tensor(sigma, dtype=x0.dtype, device=x0.device)
     if prior is None:
         prior = is_prior(sampling, float(level.max()))
-    return sampling.noise_scaling(level, noise, x0, prior)
+    # Noise is drawn on the CPU, while latents may live on the GPU (--gpu-only).
+    return sampling.noise_scaling(level, noise.to(x0.device), x0, prior)
 
 
 def resumable(sampling: Any, x: Tensor, sigma: Tensor | float) -> Tensor:

@@ -118,6 +118,12 @@ def test_perturb_is_cores_start_and_leaves_its_inputs_alone(kind: ModelType, t0:
         assert torch.equal(x, x0)
 
 
+@pytest.mark.parametrize("kind", [ModelType.EPS, ModelType.FLOW])
+def test_noise_from_the_cpu_goes_to_where_the_latent_is(kind: ModelType) -> None:
+    latent = torch.ones(1, 4, 4, 4, device="meta")
+    assert process.perturb(sampling(kind), latent, torch.ones(1, 4, 4, 4), 0.5, prior=False).device == latent.device
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_resumable_latent_starts_a_sampler_without_noise_at_x(kind: ModelType) -> None:
     ms = sampling(kind)
