@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..samplers import process
 from ..samplers.conditioning import fingerprint
-from ..samplers.inversion import null_text
 from ..samplers.inversion.invert import invert
 from ..samplers.inversion.null_text import NullText
 from ..samplers.inversion.residual import Residual
@@ -20,12 +19,14 @@ from ..samplers.path import DiffusionPath
 from ..samplers.replay import replay
 from ..samplers.sigmas import sdedit_sigmas
 from .announce import announce
+from .cut_short import CutShort
 from .inversion_methods import described_method, method_input
 from .sockets import DiffusionPath as DiffusionPathSocket
 
 CATEGORY = "diffusion path/inversion"
 MOST = 10000
 
+_cut_short = CutShort()
 log = logging.getLogger(__name__)
 
 
@@ -114,7 +115,7 @@ class Invert(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> int:
         # An interrupted optimisation gave the best so far; queued again it goes on.
-        return null_text.unfinished()
+        return _cut_short.count
 
     @classmethod
     def execute(
@@ -143,6 +144,7 @@ class Invert(io.ComfyNode):
         text = f"{cost}, noise level {float(path.sigmas[0]):.4g} to {float(path.sigmas[-1]):.4g}"
         done = path.figures.get("optimised_steps", (count,))[0]
         if done < count:
+            _cut_short.note()
             text += f"; interrupted after {done:.0f} steps: queue again to go on from there"
             log.warning("Invert Picture to Path: %s", text)
         elif "latent_psnr" in path.figures:

@@ -242,8 +242,3 @@ def _begin(run: Run) -> Progress:
     states = Euler()(replace(run, callback=None))["states"]
     size = float(text_embedding(run.guider.conds["positive"]).float().square().mean().sqrt())
     return Progress(states, states[0], QuasiNewton(size))
-
-
-def unfinished() -> int:
-    """How many interrupted optimisations wait to be taken up again."""
-    return len(_unfinished)

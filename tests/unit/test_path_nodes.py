@@ -290,5 +290,14 @@ def test_inputs_of_every_method_have_tooltips() -> None:
                 assert all(each.tooltip for option in item.options for each in option.inputs)
 
 
-def test_an_interrupted_null_text_is_run_again() -> None:
-    assert NODES["DPathInvert"].fingerprint_inputs(method={"method": "null text"}) == 0
+def test_an_interrupted_null_text_is_run_again_and_a_finished_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stamp that fell back would bring the interrupted path out of an LRU cache, and cost the finished one."""
+    model, node = gaussian_model(ModelType.EPS), NODES["DPathInvert"]
+    path = invert(model)
+    stamps = [node.fingerprint_inputs()]
+    for done in (path.steps, 3, path.steps):
+        made = path.replaced(figures={"optimised_steps": (float(done),)})
+        monkeypatch.setattr(inversion, "invert", lambda *args, made=made: made)
+        invert(model)
+        stamps.append(node.fingerprint_inputs())
+    assert stamps[0] == stamps[1] < stamps[2] == stamps[3]

@@ -243,9 +243,9 @@ def test_an_interrupted_null_text_goes_on_where_it_was() -> None:
     with torch.inference_mode():
         before = [each.requires_grad for each in model.model.parameters()]
         whole, evaluations = run()
-        assert null_text.unfinished() == 0
+        assert len(null_text._unfinished) == 0
         partial, _ = run(stop)
-        assert null_text.unfinished() == 1
+        assert len(null_text._unfinished) == 1
         assert [each.requires_grad for each in model.model.parameters()] == before
         assert partial.figures == {"optimised_steps": (4.0,)}
         assert torch.equal(partial.null[null_text.KEY][:4], whole.null[null_text.KEY][:4])
@@ -253,7 +253,7 @@ def test_an_interrupted_null_text_goes_on_where_it_was() -> None:
         rest, less = run()
     assert less < evaluations / 2
     assert torch.equal(rest.null[null_text.KEY], whole.null[null_text.KEY])
-    assert null_text.unfinished() == 0
+    assert len(null_text._unfinished) == 0
     with torch.inference_mode():
         better = invert(model, tiny.cond(0), tiny.cond(1), given, levels(model, 6), NullText(3, 0.0, start=whole), 4.0)
     assert better.figures["latent_psnr"][0] >= whole.figures["latent_psnr"][0]
