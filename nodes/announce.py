@@ -1,4 +1,4 @@
-"""Words on a node while it runs: what a slow method is about to cost."""
+"""Words on a node while it runs: what a slow method is about to cost, how far it has come."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ log = logging.getLogger(__name__)
 
 
 def announce(text: str, node_id: str | None) -> None:
-    """Log a sentence, and show it on the node where there is a page to show it on."""
+    """Log a sentence, and show it on the node."""
     log.info("%s", text)
+    show(text, node_id)
+
+
+def show(text: str, node_id: str | None) -> None:
+    """Text on the node, where there is a page to show it on."""
     try:
         from server import PromptServer
     except ImportError:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..images.edges import DETAIL, SCALE, as_picture
 from ..images.grid import labelled_grid
+from ..images.realism import middle
 from ..lep.dataset import LINE_WIDTH, Dataset, captioned, gather
 from ..lep.families import FEATURE_SETS
 from ..lep.predict import predict_edges
@@ -22,6 +23,7 @@ from ..lep.predictor import EdgePredictor
 from ..lep.targets import edge_picture
 from ..lep.training import Plan, Progress, Trained, train_predictor
 from ..samplers import process
+from .announce import show
 from .edges import CATEGORY
 from .lep import describe, predictor_input
 from .sockets import EdgePredictor as EdgePredictorSocket
@@ -225,20 +227,9 @@ def _listener(model: Any, steps: int, node: str | None) -> Callable[[Progress], 
             shown = previewer.decode_latent_to_preview_image("JPEG", progress.seen)
         bar.update_absolute(progress.step, steps, shown)
         if not math.isnan(progress.validation):
-            _say(
-                node, f"step {progress.step}: loss {progress.loss:.4g}, on held-back pictures {progress.validation:.4g}"
-            )
+            show(f"step {progress.step}: loss {progress.loss:.4g}, on held-back pictures {progress.validation:.4g}", node)
 
     return listen
-
-
-def _say(node: str | None, text: str) -> None:
-    """Text on the node, where there is a server to show it."""
-    from server import PromptServer
-
-    server = getattr(PromptServer, "instance", None)
-    if server is not None and node is not None:
-        server.send_progress_text(text, node)
 
 
 def preview(model: Any, vae: Any, data: Dataset, trained: Trained, seed: int) -> Tensor:
@@ -252,7 +243,8 @@ def preview(model: Any, vae: Any, data: Dataset, trained: Trained, seed: int) ->
         seen = predict_edges(model, trained.predictor, code, example.cond, _SHOWN_TIMES, seed)
         picture = vae.decode(code).flatten(0, -4)[:1]
         size = (int(picture.shape[1]), int(picture.shape[2]))
-        rows += [picture[..., :3], as_picture(data.edges[index][:1])]
+        # The VAE cuts off what is not a multiple of its factor; an edge map has the size of the picture before.
+        rows += [picture[..., :3], middle(as_picture(data.edges[index][:1]), *size)]
         rows += [edge_picture(model, vae, one, trained.predictor.target, size)[:1] for one in seen]
     headings = ["picture", "edge map", *(f"seen at {time:.0%} noise time" for time in _SHOWN_TIMES)]
     return labelled_grid(torch.cat([row.cpu().float().clamp(0, 1) for row in rows]), col_labels=headings)

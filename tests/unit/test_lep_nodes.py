@@ -80,6 +80,12 @@ def test_train_save_load(output: Path) -> None:
     assert further.record["steps"] == 12
 
 
+def test_pictures_that_the_vae_crops_are_previewed_as_it_crops_them() -> None:
+    with torch.inference_mode():
+        odd = torch.nn.functional.pad(pictures(6), (0, 0, 1, 2, 2, 2))
+        assert trained(images=[odd])[2].shape == trained()[2].shape
+
+
 def test_training_from_latents_and_captions() -> None:
     class Clip:
         def tokenize(self, text: str) -> str:
