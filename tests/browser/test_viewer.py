@@ -93,6 +93,20 @@ def test_the_path_is_walked_by_mouse_and_keys(comfy: ComfyPage) -> None:
     assert len(comfy.node_ids("DPathFilmstrip")) == 1
 
 
+def test_the_side_panel_leaves_the_viewer_its_width(comfy: ComfyPage) -> None:
+    node = comfy.add("DPathFilmstrip", 100, 100)
+    comfy.show(node)
+    comfy.evaluate("(id) => app.canvas.selectNode(app.canvas.graph.getNodeById(id))", node)
+    comfy.set_setting("Comfy.RightSidePanel.IsOpen", True)
+    comfy.page.get_by_text("viewer", exact=True).first.wait_for()
+    wide = "(id) => { app.canvas.graph.getNodeById(id).setSize([700, 600]); app.canvas.setDirty(true, true); }"
+    comfy.evaluate(wide, node)
+    comfy.settle(12)
+    box = comfy.element(node, "viewer").bounding_box()
+    assert box
+    assert box["width"] > 600
+
+
 def test_what_was_shown_comes_back_with_the_tab_and_is_not_saved(comfy: ComfyPage) -> None:
     node = graph(comfy)
     comfy.queue(120)

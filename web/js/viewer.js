@@ -5,7 +5,7 @@ import { app } from "../../../scripts/app.js";
 import { style } from "./elements.js";
 import { outputOf } from "./outputs.js";
 import { PathView } from "./path_view.js";
-import { chain, takePlace, WidgetHost } from "./widget_host.js";
+import { chain, keepWidth, takePlace, WidgetHost } from "./widget_host.js";
 
 const LOOK_AGAIN_MS = 200;
 const SPEC = { type: "DPATH_VIEWER", minWidth: 320, minHeight: 290, build: (host) => new Viewer(host) };
@@ -53,6 +53,7 @@ app.registerExtension({
       socketless: true,
     });
     node.setSize([Math.max(node.size[0], SPEC.minWidth + 20), node.size[1]]);
+    keepWidth(widget);
     widget.serialize = false; // neither in the prompt nor in the saved values
     chain(widget, "onRemove", () => host.view.dispose());
     chain(node, "onConfigure", () => queueMicrotask(() => takePlace(host)));

@@ -139,7 +139,7 @@ export function hostWidget(spec) {
 }
 
 /** The page's side panel writes its own width into a widget, and the classic canvas would then draw it as narrow. */
-function keepWidth(widget) {
+export function keepWidth(widget) {
   Object.defineProperty(widget, "width", { get: () => undefined, set() {}, configurable: true });
 }
 
