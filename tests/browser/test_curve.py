@@ -67,6 +67,29 @@ def test_the_page_computes_the_weights_of_python(comfy: ComfyPage) -> None:
         assert found == pytest.approx(wanted, abs=1e-6), case
 
 
+_TWO_FINGERS = """plot => { const box = plot.getBoundingClientRect();
+    const send = (kind, pointerId, x, y) => document.elementFromPoint(box.left + x * box.width, box.top + y * box.height)
+        .dispatchEvent(new PointerEvent(kind, { pointerId, pointerType: "touch", clientX: box.left + x * box.width,
+            clientY: box.top + y * box.height, buttons: 1, bubbles: true, isPrimary: pointerId === 1 }));
+    plot.setPointerCapture = () => {};
+    send("pointerdown", 1, 0.4, 0.6);
+    for (const kind of ["pointerdown", "pointermove", "pointerup"]) send(kind, 2, 0.3, 0.4);
+    send("pointermove", 1, 0.6, 0.3);
+    send("pointerup", 1, 0.6, 0.3); }"""
+
+
+def test_a_second_finger_changes_nothing(comfy: ComfyPage) -> None:
+    node, element = editor(comfy, shape="curve", start=1.0, end=0.0)
+    plot = element.query_selector(".dpath-plot")
+    assert plot is not None
+    comfy.page.evaluate(_TWO_FINGERS, plot)
+    look(comfy)
+    (drawn,) = comfy.widget(node, "curve").split(", ")
+    position, weight = map(float, drawn.split(":"))
+    assert 0.3 < position < 0.5
+    assert weight > 0.6
+
+
 @pytest.mark.parametrize("zoom", [0.6, 1.0, 1.7])
 def test_points_follow_the_mouse_and_snap(comfy: ComfyPage, zoom: float) -> None:
     node, element = editor(comfy, zoom, shape="curve", curve="1:1, 0.5:0.5, 0:0", start=1.0, end=0.0)

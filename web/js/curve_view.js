@@ -152,7 +152,7 @@ export class CurveView {
 
   #press(event) {
     const edge = event.target.closest?.("[data-grip]")?.dataset.grip;
-    if (event.button !== 0 || !this.seen || (this.seen.problem && !edge)) return;
+    if (event.button !== 0 || !event.isPrimary || !this.seen || (this.seen.problem && !edge)) return;
     const [at, { start, end, editable }, point] = [this.plot.where(event), this.seen, event.target.dataset?.point];
     this.plot.clearHint();
     if (edge) {
@@ -182,10 +182,10 @@ export class CurveView {
     target.setPointerCapture(event.pointerId);
     event.stopPropagation();
     const stop = new AbortController();
-    const follow = (next) => next.pointerId === event.pointerId && move(next);
-    const done = () => (stop.abort(), this.commit());
-    target.addEventListener("pointermove", follow, { signal: stop.signal });
-    for (const end of ["pointerup", "pointercancel"]) target.addEventListener(end, done, { signal: stop.signal });
+    const on = (name, act) =>
+      target.addEventListener(name, (next) => next.pointerId === event.pointerId && act(next), { signal: stop.signal });
+    on("pointermove", move);
+    for (const end of ["pointerup", "pointercancel"]) on(end, () => (stop.abort(), this.commit()));
     focus?.focus({ preventScroll: true });
   }
 
