@@ -1,6 +1,6 @@
 /** What the curve editor shows and what an edit makes of it, as pure functions of the node's values. */
 
-import { formatCurve, parseCurve, pointsOf, polyline, shapeOf, tidy, windowSteps } from "./schedule_math.js";
+import { formatCurve, parseCurve, pointsOf, polyline, shapeOf, tidy, weights, windowSteps } from "./schedule_math.js";
 
 const GRID = 0.05;
 const NARROWEST = 0.01; // window
@@ -30,8 +30,7 @@ export function read(state) {
     seen.trail = corners.length
       ? [[0, corners[0][1]], ...corners, [1, corners.at(-1)[1]]]
       : Array.from({ length: 97 }, (_, k) => [k / 96, shape(k / 96)]);
-    const last = seen.stop - seen.first - 1;
-    seen.bars = Array.from({ length: Math.max(last + 1, 0) }, (_, j) => state.weight * shape(last ? j / last : 0));
+    seen.bars = weights(state, state.steps, shape).slice(seen.first, seen.stop);
     seen.low = [...seen.trail.map((point) => point[1]), state.weight].some((weight) => weight < 0) ? -1 : 0;
   } catch (error) {
     seen.problem = error.message;

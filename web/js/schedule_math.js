@@ -6,7 +6,6 @@ export const FORMULAS = {
   cosine: (u) => Math.cos((Math.PI / 2) * u),
   exponential: (u) => Math.exp(-5 * u),
 };
-export const SHAPES = [...Object.keys(FORMULAS), "curve"];
 
 const NUMBER = "[-+]?(?:\\d+\\.?\\d*|\\.\\d+)(?:[eE][-+]?\\d+)?";
 const PAIR = new RegExp(`^(${NUMBER}):(${NUMBER})$`);
@@ -63,10 +62,9 @@ export function windowSteps(start, end, steps) {
   return [steps - half(start * steps), steps - half(end * steps)];
 }
 
-/** The weight at each of N steps. */
-export function weights(schedule, steps) {
+/** The weight at each of N steps; `shape` where it is known already. */
+export function weights(schedule, steps, shape = shapeOf(schedule)) {
   const [first, stop] = windowSteps(schedule.start, schedule.end, steps);
-  const shape = shapeOf(schedule);
   const last = stop - first - 1;
   return Array.from({ length: steps }, (_, i) =>
     i < first || i >= stop ? 0 : schedule.weight * shape(last ? (i - first) / last : 0),
