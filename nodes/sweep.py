@@ -136,8 +136,13 @@ def _measured(pictures: list[Tensor], image: Tensor, reference: Tensor | None) -
     return [(l2(made, image), d.value, d.standard_error) for made, d in zip(pictures, distances, strict=True)]
 
 
+def _written(value: float | int) -> str:
+    """A value in full: rounded to a few digits, one seed would look like another."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
 def _label(setting: str, value: float | int) -> str:
-    return f"{setting} {value:g}" if setting == "t0" else f"{setting} {value}"
+    return f"{setting} {_written(value)}"
 
 
 def _grid(setting: str, points: list[Point], pictures: list[Tensor], image: Tensor) -> Tensor:
@@ -173,7 +178,7 @@ def _table(
 ) -> str:
     heading = f"{setting:>8}  {'L2':>8}  {'patch KID' if against else 'texture %':>10}  evaluations"
     rows = [
-        f"{point.value:>8g}  {distance:>8.3f}  {realism:>10.4f}  {point.edit.evaluations:>11}"
+        f"{_written(point.value):>8}  {distance:>8.3f}  {realism:>10.4f}  {point.edit.evaluations:>11}"
         for point, (distance, realism, _) in zip(points, measured, strict=True)
     ]
     left = [] if complete else [f"interrupted: {len(points)} of {wanted} values were run"]
