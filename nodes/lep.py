@@ -28,7 +28,6 @@ BUILT_IN = "landscape demo model (built in)"
 BUILT_IN_FILE = Path(__file__).parents[1] / "demo" / "weights" / "edges.safetensors"
 MEMORY_MODES = ("fast", "checkpointed")
 DEFAULT_BETA, DEFAULT_STOP = 0.8, 0.8
-MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 folders.register(FOLDER)
 _paths, _extensions = folder_paths.folder_names_and_paths[FOLDER]

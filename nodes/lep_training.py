@@ -227,7 +227,9 @@ def _listener(model: Any, steps: int, node: str | None) -> Callable[[Progress], 
             shown = previewer.decode_latent_to_preview_image("JPEG", progress.seen)
         bar.update_absolute(progress.step, steps, shown)
         if not math.isnan(progress.validation):
-            show(f"step {progress.step}: loss {progress.loss:.4g}, on held-back pictures {progress.validation:.4g}", node)
+            show(
+                f"step {progress.step}: loss {progress.loss:.4g}, on held-back pictures {progress.validation:.4g}", node
+            )
 
     return listen
 

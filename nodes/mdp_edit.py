@@ -12,6 +12,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..images.grid import labelled_grid
+from ..samplers.counting import counting_from
 from ..samplers.mdp import edit as mdp
 from ..samplers.mdp.difference import POSITIONS
 from ..samplers.mdp.difference import Settings as RegionSettings
@@ -119,18 +120,13 @@ def found_source(
     path: DiffusionPath | None,
     seed: int,
     settings: mdp.Settings,
-    callback: Callable[..., None],
+    callback: Callable[..., None] | None,
 ) -> mdp.Source:
     """The connected path, or a new one of the latent."""
     if path is not None:
         return mdp.Source(path, source)
     validate.check_latent(model, latent, "latent")
     return mdp.find_source(model, source, negative, latent, seed, settings, callback)
-
-
-def counted(callback: Callable[..., None], done: int, total: int) -> Callable[..., None]:
-    """A callback for one part of the work whose steps count on from `done`."""
-    return lambda step, x0, x, own_total: callback(done + step, x0, x, total)
 
 
 class MDPEdit(io.ComfyNode):
@@ -186,10 +182,10 @@ class MDPEdit(io.ComfyNode):
         looks = len(POSITIONS) if settings.region else 0
         total = before + looks + walk
         callback = latent_preview.prepare_callback(model, total)
-        there = found_source(model, source, negative, latent, path, seed, settings, counted(callback, 0, total))
-        region = mdp.find_region(model, positive, there, settings, mask, counted(callback, before, total))
+        there = found_source(model, source, negative, latent, path, seed, settings, counting_from(callback, 0, total))
+        region = mdp.find_region(model, positive, there, settings, mask, counting_from(callback, before, total))
         made = mdp.edit(
-            model, positive, negative, there, settings, region.mask, counted(callback, before + looks, total)
+            model, positive, negative, there, settings, region.mask, counting_from(callback, before + looks, total)
         )
         text = mdp.report(there, region, settings, made)
         where = torch.ones(1, *there.path.shape[-2:]) if region.mask is None else region.mask
@@ -275,10 +271,17 @@ class MDPSweep(io.ComfyNode):
         looks = len(POSITIONS) if settings.region else 0
         total = before + looks + len(grid) * walk
         callback = latent_preview.prepare_callback(model, total)
-        there = found_source(model, source, negative, latent, path, seed, settings, counted(callback, 0, total))
-        region = mdp.find_region(model, positive, there, settings, mask, counted(callback, before, total))
+        there = found_source(model, source, negative, latent, path, seed, settings, counting_from(callback, 0, total))
+        region = mdp.find_region(model, positive, there, settings, mask, counting_from(callback, before, total))
         cells, complete = run_sweep(
-            model, positive, negative, there, settings, grid, region.mask, counted(callback, before + looks, total)
+            model,
+            positive,
+            negative,
+            there,
+            settings,
+            grid,
+            region.mask,
+            counting_from(callback, before + looks, total),
         )
         if not complete:
             _cut_short.note()

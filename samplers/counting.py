@@ -1,4 +1,4 @@
-"""What a run really cost."""
+"""How far a run has come, and what it really cost."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ import comfy.patcher_extension
 from torch import Tensor
 
 _KEY = "diffusion_path_count"
+
+
+def counting_from(callback: Callable[..., None] | None, done: int, total: int) -> Callable[..., None] | None:
+    """A run's callback for one part of the work: its steps count on from `done`, out of `total`."""
+    if callback is None:
+        return None
+    return lambda step, x0, x, own_total: callback(done + step, x0, x, total)
 
 
 class Counter:

@@ -8,6 +8,7 @@ from typing import Any
 
 import comfy.model_management
 
+from .counting import counting_from
 from .sdedit import Edit, Settings, sdedit
 
 SETTINGS = ("t0", "repeats", "seed")
@@ -71,7 +72,7 @@ def sweep(
     total = total_steps(settings, setting, values)
     for value in values:
         one = settings if setting == "seed" else replace(settings, **{setting: value})
-        counted = None if callback is None else _counting_from(callback, done, total)
+        counted = counting_from(callback, done, total)
         try:
             edit = sdedit(model, positive, negative, guide, int(value) if setting == "seed" else seed, one, counted)
         except comfy.model_management.InterruptProcessingException:
@@ -91,7 +92,3 @@ def total_steps(settings: Settings, setting: str, values: Sequence[float | int])
 
 def _steps(settings: Settings) -> int:
     return 0 if settings.t0 == 0 else settings.steps * settings.repeats
-
-
-def _counting_from(callback: Callable[..., None], done: int, total: int) -> Callable[..., None]:
-    return lambda step, x0, x, own_total: callback(done + step, x0, x, total)

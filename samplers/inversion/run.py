@@ -52,10 +52,6 @@ class Run:
         sigma = sigma if sigma.ndim else sigma * x.new_ones([x.shape[0]])
         return self.guider(x, sigma, model_options=self.model_options, seed=self.seed)
 
-    def slope(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """The derivative (x - D) / sigma of the probability-flow ODE."""
-        return (x - self.denoise(x, sigma)) / sigma
-
     def progress(self, x: Tensor, denoised: Tensor, steps: int = 1) -> None:
         """Tell ComfyUI that so many steps more are done, with a preview; raises where the user has interrupted."""
         comfy.model_management.throw_exception_if_processing_interrupted()

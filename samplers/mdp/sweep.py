@@ -10,6 +10,7 @@ from typing import Any
 import comfy.model_management
 from torch import Tensor
 
+from ..counting import counting_from
 from ..schedule import PathSchedule
 from .edit import Edit, Settings, Source, edit
 
@@ -102,7 +103,7 @@ def sweep(
     cells: list[Cell] = []
     steps = source.path.steps
     for row, column, schedule in grid.cells():
-        counted = None if callback is None else _counting_from(callback, len(cells) * steps, len(grid) * steps)
+        counted = counting_from(callback, len(cells) * steps, len(grid) * steps)
         try:
             made = edit(model, target, negative, source, replace(settings, schedule=schedule), mask, counted)
         except comfy.model_management.InterruptProcessingException:
@@ -111,7 +112,3 @@ def sweep(
             return cells, False
         cells.append(Cell(row, column, schedule, made))
     return cells, True
-
-
-def _counting_from(callback: Callable[..., None], done: int, total: int) -> Callable[..., None]:
-    return lambda step, x0, x, own_total: callback(done + step, x0, x, total)
