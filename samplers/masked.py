@@ -28,6 +28,8 @@ from torch import Tensor
 
 from . import noise as noises
 from . import process
+from .counting import counting_from
+from .reverse_sde import ReverseSDESampler
 
 MODES = ("blend", "threshold", "paper")
 KEEP_NOISES = ("auto", "fixed", "fresh")
@@ -107,9 +109,11 @@ class MaskedSampler(Sampler):
                 noise = noises.draw_noise(like, seed).to(noise)
                 guide, kept = self._next_guide(result, region)
                 region = replace(region, picture=kept, noise=noise, seed=seed)
-            elif getattr(self.sampler, "noise_by_level", False):
+            elif isinstance(self.sampler, ReverseSDESampler):
+                # Its noise is keyed by the level, so a later part of a split run may use the first part's seed again.
                 args["seed"] = region.seed
-            counted = _counted(callback, repeat, self.repeats, len(sigmas) - 1)
+            steps = len(sigmas) - 1
+            counted = callback if self.repeats == 1 else counting_from(callback, repeat * steps, self.repeats * steps)
             result = self._run(model_wrap, sigmas, args, counted, noise, guide, region, disable_pbar)
         return result
 
@@ -161,9 +165,12 @@ class MaskedSampler(Sampler):
         disable_pbar: bool,
     ) -> Tensor:
         """One repeat, from sigmas[0] to sigmas[-1]."""
+        sampler = self.sampler
+        if isinstance(sampler, ReverseSDESampler):
+            sampler = sampler.for_items(region.indices)
 
         def inner(model: Any, mask: Tensor | None) -> Tensor:
-            return self.sampler.sample(model, sigmas, extra_args, callback, noise, guide, mask, disable_pbar)
+            return sampler.sample(model, sigmas, extra_args, callback, noise, guide, mask, disable_pbar)
 
         if region.mask is None:
             return inner(guider, None)
@@ -244,10 +251,3 @@ def _untouched_items(result: Tensor, region: Region, sigmas: Tensor) -> Tensor:
         return result
     touched = region.mask.flatten(1).any(dim=1).reshape(-1, *[1] * (result.ndim - 1))
     return torch.where(touched, result, region.picture)
-
-
-def _counted(callback: Callable[..., None] | None, repeat: int, repeats: int, steps: int) -> Callable[..., None] | None:
-    """The callback of one repeat among several: steps count on, and the total is that of the whole run."""
-    if callback is None or repeats == 1:
-        return callback
-    return lambda step, x0, x, total: callback(repeat * steps + step, x0, x, repeats * steps)

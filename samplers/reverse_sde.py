@@ -7,7 +7,7 @@ finite where a flow model has no signal (a = 0, q = 0).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -93,18 +93,22 @@ def sample_reverse_sde(
     s_noise: float = 1.0,
     last_noise: bool = False,
     noise_sampler: noise.StepNoise | None = None,
+    indices: Sequence[int] | None = None,
 ) -> Tensor:
     """SDEdit's reverse process from sigmas[0] to sigmas[-1], one evaluation of the model per step.
 
     x: [B, ...] at sigmas[0]. kind: one of `KINDS`; eta matters for ``ancestral`` alone. s_noise multiplies the added
     noise. The last step, to sigma 0, returns the model's prediction; last_noise adds the step's noise even there, as
-    the paper's pseudo-code does. Without a noise_sampler the noise is `noise.step_noise` of the run's seed.
+    the paper's pseudo-code does. Without a noise_sampler the noise is `noise.step_noise` of the run's seed, for items
+    of these indices (batch_index), which otherwise are read back from the run's initial noise.
     """
     extra_args = extra_args or {}
     sampling = model.inner_model.inner_model.model_sampling
     if noise_sampler is None:
         seed = extra_args.get("seed") or 0
-        noise_sampler = noise.step_noise(x, seed, noise.batch_indices(getattr(model, "noise", None), seed, x.shape[0]))
+        if indices is None:
+            indices = noise.batch_indices(getattr(model, "noise", None), seed, x.shape[0])
+        noise_sampler = noise.step_noise(x, seed, indices)
     s_in = x.new_ones([x.shape[0]])
     for i in trange(len(sigmas) - 1, disable=disable):
         sigma, sigma_next = sigmas[i], sigmas[i + 1]
@@ -128,8 +132,9 @@ def sample_reverse_sde(
 class ReverseSDESampler(KSAMPLER):
     """A ComfyUI SAMPLER that runs `sample_reverse_sde`."""
 
-    # Its noise is keyed by the level, so a later part of a split run may use the seed of the first part again.
-    noise_by_level = True
+    def for_items(self, indices: Sequence[int]) -> ReverseSDESampler:
+        """The same SAMPLER, told the batch_index of each item: a split run's later part has no noise to tell it."""
+        return ReverseSDESampler(self.sampler_function, {**self.extra_options, "indices": indices})
 
 
 def sampler(kind: str, eta: float = 1.0, s_noise: float = 1.0, last_noise: bool = False) -> ReverseSDESampler:

@@ -182,6 +182,18 @@ def test_a_batch_equals_its_singles(kind, mode: str, keep_noise: str, solver: st
         assert torch.equal(sample(model, sampler, levels(model), single)[0], batch[i])
 
 
+def sampled_in_two(
+    model: Any, inner: Any, mode: str, keep_noise: str, sigmas: torch.Tensor, latent: dict[str, Any]
+) -> torch.Tensor:
+    """One run of seed 7 over split sigmas, the second part of which adds no noise and has another seed."""
+    split = MaskedSampler(inner, mode, keep_noise, original=Original(latent, seed=7, sigmas=sigmas))
+    half = sample(model, split, sigmas[:5], latent)
+    return comfy.samplers.sample(
+        model, torch.zeros_like(half), cond(0.4), cond(-0.2), 3.0, model.load_device, split, sigmas[4:], {}, half,
+        latent["noise_mask"], seed=0,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("keep_noise", ["fixed", "fresh"])
@@ -194,14 +206,20 @@ def test_a_split_run_gives_the_result_of_the_whole(kind, mode: str, keep_noise: 
     latent = {"samples": random(2, 4, 8, 8, dtype=torch.float32), "noise_mask": mask[:, :1].float()}
     whole = sample(model, MaskedSampler(inner, mode, keep_noise), sigmas, latent)
 
-    original = Original(latent, seed=7, sigmas=sigmas)
-    split = MaskedSampler(inner, mode, keep_noise, original=original)
-    half = sample(model, split, sigmas[:5], latent)
-    rest = comfy.samplers.sample(
-        model, torch.zeros_like(half), cond(0.4), cond(-0.2), 3.0, model.load_device, split, sigmas[4:], {}, half,
-        latent["noise_mask"], seed=0,
-    )  # fmt: skip
+    rest = sampled_in_two(model, inner, mode, keep_noise, sigmas, latent)
     torch.testing.assert_close(rest, whole, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("keep_noise", ["fixed", "fresh"])
+def test_an_item_out_of_its_batch_keeps_its_noise_in_a_split_run(kind: ModelType, mode: str, keep_noise: str) -> None:
+    model, inner = gaussian_model(kind, 0.8), reverse_sde.sampler("sde_small")
+    sigmas, samples = levels(model).float(), random(3, 4, 8, 8, dtype=torch.float32)
+    mask = soft_mask(3)[:, :1].float()
+    batch = sampled_in_two(model, inner, mode, keep_noise, sigmas, {"samples": samples, "noise_mask": mask})
+    single = {"samples": samples[2:], "noise_mask": mask[2:], "batch_index": [2]}
+    assert torch.equal(sampled_in_two(model, inner, mode, keep_noise, sigmas, single)[0], batch[2])
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
