@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import time
+import urllib.error
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ def run_demo(runtime: Runtime, name: str | None, out: Path, keep_open: bool, thu
                 say(f"{path.stem} failed: {error}")
                 failures += 1
                 continue
+            except (ConnectionError, TimeoutError, urllib.error.URLError) as error:
+                raise DevError(f"ComfyUI was lost at {path.stem} ({error}): {server.last_words()}") from error
             pictures += [picture for _, picture in saved]
             if thumbnails:
                 make_thumbnail(runtime, path, saved)

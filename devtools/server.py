@@ -101,13 +101,13 @@ class Server:
         end = time.monotonic() + seconds
         while True:
             if self.process.poll() is not None:
-                raise DevError(f"ComfyUI stopped while it started: {self._last_words()}")
+                raise DevError(f"ComfyUI stopped while it started: {self.last_words()}")
             try:
                 self.client.get("/system_stats", timeout=5)
                 break
             except (OSError, urllib.error.URLError):
                 if time.monotonic() > end:
-                    raise DevError(f"ComfyUI was not ready after {seconds:.0f} s: {self._last_words()}") from None
+                    raise DevError(f"ComfyUI was not ready after {seconds:.0f} s: {self.last_words()}") from None
                 time.sleep(0.1)
         if broken := self.complaints():
             raise DevError(f"ComfyUI could not load the pack: {broken[0]}")
@@ -118,7 +118,8 @@ class Server:
         lines = [line.strip() for line in self._log_lines() if any(sign in line for sign in _BROKEN)]
         return [line for line in lines if pack in line]
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """The last line of its log."""
         lines = [line.strip() for line in self._log_lines() if line.strip()]
         return lines[-1] if lines else "it said nothing."
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -42,6 +44,19 @@ def test_pictures_are_named_by_workflow_and_node(tmp_path: Path) -> None:
         saved = demo._save_pictures(Pictures(), "lake", prompt, result(*names), tmp_path)  # type: ignore[arg-type]
         assert [path.name for _, path in saved] == expected
         assert [path.read_bytes().decode() for _, path in saved] == names
+
+
+def test_a_server_that_ends_in_the_middle_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object) -> None:
+        raise ConnectionError("the server closed the connection")
+
+    lost = SimpleNamespace(client=SimpleNamespace(object_info=dict, run=run), last_words=lambda: "Killed")
+    monkeypatch.setattr(demo, "Server", lambda _: contextlib.nullcontext(lost))
+    monkeypatch.setattr(demo, "to_prompt", lambda *_: {})
+    with pytest.raises(DevError, match=r"lost at .* \(the server closed the connection\): Killed"):
+        demo.run_demo(Runtime(tmp_path, tmp_path), None, tmp_path, keep_open=False, thumbnails=False)
 
 
 def test_a_thumbnail_shows_strips_of_all_pictures() -> None:
