@@ -133,7 +133,9 @@ def find_region(
     counter = Counter(model, source.path.shape[0])
     differs = difference.prompt_difference(counter.model, source.path, source.conditioning, target, callback)
     region = difference.region_of(differs, settings.region)
-    found = region.amax((0, 2)) if region.ndim == 5 else region[:, 0]  # the frames of a video share one mask
+    found = region[:, 0]
+    if region.ndim == 5:  # a MASK has no room for the frames of several videos: they share one
+        found = region[:, 0, 0] if region.shape[2] == 1 else region.amax((0, 2))
     given = edit_region(mask, found[:, None], found.device)
     return Region(found if given is None else found * given[:, 0], counter.evaluations)
 

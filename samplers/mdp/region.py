@@ -10,7 +10,7 @@ _ASPECT_SLACK = 0.05
 
 
 def edit_region(mask: Tensor | None, latent: Tensor, device: torch.device) -> Tensor | None:
-    """The mask [H, W] or [B, H, W] as [B, C, ...] like the latent; None where everything is edited.
+    """The mask [H, W] or [B, H, W] ([T, H, W] for a video) as [B, C, ...] like the latent; None if all is edited.
 
     Raises ValueError for a mask of another shape, batch or range.
     """
@@ -26,8 +26,11 @@ def edit_region(mask: Tensor | None, latent: Tensor, device: torch.device) -> Te
             "the mask to the picture."
         )
     masks = mask.shape[0] if mask.ndim > 2 else 1
-    if latent.ndim == 4 and masks not in (1, latent.shape[0]):
+    still = latent.ndim == 5 and latent.shape[2] == 1
+    if (latent.ndim == 4 or still) and masks not in (1, latent.shape[0]):
         raise ValueError(
             f"There are {masks} masks for {latent.shape[0]} pictures: give one mask, or one for each picture."
         )
+    if still:  # core would take the masks of a batch for the frames of a video, and mix them
+        mask = mask.reshape(masks, 1, 1, height, width)
     return comfy.sampler_helpers.prepare_mask(mask.float(), tuple(latent.shape), device).clamp(0, 1)

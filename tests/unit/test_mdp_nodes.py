@@ -7,6 +7,7 @@ import itertools
 from types import SimpleNamespace
 from typing import Any
 
+import comfy.latent_formats
 import comfy.model_management
 import comfy.sd1_clip
 import pytest
@@ -182,6 +183,24 @@ def test_recommended_edit_keeps_what_both_prompts_agree_on(kind: ModelType) -> N
     assert "region: the whole picture" in report
     assert where.shape == (1, 8, 8)
     assert bool((where == 1).all())
+
+
+@pytest.mark.parametrize("method", ["recommended", "noise"])
+def test_pictures_of_a_video_model_have_a_mask_each(method: str) -> None:
+    """Latents [B, C, 1, H, W] (Qwen-Image, Wan): a batch of two is two single edits."""
+    model = gaussian_model(ModelType.FLOW, 1.25, comfy.latent_formats.Wan21())
+    samples = torch.randn(2, 16, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+    masks = torch.zeros(2, 64, 64)
+    masks[0, :, :32], masks[1, 32:] = 1, 1
+    both, _, _, where = edit_all(model, {"samples": samples}, method, mask=masks)
+    for i in range(2):
+        alone, _, _, place = edit_all(model, {"samples": samples[i : i + 1]}, method, mask=masks[i : i + 1])
+        torch.testing.assert_close(both["samples"][i], alone["samples"][0], rtol=0, atol=1e-6)
+        assert torch.equal(where[i], place[0])
+    kept = both["samples"][1, ..., :4, :]
+    assert torch.equal(kept, edit_all(model, {"samples": samples}, method, mask=masks * 0)[0]["samples"][1, ..., :4, :])
+    with pytest.raises(ValueError, match="There are 3 masks for 2 pictures"):
+        edit_all(model, {"samples": samples}, method, mask=torch.zeros(3, 64, 64))
 
 
 def test_the_notebook_is_a_preset() -> None:
