@@ -68,9 +68,10 @@ def test_the_page_computes_the_weights_of_python(comfy: ComfyPage) -> None:
 
 
 _TWO_FINGERS = """plot => { const box = plot.getBoundingClientRect();
-    const send = (kind, pointerId, x, y) => document.elementFromPoint(box.left + x * box.width, box.top + y * box.height)
-        .dispatchEvent(new PointerEvent(kind, { pointerId, pointerType: "touch", clientX: box.left + x * box.width,
-            clientY: box.top + y * box.height, buttons: 1, bubbles: true, isPrimary: pointerId === 1 }));
+    const send = (kind, pointerId, x, y) => {
+        const [clientX, clientY] = [box.left + x * box.width, box.top + y * box.height];
+        document.elementFromPoint(clientX, clientY).dispatchEvent(new PointerEvent(kind, { pointerId, clientX, clientY,
+            pointerType: "touch", buttons: 1, bubbles: true, isPrimary: pointerId === 1 })); };
     plot.setPointerCapture = () => {};
     send("pointerdown", 1, 0.4, 0.6);
     for (const kind of ["pointerdown", "pointermove", "pointerup"]) send(kind, 2, 0.3, 0.4);

@@ -6,7 +6,7 @@
  */
 
 /** Pixels between two corners, cut at the picture; null if there are none. */
-export function boxOf(lowX, lowY, highX, highY, width, height) {
+function boxOf(lowX, lowY, highX, highY, width, height) {
   const left = Math.max(0, Math.floor(lowX));
   const top = Math.max(0, Math.floor(lowY));
   const right = Math.min(width, Math.ceil(highX));

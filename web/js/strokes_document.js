@@ -18,7 +18,7 @@
  * @property {object} rest           unknown fields, kept as they are
  */
 
-export const VERSION = 1;
+const VERSION = 1;
 const WIDEST = 16384;
 const MOST_STROKES = 20000;
 const MOST_POINTS = 1000000;
@@ -28,7 +28,7 @@ const LAYERS = ["paint", "sketch"];
 const COLOR = /^#[0-9a-f]{6}$/i;
 
 /** number: [default, low, high] */
-export const RANGES = {
+const RANGES = {
   size: [24, 0.1, 4096],
   opacity: [1, 0, 1],
   hardness: [0.8, 0, 1],

@@ -33,7 +33,7 @@ function deviation([x, y, radius], [ax, ay, from], [bx, by, to]) {
 }
 
 /** Distance of a point from a path, from the middle of the line. */
-export function distanceTo(path, x, y) {
+function distanceTo(path, x, y) {
   let nearest = Infinity;
   for (let i = 0; i < path.length; i += 2) {
     const j = Math.min(i + 2, path.length - 2);
@@ -43,7 +43,7 @@ export function distanceTo(path, x, y) {
 }
 
 /** Whether a point is inside rings, by the even-odd rule. */
-export function isInside(rings, x, y) {
+function isInside(rings, x, y) {
   let inside = false;
   for (const ring of rings)
     for (let i = 0, j = ring.length - 2; i < ring.length; j = i, i += 2)

@@ -98,7 +98,7 @@ export class StrokeLayer {
 }
 
 /** Coverage of a stroke whose lengths are multiplied by two scales. */
-export function coverOf(stroke, scaleX, scaleY, width, height) {
+function coverOf(stroke, scaleX, scaleY, width, height) {
   const paths = stroke.paths.map((path) => path.map((value, i) => value * (i % 2 ? scaleY : scaleX)));
   if (stroke.tool === "fill") return fillCover(paths, width, height);
   const radius = (stroke.size / 2) * Math.sqrt(scaleX * scaleY);

@@ -6,7 +6,7 @@ const KEY = "DiffusionPath.StrokeCanvas";
 const MOST_STEPS = 200;
 
 /** How the tools are set before anybody has touched them. */
-export const STANDARD = {
+const STANDARD = {
   tool: "brush",
   layer: "paint",
   color: "#3b6ea5",

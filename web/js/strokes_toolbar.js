@@ -2,7 +2,7 @@
 
 import { html, set, svg } from "./elements.js";
 
-export const TOOLS = [
+const TOOLS = [
   ["brush", "Brush (B)", "M20 4c-3 1-9 7-11 10l2 2c3-2 8-8 9-12zM8 15c-2 0-3 2-3 3s-1 2-2 2c3 1 7 0 7-3z"],
   ["line", "Straight line (L): Shift keeps to steps of 15 degrees", "M5 19 19 5"],
   ["eraser", "Eraser (E)", "m4 15 9-10 7 6-8 9H8zM9 9l7 7"],
@@ -96,7 +96,7 @@ export function buildControls({ change, action }) {
   return { head, foot, show, setPalette, disable, choose };
 }
 
-export function icon(shape) {
+function icon(shape) {
   return svg("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, svg("path", { d: shape }));
 }
 

@@ -26,7 +26,6 @@
  * @typedef {object} View
  * @property {(text: string) => void} show       the value was set from outside: workflow, undo, paste, an API
  * @property {(readOnly: boolean) => void} [setReadOnly]  the input is linked or promoted: show, but do not edit
- * @property {(output: object) => void} [executed]  what the node's `ui` sent after a run
  * @property {() => void} [changed]               another widget or a link of the node changed
  * @property {() => void} [dispose]               the widget is gone: stop observers and timers
  *
@@ -56,7 +55,6 @@ export class WidgetHost {
     this.text = "";
     this.readOnly = false;
     this.element = document.createElement("div");
-    this.element.className = "dpath-widget";
     this.element.dataset.widget = spec.type;
     this.element.dataset.input = name;
     const size = { width: "100%", height: "100%", minHeight: `${spec.minHeight}px`, boxSizing: "border-box" };
@@ -162,7 +160,6 @@ function addTo(spec, node, name, input) {
   keepWidth(widget);
   host.receive(input?.[1]?.default ?? "");
   chain(widget, "onRemove", () => host.view.dispose?.());
-  chain(node, "onExecuted", (output) => host.view.executed?.(output ?? {}));
   chain(node, "onConnectionsChange", () => queueMicrotask(() => follow(host)));
   chain(node, "onConfigure", () => queueMicrotask(() => (follow(host), takePlace(host))));
   chain(node, "onWidgetChanged", () => host.view.changed?.());
