@@ -1,8 +1,8 @@
-"""Tileable random fields for the renderer, made once per size and reused by random crops."""
+"""Tileable random fields for the renderer, made once for a size and reused by random crops."""
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,7 +20,7 @@ _KINDS: dict[str, tuple[float, float, float, float, float]] = {
 }
 
 
-@cache
+@lru_cache(maxsize=2 * len(_KINDS))  # two sizes: at 1024 pixels one takes 1.4 GB
 def bank(kind: str, size: int) -> np.ndarray:
     """Zero-mean unit-variance fields [VARIANTS, 2 size, 2 size] of one kind, float32, seeded by the kind's name."""
     low, high, slope, stretch_x, stretch_y = _KINDS[kind]

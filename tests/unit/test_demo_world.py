@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from diffusion_path.demo import textures
 from diffusion_path.demo.render import ELEMENTS, render, render_with_masks
 from diffusion_path.demo.scenes import ATTRIBUTES, Scene, caption, full_caption, random_scene, vocabulary
 from diffusion_path.demo.text import MAX_TOKENS, PAD, START, UNKNOWN, WordTokenizer
@@ -22,6 +23,15 @@ def test_every_size_renders(size: int) -> None:
     assert picture.shape == (size, size, 3)
     assert picture.dtype == np.uint8
     assert picture.std() > 20
+
+
+def test_textures_of_a_few_sizes_are_kept_and_pictures_stay_the_same() -> None:
+    before = render(Scene(seed=1, clouds="cloudy"), 64)
+    for size in (80, 96, 112):
+        render(Scene(seed=1, clouds="cloudy"), size)
+    info = textures.bank.cache_info()
+    assert info.currsize <= (info.maxsize or 0) < 20
+    assert np.array_equal(render(Scene(seed=1, clouds="cloudy"), 64), before)
 
 
 @pytest.mark.parametrize("name", list(ATTRIBUTES))
