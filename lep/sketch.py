@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..images.edges import Lines, as_picture, ink, of_width
 from ..images.morphology import check_proportions
-from ..images.tensors import check_mask
+from ..images.tensors import check_mask, match_batch
 from .predictor import EdgePredictor
 from .targets import binary, check_drawn, edge_target, normal
 
@@ -77,6 +77,8 @@ def read_sketch(image: Tensor, lines: Lines = "auto", name: str = "sketch") -> T
 def read_importance(mask: Tensor, strokes: Tensor) -> Tensor:
     """A weight MASK [B, H, W] in 0..1 of the sketch's proportions. Raises ValueError for others or an empty one."""
     weight = check_mask(mask, "importance")
+    if weight.shape[0] > 1 and strokes.shape[0] > 1:
+        match_batch(weight, strokes.shape[0], "importance", "the sketch")
     check_proportions(
         weight.shape[2], weight.shape[1], strokes.shape[2], strokes.shape[1], "importance mask", "the sketch"
     )
