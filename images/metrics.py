@@ -64,7 +64,7 @@ def edit_metrics(
     for item in range(batch):
         everywhere = np.ones(a.shape[1:3], dtype=bool)
         chosen = [everywhere] if area is None else [everywhere, area[item], ~area[item]]
-        similarity, edges = ssim_map(a[item], b[item]), (edge_map(a[item]), edge_map(b[item]))
+        similarity, edges = ssim_map(a[item], b[item]), (edge_strength(a[item]), edge_strength(b[item]))
         distance = perceptual(_single(a[item]), _single(b[item])).numpy() if perceptual else None
         for name, region in zip(names, chosen, strict=True):
             row = values[name]
@@ -96,7 +96,7 @@ def ssim_map(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
     return np.asarray(maps[1]).mean(axis=-1)
 
 
-def edge_map(picture: np.ndarray) -> np.ndarray:
+def edge_strength(picture: np.ndarray) -> np.ndarray:
     """Strength of the edges [H, W]: Sobel gradient of the luma, blurred by 1 % of the shorter side."""
     from scipy.ndimage import gaussian_filter, sobel
 
