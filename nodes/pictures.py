@@ -10,6 +10,7 @@ from torch import Tensor
 from ..images.composite import composite_exact
 from ..images.masks import REDUCTIONS, Reduction, latent_grid_size, latent_mask
 from ..images.strokes import PAPER_COLORS, PAPER_KERNEL, simulate_strokes
+from ..samplers.picture_masks import is_still
 
 CATEGORY = "diffusion path/pictures"
 MAX_PIXELS = 512
@@ -93,7 +94,7 @@ class LatentMaskNode(io.ComfyNode):
         reduced = latent_mask(mask, latent_grid_size(samples), reduction, grow, feather, patch)
         items = reduced.grid.shape[0]
         # In a video latent the items of a mask are its frames, which ComfyUI spreads over the latent's frames.
-        if samples.ndim == 4 and items not in (1, samples.shape[0]):
+        if (samples.ndim == 4 or is_still(samples)) and items not in (1, samples.shape[0]):
             raise ValueError(
                 f"The mask has a batch of {items}, but the latent has {samples.shape[0]}: give one mask, or one "
                 "for each latent."

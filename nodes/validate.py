@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..samplers import process
 from ..samplers.grey_fill import is_grey_filled
+from ..samplers.picture_masks import is_still
 
 _RANGE_SLACK = 1e-3
 _ASPECT_SLACK = 0.02
@@ -75,7 +76,7 @@ def check_noise_mask(mask: Any, samples: Tensor, downscale: int, name: str = "gu
             "resize or crop the mask to the picture."
         )
     pictures = mask.shape[0] if mask.ndim > 2 else 1
-    if samples.ndim == 4 and pictures not in (1, samples.shape[0]):
+    if (samples.ndim == 4 or is_still(samples)) and pictures not in (1, samples.shape[0]):
         raise ValueError(
             f"There are {pictures} masks for a {name} of {samples.shape[0]} pictures: give one mask, or one for each."
         )

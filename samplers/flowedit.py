@@ -18,6 +18,7 @@ from . import noise as noises
 from . import process, reverse_sde
 from .caching import without_step_caches
 from .counting import Counter
+from .picture_masks import one_each
 from .sdedit import prepared
 from .sigmas import sdedit_sigmas
 
@@ -138,6 +139,7 @@ def flowedit(
         raise ValueError("FlowEdit starts at 0, where nothing is left to edit: raise start to 0.6 or more.")
     model = without_step_caches(model, "FlowEdit")
     latent = prepared(model, latent)
+    mask = latent.get("noise_mask")
     counter = Counter(model, latent["samples"].shape[0])
     guider = SourceTargetGuider(counter.model)
     guider.set_conds(target, negative)
@@ -148,7 +150,7 @@ def flowedit(
         latent["samples"],
         FlowEditSampler(settings.n_avg, settings.refine),
         sigmas,
-        denoise_mask=latent.get("noise_mask"),
+        denoise_mask=None if mask is None else one_each(mask, latent["samples"]),
         callback=callback,
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,

@@ -17,6 +17,7 @@ from torch import Tensor
 from . import noise as noises
 from . import process, reverse_sde
 from .masked import MaskedSampler
+from .picture_masks import one_each
 from .sigmas import sdedit_sigmas
 
 SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
@@ -83,6 +84,7 @@ def sdedit(
     sigmas = sdedit_sigmas(process.model_sampling(model), settings.t0, settings.steps, settings.scheduler)
     latent = prepared(model, guide)
     samples, mask = latent["samples"], latent.get("noise_mask")
+    mask = None if mask is None else one_each(mask, samples)
     touched = None if mask is None else _touched(mask, samples)
     if len(sigmas) == 0 or (touched is not None and not touched.any()):
         return Edit(latent, dict(latent), torch.empty(0), 0)
@@ -144,13 +146,11 @@ def report(model: Any, settings: Settings, edit: Edit) -> str:
     )
 
 
-def perturbed(
-    model: Any, latent: dict[str, Any], sigma: float, seed: int, mask: Tensor | None = None
-) -> tuple[dict[str, Any], Tensor]:
+def perturbed(model: Any, latent: dict[str, Any], sigma: float, seed: int) -> tuple[dict[str, Any], Tensor]:
     """The forward process alone: a LATENT that samplers *without noise* finish from sigma, and what the network sees.
 
-    mask: [B, 1, H, W] or as noise_mask; pixels at 0 stay clean, and the mask is handed on as noise_mask. The second
-    value is the network's view in VAE space, decodable. Raises ValueError at a flow model's sigma = 1.
+    Pixels where the noise_mask is 0 stay clean. The second value is the network's view in VAE space, decodable.
+    Raises ValueError at a flow model's sigma = 1.
     """
     sampling = process.model_sampling(model)
     latent = prepared(model, latent)
@@ -161,9 +161,9 @@ def perturbed(
         x = process.perturb(sampling, x0, noises.draw_noise(latent, seed), sigma)
         carried = process.latent_out(model, process.resumable(sampling, x, sigma))
         seen = process.latent_out(model, process.network_view(sampling, x, sigma))
-    if mask is None:
-        mask = latent.get("noise_mask")
+    mask = latent.get("noise_mask")
     if mask is not None:
+        mask = one_each(mask, samples)
         edit = comfy.sampler_helpers.prepare_mask(mask, tuple(samples.shape), samples.device).to(samples)
         carried = torch.where(edit > 0, edit * carried + (1.0 - edit) * samples, samples)
         seen = torch.where(edit > 0, edit * seen + (1.0 - edit) * samples, samples)

@@ -6,6 +6,8 @@ import comfy.sampler_helpers
 import torch
 from torch import Tensor
 
+from ..picture_masks import is_still, one_each
+
 _ASPECT_SLACK = 0.05
 
 
@@ -26,11 +28,9 @@ def edit_region(mask: Tensor | None, latent: Tensor, device: torch.device) -> Te
             "the mask to the picture."
         )
     masks = mask.shape[0] if mask.ndim > 2 else 1
-    still = latent.ndim == 5 and latent.shape[2] == 1
-    if (latent.ndim == 4 or still) and masks not in (1, latent.shape[0]):
+    if (latent.ndim == 4 or is_still(latent)) and masks not in (1, latent.shape[0]):
         raise ValueError(
             f"There are {masks} masks for {latent.shape[0]} pictures: give one mask, or one for each picture."
         )
-    if still:  # core would take the masks of a batch for the frames of a video, and mix them
-        mask = mask.reshape(masks, 1, 1, height, width)
-    return comfy.sampler_helpers.prepare_mask(mask.float(), tuple(latent.shape), device).clamp(0, 1)
+    mask = one_each(mask.float(), latent)
+    return comfy.sampler_helpers.prepare_mask(mask, tuple(latent.shape), device).clamp(0, 1)

@@ -144,3 +144,13 @@ def test_bad_settings_are_refused_with_a_sentence() -> None:
     ):
         with pytest.raises(ValueError, match=problem):
             flowedit(model, cond(0.0), cond(1.0), cond(0.0), latent, 1, settings)
+
+
+def test_pictures_of_a_video_model_have_a_mask_each() -> None:
+    model = gaussian_model(ModelType.FLOW, 1.25, comfy.latent_formats.Wan21())
+    masks = torch.zeros(2, 1, 8, 8)
+    masks[1] = 1
+    latent = {"samples": torch.randn(2, 16, 1, 8, 8), "noise_mask": masks}
+    edited = flowedit(model, cond(0.0), cond(0.7), cond(0.0), latent, 3, Settings(steps=3))[0]["samples"]
+    torch.testing.assert_close(edited[0], latent["samples"][0], rtol=0, atol=1e-5)
+    assert bool((edited[1] != latent["samples"][1]).all())

@@ -323,3 +323,21 @@ def test_v_prediction_and_eps_of_one_gaussian_agree() -> None:
     outs = [edit(model_of(kind), {"samples": random(1, 4, 8, 8)})[0]["samples"] for kind in KINDS[:2]]
     assert torch.equal(*outs)
     assert process.model_sampling(model_of(ModelType.FLUX)).sigma_max == 1
+
+
+def test_pictures_of_a_video_model_have_a_mask_each() -> None:
+    """Latents [B, C, 1, H, W] (Qwen-Image, Wan), whose masks core takes for the frames of one video."""
+    model = gaussian_model(ModelType.FLOW, 1.25, comfy.latent_formats.Wan21())
+    masks = torch.zeros(2, 1, 8, 8)
+    masks[1, ..., 4:] = 1
+    guide = {"samples": torch.randn(2, 16, 1, 8, 8), "noise_mask": masks}
+    widgets = {"seed": 3, "t0": 0.5, "steps": 3, "cfg": 1.0, "solver": "ode", "scheduler": "simple"}
+    edited, _, _ = SDEdit.execute(model, cond(0.5), cond(0.0), guide, **widgets).args
+    carried = Perturb.execute(model, guide, 3, 0.5).args[0]
+    for found in (edited, carried):
+        assert torch.equal(found["samples"][0], guide["samples"][0])
+        changed = (found["samples"] != guide["samples"])[1, ..., 4:]
+        assert bool(changed.all())
+        torch.testing.assert_close(found["samples"][1, ..., :4], guide["samples"][1, ..., :4], rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="There are 3 masks for a guide of 2 pictures"):
+        SDEdit.execute(model, cond(0.5), cond(0.0), {**guide, "noise_mask": torch.ones(3, 1, 8, 8)}, **widgets)
