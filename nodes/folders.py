@@ -40,9 +40,14 @@ def resolve(category: str, name: str) -> Path:
 def new_file(category: str, prefix: str) -> tuple[Path, str]:
     """A file that does not exist yet in the output folder's part of the category, and its name in the list."""
     root = os.path.join(folder_paths.get_output_directory(), category)
-    os.makedirs(root, exist_ok=True)
     try:
+        os.makedirs(root, exist_ok=True)
         folder, stem, counter, subfolder, _ = folder_paths.get_save_image_path(prefix.strip() or "path", root)
+    except OSError as error:
+        raise ValueError(
+            f"The file '{prefix}' cannot be put in {root} ({error.strerror}): choose another name, or look at the "
+            "folder."
+        ) from error
     except Exception as error:
         raise ValueError(
             f"The file name '{prefix}' leads out of the output folder: give a name without '..' and drive letters."

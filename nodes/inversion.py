@@ -136,6 +136,8 @@ class Invert(io.ComfyNode):
         chosen = described_method(method or {}, start)
         if sigmas is None:
             sigmas = sdedit_sigmas(process.model_sampling(model), t0, steps, scheduler)
+            if len(sigmas) == 0:
+                raise ValueError("At t0 = 0 the path is the picture alone, without a step: raise t0, 1 is all of it.")
         count = max(len(sigmas) - 1, 0)
         cost = f"{chosen.name}: {count} steps, at most {chosen.plan(count, cfg)} evaluations of the model"
         announce(cost, cls.hidden.unique_id if cls.hidden else None)

@@ -279,6 +279,13 @@ def test_files_outside_and_of_other_kinds_are_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.pt is no \.safetensors file"):
         NODES["DPathLoad"].execute("a.pt")
     assert [each.name for each in folder.rglob("*") if each.is_file()] == ["a.pt"]
+    with pytest.raises(ValueError, match=r"cannot be put in .*: choose another name"):
+        NODES["DPathSave"].execute(path, "a.pt/inside")
+
+
+def test_a_path_without_a_step_is_refused_by_the_widget_that_asks_for_it() -> None:
+    with pytest.raises(ValueError, match="At t0 = 0 .* raise t0"):
+        invert(gaussian_model(ModelType.EPS), t0=0.0)
 
 
 def test_inputs_of_every_method_have_tooltips() -> None:
