@@ -111,17 +111,16 @@ def _edge_maps(
             maps.append(of_width(edge_map(picture, "canny", detail, scale), LINE_WIDTH))
         return maps
     if codes[0].ndim == 5 and len(given) == len(codes):
-        single = [check_image(clip, "edge maps") for clip in given]
+        single = [read_sketch(clip, name="edge map") for clip in given]
     else:
-        single = [drawing.unsqueeze(0) for batch in given for drawing in check_image(batch, "edge maps")]
+        single = [lines.unsqueeze(0) for batch in given for lines in read_sketch(batch, name="edge map")]
     if len(single) != len(codes):
         raise ValueError(
             f"There are {len(single)} edge maps for {len(codes)} pictures: give one for each, in the same order."
         )
     maps = []
-    for drawing, code in zip(single, codes, strict=True):
+    for lines, code in zip(single, codes, strict=True):
         height, width = int(code.shape[-2]) * scaling, int(code.shape[-1]) * scaling
-        check_proportions(drawing.shape[2], drawing.shape[1], width, height, "edge map", "its picture")
-        lines = fit_lines(read_sketch(drawing, name="edge map"), height, width)
-        maps.append(of_width(lines, LINE_WIDTH))
+        check_proportions(lines.shape[2], lines.shape[1], width, height, "edge map", "its picture")
+        maps.append(of_width(fit_lines(lines, height, width), LINE_WIDTH))
     return maps

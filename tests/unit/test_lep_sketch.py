@@ -223,6 +223,7 @@ def test_datasets_that_do_not_match_are_refused() -> None:
         ({"conds": [tiny.cond(0)] * 2}, "2 conditionings for 5 pictures"),
         ({"edge_maps": [plain]}, "1 edge maps for 5 pictures"),
         ({"edge_maps": [torch.zeros(5, 64, 64, 3)]}, "edge map .batch item 0. is empty"),
+        ({"edge_maps": [torch.cat([plain] * 3 + [plain * 0.0] * 2)]}, "edge map .batch item 3. is empty"),
         ({"edge_maps": [plain[:, :32].repeat(5, 1, 1, 1)]}, "edge map is 64 x 32"),
     ]
     for given, message in cases:
