@@ -125,6 +125,19 @@ def test_keys_in_the_middle_of_a_drag_hurt_no_other_stroke(comfy: ComfyPage, key
     assert strokes(comfy, node) == ([first, third] if key == "Delete" else [first, second, third])
 
 
+def test_stepping_through_strokes_stays_on_the_layer(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    for height in (0.3, 0.5):
+        comfy.drag(place, [(0.4, height), (0.6, height)])
+    first, second = strokes(comfy, node)
+    part(comfy, node, ".dpath-tabs button:nth-child(2)").click()
+    press(comfy, node, ".", "Delete", ",", "Delete")
+    assert strokes(comfy, node) == [first, second], "these lie on the other layer"
+    part(comfy, node, ".dpath-tabs button:nth-child(1)").click()
+    press(comfy, node, ",", "Delete")
+    assert strokes(comfy, node) == [first], "backwards from nothing, the last one comes first"
+
+
 def test_undo_takes_back_the_stroke_in_the_making(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
     comfy.drag(place, [(0.3, 0.3), (0.7, 0.3)])

@@ -375,15 +375,11 @@ export class StrokesView {
   }
 
   #selectNext(by) {
-    const { strokes } = this.drawing;
-    if (!strokes.length) return;
+    const shown = this.drawing.strokes.flatMap(({ layer }, i) => (layer === this.settings.layer ? [i] : []));
+    if (!shown.length) return;
     this.settings.tool = "select";
-    let index = this.selected;
-    for (let i = 0; i < strokes.length; i++) {
-      index = (index + by + strokes.length) % strokes.length;
-      if (strokes[index].layer === this.settings.layer) break;
-    }
-    this.select(index);
+    const at = this.selected < 0 && by < 0 ? 0 : shown.indexOf(this.selected);
+    this.select(shown[(at + by + shown.length) % shown.length]);
   }
 }
 
