@@ -254,12 +254,12 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=32, help="side of the latent")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("--batch", type=int, default=1, help="pictures at once")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--run", type=int, default=4, choices=range(1, 5), help="guided steps of a timed run")
     parser.add_argument("--steps", type=int, default=8, help="training steps to time; 0 leaves training out")
     options = parser.parse_args()
-    if not torch.cuda.is_available():
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 65536)  # freed tensors go back to the system at once
+    torch.set_num_threads(options.threads)
     bench = build(options.size, options.side, getattr(torch, options.dtype), options.batch)
     print(f"{machine()}; {options.size}-size U-Net, {options.dtype}, latent {options.side} x {options.side}\n")
     variants = {
@@ -270,6 +270,9 @@ def main() -> None:
     }
     runs = {name: (lambda model=model: sample(bench, model, options.run)) for name, model in variants.items()}
     print(table(paired_times(runs, options.rounds), "unguided"))
+    if not torch.cuda.is_available():
+        # Freed tensors go back to the system at once and count no more; timed runs would pay for it.
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 65536)
     usual = peak_memory(runs["unguided"])
     extra = {name: max(1, peak_memory(run) - usual) for name, run in runs.items() if name != "unguided"}
     print(f"\n| memory beyond the unguided step's {usual / 2**20:.0f} MiB | | of plain |\n|---|---|---|")

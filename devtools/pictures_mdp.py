@@ -99,9 +99,9 @@ def schedule() -> Tensor:
     """The plot of a window with two shapes."""
     curve = "1:1, 0.6:0.9, 0.3:0.2, 0:0"
     plots = [
-        PathScheduleNode.execute(0.85, 0.2, "constant", 1.0).args[1],
-        PathScheduleNode.execute(0.85, 0.2, "cosine", 1.0).args[1],
-        PathScheduleNode.execute(0.85, 0.2, "curve", 1.0, curve).args[1],
+        PathScheduleNode.execute(0.8, 0.15, "constant", 1.0).args[1],
+        PathScheduleNode.execute(0.8, 0.15, "cosine", 1.0).args[1],
+        PathScheduleNode.execute(0.8, 0.15, "curve", 1.0, curve).args[1],
     ]
     return torch.cat(plots, dim=2)[0]
 
@@ -114,7 +114,7 @@ def _row(models: dict[str, Any]) -> Tensor:
 
 def mdp_noise() -> Tensor:
     """Windows of MDP-ε."""
-    model, windows = _models()[0], ((1.0, 0.5), (0.85, 0.2), (0.7, 0.3))
+    model, windows = _models()[0], ((1.0, 0.5), (0.8, 0.15), (0.7, 0.3))
     made: dict[str, Any] = {"no manipulation": model}
     for begin, end in windows:
         made[f"window {begin:g} to {end:g}"] = MDPNoise.execute(
@@ -166,7 +166,7 @@ def mdp_sweep() -> Tensor:
     model, _, vae = _models()
     latent = {"samples": vae.encode(_picture())}
     return MDPSweep.execute(
-        model, *_prompts(), latent, _SEED, _STEPS, _CFG, "noise", vae, "windows", "1, 0.85, 0.7", "0.25, 0.5, 0.65", ""
+        model, *_prompts(), latent, _SEED, _STEPS, _CFG, "noise", vae, "windows", "0.9, 0.8, 0.7", "0.25, 0.5, 0.65", ""
     ).args[0][0]  # fmt: skip
 
 

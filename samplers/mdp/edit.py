@@ -32,7 +32,7 @@ from .states import inject_latent, inject_noise
 KINDS = ("noise", "latent", "conditioning", "guidance")
 
 WHOLE: dict[str, PathSchedule] = {
-    "noise": PathSchedule(0.85, 0.2),
+    "noise": PathSchedule(0.8, 0.15),
     "latent": PathSchedule(0.9, 0.3, weight=0.3),
     "conditioning": PathSchedule(0.8, 0.3, weight=0.6),
     "guidance": PathSchedule(0.8, 0.3, weight=0.6),
@@ -51,7 +51,7 @@ class Settings:
     """
 
     kind: str = "noise"
-    schedule: PathSchedule = field(default_factory=lambda: PathSchedule(0.85, 0.2))
+    schedule: PathSchedule = field(default_factory=lambda: PathSchedule(0.8, 0.15))
     steps: int = 20
     cfg: float = 4.0
     scheduler: str = "normal"

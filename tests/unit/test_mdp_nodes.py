@@ -168,7 +168,7 @@ def test_recommended_edit_keeps_what_both_prompts_agree_on(kind: ModelType) -> N
     assert torch.equal(same["samples"], source["samples"])
     assert not where.any()
     assert "region: 0% of the picture, found in 8 evaluations" in report
-    assert "window 0.85 to 0.2 = steps 2 to 8 of 10" in report
+    assert "window 0.8 to 0.15 = steps 3 to 8 of 10" in report
     edited, _, report, where = run(cond(MU_B), path=path)
     assert bool((where == 1).all())
     assert torch.equal(edited["samples"], edit(model, source, path=path)[0]["samples"]), "everything is edited"
