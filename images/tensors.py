@@ -72,7 +72,7 @@ def split_alpha(image: Tensor) -> tuple[Tensor, Tensor | None]:
 
 def to_uint8(image: Tensor) -> np.ndarray:
     """Round [..., C] in 0..1 to uint8; values outside are clipped."""
-    return (image.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).numpy()
+    return (image.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).cpu().numpy()
 
 
 def from_uint8(array: np.ndarray) -> Tensor:

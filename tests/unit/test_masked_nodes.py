@@ -66,7 +66,10 @@ def test_a_strength_map_is_relative_to_its_largest_t0() -> None:
     left[..., :3], middle[..., 2:4] = 1.0, 0.5
     strength, t0 = StrengthMap.execute(mask_1=left, t0_1=0.3, mask_2=middle, t0_2=0.8, t0_elsewhere=0.1).args
     assert t0 == 0.8
-    torch.testing.assert_close(strength[0, 0] * t0, torch.tensor([0.3, 0.3, 0.4, 0.4, 0.1, 0.1]))
+    torch.testing.assert_close(strength[0, 0] * t0, torch.tensor([0.3, 0.3, 0.4, 0.45, 0.1, 0.1]))
+    spared, t0 = StrengthMap.execute(mask_1=left, t0_1=0.2, t0_elsewhere=0.6).args
+    assert t0 == 0.6
+    torch.testing.assert_close(spared[0, 0] * t0, torch.tensor([0.2, 0.2, 0.2, 0.6, 0.6, 0.6]))
     grey, t0 = StrengthMap.execute(mask_1=torch.linspace(0, 1, 6).expand(2, 4, 6), t0_1=0.5).args
     assert t0 == 0.5
     assert grey.shape == (2, 4, 6)
