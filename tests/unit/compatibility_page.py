@@ -40,6 +40,8 @@ _BOTTOM = """
   skipped, the run is not guided and the log says so.
 - Inversion, reconstruction, FlowEdit and the edge predictor leave EasyCache and LazyCache out: guessed evaluations
   would make them wrong.
+- With torch.compile nothing changes; while a gradient is taken (null text, Sketch Guidance, training) the network runs
+  as it is.
 - CFG Override changes the guidance of FlowEdit's target, not of its source.
 - Latents of several parts (video with audio) are refused with a sentence by all nodes that take a latent: separate them
   first.

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from diffusion_path.tests.unit import compatibility_page, neighbours
-from diffusion_path.tests.unit.neighbours import NEIGHBOURS
+from diffusion_path.tests.unit.compatibility import outcome
+from diffusion_path.tests.unit.neighbours import LIKE, NEIGHBOURS, UNET
 
 
 @pytest.mark.parametrize("name", NEIGHBOURS)
@@ -17,6 +18,13 @@ def test_the_page_says_what_changes_beside_it(name: str) -> None:
     usual = compatibility_page.usual(compatibility_page.families_in(text), name)
     found = neighbours.changes(name, usual)
     assert compatibility_page.neighbours_in(text).get(name) == found, "If that is meant, run ./dev compatibility."
+
+
+@pytest.mark.parametrize("label", ["DPathRecord", "DPathMDPNoise", "DPathInvert: null text", "DPathSketchGuidance"])
+def test_a_compiled_network_changes_nothing(label: str) -> None:
+    text = compatibility_page.PAGE.read_text(encoding="utf-8")
+    usual = compatibility_page.families_in(text)[label][LIKE[UNET.name]]
+    assert outcome(label, neighbours.compiled())[0] == usual
 
 
 _SCRIPT = """
