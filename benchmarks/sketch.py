@@ -254,7 +254,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["default", "beta", "stop", "predictors"], nargs="+")
     parser.add_argument("--betas", type=float, nargs="+", default=[0.0, 0.4, 0.8, 1.2, 1.6])
     parser.add_argument("--stops", type=float, nargs="+", default=[0.0, 0.25, 0.5, 0.75, 1.0])
-    parser.add_argument("--mlp", type=Path, help="a per-pixel predictor, to compare with")
+    parser.add_argument("--predictors", type=Path, nargs="+", default=[], help="files to compare with the shipped one")
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--out", type=Path, default=DOCS)
     options = parser.parse_args()
@@ -280,11 +280,12 @@ def main() -> None:
             settings = [_with(usual, name, value) for value in values]
             found = _curve(small, [(f"{name} {v:g}", s) for v, s in zip(values, settings, strict=True)], options.work)
             _plot(name, values, found, options.out / f"sketch-{name}.jpg")
-    if "predictors" in parts and options.mlp is not None:
+    if "predictors" in parts and options.predictors:
         print(f"\nPredictors, {options.curve_sketches} sketches:")
         _print_head()
-        pairs = [(k, f, n) for n in (20, 50) for k, f in (("mlp", options.mlp), ("unet", BUILT_IN_FILE))]
-        _curve(small, [(f"{k}, {n} steps", replace(usual, predictor=f, steps=n)) for k, f, n in pairs], options.work)
+        pairs = [(file, steps) for file in (*options.predictors, BUILT_IN_FILE) for steps in (20, 50)]
+        settings = [(f"{f.stem}, {n} steps", replace(usual, predictor=f, steps=n)) for f, n in pairs]
+        _curve(small, settings, options.work)
 
 
 def _with(setting: Setting, name: str, value: float) -> Setting:

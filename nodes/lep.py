@@ -27,7 +27,7 @@ FOLDER = "edge_predictors"
 BUILT_IN = "landscape demo model (built in)"
 BUILT_IN_FILE = Path(__file__).parents[1] / "demo" / "weights" / "edges.safetensors"
 MEMORY_MODES = ("fast", "checkpointed")
-DEFAULT_BETA, DEFAULT_STOP = 0.8, 0.8
+DEFAULT_BETA, DEFAULT_STOP = 1.2, 0.8
 
 folders.register(FOLDER)
 _paths, _extensions = folder_paths.folder_names_and_paths[FOLDER]

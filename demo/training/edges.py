@@ -25,9 +25,9 @@ from ..render import render
 from ..scenes import caption, random_scene
 
 OUT = WEIGHTS.parent / "edges.safetensors"
-ROUNDS, PICTURES, SEED = 4, 400, 77
+ROUNDS, PICTURES, SEED = 7, 1600, 77
 PLAN = Plan(
-    kind="unet", feature_set="all", steps=500, batch=8, learning_rate=2e-3, reuse=3, line_width=LINE_WIDTH,
+    kind="unet", feature_set="all", steps=2000, batch=8, learning_rate=2e-3, reuse=3, line_width=LINE_WIDTH,
     validation=0.02, memory=1024**3,
 )  # fmt: skip
 
