@@ -71,6 +71,8 @@ NASTY_TEXT = (
 )
 NASTY_VALUES = (math.nan, math.inf, -math.inf, 1e308, -1e308, -1, 2**70, True, None, [], {}, "text", [1, 2, 3])
 
+DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -136,7 +138,7 @@ class Composer:
 
     def entry(self, key: str, spec: list[Any], depth: int) -> dict[str, Any]:
         """One input by its name; a dynamic one comes with the inputs of its choice."""
-        if spec[0] == "COMFY_DYNAMICCOMBO_V3":
+        if spec[0] == DYNAMIC:
             option = self.pick(spec[1]["options"])
             inner = {f"{key}.{name}": found for name, found in option["inputs"].get("required", {}).items()}
             found = {key: option["key"]}
@@ -181,7 +183,7 @@ class Composer:
 
 def is_widget(spec: list[Any]) -> bool:
     kind = spec[1].get("widgetType", spec[0]) if len(spec) > 1 else spec[0]
-    return isinstance(kind, list) or kind in ("COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", "COMFY_DYNAMICCOMBO_V3")
+    return isinstance(kind, list) or kind in ("COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", DYNAMIC)
 
 
 def valid_prompts(info: Info) -> st.SearchStrategy[Prompt]:
@@ -211,15 +213,21 @@ def broken_prompts(info: Info) -> st.SearchStrategy[Prompt]:
         ours = [number for number in numbers if prompt[number]["class_type"].startswith(PREFIX)]
         number = draw(st.sampled_from([*ours, *ours, *numbers]))
         inputs = prompt[number]["inputs"]
-        damage(draw, prompt, inputs, draw(st.sampled_from(sorted(inputs))), number)
+        # Core looks for a link behind a choice with inputs of its own only when it runs, and its worker ends with it.
+        groups = info[prompt[number]["class_type"]]["input"].values()
+        choices = {name for group in groups for name, spec in group.items() if spec[0] == DYNAMIC}
+        key = draw(st.sampled_from(sorted(inputs)))
+        damage(draw, prompt, inputs, key, number, links=key not in choices)
         return prompt
 
     return prompts()
 
 
-def damage(draw: Callable[..., Any], prompt: Prompt, inputs: dict[str, Any], key: str, number: str) -> None:
-    """Makes one input of a node wrong."""
-    ways = ["missing", "slot", "nowhere", "other", "cycle", "unknown"]
+def damage(
+    draw: Callable[..., Any], prompt: Prompt, inputs: dict[str, Any], key: str, number: str, links: bool
+) -> None:
+    """Makes one input of a node wrong. links: also by a link to the wrong place."""
+    ways = ["missing", "unknown", *(["slot", "nowhere", "other", "cycle"] if links else [])]
     if not isinstance(inputs[key], list):
         # Not for sockets: core takes any constant there, for its own nodes too, and no page sends one.
         ways += ["value", "value", "text"]
