@@ -161,6 +161,19 @@ def guided(bench: Bench, checkpointed: bool) -> Any:
     )
 
 
+def extra_memory(runs: dict[str, Callable[[], object]]) -> tuple[dict[str, int], int]:
+    """Bytes that each run needs at its peak beyond the unguided one's, and the unguided one's own."""
+    if not torch.cuda.is_available():  # what is freed goes back to the system at once, and counts no more
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**16)
+    for run in runs.values():
+        run()
+    usual = peak_memory(runs["unguided"])
+    extra = {name: max(1, peak_memory(run) - usual) for name, run in runs.items() if name != "unguided"}
+    if not torch.cuda.is_available():  # where it is kept, as usual, runs pay nothing for it
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**25)
+    return extra, usual
+
+
 def peak_memory(run: Callable[[], object]) -> int:
     """Bytes that a run needs beyond what is in use before it."""
     gc.collect()
@@ -269,12 +282,8 @@ def main() -> None:
         "plain": plainly_guided(bench),
     }
     runs = {name: (lambda model=model: sample(bench, model, options.run)) for name, model in variants.items()}
+    extra, usual = extra_memory(runs)
     print(table(paired_times(runs, options.rounds), "unguided"))
-    if not torch.cuda.is_available():
-        # Freed tensors go back to the system at once and count no more; timed runs would pay for it.
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 65536)
-    usual = peak_memory(runs["unguided"])
-    extra = {name: max(1, peak_memory(run) - usual) for name, run in runs.items() if name != "unguided"}
     print(f"\n| memory beyond the unguided step's {usual / 2**20:.0f} MiB | | of plain |\n|---|---|---|")
     for name, size in extra.items():
         print(f"| {name} | {size / 2**20:.0f} MiB | {size / extra['plain']:.3f} |")
