@@ -15,7 +15,7 @@ import ctypes
 import gc
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ def guided(bench: Bench, checkpointed: bool) -> Any:
     )
 
 
-def extra_memory(runs: dict[str, Callable[[], object]]) -> tuple[dict[str, int], int]:
+def extra_memory(runs: Mapping[str, Callable[[], object]]) -> tuple[dict[str, int], int]:
     """Bytes that each run needs at its peak beyond the unguided one's, and the unguided one's own."""
     if not torch.cuda.is_available():  # what is freed goes back to the system at once, and counts no more
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**16)
