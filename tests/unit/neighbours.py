@@ -138,7 +138,9 @@ def compiled() -> World:
     with torch.inference_mode():
         place = World(UNET, families.built(UNET))
         place.model = place.model.clone()
-        set_torch_compile_wrapper(place.model, backend="eager", keys=["diffusion_model.time_embed", "diffusion_model.out"])
+        set_torch_compile_wrapper(
+            place.model, backend="eager", keys=["diffusion_model.time_embed", "diffusion_model.out"]
+        )
         return place
 
 
