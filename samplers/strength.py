@@ -12,7 +12,8 @@ def strength_map(masks: Sequence[tuple[Tensor, float]], base: float = 0.0) -> tu
     """The map t0(pixel) / t0 and the t0 to run with, from masks and the t0 that each stands for at mask = 1.
 
     masks: [B, H, W] with values 0..1; where they overlap the largest t0 wins. base: the t0 of pixels that no mask
-    covers, towards which grey ones blend; it may be more than a mask's own, to spare what the mask covers. Raises ValueError for masks of different sizes or batches, or if every t0 is 0.
+    covers, towards which grey ones blend; it may be more than a mask's own, to spare what the mask covers. Raises
+    ValueError for masks of different sizes or batches, or if every t0 is 0.
     """
     if not masks:
         raise ValueError("A strength map needs at least one mask: connect one.")

@@ -89,7 +89,7 @@ FAMILIES = {family.name: family for family in (SD15, SD21, SDXL, SD3, FLUX, QWEN
 
 def state_dict(family: Family, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """What a file of the family holds, with random weights."""
-    weights = {k: v.to(dtype) for k, v in _built(family).diffusion_model.state_dict().items()}
+    weights = {k: v.to(dtype) for k, v in fresh(family).diffusion_model.state_dict().items()}
     if family is SD21:
         weights[_TELLS_V] = torch.linspace(-1, 1, 320, dtype=dtype)
     return {f"{family.prefix or ''}{key}": tensor.clone() for key, tensor in weights.items()}
@@ -111,7 +111,7 @@ def model(name: str, dtype: torch.dtype = torch.float32) -> Any:
 def built(family: Family, dtype: torch.dtype = torch.float32) -> Any:
     """A MODEL made without a file."""
     device = comfy.model_management.get_torch_device()
-    return comfy.model_patcher.ModelPatcher(_built(family, dtype), device, torch.device("cpu"))
+    return comfy.model_patcher.ModelPatcher(fresh(family, dtype), device, torch.device("cpu"))
 
 
 def load(family: Family, file: Path, **options: Any) -> Any:
@@ -123,7 +123,8 @@ def load(family: Family, file: Path, **options: Any) -> Any:
     return comfy.sd.load_diffusion_model(str(file), model_options=options)
 
 
-def _built(family: Family, dtype: torch.dtype = torch.float32) -> Any:
+def fresh(family: Family, dtype: torch.dtype = torch.float32) -> Any:
+    """Core's model with the family's weights, the same ones each time."""
     config = family.config(dict(family.unet))
     config.set_inference_dtype(dtype, None)
     base = config.get_model({}, "", device=None)

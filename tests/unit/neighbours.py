@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import comfy.hooks
+import comfy.model_patcher
 import comfy.supported_models as supported
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
@@ -99,6 +100,14 @@ def _context_windows(w: World) -> None:
     w.model, w.in_parts = made.args[0], True  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def _two_devices(w: World) -> None:
+    """The branches of guidance on two devices, as core's MultiGPU node splits them: here a second name of the CPU."""
+    other = comfy.model_patcher.ModelPatcher(families.fresh(w.family), torch.device("cpu", 0), torch.device("cpu"))
+    other.is_multigpu_base_clone = True
+    w.model = w.model.clone()
+    w.model.set_additional_models("multigpu", [other])
+
+
 _SLG = nodes_slg.SkipLayerGuidanceDiT
 
 NEIGHBOURS: dict[str, tuple[Family, Change]] = {
@@ -116,6 +125,7 @@ NEIGHBOURS: dict[str, tuple[Family, Change]] = {
     "RescaleCFG": (UNET, _model(lambda m: nodes_model_advanced.RescaleCFG().patch(m, 0.7))),
     "pre-CFG and post-CFG patches": (UNET, _model(_post_cfg)),
     "CFG Override": (UNET, _cfg_override),
+    "guidance split over two devices": (UNET, _two_devices),
     "EasyCache": (FLUX, _model(lambda m: nodes_easycache.EasyCacheNode.execute(m, 0.2, 0.0, 1.0, False))),
     "context windows": (FILM, _context_windows),
     "another shift (ModelSamplingSD3)": (SD3, _model(lambda m: nodes_model_advanced.ModelSamplingSD3().patch(m, 5.0))),
