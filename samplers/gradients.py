@@ -29,6 +29,7 @@ from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
 
 from .recompute import recomputed
+from .saved import kept_as_saved
 
 # Autograd in half precision underflows where the loss is small, and overflows where it is not: tried in this order.
 _LOSS_SCALES = (2.0**10, 1.0, 2.0**-10)
@@ -61,7 +62,7 @@ class Gradients:
         leaves = [tensor.detach().clone().requires_grad_(True) for tensor in inputs]
         # Checkpointed blocks keep their own inputs safe, and torch does not let these contexts nest.
         keep = self.mutation and not self.checkpointed
-        safe = torch.autograd.graph.allow_mutation_on_saved_tensors() if keep else contextlib.nullcontext()
+        safe = kept_as_saved() if keep else contextlib.nullcontext()
         with safe:
             value = loss(*leaves)
             if not value.requires_grad:

@@ -15,6 +15,8 @@ from comfy.ldm.modules.attention import BasicTransformerBlock
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock, Upsample
 from torch import Tensor, nn
 
+from .saved import kept_as_saved
+
 UNET_UNITS = (ResBlock, BasicTransformerBlock, Downsample, Upsample)
 
 
@@ -34,8 +36,7 @@ class Recompute(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor | None) -> Any:
-        safe = torch.autograd.graph.allow_mutation_on_saved_tensors()
-        with torch.inference_mode(False), torch.enable_grad(), safe:
+        with torch.inference_mode(False), torch.enable_grad(), kept_as_saved():
             leaves = [tensor.detach().requires_grad_(True) for tensor in ctx.saved_tensors]
             outputs = ctx.call(*[leaf.clone() for leaf in leaves])
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from diffusion_path.tests.browser.page import ComfyPage
 from playwright.sync_api import ElementHandle
 
-_LOADED = "e => [...e.querySelectorAll('img')].every(i => i.complete && i.naturalWidth === 128)"
+_LOADED = """e => { const shown = [...e.querySelectorAll('img')];
+    return shown.length > 0 && shown.every(i => i.complete && i.naturalWidth === 128); }"""
 
 
 def graph(comfy: ComfyPage) -> int:

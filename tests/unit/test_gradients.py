@@ -14,6 +14,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from diffusion_path.samplers import gradients, process
 from diffusion_path.samplers.recompute import Recompute, units
+from diffusion_path.samplers.saved import kept_as_saved
 from diffusion_path.tests.unit import tiny
 from torch import Tensor, nn
 
@@ -360,6 +361,23 @@ def test_recompute_with_updates_in_place_and_empty_outputs() -> None:
     slopes = torch.autograd.grad(out.sum(), (x, y))
     wanted = torch.autograd.grad((x + torch.sin(x * y)).sum(), (x, y))
     torch.testing.assert_close(slopes, wanted)
+
+
+def test_gradients_of_what_is_updated_in_place_whose_memory_is_used_again() -> None:
+    """d/dx of sum_k sin(kx) + sum (kx + 1)^2 over the last 412; PyTorch's own way of saving mixes the tensors up."""
+    x = torch.linspace(0.1, 1, 512, dtype=torch.float64, requires_grad=True)
+    total, wanted, tail = torch.zeros(()), torch.zeros(512, dtype=torch.float64), torch.arange(512) >= 100
+    with kept_as_saved():
+        for k in range(1, 60):
+            a = x * float(k)
+            total = total + a.sin().sum()
+            a.add_(1.0)
+            total = total + (a[100:] ** 2).sum()
+            a[50:].mul_(0.5)
+            known = x.detach()
+            wanted += k * (k * known).cos() + 2 * (k * known + 1) * k * tail
+        (slope,) = torch.autograd.grad(total, x)
+    torch.testing.assert_close(slope, wanted)
 
 
 def test_gradients_of_a_quantised_layer() -> None:

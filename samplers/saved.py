@@ -1,0 +1,82 @@
+"""What autograd saved stays as it was, whatever updates it in place afterwards.
+
+PyTorch's own ``allow_mutation_on_saved_tensors`` knows a tensor by its addresses and version. Once a tensor has been
+copied aside its addresses are free, another one may get them, and the backward pass is then given the wrong tensor;
+and an update of a part is missed where the part begins elsewhere. Here what is saved is an object of its own, found by
+the memory it lies in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakSet
+
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class _Saved:
+    """A tensor that autograd holds for the backward pass; a copy of it from its first update in place on."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+class _Watch(TorchDispatchMode):
+    """Copies what is saved before an operation writes into its memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_memory: defaultdict[int, WeakSet[_Saved]] = defaultdict(WeakSet)
+
+    def save(self, tensor: Tensor) -> _Saved:
+        entries = self.by_memory[_memory(tensor)]
+        for entry in entries:  # a tensor that is saved many times is copied once
+            if _same(entry.tensor, tensor):
+                return entry
+        entry = _Saved(tensor)
+        entries.add(entry)
+        return entry
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        for place, argument in enumerate(func._schema.arguments):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                given = args[place] if place < len(args) else kwargs.get(argument.name)
+                for tensor in tree_leaves(given):
+                    if isinstance(tensor, Tensor):
+                        # Not saved from here on: what is copied aside has no part in this memory any more.
+                        for entry in self.by_memory.pop(_memory(tensor), ()):
+                            entry.tensor = entry.tensor.clone()
+        return func(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def kept_as_saved() -> Iterator[None]:
+    """Within it, gradients are those of the values that were saved, also where these are updated in place later."""
+    watch = _Watch()
+    with saved_tensors_hooks(watch.save, _restored), watch:
+        yield
+
+
+def _restored(entry: _Saved) -> Tensor:
+    return entry.tensor
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of the same memory are the same view of it."""
+    return (
+        one.data_ptr() == other.data_ptr()
+        and one.dtype == other.dtype
+        and one.shape == other.shape
+        and one.stride() == other.stride()
+    )
