@@ -40,7 +40,10 @@ def wait_until(condition: object, seconds: float = 30.0) -> bool:
 def test_no_process_survives(number: signal.Signals, pack_root: Path, comfyui_root: Path, tmp_path: Path) -> None:
     command = [str(pack_root / "dev"), "demo", "--out", str(tmp_path)]
     options = ["--comfyui", str(comfyui_root), "--python", sys.executable]
-    process = subprocess.Popen([sys.executable, *command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, *command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     base = str(pack_root / ".dev" / "run" / f"{process.pid}-")
     try:
         assert wait_until(lambda: servers_below(base)), "no server was started"

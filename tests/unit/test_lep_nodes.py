@@ -36,6 +36,7 @@ def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder_paths.set_output_directory(str(tmp_path))
     yield tmp_path
     folder_paths.set_output_directory(previous)
+    folder_paths.filename_list_cache.pop(FOLDER, None)
 
 
 def settings(**changes: Any) -> dict[str, Any]:
