@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
 
@@ -35,6 +35,8 @@ class _Watch(TorchDispatchMode):
         self.by_memory: defaultdict[int, WeakSet[_Saved]] = defaultdict(WeakSet)
 
     def save(self, tensor: Tensor) -> _Saved:
+        if is_traceable_wrapper_subclass(tensor):  # a quantised weight: it has no memory of its own
+            return _Saved(tensor)
         entries = self.by_memory[_memory(tensor)]
         for entry in entries:  # a tensor that is saved many times is copied once
             if _same(entry.tensor, tensor):
@@ -49,7 +51,7 @@ class _Watch(TorchDispatchMode):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 given = args[place] if place < len(args) else kwargs.get(argument.name)
                 for tensor in tree_leaves(given):
-                    if isinstance(tensor, Tensor):
+                    if isinstance(tensor, Tensor) and not is_traceable_wrapper_subclass(tensor):
                         # Not saved from here on: what is copied aside has no part in this memory any more.
                         for entry in self.by_memory.pop(_memory(tensor), ()):
                             entry.tensor = entry.tensor.clone()
