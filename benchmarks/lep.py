@@ -11,50 +11,25 @@ On the embedded model, and with --size on a U-Net of Stable Diffusion 1.5's or S
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
-import threading
-import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import comfy.latent_formats
-import comfy.model_base
 import comfy.model_management
-import comfy.model_patcher
 import comfy.samplers
-import comfy.supported_models_base
 import torch
 import torch.nn.functional as F
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
-from ..demo.model import UNET_CONFIG, LandscapeLatent
 from ..lep import families
 from ..lep.features import capturing
 from ..lep.guidance import Guidance, guide
-from ..lep.predictor import PAPER_WIDTHS, EdgePredictor, build_network
+from ..lep.predictor import PAPER_WIDTHS, EdgePredictor
 from ..lep.training import Example, Plan, train_predictor
 from ..samplers import gradients, process
 from .common import clock, machine, paired_times, table
-
-_SD15: dict[str, Any] = {
-    "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [2, 2, 2, 2],
-    "channel_mult": (1, 2, 4, 4), "use_spatial_transformer": True, "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
-    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], "transformer_depth_middle": 1,
-    "context_dim": 768, "use_linear_in_transformer": False, "legacy": False, "num_heads": 8, "num_head_channels": -1,
-    "adm_in_channels": None,
-}  # fmt: skip
-_SDXL: dict[str, Any] = {
-    **_SD15, "num_res_blocks": [2, 2, 2], "channel_mult": (1, 2, 4), "transformer_depth": [0, 0, 2, 2, 10, 10],
-    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10], "transformer_depth_middle": 10, "context_dim": 2048,
-    "use_linear_in_transformer": True, "num_heads": -1, "num_head_channels": 64,
-}  # fmt: skip
-_SIZES = {"demo": (UNET_CONFIG, LandscapeLatent), "sd15": (_SD15, comfy.latent_formats.SD15),
-          "sdxl": (_SDXL, comfy.latent_formats.SDXL)}  # fmt: skip
-_M_MMAP_THRESHOLD, _SAMPLE_SECONDS = -3, 0.002
+from .memory import extra_memory
+from .random_models import SIZES, random_model, random_predictor, random_text
 
 
 @dataclass(frozen=True)
@@ -70,29 +45,9 @@ class Bench:
 
 def build(size: str, side: int, dtype: torch.dtype, batch: int) -> Bench:
     """A model of the given size on latents of side x side."""
-    unet, latent_format = _SIZES[size]
-
-    class Config(comfy.supported_models_base.BASE):
-        unet_config: dict[str, Any] = {}
-        unet_extra_config: dict[str, Any] = {}
-        sampling_settings: dict[str, Any] = {}
-
-    Config.latent_format = latent_format
-    config = Config(dict(unet))
-    config.set_inference_dtype(dtype, None)
-    device = comfy.model_management.get_torch_device()
-    with torch.inference_mode():
-        base = comfy.model_base.BaseModel(config)
-        for parameter in base.diffusion_model.parameters():
-            parameter.data.normal_(0.0, max(1, parameter[0].numel()) ** -0.5 if parameter.ndim > 1 else 0.1)
-        model = comfy.model_patcher.ModelPatcher(base.eval(), device, comfy.model_management.unet_offload_device())
-    network = families.network_of(model)
-    taps = families.tap_names(network, "levels")
-    channels = tuple(families.tap_channels(network, tap) or 0 for tap in taps)
-    predictor = EdgePredictor(build_network("mlp", channels, 4), "mlp", taps, channels, families.signature(model))
-    text = [[[torch.randn(1, 77, unet["context_dim"]), {}]] for _ in range(2)]
+    model = random_model(size, dtype)
     x, target = torch.randn(batch, 4, side, side), torch.randn(1, 4, side, side)
-    return Bench(model, predictor, x, target, (text[0], text[1]))
+    return Bench(model, random_predictor(model), x, target, (random_text(size), random_text(size)))
 
 
 def sample(bench: Bench, model: Any, steps: int = 1) -> None:
@@ -161,50 +116,6 @@ def guided(bench: Bench, checkpointed: bool) -> Any:
     )
 
 
-def extra_memory(runs: Mapping[str, Callable[[], object]]) -> tuple[dict[str, int], int]:
-    """Bytes that each run needs at its peak beyond the unguided one's, and the unguided one's own."""
-    if not torch.cuda.is_available():  # what is freed goes back to the system at once, and counts no more
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**16)
-    for run in runs.values():
-        run()
-    usual = peak_memory(runs["unguided"])
-    extra = {name: max(1, peak_memory(run) - usual) for name, run in runs.items() if name != "unguided"}
-    if not torch.cuda.is_available():  # where it is kept, as usual, runs pay nothing for it
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**25)
-    return extra, usual
-
-
-def peak_memory(run: Callable[[], object]) -> int:
-    """Bytes that a run needs beyond what is in use before it."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        return torch.cuda.max_memory_allocated() - before
-    ctypes.CDLL(None).malloc_trim(0)
-    before, highest, done = _resident(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal highest
-        while not done.is_set():
-            highest = max(highest, _resident())
-            time.sleep(_SAMPLE_SECONDS)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        run()
-    finally:
-        done.set()
-        watcher.join()
-    return highest - before
-
-
-def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-
 def plain_training(bench: Bench, steps: int, batch: int) -> float:
     """Samples per second of a port of the public trainer: both branches of all blocks, one picture at a time."""
     with torch.inference_mode(False):
@@ -263,7 +174,7 @@ def our_training(bench: Bench, steps: int, batch: int, reuse: int) -> float:
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=list(_SIZES), default="demo")
+    parser.add_argument("--size", choices=list(SIZES), default="demo")
     parser.add_argument("--side", type=int, default=32, help="side of the latent")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("--batch", type=int, default=1, help="pictures at once")

@@ -14,7 +14,7 @@ from .browser import ensure_chromium
 from .console import say
 from .demo import run_demo, wait_for_interrupt
 from .runtime import Runtime, prepare
-from .server import Server, port_is_free
+from .server import Server, has_accelerator, port_is_free
 from .settings import COMFYUI_ARCHIVES, HOME, ROOT, DevError
 
 _TEST_MODULES = ("pytest", "hypothesis")
@@ -175,7 +175,9 @@ def _train_predictor(options: argparse.Namespace) -> int:
 
 def _run_module(options: argparse.Namespace, module: str) -> int:
     runtime = prepare(options.comfyui, options.python)
-    return _call(runtime, [str(ROOT / "devtools" / "inprocess.py"), module, *options.rest])
+    arguments = os.environ.get("COMFYUI_ARGUMENTS", "" if has_accelerator(runtime) else "--cpu")
+    command = [str(ROOT / "devtools" / "inprocess.py"), module, *options.rest]
+    return _call(runtime, command, COMFYUI_ARGUMENTS=arguments)
 
 
 def _call(runtime: Runtime, arguments: Sequence[str], **variables: str) -> int:

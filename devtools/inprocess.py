@@ -24,10 +24,12 @@ def comfyui_folder() -> Path:
     return folder
 
 
-def load(cpu: bool) -> ModuleType:
+def load(*arguments: str) -> ModuleType:
     """Makes `comfy` and the pack, as `diffusion_path`, importable and returns the pack.
 
-    Only ComfyUI's folder goes on `sys.path`: the pack's own `nodes` folder would shadow ComfyUI's `nodes.py`.
+    arguments: ComfyUI's own, `--cpu` for one. The variable COMFYUI_ARGUMENTS takes their place where it is set: empty
+    for the GPU with all of ComfyUI's defaults. Only ComfyUI's folder goes on `sys.path`: the pack's own `nodes` folder
+    would shadow ComfyUI's `nodes.py`.
     """
     comfyui = comfyui_folder()
     hidden = (PACK, PACK / "devtools")
@@ -36,12 +38,15 @@ def load(cpu: bool) -> ModuleType:
 
     import comfy.options
 
-    comfy.options.enable_args_parsing(False)  # this process's arguments are not ComfyUI's
-
-    import utils.extra_config  # noqa: F401  as main.py does: an older nodes.py puts comfy/ with its utils.py in front
-    from comfy.cli_args import args
-
-    args.cpu = cpu  # must be set before any other module of comfy is imported
+    comfy.options.enable_args_parsing()
+    given, sys.argv = sys.argv, [sys.argv[0], *(os.environ.get("COMFYUI_ARGUMENTS", " ".join(arguments)).split())]
+    try:
+        import utils.extra_config  # noqa: F401  as main.py does: an older nodes.py puts comfy/ with its utils.py first
+        from comfy.cli_args import args, enables_dynamic_vram
+    finally:
+        sys.argv = given  # this process's own arguments are not ComfyUI's
+    if not args.cpu and enables_dynamic_vram():
+        _enable_dynamic_vram()
 
     spec = importlib.util.spec_from_file_location(NAME, PACK / "__init__.py", submodule_search_locations=[str(PACK)])
     if spec is None or spec.loader is None:
@@ -52,13 +57,23 @@ def load(cpu: bool) -> ModuleType:
     return module
 
 
-def _no_accelerator() -> bool:
-    import torch
+def _enable_dynamic_vram() -> None:
+    """Weights that come and go with the memory there is, as main.py turns it on wherever NVIDIA's cards allow it."""
+    import comfy_aimdo.control
 
-    return not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    comfy_aimdo.control.init()  # must come before torch
+    import comfy.memory_management
+    import comfy.model_management
+    import comfy.model_patcher
+
+    if comfy.model_management.is_nvidia() and comfy_aimdo.control.init_devices(
+        device.index for device in comfy.model_management.get_all_torch_devices()
+    ):
+        comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
+        comfy.memory_management.aimdo_enabled = True
 
 
 if __name__ == "__main__":
-    load(cpu=_no_accelerator())
+    load("--cpu")
     target = sys.argv[0] = sys.argv.pop(1)
     runpy.run_module(f"{NAME}.{target}", run_name="__main__", alter_sys=False)

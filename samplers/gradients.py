@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from .recompute import recomputed
 from .saved import kept_as_saved
+from .streamed import StreamedWeights
 
 # Autograd in half precision underflows where the loss is small, and overflows where it is not: tried in this order.
 _LOSS_SCALES = (2.0**10, 1.0, 2.0**-10)
@@ -46,11 +47,13 @@ Loss = Callable[..., Tensor]
 class Gradients:
     """Takes gradients inside `grad_ready`.
 
-    mutation: keep what autograd saved safe from in-place updates (transformers, ControlNets); costs some time.
+    mutation: keep what autograd saved safe from in-place updates (transformers, ControlNets); costs some time. weights:
+    those that ComfyUI streams in.
     """
 
     checkpointed: bool
     mutation: bool = True
+    weights: StreamedWeights | None = None
 
     def __call__(self, loss: Loss, *inputs: Tensor, scales: Sequence[float] = (1.0,)) -> tuple[float, list[Tensor]]:
         """The value of ``loss(*inputs)`` and its gradient with respect to each input, in the input's dtype.
@@ -61,9 +64,7 @@ class Gradients:
         """
         leaves = [tensor.detach().clone().requires_grad_(True) for tensor in inputs]
         # Checkpointed blocks keep their own inputs safe, and torch does not let these contexts nest.
-        keep = self.mutation and not self.checkpointed
-        safe = kept_as_saved() if keep else contextlib.nullcontext()
-        with safe:
+        with kept_as_saved(self.weights, self.mutation and not self.checkpointed):
             value = loss(*leaves)
             if not value.requires_grad:
                 return float(value), [torch.zeros_like(leaf) for leaf in leaves]
@@ -118,15 +119,16 @@ def grad_ready(
     with torch.inference_mode(False), torch.enable_grad(), contextlib.ExitStack() as undo:
         undo.callback(setattr, management, "in_training", was_training)
         swapped: list[_Swap] = []
+        weights = StreamedWeights()
         undo.callback(_put_back, swapped)
         try:
             for module in modules:
                 _alias_tensors(module, swapped, {} if aliases is None else aliases)
-                _own_offloaded_weights(module, device, undo)
+                weights.watch(module, device, undo)
             if checkpointed:
-                undo.enter_context(recomputed(roots))
+                undo.enter_context(recomputed(roots, weights))
             management.in_training = True  # transformers then avoid kernels that have no backward pass
-            yield Gradients(checkpointed, mutation)
+            yield Gradients(checkpointed, mutation, weights)
         except Exception as error:
             if management.is_oom(error):
                 traceback.clear_frames(error.__traceback__)  # they hold the activations that did not fit
@@ -230,6 +232,7 @@ def _alias_tensors(module: nn.Module, swapped: list[_Swap], aliases: Aliases) ->
                 alias = _alias(tensor)
                 if store is module._parameters:
                     alias = nn.Parameter(alias, requires_grad=False)
+                    vars(alias).update(vars(tensor))  # what ComfyUI notes on a weight (the dtype to load it in)
                 aliases[key] = (tensor, alias)
             store[name] = alias
             swapped.append((store, name, alias, tensor))
@@ -240,25 +243,3 @@ def _put_back(swapped: list[_Swap]) -> None:
         # A hook may have put other weights there meanwhile; those are not ours to touch.
         if store.get(name) is ours:
             store[name] = original
-
-
-def _own_offloaded_weights(module: nn.Module, device: torch.device, undo: contextlib.ExitStack) -> None:
-    """Let autograd keep a copy of weights that ComfyUI streams in: their buffer is reused before the backward pass."""
-    if not hasattr(module, "weight_function"):
-        return
-    weight = getattr(module, "weight", None)
-    streamed = hasattr(module, "_v") or (isinstance(weight, Tensor) and weight.device != device)
-    if not streamed:
-        return
-    for name in ("weight_function", "bias_function"):
-        mine = module.__dict__.get(name)
-        # Bound to the instance: the default list belongs to the class.
-        module.__dict__[name] = [*getattr(module, name), torch.clone]
-        undo.callback(_restore_attribute, module.__dict__, name, mine)
-
-
-def _restore_attribute(store: dict[str, Any], name: str, original: Any) -> None:
-    if original is None:
-        store.pop(name, None)
-    else:
-        store[name] = original

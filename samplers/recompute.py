@@ -16,6 +16,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock,
 from torch import Tensor, nn
 
 from .saved import kept_as_saved
+from .streamed import StreamedWeights
 
 UNET_UNITS = (ResBlock, BasicTransformerBlock, Downsample, Upsample)
 
@@ -24,11 +25,12 @@ class Recompute(torch.autograd.Function):
     """Runs ``call(*tensors)`` without keeping its activations, and again in the backward pass.
 
     call may change its arguments in place: it is given copies. It returns a tensor or a tuple of tensors (or None).
+    weights: those that are streamed in, if any.
     """
 
     @staticmethod
-    def forward(ctx: Any, call: Callable[..., Any], *tensors: Tensor) -> Any:
-        ctx.call = call
+    def forward(ctx: Any, call: Callable[..., Any], weights: StreamedWeights | None, *tensors: Tensor) -> Any:
+        ctx.call, ctx.weights = call, weights
         # Copies, because what follows the block may update in place what it was given (skips and ControlNets do).
         ctx.save_for_backward(*[tensor.clone() for tensor in tensors])
         with torch.no_grad():
@@ -36,7 +38,7 @@ class Recompute(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor | None) -> Any:
-        with torch.inference_mode(False), torch.enable_grad(), kept_as_saved():
+        with torch.inference_mode(False), torch.enable_grad(), kept_as_saved(ctx.weights):
             leaves = [tensor.detach().requires_grad_(True) for tensor in ctx.saved_tensors]
             outputs = ctx.call(*[leaf.clone() for leaf in leaves])
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -46,16 +48,16 @@ class Recompute(torch.autograd.Function):
                 if output is not None and slope is not None and output.requires_grad
             ]
             found = torch.autograd.grad([o for o, _ in pairs], leaves, [s for _, s in pairs], allow_unused=True)
-        return None, *found
+        return None, None, *found
 
 
 @contextlib.contextmanager
-def recomputed(roots: Iterable[nn.Module]) -> Iterator[None]:
+def recomputed(roots: Iterable[nn.Module], weights: StreamedWeights | None = None) -> Iterator[None]:
     """Give every block under `roots` (see `units`) a forward that recomputes, for the length of the block."""
     with contextlib.ExitStack() as undo:
         for unit in units(roots):
             mine = unit.__dict__.get("forward")
-            unit.__dict__["forward"] = _recomputing(unit.forward)
+            unit.__dict__["forward"] = _recomputing(unit.forward, weights)
             undo.callback(_restore, unit, mine)
         yield
 
@@ -81,7 +83,7 @@ def _listened_in(block: nn.Module) -> bool:
     return any(part._forward_hooks for part in block.modules() if part is not block)
 
 
-def _recomputing(forward: Callable[..., Any]) -> Callable[..., Any]:
+def _recomputing(forward: Callable[..., Any], weights: StreamedWeights | None) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         values = [*args, *kwargs.values()]
         moving = [i for i, v in enumerate(values) if isinstance(v, Tensor) and v.requires_grad]
@@ -99,7 +101,7 @@ def _recomputing(forward: Callable[..., Any]) -> Callable[..., Any]:
 
         for place in moving:
             fixed[place] = None
-        return Recompute.apply(again, *[values[place] for place in moving])
+        return Recompute.apply(again, weights, *[values[place] for place in moving])
 
     return call
 

@@ -3,7 +3,7 @@
 PyTorch's own ``allow_mutation_on_saved_tensors`` knows a tensor by its addresses and version. Once a tensor has been
 copied aside its addresses are free, another one may get them, and the backward pass is then given the wrong tensor;
 and an update of a part is missed where the part begins elsewhere. Here what is saved is an object of its own, found by
-the memory it lies in.
+the memory it lies in. A weight that was streamed in is not saved at all: it is fetched again (`streamed`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,17 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
+from .streamed import StreamedWeights
+
 
 class _Saved:
     """A tensor that autograd holds for the backward pass; a copy of it from its first update in place on."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
+
+    def restored(self) -> Tensor:
+        return self.tensor
 
 
 class _Watch(TorchDispatchMode):
@@ -59,15 +64,23 @@ class _Watch(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def kept_as_saved() -> Iterator[None]:
-    """Within it, gradients are those of the values that were saved, also where these are updated in place later."""
+def kept_as_saved(weights: StreamedWeights | None = None, mutation: bool = True) -> Iterator[None]:
+    """Within it, gradients are those of the values that were saved, also where their memory is used again.
+
+    weights: those that are streamed in. mutation: save all else from updates in place too, which costs some time.
+    """
     watch = _Watch()
-    with saved_tensors_hooks(watch.save, _restored), watch:
+
+    def save(tensor: Tensor) -> Any:
+        streamed = weights.find(tensor) if weights else None
+        return streamed or (watch.save(tensor) if mutation else _Saved(tensor))
+
+    with contextlib.ExitStack() as hooks:
+        if mutation or weights:
+            hooks.enter_context(saved_tensors_hooks(save, lambda entry: entry.restored()))
+        if mutation:
+            hooks.enter_context(watch)
         yield
-
-
-def _restored(entry: _Saved) -> Tensor:
-    return entry.tensor
 
 
 def _memory(tensor: Tensor) -> int:

@@ -38,7 +38,7 @@ def _inprocess() -> ModuleType:
 
 _loader = _inprocess()
 try:
-    _loader.load(cpu=True)  # results must not depend on the machine
+    _loader.load("--cpu")  # results must not depend on the machine
 except FileNotFoundError as problem:
     pytest.exit(str(problem), returncode=2)
 

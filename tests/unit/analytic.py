@@ -76,7 +76,7 @@ def gaussian_model(
     config.latent_format.latent_channels = channels if latent_format is None else latent_format.latent_channels
     config.set_inference_dtype(torch.float32, None)
     device = comfy.model_management.get_torch_device()
-    return comfy.model_patcher.ModelPatcher(GaussianModel(kind, spread, config), device, torch.device("cpu"))
+    return comfy.model_patcher.CoreModelPatcher(GaussianModel(kind, spread, config), device, torch.device("cpu"))
 
 
 def cond(mean: float | list[float] | Tensor) -> list[list[Any]]:

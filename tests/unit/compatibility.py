@@ -6,16 +6,14 @@ neutral setting the result is core's, bit for bit, or a picture comes back from 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from functools import cache, cached_property
 from typing import Any
 
 import comfy.samplers
 import torch
-from comfy_api.latest import io
 from comfy_extras import nodes_custom_sampler as core
-from diffusion_path.nodes import DiffusionPathExtension
+from diffusion_path.devtools.direct import NODES, call
 from diffusion_path.samplers.path_fit import latent_psnr
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit import families
@@ -24,20 +22,8 @@ from diffusion_path.tests.unit.guided import predictor_for
 from torch import Tensor
 
 EXACT, WORKS, REFUSED, SKIPPED = "exact", "works", "refused", "skipped"
-NODES: dict[str, Any] = {n.GET_SCHEMA().node_id: n for n in asyncio.run(DiffusionPathExtension().get_node_list())}
 NOWHERE, HALF = PathSchedule(1.0, 0.0, weight=0.0), PathSchedule(1.0, 0.4, weight=0.5)
 T0, STEPS, CFG, SEED = 0.6, 2, 3.0, 5
-
-
-def call(node_id: str, **given: Any) -> tuple[Any, ...]:
-    """A node's outputs, what is not given at its default."""
-    defaults = {}
-    for each in NODES[node_id].GET_SCHEMA().inputs:
-        if getattr(each, "default", None) is not None:
-            defaults[each.id] = each.default
-        elif isinstance(each, io.Combo.Input) and not each.optional:
-            defaults[each.id] = each.options[0]
-    return NODES[node_id].execute(**{**defaults, **given}).args
 
 
 class World:

@@ -111,7 +111,7 @@ def model(name: str, dtype: torch.dtype = torch.float32) -> Any:
 def built(family: Family, dtype: torch.dtype = torch.float32) -> Any:
     """A MODEL made without a file."""
     device = comfy.model_management.get_torch_device()
-    return comfy.model_patcher.ModelPatcher(fresh(family, dtype), device, torch.device("cpu"))
+    return comfy.model_patcher.CoreModelPatcher(fresh(family, dtype), device, torch.device("cpu"))
 
 
 def load(family: Family, file: Path, **options: Any) -> Any:

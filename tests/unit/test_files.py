@@ -20,7 +20,7 @@ _WRITER = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 import inprocess
-inprocess.load(cpu=True)
+inprocess.load("--cpu")
 from pathlib import Path
 from diffusion_path.samplers.files import written_whole
 for number in range(1000000):

@@ -356,7 +356,7 @@ def test_recompute_with_updates_in_place_and_empty_outputs() -> None:
         return x, None
 
     x, y = torch.randn(4, requires_grad=True), torch.randn(4, requires_grad=True)
-    out, none = Recompute.apply(block, x, y)
+    out, none = Recompute.apply(block, None, x, y)
     assert none is None
     slopes = torch.autograd.grad(out.sum(), (x, y))
     wanted = torch.autograd.grad((x + torch.sin(x * y)).sum(), (x, y))

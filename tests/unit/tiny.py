@@ -127,7 +127,9 @@ def _patcher(build: Any, dtype: torch.dtype, compute: torch.dtype | None) -> Mod
         base = build(dtype, compute)
         fill(base.diffusion_model)
         base.eval()
-        return ModelPatcher(base, comfy.model_management.get_torch_device(), torch.device("cpu"))
+        return comfy.model_patcher.CoreModelPatcher(
+            base, comfy.model_management.get_torch_device(), torch.device("cpu")
+        )
 
 
 def unet(

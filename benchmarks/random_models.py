@@ -1,0 +1,65 @@
+"""Models of real size with random weights: nothing to download, and as fast and as large as trained ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.supported_models_base
+import torch
+
+from ..demo.model import UNET_CONFIG, LandscapeLatent
+from ..lep import families
+from ..lep.predictor import EdgePredictor, build_network
+
+_SD15: dict[str, Any] = {
+    "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [2, 2, 2, 2],
+    "channel_mult": (1, 2, 4, 4), "use_spatial_transformer": True, "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], "transformer_depth_middle": 1,
+    "context_dim": 768, "use_linear_in_transformer": False, "legacy": False, "num_heads": 8, "num_head_channels": -1,
+    "adm_in_channels": None,
+}  # fmt: skip
+_SDXL: dict[str, Any] = {
+    **_SD15, "num_res_blocks": [2, 2, 2], "channel_mult": (1, 2, 4), "transformer_depth": [0, 0, 2, 2, 10, 10],
+    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10], "transformer_depth_middle": 10, "context_dim": 2048,
+    "use_linear_in_transformer": True, "num_heads": -1, "num_head_channels": 64,
+}  # fmt: skip
+SIZES = {"demo": (UNET_CONFIG, LandscapeLatent), "sd15": (_SD15, comfy.latent_formats.SD15),
+          "sdxl": (_SDXL, comfy.latent_formats.SDXL)}  # fmt: skip
+
+
+def random_model(size: str, dtype: torch.dtype) -> Any:
+    """A MODEL as ComfyUI's loaders give it, with random weights that keep the scale of activations."""
+    unet, latent_format = SIZES[size]
+
+    class Config(comfy.supported_models_base.BASE):
+        unet_config: dict[str, Any] = {}
+        unet_extra_config: dict[str, Any] = {}
+        sampling_settings: dict[str, Any] = {}
+
+    Config.latent_format = latent_format
+    config = Config(dict(unet))
+    config.set_inference_dtype(dtype, None)
+    device = comfy.model_management.get_torch_device()
+    with torch.inference_mode():
+        base = comfy.model_base.BaseModel(config)
+        for parameter in base.diffusion_model.parameters():
+            spread = max(1, parameter[0].numel()) ** -0.5 if parameter.ndim > 1 else 0.1
+            parameter.data.copy_(torch.randn(parameter.shape, device=device) * spread)
+        return comfy.model_patcher.CoreModelPatcher(base.eval(), device, comfy.model_management.unet_offload_device())
+
+
+def random_predictor(model: Any) -> EdgePredictor:
+    """A per-pixel predictor for the model."""
+    network = families.network_of(model)
+    taps = families.tap_names(network, "levels")
+    channels = tuple(families.tap_channels(network, tap) or 0 for tap in taps)
+    return EdgePredictor(build_network("mlp", channels, 4), "mlp", taps, channels, families.signature(model))
+
+
+def random_text(size: str) -> list[list[Any]]:
+    """A CONDITIONING of 77 tokens of the model's width."""
+    return [[torch.randn(1, 77, SIZES[size][0]["context_dim"]), {}]]
