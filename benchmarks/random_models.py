@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.latent_formats
+import comfy.memory_management
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
@@ -44,8 +45,11 @@ def random_model(size: str, dtype: torch.dtype) -> Any:
     config = Config(dict(unet))
     config.set_inference_dtype(dtype, None)
     device = comfy.model_management.get_torch_device()
+    memory: Any = comfy.memory_management
     with torch.inference_mode():
+        dynamic, memory.aimdo_enabled = memory.aimdo_enabled, False  # or else there are no weights to fill
         base = comfy.model_base.BaseModel(config)
+        memory.aimdo_enabled = dynamic
         for parameter in base.diffusion_model.parameters():
             spread = max(1, parameter[0].numel()) ** -0.5 if parameter.ndim > 1 else 0.1
             parameter.data.copy_(torch.randn(parameter.shape, device=device) * spread)

@@ -102,7 +102,8 @@ def read_weights(path: Path = WEIGHTS) -> tuple[dict[str, Tensor], dict[str, Any
 
 
 def _load(module: nn.Module, weights: dict[str, Tensor], prefix: str, name: str) -> None:
-    part = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    # Under dynamic VRAM ComfyUI's layers take over the tensors they are given, in their dtype.
+    part = {key.removeprefix(prefix): value.float() for key, value in weights.items() if key.startswith(prefix)}
     try:
         module.load_state_dict(part)
     except RuntimeError as error:

@@ -175,7 +175,8 @@ def _train_predictor(options: argparse.Namespace) -> int:
 
 def _run_module(options: argparse.Namespace, module: str) -> int:
     runtime = prepare(options.comfyui, options.python)
-    arguments = os.environ.get("COMFYUI_ARGUMENTS", "" if has_accelerator(runtime) else "--cpu")
+    default = "--disable-dynamic-vram" if has_accelerator(runtime) else "--cpu"  # networks begin without weights there
+    arguments = os.environ.get("COMFYUI_ARGUMENTS", default)
     command = [str(ROOT / "devtools" / "inprocess.py"), module, *options.rest]
     return _call(runtime, command, COMFYUI_ARGUMENTS=arguments)
 

@@ -69,6 +69,7 @@ def _enable_dynamic_vram() -> None:
     if comfy.model_management.is_nvidia() and comfy_aimdo.control.init_devices(
         device.index for device in comfy.model_management.get_all_torch_devices()
     ):
+        comfy_aimdo.control.set_log_warning()
         comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
         comfy.memory_management.aimdo_enabled = True
 

@@ -127,7 +127,8 @@ def fresh(family: Family, dtype: torch.dtype = torch.float32) -> Any:
     """Core's model with the family's weights, the same ones each time."""
     config = family.config(dict(family.unet))
     config.set_inference_dtype(dtype, None)
-    base = config.get_model({}, "", device=None)
+    with tiny.with_weights():
+        base = config.get_model({}, "", device=None)
     tiny.fill(base.diffusion_model)
     for key, weight in base.diffusion_model.named_parameters():
         if key.startswith(_LAST):

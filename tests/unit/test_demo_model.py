@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import comfy.memory_management
 import comfy.sample
 import comfy.utils
 import numpy as np
 import pytest
 import torch
-from diffusion_path.demo.model import WEIGHTS, load_demo_model, read_weights
+from diffusion_path.demo.model import WEIGHTS, load_clip, load_demo_model, load_model, load_vae, read_weights
 from diffusion_path.demo.render import render
 from diffusion_path.demo.scenes import Scene, full_caption
 from diffusion_path.demo.text import MAX_TOKENS
@@ -40,6 +41,19 @@ def test_the_file_is_small_and_says_what_it_is() -> None:
     assert all(value.dtype == torch.float16 for value in weights.values())
     assert {"lake", "winter", "blue"} <= set(metadata["vocabulary"])
     assert metadata["training"]["steps"] > 0
+
+
+def test_it_is_the_same_where_layers_take_over_what_they_load(demo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dynamic VRAM, ComfyUI's default on NVIDIA's cards."""
+    weights, metadata = read_weights()
+    monkeypatch.setattr(comfy.memory_management, "aimdo_enabled", True)
+    with torch.inference_mode():
+        pairs: Any = [(load_model(weights, metadata), demo[0]), (load_clip(weights, metadata), demo[1])]
+        pairs.append((load_vae(weights), demo[2]))
+        for made, wanted in pairs:
+            found, kept = (getattr(each, "patcher", each).model.state_dict() for each in (made, wanted))
+            assert {key: value.dtype for key, value in found.items()} == {k: v.dtype for k, v in kept.items()}
+            assert all(torch.equal(value, kept[key]) for key, value in found.items())
 
 
 def test_the_autoencoder_keeps_pictures(demo: Any) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import comfy.cldm.cldm
 import comfy.controlnet
 import comfy.latent_formats
+import comfy.memory_management
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
@@ -122,8 +125,19 @@ def fill(module: nn.Module, seed: int = 0) -> None:
             buffer.data.copy_(torch.randn(buffer.shape, generator=generator) * 0.1)
 
 
+@contextlib.contextmanager
+def with_weights() -> Iterator[None]:
+    """Networks that are built within it have memory for their weights at once, also under dynamic VRAM."""
+    memory: Any = comfy.memory_management
+    enabled, memory.aimdo_enabled = memory.aimdo_enabled, False
+    try:
+        yield
+    finally:
+        memory.aimdo_enabled = enabled
+
+
 def _patcher(build: Any, dtype: torch.dtype, compute: torch.dtype | None) -> ModelPatcher:
-    with torch.inference_mode():
+    with torch.inference_mode(), with_weights():
         base = build(dtype, compute)
         fill(base.diffusion_model)
         base.eval()
@@ -201,7 +215,7 @@ def cond(seed: int = 0, batch: int = 1) -> list[list[Any]]:
 
 def controlnet(strength: float = 1.0) -> comfy.controlnet.ControlNet:
     """A ControlNet for `unet`, with a random hint."""
-    with torch.inference_mode():
+    with torch.inference_mode(), with_weights():
         config = {**UNET, "hint_channels": 3, "transformer_depth": [1, 1]}
         network = comfy.cldm.cldm.ControlNet(**config, operations=comfy.ops.disable_weight_init, dtype=torch.float32)
         fill(network, seed=7)
