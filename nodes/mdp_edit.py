@@ -305,7 +305,7 @@ def draw_grid(vae: Any, source: mdp.Source, grid: Grid, cells: list[Cell]) -> Te
 
 
 def _decoded(vae: Any, samples: Tensor) -> Tensor:
-    pictures = vae.decode(samples)
+    pictures = vae.decode(samples).cpu()
     return pictures.reshape(-1, *pictures.shape[-3:])[:1]
 
 

@@ -25,8 +25,8 @@ import comfy.model_patcher
 import comfy.samplers
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
-from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from .recompute import recomputed
 from .saved import kept_as_saved
@@ -206,10 +206,11 @@ def _distinct_modules(roots: Iterable[nn.Module]) -> list[nn.Module]:
 
 def _alias(tensor: Tensor) -> Tensor:
     """A normal tensor over the same memory as an inference tensor, which autograd may keep."""
-    if isinstance(tensor, QuantizedTensor):
+    if is_traceable_wrapper_subclass(tensor):  # a quantised weight
         names, context = tensor.__tensor_flatten__()
         inner = {name: _alias(getattr(tensor, name)) for name in names}
-        return QuantizedTensor.__tensor_unflatten__(inner, context, 0, 0)
+        kind: Any = type(tensor)
+        return kind.__tensor_unflatten__(inner, context, 0, 0)
     if not tensor.is_inference():
         return tensor.detach()
     empty = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
@@ -232,7 +233,8 @@ def _alias_tensors(module: nn.Module, swapped: list[_Swap], aliases: Aliases) ->
                 alias = _alias(tensor)
                 if store is module._parameters:
                     alias = nn.Parameter(alias, requires_grad=False)
-                    vars(alias).update(vars(tensor))  # what ComfyUI notes on a weight (the dtype to load it in)
+                    for noted, value in vars(tensor).items():  # by ComfyUI: the dtype to load it in
+                        vars(alias).setdefault(noted, value)
                 aliases[key] = (tensor, alias)
             store[name] = alias
             swapped.append((store, name, alias, tensor))

@@ -79,7 +79,7 @@ def drift(path: DiffusionPath, other: DiffusionPath) -> Tensor:
 
 def latent_psnr(reference: Tensor, other: Tensor) -> tuple[float, ...]:
     """PSNR in dB per item of two latents [B, ...]; the peak is the item's own range. Infinite where they are equal."""
-    a, b = reference.double().flatten(1), other.double().flatten(1)
+    a, b = (each.cpu().double().flatten(1) for each in (reference, other))
     error = (a - b).square().mean(1)
     peak = (a.amax(1) - a.amin(1)).square().clamp(min=torch.finfo(torch.float32).tiny)
     values = 10 * torch.log10(peak / error)

@@ -159,6 +159,7 @@ class NullText(Method):
             null = self.start.null[KEY][i].to(run.picture)
         else:
             null = progress.embeddings[-1] if progress.embeddings else text_embedding(run.guider.conds["negative"])
+            null = null.to(run.picture.device)  # a conditioning waits outside the card
         return null.clone().expand(run.picture.shape[0], -1, -1).contiguous()
 
     def _identity(self, run: Run) -> str:

@@ -1,0 +1,75 @@
+"""Every node that works on a model, where the model computes on another device than the CPU, as on a graphics card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import comfy.model_management
+import pytest
+import torch
+from diffusion_path.tests.unit import elsewhere, families
+from diffusion_path.tests.unit.compatibility import CASES, REFUSED, World, outcome
+from diffusion_path.tests.unit.families import FAMILIES
+from diffusion_path.tests.unit.neighbours import UNET
+from torch import Tensor
+
+PLACES = {"U-Net": UNET, "Wan 2.1": FAMILIES["Wan 2.1"]}
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """The device exists, and ComfyUI computes on it."""
+    monkeypatch.setattr(comfy.model_management, "get_torch_device", lambda: elsewhere.PLACE)
+    with elsewhere.device() as place:
+        yield place
+
+
+@cache
+def placed(name: str, latents_too: bool = False) -> World:
+    """A world whose model belongs on the device; `latents_too` as with --gpu-only, where nothing leaves it."""
+    with torch.inference_mode():
+        w = World(PLACES[name], families.built(PLACES[name]))
+        if latents_too:
+            w.latent, w.image, w.mask = (
+                w.latent | {"samples": _moved(w.latent["samples"])},
+                _moved(w.image),
+                _moved(w.mask),
+            )
+            w.positive, w.source, w.negative = (
+                [[_moved(tokens), {key: _moved(value) for key, value in extra.items()}] for tokens, extra in each]
+                for each in (w.positive, w.source, w.negative)
+            )
+        return w
+
+
+def _moved(tensor: Tensor) -> Any:
+    return tensor.to(elsewhere.PLACE)
+
+
+@pytest.mark.parametrize("label", CASES)
+@pytest.mark.parametrize("name", PLACES)
+def test_a_model_on_a_card(name: str, label: str, device: torch.device) -> None:
+    place = placed(name)
+    assert place.model.load_device == device
+    found, sentence = outcome(label, place)
+    assert found != REFUSED or (name, label) == ("Wan 2.1", "DPathMDPAttention"), sentence
+
+
+@pytest.mark.parametrize("label", CASES)
+def test_everything_on_a_card(label: str, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--gpu-only: latents, pictures and conditioning wait there too."""
+    monkeypatch.setattr(comfy.model_management, "intermediate_device", lambda: device)
+    assert outcome(label, placed("U-Net", latents_too=True))[0] != REFUSED
+
+
+def test_what_is_in_two_places_is_refused(device: torch.device) -> None:
+    there = torch.ones(3, device=device)
+    assert there.device == device
+    assert (there + 1).device == device
+    assert there.cpu().device.index is None
+    with pytest.raises(RuntimeError, match="same device"):
+        torch.add(there, torch.ones(3))
+    with pytest.raises(TypeError, match="no float64"):
+        there.double()
