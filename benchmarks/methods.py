@@ -1,8 +1,9 @@
 """Every method on a model of real size, against plain sampling: `./dev bench methods --size sdxl --side 128`.
 
 Seconds and peak memory of 20 steps at cfg 7, on a U-Net of Stable Diffusion 1.5's or SDXL's size with random weights.
-The peak is what PyTorch takes from the card in all, the model's weights among it. With --card the rest of the card is
-filled up beforehand, so that what runs there runs on a card of that size, with ComfyUI's offloading at work.
+The peak is what a short run takes from the card in all, the model's weights among it. With --card the rest of the card
+is filled up beforehand, so that what runs there runs on a card of that size, with ComfyUI's offloading at work. Set
+COMFYUI_ARGUMENTS to nothing for ComfyUI's defaults: weights are then loaded by dynamic VRAM.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gc
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +32,8 @@ from .common import machine
 from .random_models import SIZES, random_model, random_predictor, random_text
 
 _GIB = 2**30
-_STEPS, _CFG, _SEED = 20, 7.0, 1
+_STEPS, _WARM_UP, _CFG, _SEED = 20, 3, 7.0, 1
+_SAMPLE_SECONDS = 0.002
 _PLAIN = "plain sampling"
 
 
@@ -55,8 +58,16 @@ class World:
         self.mask = (torch.arange(8 * side) < 4 * side).float().expand(1, 8 * side, 8 * side).contiguous()
         self.target = torch.randn(1, 4, side, side)
         self.predictor = random_predictor(self.model)
-        self.sigmas = core.BasicScheduler.execute(self.model, "normal", _STEPS, 1.0).args[0]
-        self.path: Any = None
+        self.steps = _STEPS
+        self.paths: dict[int, Any] = {}
+
+    @property
+    def sigmas(self) -> Tensor:
+        return core.BasicScheduler.execute(self.model, "normal", self.steps, 1.0).args[0]
+
+    @property
+    def path(self) -> Any:
+        return self.paths[self.steps]
 
     def common(self) -> dict[str, Any]:
         return {"model": self.model, "positive": self.positive, "negative": self.negative}
@@ -73,15 +84,15 @@ class World:
         return core.SamplerCustomAdvanced.execute(**self.parts(model or self.model)).args[0]["samples"]
 
     def sdedit(self, **changes: Any) -> Tensor:
-        given = {"guide": self.latent, "seed": _SEED, "steps": _STEPS, "cfg": _CFG, **changes}
+        given = {"guide": self.latent, "seed": _SEED, "steps": self.steps, "cfg": _CFG, **changes}
         return call("DPathSDEdit", **self.common(), **given)[0]["samples"]
 
     def recorded(self) -> Tensor:
-        self.path, made = call("DPathRecord", **self.parts(self.model))
+        self.paths[self.steps], made = call("DPathRecord", **self.parts(self.model))
         return made["samples"]
 
     def inverted(self, method: str, cfg: float, **settings: Any) -> Tensor:
-        given = {"latent": self.latent, "seed": _SEED, "steps": _STEPS, "cfg": cfg}
+        given = {"latent": self.latent, "seed": _SEED, "steps": self.steps, "cfg": cfg}
         chosen = {"method": method, **settings}
         return call("DPathInvert", **{**self.common(), "positive": self.source}, **given, method=chosen)[0].states
 
@@ -98,11 +109,11 @@ class World:
         return self.sampled(call("DPathMDPAttention", **given, **texts, mode="replace")[0])
 
     def edited(self) -> Tensor:
-        given = {"source": self.source, "latent": self.latent, "seed": _SEED, "steps": _STEPS, "cfg": _CFG}
+        given = {"source": self.source, "latent": self.latent, "seed": _SEED, "steps": self.steps, "cfg": _CFG}
         return call("DPathMDPEdit", **self.common(), **given)[0]["samples"]
 
     def flowedit(self) -> Tensor:
-        given = {"source": self.source, "latent": self.latent, "seed": _SEED}
+        given = {"source": self.source, "latent": self.latent, "seed": _SEED, "steps": max(2, round(0.85 * self.steps))}
         return call("DPathFlowEdit", **self.common(), **given)[0]["samples"]
 
     def guided(self, checkpointed: bool) -> Tensor:
@@ -151,11 +162,33 @@ def methods(w: World) -> dict[str, Callable[[], Any]]:
     }
 
 
-def measure(run: Callable[[], Any], rounds: int) -> tuple[float, float]:
-    """Median seconds, and the peak in bytes that PyTorch takes from the card."""
-    run()  # kernels are chosen, memory is taken
+def peak_of(w: World, run: Callable[[], Any]) -> int:
+    """Bytes that are in use on the card at the peak of a run of few steps, which also warms up."""
+    highest, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not done.is_set():
+            free, total = torch.cuda.mem_get_info()
+            highest = max(highest, total - free)
+            time.sleep(_SAMPLE_SECONDS)
+
+    gc.collect()
     comfy.model_management.soft_empty_cache()
-    torch.cuda.reset_peak_memory_stats()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    w.steps = _WARM_UP
+    try:
+        run()
+    finally:
+        w.steps = _STEPS
+        done.set()
+        watcher.join()
+    return highest
+
+
+def seconds_of(run: Callable[[], Any], rounds: int) -> float:
+    """Median seconds."""
     seconds = []
     for _ in range(rounds):
         gc.collect()
@@ -164,7 +197,7 @@ def measure(run: Callable[[], Any], rounds: int) -> tuple[float, float]:
         run()
         torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begin)
-    return statistics.median(seconds), torch.cuda.max_memory_reserved()
+    return statistics.median(seconds)
 
 
 def ballast(gib: float) -> Tensor:
@@ -186,8 +219,11 @@ def main() -> None:
     if not torch.cuda.is_available():
         raise SystemExit("./dev bench methods measures a GPU, and PyTorch finds none here.")
     comfy.utils.PROGRESS_BAR_ENABLED = False
+    free, total = torch.cuda.mem_get_info()  # less what CUDA itself takes
     world = World(options.size, options.side, getattr(torch, options.dtype))
+    torch.cuda.empty_cache()
     filled = ballast(options.card) if options.card else torch.empty(0, dtype=torch.uint8)
+    before = total - free + filled.numel()
     card = f", of which {options.card:g} GiB are free" if options.card else ""
     weights = "dynamic VRAM" if world.model.is_dynamic() else "weights loaded as a whole"
     print(f"{machine()}{card}; {weights}\n{options.size}, {options.dtype}, {8 * options.side} x {8 * options.side}\n")
@@ -197,13 +233,13 @@ def main() -> None:
         if options.only and name not in (_PLAIN, "Record Path") and not name.startswith(tuple(options.only)):
             continue
         try:
-            seconds, peak = measure(run, options.rounds)
+            peak = (peak_of(world, run) - before) / _GIB
+            seconds = seconds_of(run, options.rounds)
         except comfy.model_management.OOM_EXCEPTION as error:
             print(f"| {name} | {str(error).partition(':')[0]} | | |", flush=True)
             continue
         plain = plain or seconds
-        used = (peak - filled.numel()) / _GIB
-        print(f"| {name} | {seconds:.2f} | {seconds / plain:.2f} | {used:.1f} |", flush=True)
+        print(f"| {name} | {seconds:.2f} | {seconds / plain:.2f} | {peak:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

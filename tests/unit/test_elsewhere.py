@@ -26,6 +26,14 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
         yield place
 
 
+@pytest.fixture(scope="module", autouse=True)
+def leave_nothing_there() -> Iterator[None]:
+    yield
+    placed.cache_clear()
+    with elsewhere.device():
+        comfy.model_management.unload_all_models()
+
+
 @cache
 def placed(name: str, latents_too: bool = False) -> World:
     """A world whose model belongs on the device; `latents_too` as with --gpu-only, where nothing leaves it."""
