@@ -187,17 +187,17 @@ def peak_of(w: World, run: Callable[[], Any]) -> int:
     return highest
 
 
-def seconds_of(run: Callable[[], Any], rounds: int) -> float:
-    """Median seconds."""
-    seconds = []
+def seconds_of(run: Callable[[], Any], rounds: int) -> tuple[float, Any]:
+    """Median seconds, and what the run gives."""
+    seconds, result = [], None
     for _ in range(rounds):
         gc.collect()
         torch.cuda.synchronize()
         begin = time.perf_counter()
-        run()
+        result = run()
         torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begin)
-    return statistics.median(seconds)
+    return statistics.median(seconds), result
 
 
 def ballast(gib: float) -> Tensor:
@@ -228,18 +228,22 @@ def main() -> None:
     weights = "dynamic VRAM" if world.model.is_dynamic() else "weights loaded as a whole"
     print(f"{machine()}{card}; {weights}\n{options.size}, {options.dtype}, {8 * options.side} x {8 * options.side}\n")
     print("| method | seconds | of plain | peak, GiB |\n|---|---|---|---|")
-    plain = 0.0
+    plain, results = 0.0, {}
     for name, run in methods(world).items():
         if options.only and name not in (_PLAIN, "Record Path") and not name.startswith(tuple(options.only)):
             continue
         try:
             peak = (peak_of(world, run) - before) / _GIB
-            seconds = seconds_of(run, options.rounds)
+            seconds, results[name] = seconds_of(run, options.rounds)
         except comfy.model_management.OOM_EXCEPTION as error:
             print(f"| {name} | {str(error).partition(':')[0]} | | |", flush=True)
             continue
         plain = plain or seconds
         print(f"| {name} | {seconds:.2f} | {seconds / plain:.2f} | {peak:.1f} |", flush=True)
+    guided = [result for name, result in results.items() if name.startswith("Sketch Guidance")]
+    if len(guided) == 2:
+        apart, moved = ((each - guided[1]).norm().item() for each in (guided[0], results[_PLAIN]))
+        print(f"\nThe two kinds of Sketch Guidance lie {apart / moved:.3f} of the way from the unguided picture apart.")
 
 
 if __name__ == "__main__":

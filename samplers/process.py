@@ -10,6 +10,7 @@ LATENT sockets carry; t0 is a fraction of the model's training time, 0 = clean, 
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -22,8 +23,18 @@ _PRECISION = 4e-8
 
 
 def model_sampling(model: Any) -> Any:
-    """The model_sampling of a MODEL, object patches (ModelSamplingSD3, RescaleCFG, ...) included."""
-    return model.get_model_object("model_sampling")
+    """The model_sampling of a MODEL, object patches (ModelSamplingSD3, RescaleCFG, ...) included, on the CPU.
+
+    It moves to the card with its model, where exponentials are rounded in another way: noise levels that are computed
+    with it would change by a bit, and pictures with them, once the model has been loaded.
+    """
+    sampling = model.get_model_object("model_sampling")
+    buffers = getattr(sampling, "_buffers", {})
+    if all(buffer is None or buffer.device == torch.device("cpu") for buffer in buffers.values()):
+        return sampling
+    here = copy.copy(sampling)
+    here._buffers = {name: None if buffer is None else buffer.cpu() for name, buffer in buffers.items()}
+    return here
 
 
 def coefficients(sampling: Any, sigma: Tensor | float) -> tuple[Tensor, Tensor]:

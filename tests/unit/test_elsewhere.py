@@ -9,6 +9,7 @@ from typing import Any
 import comfy.model_management
 import pytest
 import torch
+from diffusion_path.samplers import process
 from diffusion_path.tests.unit import elsewhere, families
 from diffusion_path.tests.unit.compatibility import CASES, REFUSED, World, outcome
 from diffusion_path.tests.unit.families import FAMILIES
@@ -70,6 +71,19 @@ def test_everything_on_a_card(label: str, device: torch.device, monkeypatch: pyt
     """--gpu-only: latents, pictures and conditioning wait there too."""
     monkeypatch.setattr(comfy.model_management, "intermediate_device", lambda: device)
     assert outcome(label, placed("U-Net", latents_too=True))[0] != REFUSED
+
+
+def test_noise_levels_are_computed_in_the_same_place_before_and_after_the_model_is_loaded(device: torch.device) -> None:
+    model = families.built(UNET)
+    sampling = model.get_model_object("model_sampling")
+    before = process.t0_to_sigma(process.model_sampling(model), 0.37)
+    assert process.model_sampling(model) is sampling
+    with torch.inference_mode():
+        sampling.to(device)
+    assert sampling.log_sigmas.device == device
+    assert process.model_sampling(model).log_sigmas.device.index is None
+    assert process.t0_to_sigma(process.model_sampling(model), 0.37) == before
+    assert sampling.log_sigmas.device == device, "the model's own stays where it is"
 
 
 def test_what_is_in_two_places_is_refused(device: torch.device) -> None:
