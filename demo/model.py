@@ -152,6 +152,7 @@ def load_vae(weights: dict[str, Tensor]) -> comfy.sd.VAE:
     )
     comfy.model_management.archive_model_dtypes(stage)
     vae.downscale_ratio = vae.upscale_ratio = DOWNSCALE
+    vae.disable_offload = True  # its layers are PyTorch's own, which ComfyUI would leave behind on a full card
     vae.latent_channels = LATENT_CHANNELS
     vae.memory_used_encode = lambda shape, dtype: 200 * shape[2] * shape[3] * 4
     vae.memory_used_decode = lambda shape, dtype: 200 * shape[2] * shape[3] * 64 * 4

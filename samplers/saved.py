@@ -26,7 +26,8 @@ class _Saved:
     """A tensor that autograd holds for the backward pass; a copy of it from its first update in place on."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
+        # Without its history, or what saves an output would hold itself and all before it for good.
+        self.tensor = tensor.detach() if tensor.requires_grad else tensor
 
     def restored(self) -> Tensor:
         return self.tensor

@@ -9,6 +9,8 @@ from typing import Any
 import comfy.model_management
 import pytest
 import torch
+from diffusion_path.demo.model import load_demo_model
+from diffusion_path.devtools.direct import call
 from diffusion_path.samplers import process
 from diffusion_path.tests.unit import elsewhere, families
 from diffusion_path.tests.unit.compatibility import CASES, REFUSED, World, outcome
@@ -71,6 +73,25 @@ def test_everything_on_a_card(label: str, device: torch.device, monkeypatch: pyt
     """--gpu-only: latents, pictures and conditioning wait there too."""
     monkeypatch.setattr(comfy.model_management, "intermediate_device", lambda: device)
     assert outcome(label, placed("U-Net", latents_too=True))[0] != REFUSED
+
+
+def test_the_embedded_model_on_a_card_that_is_nearly_full(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    management = comfy.model_management
+    monkeypatch.setattr(management, "vram_state", management.VRAMState.NORMAL_VRAM)
+    monkeypatch.setattr(management, "is_device_cpu", lambda place: place == torch.device("cpu"))
+    monkeypatch.setattr(
+        management, "get_free_memory", lambda _=None, torch_free_too=False: [2e6, [2e6, 0]][torch_free_too]
+    )
+    with torch.inference_mode():
+        model, clip, vae = load_demo_model()
+        picture = torch.rand(1, 64, 64, 3)
+        given = {"positive": clip.encode_from_tokens_scheduled(clip.tokenize("a lake")), "guide": None}
+        given["guide"] = {"samples": vae.encode(picture)}
+        made = call("DPathSDEdit", model=model, negative=given["positive"], **given, steps=2)[0]["samples"]
+        assert model.model.model_lowvram, "only a part of it is there"
+        assert vae.decode(made).shape == picture.shape
 
 
 def test_noise_levels_are_computed_in_the_same_place_before_and_after_the_model_is_loaded(device: torch.device) -> None:

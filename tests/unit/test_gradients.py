@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import ref
 
 import comfy.model_management as management
+import comfy.ops
 import comfy.patcher_extension
 import comfy.samplers
 import pytest
@@ -15,6 +18,7 @@ from comfy.model_patcher import ModelPatcher
 from diffusion_path.samplers import gradients, process
 from diffusion_path.samplers.recompute import Recompute, units
 from diffusion_path.samplers.saved import kept_as_saved
+from diffusion_path.samplers.streamed import StreamedWeights
 from diffusion_path.tests.unit import tiny
 from torch import Tensor, nn
 
@@ -378,6 +382,20 @@ def test_gradients_of_what_is_updated_in_place_whose_memory_is_used_again() -> N
             wanted += k * (k * known).cos() + 2 * (k * known + 1) * k * tail
         (slope,) = torch.autograd.grad(total, x)
     torch.testing.assert_close(slope, wanted)
+
+
+@pytest.mark.parametrize("mutation", [True, False])
+def test_what_was_saved_goes_with_the_gradient(mutation: bool) -> None:
+    """An output that its own operation saves (exp, attention) must not keep the whole graph alive."""
+    x = torch.linspace(0.1, 1, 8, requires_grad=True)
+    weights = StreamedWeights()
+    weights.watch(comfy.ops.manual_cast.Linear(8, 8), torch.device("meta"), contextlib.ExitStack())
+    with kept_as_saved(weights, mutation):
+        y = x.exp()
+        gone = ref(y)
+        torch.autograd.grad(y.sin().sum(), x, retain_graph=True)  # as where another loss scale may be tried
+        del y
+    assert gone() is None
 
 
 def test_gradients_of_a_quantised_layer() -> None:
