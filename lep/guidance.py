@@ -207,18 +207,6 @@ class _Runner:
         self, executor: Any, run: _Run, wanted: _Wanted, x: Tensor, sigma: Tensor, model_options: Any
     ) -> tuple[Tensor, Tensor | None]:
         """D of the guided branch, and the gradient of the loss with respect to x (None where nothing was read)."""
-        if not run.mutation:
-            try:
-                return self._attempt(executor, run, wanted, x, sigma, model_options)
-            except RuntimeError as error:
-                if not gradients.is_mutation(error):
-                    raise
-            run.mutation = True  # slower, but it serves every network
-        return self._attempt(executor, run, wanted, x, sigma, model_options)
-
-    def _attempt(
-        self, executor: Any, run: _Run, wanted: _Wanted, x: Tensor, sigma: Tensor, model_options: Any
-    ) -> tuple[Tensor, Tensor | None]:
         found: list[Tensor] = []
         roots, predictor = gradients.model_roots(wanted.guider), self.guidance.predictor
         options = gradients.gradient_options(model_options)
@@ -228,6 +216,8 @@ class _Runner:
             return run.network.project(index, feature)
 
         def loss(state: Tensor) -> Tensor:
+            found.clear()
+            capture.readings.clear()
             found.append(executor(inner, [wanted.conds], state, sigma.clone(), options)[0].detach())
             with torch.enable_grad():
                 return self._loss(run, capture, inner, state, sigma)
@@ -237,6 +227,7 @@ class _Runner:
         ready = gradients.grad_ready(roots, x.device, self.guidance.checkpointed, run.mutation, run.aliases)
         with listening as capture, ready as take:
             _, (slope,) = take(loss, x, scales=scales)
+            run.mutation = take.mutation
         return found[0], (None if run.seen is None else slope)
 
     def _loss(self, run: _Run, capture: Capture, inner: Any, x: Tensor, sigma: Tensor) -> Tensor:

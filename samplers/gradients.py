@@ -43,25 +43,45 @@ OUT_OF_MEMORY = (
 Loss = Callable[..., Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Gradients:
     """Takes gradients inside `grad_ready`.
 
-    mutation: keep what autograd saved safe from in-place updates (transformers, ControlNets); costs some time. weights:
-    those that ComfyUI streams in.
+    mutation: keep what autograd saved safe from in-place updates (transformers, ControlNets), which costs time: it is
+    turned on by the first network that needs it. weights: those that ComfyUI streams in.
     """
 
     checkpointed: bool
-    mutation: bool = True
+    mutation: bool = False
     weights: StreamedWeights | None = None
 
     def __call__(self, loss: Loss, *inputs: Tensor, scales: Sequence[float] = (1.0,)) -> tuple[float, list[Tensor]]:
         """The value of ``loss(*inputs)`` and its gradient with respect to each input, in the input's dtype.
 
-        loss gets normal copies of the inputs that require gradients and returns one number. scales: factors that the
-        loss is multiplied with for the backward pass, tried until the gradient is finite (see `loss_scales`). An input
-        that the loss does not depend on gets zeros. Raises ValueError where the gradient is never finite.
+        loss gets normal copies of the inputs that require gradients and returns one number; it may be called again.
+        scales: factors that the loss is multiplied with for the backward pass, tried until the gradient is finite (see
+        `loss_scales`). An input that the loss does not depend on gets zeros. Raises ValueError where the gradient is
+        never finite.
         """
+        for scale in scales:
+            value, slopes = self._taken(loss, inputs, scale)
+            if all(bool(torch.isfinite(slope).all()) for slope in slopes):
+                return value, slopes
+        raise ValueError(
+            "The gradient through the model is not finite in this precision: load the model in bf16 or fp32 "
+            "(Load Diffusion Model's weight_dtype, or --bf16-unet)."
+        )
+
+    def _taken(self, loss: Loss, inputs: Sequence[Tensor], scale: float) -> tuple[float, list[Tensor]]:
+        try:
+            return self._attempt(loss, inputs, scale)
+        except RuntimeError as error:
+            if self.mutation or "modified by an inplace operation" not in str(error):
+                raise
+        self.mutation = True
+        return self._attempt(loss, inputs, scale)
+
+    def _attempt(self, loss: Loss, inputs: Sequence[Tensor], scale: float) -> tuple[float, list[Tensor]]:
         leaves = [tensor.detach().clone().requires_grad_(True) for tensor in inputs]
         # Checkpointed blocks keep their own inputs safe, and torch does not let these contexts nest.
         with kept_as_saved(self.weights, self.mutation and not self.checkpointed):
@@ -69,16 +89,9 @@ class Gradients:
             if not value.requires_grad:
                 return float(value), [torch.zeros_like(leaf) for leaf in leaves]
             torch.set_grad_enabled(True)  # the loss may have ended the recording early, to save memory
-            for attempt, scale in enumerate(scales):
-                last = attempt == len(scales) - 1
-                found = torch.autograd.grad(value.float() * scale, leaves, allow_unused=True, retain_graph=not last)
-                slopes = [_unscaled(slope, leaf, scale) for slope, leaf in zip(found, leaves, strict=True)]
-                if all(bool(torch.isfinite(slope).all()) for slope in slopes):
-                    return float(value.detach()), slopes
-        raise ValueError(
-            "The gradient through the model is not finite in this precision: load the model in bf16 or fp32 "
-            "(Load Diffusion Model's weight_dtype, or --bf16-unet)."
-        )
+            found = torch.autograd.grad(value.float() * scale, leaves, allow_unused=True)
+        slopes = [_unscaled(slope, leaf, scale) for slope, leaf in zip(found, leaves, strict=True)]
+        return float(value.detach()), slopes
 
 
 def _unscaled(slope: Tensor | None, leaf: Tensor, scale: float) -> Tensor:
@@ -101,15 +114,15 @@ def grad_ready(
     roots: Iterable[nn.Module],
     device: torch.device,
     checkpointed: bool = False,
-    mutation: bool = True,
+    mutation: bool = False,
     aliases: Aliases | None = None,
 ) -> Iterator[Gradients]:
     """Make the modules under `roots` differentiable for the length of the block, weights not copied.
 
     roots: every network that the gradient passes through (`model_roots`). device: where they compute.
     checkpointed: recompute each block in the backward pass instead of keeping its activations: about a third of the
-    memory for one forward pass more. mutation: see `Gradients`; without it a network that updates in place fails loudly
-    (`is_mutation`). aliases: a dict to keep for the length of one run of the model, which makes the next entry faster.
+    memory for one forward pass more. mutation: see `Gradients`. aliases: a dict to keep for the length of one run of
+    the model, which makes the next entry faster.
     Raises the memory error of the backend with a sentence that names the knobs; ValueError where another pack feeds
     the model a tensor that autograd cannot keep. Both after everything has been put back.
     """
@@ -139,11 +152,6 @@ def grad_ready(
                     "between the model loader and this one, one after the other, to find it."
                 ) from error
             raise
-
-
-def is_mutation(error: RuntimeError) -> bool:
-    """Whether a gradient failed because something was updated in place, so that `mutation` would have saved it."""
-    return "modified by an inplace operation" in str(error)
 
 
 def model_roots(guider: Any) -> list[nn.Module]:
