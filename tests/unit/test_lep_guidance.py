@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from typing import Any
 
@@ -14,12 +15,28 @@ from diffusion_path.lep import families
 from diffusion_path.lep.guidance import KEY, Guidance, guide
 from diffusion_path.lep.predictor import EdgePredictor, build_network
 from diffusion_path.lep.step import bend, guided_step
-from diffusion_path.samplers import process
+from diffusion_path.samplers import gradients, process
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit import analytic, tiny
 from diffusion_path.tests.unit.guided import Fixed, Recorder, drawing_for, predictor_for, run, sketch_for
 from diffusion_path.tests.unit.test_gradients import Stop, failing, snapshot
 from torch import Tensor
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("name", ["unet", "flux"])
+def test_a_run_in_half_precision_leaves_no_tensors(
+    name: str, checkpointed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gradients, "loss_scales", lambda _: (2.0**10, 1.0))
+    model = tiny.MODELS[name]()
+    sketch = Guidance(predictor_for(model), sketch_for(model), stop=1.0, checkpointed=checkpointed)
+    guided, alive = guide(model, sketch), []
+    for _ in range(3):
+        run(guided, steps=2)
+        gc.collect()
+        alive.append(sum(isinstance(each, Tensor) for each in gc.get_objects()))
+    assert alive[1] == alive[2]
 
 
 @pytest.mark.parametrize("kind", analytic.FAMILIES)
