@@ -179,7 +179,8 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("--batch", type=int, default=1, help="pictures at once")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="0 leaves the times out")
+    parser.add_argument("--ours-alone", action="store_true", help="leave the plain implementation out")
     parser.add_argument("--run", type=int, default=4, choices=range(1, 5), help="guided steps of a timed run")
     parser.add_argument("--steps", type=int, default=8, help="training steps to time; 0 leaves training out")
     options = parser.parse_args()
@@ -190,14 +191,17 @@ def main() -> None:
         "unguided": bench.model,
         "fast": guided(bench, False),
         "checkpointed": guided(bench, True),
-        "plain": plainly_guided(bench),
     }
+    if not options.ours_alone:
+        variants["plain"] = plainly_guided(bench)
     runs = {name: (lambda model=model: sample(bench, model, options.run)) for name, model in variants.items()}
     extra, usual = extra_memory(runs)
-    print(table(paired_times(runs, options.rounds), "unguided"))
+    if options.rounds > 0:
+        print(table(paired_times(runs, options.rounds), "unguided"))
     print(f"\n| memory beyond the unguided step's {usual / 2**20:.0f} MiB | | of plain |\n|---|---|---|")
     for name, size in extra.items():
-        print(f"| {name} | {size / 2**20:.0f} MiB | {size / extra['plain']:.3f} |")
+        share = "" if options.ours_alone else f"{size / extra['plain']:.3f}"
+        print(f"| {name} | {size / 2**20:.0f} MiB | {share} |")
     if options.steps > 0:
         reference = plain_training(bench, max(1, options.steps // 4), 12)
         print(f"\n| training | samples per second | ratio |\n|---|---|---|\n| port | {reference:.2f} | 1.00 |")
