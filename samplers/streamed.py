@@ -16,6 +16,7 @@ from weakref import ReferenceType, ref
 import comfy.ops
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,7 @@ class StreamedWeights:
         return self._watched > 0
 
     def watch(self, module: nn.Module, device: torch.device, undo: contextlib.ExitStack) -> None:
-        """Learn of the weights of a layer whenever they come, until `undo` is closed. Others than streamed ones stay
-        unwatched."""
+        """Learn of a layer's weights whenever they come, until `undo` is closed, if they are streamed in."""
         weight = getattr(module, "weight", None)
         streamed = hasattr(module, "_v") or (isinstance(weight, Tensor) and weight.device != device)
         if not streamed or not hasattr(module, "weight_function"):
@@ -76,6 +76,8 @@ class StreamedWeights:
 
     def find(self, tensor: Tensor) -> Fetched | None:
         """What fetches a tensor again that is, or is a view of, a streamed weight; None for any other."""
+        if is_traceable_wrapper_subclass(tensor):  # a quantised weight: it has no memory of its own
+            return None
         for present in self._present.get(_memory(tensor), ()):
             weight = present.tensor()
             if weight is not None and weight.dtype == tensor.dtype and _place(tensor) in _extent(weight):
@@ -86,6 +88,9 @@ class StreamedWeights:
 
     def _noting(self, module: nn.Module, name: str) -> Callable[[Tensor], Tensor]:
         def note(weight: Tensor) -> Tensor:
+            if is_traceable_wrapper_subclass(weight):
+                return weight
+
             def beside(other: Tensor | None) -> bool:
                 return (
                     other is not None and _place(other) not in _extent(weight) and _place(weight) not in _extent(other)

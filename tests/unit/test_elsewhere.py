@@ -11,6 +11,7 @@ import pytest
 import torch
 from diffusion_path.demo.model import load_demo_model
 from diffusion_path.devtools.direct import call
+from diffusion_path.nodes.lep import BUILT_IN
 from diffusion_path.samplers import process
 from diffusion_path.tests.unit import elsewhere, families
 from diffusion_path.tests.unit.compatibility import CASES, REFUSED, World, outcome
@@ -91,6 +92,10 @@ def test_the_embedded_model_on_a_card_that_is_nearly_full(
         given["guide"] = {"samples": vae.encode(picture)}
         made = call("DPathSDEdit", model=model, negative=given["positive"], **given, steps=2)[0]["samples"]
         assert model.model.model_lowvram, "only a part of it is there"
+        predictor = call("DPathLoadEdgePredictor", file=BUILT_IN)[0]
+        guided = call("DPathSketchGuidance", model=model, predictor=predictor, vae=vae, sketch=picture)[0]
+        bent = call("DPathSDEdit", model=guided, negative=given["positive"], **given, steps=2)[0]["samples"]
+        assert not torch.equal(bent, made)
         assert vae.decode(made).shape == picture.shape
 
 

@@ -190,20 +190,21 @@ def test_no_text_embedding_is_said() -> None:
         gradients.text_embedding([{"model_conds": {}}])
 
 
-def test_offloaded_weights_are_kept_for_the_backward_pass() -> None:
-    """Streamed weights live in a buffer that the next layer overwrites: autograd must own a copy."""
+def test_offloaded_weights_come_back_for_the_backward_pass() -> None:
+    """Streamed weights and biases lie in one buffer that the next layer overwrites."""
     wanted, _ = inside_a_run(tiny.unet(), latent_gradient())
     model = tiny.unet()
-    buffers: dict[torch.Size, Tensor] = {}
+    buffer = torch.empty(2**20)
 
-    def stream(weight: Tensor) -> Tensor:
-        buffer = buffers.setdefault(weight.shape, torch.empty(weight.shape))
-        buffer.numpy()[...] = weight.numpy()  # as the copy engine does it: autograd cannot see it
-        return buffer
+    def stream(weight: Tensor, start: int) -> Tensor:
+        place = buffer[start : start + weight.numel()].view(weight.shape)
+        place.numpy()[...] = weight.numpy()  # as the copy engine does it: autograd cannot see it
+        return place
 
     def probe(*arguments: Any) -> tuple[Tensor, Tensor]:
         for layer in (m for m in model.model.modules() if hasattr(m, "weight_function")):
-            layer.weight_function = [stream]  # loading the model, before this, clears the list
+            layer.weight_function = [lambda weight: stream(weight, 0)]  # loading the model cleared the lists
+            layer.bias_function = [lambda bias: stream(bias, 2**19)]
         elsewhere = latent_gradient(device=torch.device("meta"))(*arguments)
         return elsewhere[0], latent_gradient()(*arguments)[0]
 
