@@ -100,7 +100,8 @@ def test_the_embedded_model_on_a_card_that_is_nearly_full(
 
 
 def test_noise_levels_are_computed_in_the_same_place_before_and_after_the_model_is_loaded(device: torch.device) -> None:
-    model = families.built(UNET)
+    with torch.inference_mode():
+        model = families.built(UNET)
     sampling = model.get_model_object("model_sampling")
     before = process.t0_to_sigma(process.model_sampling(model), 0.37)
     assert process.model_sampling(model) is sampling

@@ -35,9 +35,8 @@ loader = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(loader)
 sys.path.insert(0, str(loader.comfyui_folder()))
 import comfy.options
-comfy.options.enable_args_parsing(False)
-from comfy.cli_args import args
-args.cpu = True
+comfy.options.enable_args_parsing()
+import utils.extra_config  # as main.py does: an older nodes.py puts comfy/ with its utils.py first
 import comfy.sd, comfy.samplers, comfy.sample, execution, latent_preview, nodes, server
 
 PLAIN = (int, float, str, bool, type(None), tuple)
@@ -68,7 +67,7 @@ def changed(before):
     )
 
 before = attributes()
-loader.load(cpu=True)
+loader.load("--cpu")
 print("import", changed(before))
 import comfy.utils
 from diffusion_path.tests.unit import compatibility, neighbours
@@ -83,7 +82,7 @@ print(len(before), "attributes")
 
 def test_nothing_of_comfyui_is_changed_by_an_import_or_by_runs(pack_root: Path) -> None:
     script = _SCRIPT.format(loader=str(pack_root / "devtools" / "inprocess.py"))
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script, "--cpu"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     *_, imported, ran, count = done.stdout.strip().splitlines()
     assert imported == "import []"

@@ -172,7 +172,7 @@ import importlib.util, pathlib
 spec = importlib.util.spec_from_file_location("loader", {str(loader)!r})
 loader = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(loader)
-loader.load(cpu=True)
+loader.load("--cpu")
 from diffusion_path.tests.unit.test_path_file import walked
 print(walked(pathlib.Path({str(file)!r})))
 """
