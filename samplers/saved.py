@@ -21,6 +21,8 @@ from torch.utils._pytree import tree_leaves
 
 from .streamed import StreamedWeights
 
+MODIFIED = "A tensor that the gradient needs has been modified by an inplace operation."
+
 
 class _Saved:
     """A tensor that autograd holds for the backward pass; a copy of it from its first update in place on."""
@@ -30,6 +32,19 @@ class _Saved:
         self.tensor = tensor.detach() if tensor.requires_grad else tensor
 
     def restored(self) -> Tensor:
+        return self.tensor
+
+
+class _Checked(_Saved):
+    """One that fails where it has been updated in place since: PyTorch looks after that only without hooks."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        super().__init__(tensor)
+        self.version = None if tensor.is_inference() else tensor._version
+
+    def restored(self) -> Tensor:
+        if self.version is not None and self.tensor._version != self.version:
+            raise RuntimeError(MODIFIED)
         return self.tensor
 
 
@@ -68,13 +83,14 @@ class _Watch(TorchDispatchMode):
 def kept_as_saved(weights: StreamedWeights | None = None, mutation: bool = True) -> Iterator[None]:
     """Within it, gradients are those of the values that were saved, also where their memory is used again.
 
-    weights: those that are streamed in. mutation: save all else from updates in place too, which costs some time.
+    weights: those that are streamed in. mutation: save all else from updates in place too, which costs some time;
+    without it the backward pass raises PyTorch's RuntimeError (or `MODIFIED`) where there was one.
     """
     watch = _Watch()
 
     def save(tensor: Tensor) -> Any:
         streamed = weights.find(tensor) if weights else None
-        return streamed or (watch.save(tensor) if mutation else _Saved(tensor))
+        return streamed or (watch.save(tensor) if mutation else _Checked(tensor))
 
     with contextlib.ExitStack() as hooks:
         if mutation or weights:

@@ -385,6 +385,28 @@ def test_gradients_of_what_is_updated_in_place_whose_memory_is_used_again() -> N
     torch.testing.assert_close(slope, wanted)
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+def test_an_update_in_place_is_noticed(streamed: bool) -> None:
+    """PyTorch itself notices it only where nobody fetches weights again."""
+    layer = comfy.ops.manual_cast.Linear(8, 8, bias=False)
+    x = torch.linspace(0.1, 1, 8)
+    given = []
+
+    def loss(x: Tensor) -> Tensor:
+        given.append(x)
+        y = x.exp()
+        total = y.sin().sum()
+        return total + y.mul_(2.0).sum()
+
+    place = torch.device("meta" if streamed else "cpu")
+    with gradients.grad_ready([layer], place) as take:
+        assert bool(take.weights) == streamed
+        _, (slope,) = take(loss, x)
+        assert take.mutation
+    assert len(given) == 2
+    torch.testing.assert_close(slope, x.exp() * x.exp().cos() + 2 * x.exp())
+
+
 @pytest.mark.parametrize("mutation", [True, False])
 def test_what_was_saved_goes_with_the_gradient(mutation: bool) -> None:
     """An output that its own operation saves (exp, attention) must not keep the whole graph alive."""
