@@ -16,7 +16,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock,
 from torch import Tensor, nn
 
 from .saved import kept_as_saved
-from .streamed import StreamedWeights
+from .streamed import StreamedWeights, restore_attribute
 
 UNET_UNITS = (ResBlock, BasicTransformerBlock, Downsample, Upsample)
 
@@ -58,7 +58,7 @@ def recomputed(roots: Iterable[nn.Module], weights: StreamedWeights | None = Non
         for unit in units(roots):
             mine = unit.__dict__.get("forward")
             unit.__dict__["forward"] = _recomputing(unit.forward, weights)
-            undo.callback(_restore, unit, mine)
+            undo.callback(restore_attribute, unit.__dict__, "forward", mine)
         yield
 
 
@@ -117,10 +117,3 @@ def _copy(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.clone()
     return dict(value) if isinstance(value, dict) else value
-
-
-def _restore(unit: nn.Module, original: Any) -> None:
-    if original is None:
-        unit.__dict__.pop("forward", None)
-    else:
-        unit.__dict__["forward"] = original

@@ -19,7 +19,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
-from .streamed import StreamedWeights
+from .streamed import StreamedWeights, memory_of
 
 MODIFIED = "A tensor that the gradient needs has been modified by an inplace operation."
 
@@ -58,7 +58,7 @@ class _Watch(TorchDispatchMode):
     def save(self, tensor: Tensor) -> _Saved:
         if is_traceable_wrapper_subclass(tensor):  # a quantised weight: it has no memory of its own
             return _Saved(tensor)
-        entries = self.by_memory[_memory(tensor)]
+        entries = self.by_memory[memory_of(tensor)]
         for entry in entries:  # a tensor that is saved many times is copied once
             if _same(entry.tensor, tensor):
                 return entry
@@ -74,7 +74,7 @@ class _Watch(TorchDispatchMode):
                 for tensor in tree_leaves(given):
                     if isinstance(tensor, Tensor) and not is_traceable_wrapper_subclass(tensor):
                         # Not saved from here on: what is copied aside has no part in this memory any more.
-                        for entry in self.by_memory.pop(_memory(tensor), ()):
+                        for entry in self.by_memory.pop(memory_of(tensor), ()):
                             entry.tensor = entry.tensor.clone()
         return func(*args, **kwargs)
 
@@ -98,10 +98,6 @@ def kept_as_saved(weights: StreamedWeights | None = None, mutation: bool = True)
         if mutation:
             hooks.enter_context(watch)
         yield
-
-
-def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -72,13 +72,13 @@ class StreamedWeights:
             mine = module.__dict__.get(key)
             # Bound to the instance: the default list belongs to the class.
             module.__dict__[key] = [*getattr(module, key), self._noting(module, name)]
-            undo.callback(_restore_attribute, module.__dict__, key, mine)
+            undo.callback(restore_attribute, module.__dict__, key, mine)
 
     def find(self, tensor: Tensor) -> Fetched | None:
         """What fetches a tensor again that is, or is a view of, a streamed weight; None for any other."""
         if is_traceable_wrapper_subclass(tensor):  # a quantised weight: it has no memory of its own
             return None
-        for present in self._present.get(_memory(tensor), ()):
+        for present in self._present.get(memory_of(tensor), ()):
             weight = present.tensor()
             if weight is not None and weight.dtype == tensor.dtype and _place(tensor) in _extent(weight):
                 offset = (_place(tensor) - _place(weight)) // weight.element_size()
@@ -97,14 +97,15 @@ class StreamedWeights:
                 )
 
             # Who is gone has left its memory to others, and who is overwritten too; a bias lies beside its weight.
-            stay = [each for each in self._present.get(_memory(weight), ()) if beside(each.tensor())]
-            self._present[_memory(weight)] = [*stay, _Present(ref(weight), module, name)]
+            stay = [each for each in self._present.get(memory_of(weight), ()) if beside(each.tensor())]
+            self._present[memory_of(weight)] = [*stay, _Present(ref(weight), module, name)]
             return weight
 
         return note
 
 
-def _memory(tensor: Tensor) -> int:
+def memory_of(tensor: Tensor) -> int:
+    """Where the memory begins that a tensor, a view perhaps, lies in."""
     return tensor.untyped_storage().data_ptr()
 
 
@@ -116,7 +117,8 @@ def _extent(tensor: Tensor) -> range:
     return range(tensor.data_ptr(), tensor.data_ptr() + max(1, tensor.nbytes))
 
 
-def _restore_attribute(store: dict[str, Any], name: str, original: Any) -> None:
+def restore_attribute(store: dict[str, Any], name: str, original: Any) -> None:
+    """Undo the setting of an attribute of an instance, which had `original` or, for None, only its class's."""
     if original is None:
         store.pop(name, None)
     else:
