@@ -213,6 +213,41 @@ def test_offloaded_weights_come_back_for_the_backward_pass() -> None:
     assert not torch.allclose(here, wanted)
 
 
+def test_streamed_weights_are_not_kept_until_the_backward_pass() -> None:
+    layer: Any = comfy.ops.manual_cast.Linear(8, 8)
+    weight, fetched = torch.linspace(-1, 1, 64).view(8, 8), []
+    layer.weight, layer.bias = nn.Parameter(weight, requires_grad=False), None
+
+    def fetch(given: Tensor) -> Tensor:
+        copy = given.clone()
+        fetched.append(ref(copy))
+        return copy
+
+    layer.weight_function = [fetch]
+
+    def loss(x: Tensor) -> Tensor:
+        y = layer(x).sum()
+        assert [each() for each in fetched] == [None]
+        return y
+
+    with gradients.grad_ready([layer], torch.device("meta")) as take:
+        _, (slope,) = take(loss, torch.ones(8))
+    assert len(fetched) == 2
+    torch.testing.assert_close(slope, weight.sum(dim=0))
+
+
+def test_what_comfyui_notes_on_a_weight_stays_on_it() -> None:
+    """The dtype that it loads a weight in, for one: dynamic VRAM has room for that dtype only."""
+    with torch.inference_mode():
+        layer: Any = comfy.ops.manual_cast.Linear(8, 8)
+    original = layer.weight
+    original._model_dtype = torch.float16
+    with gradients.grad_ready([layer], torch.device("cpu")):
+        assert layer.weight is not original
+        assert layer.weight._model_dtype == torch.float16
+    assert layer.weight is original
+
+
 class Stop(BaseException):
     """Stands for an interrupt: ComfyUI's own is not an Exception either."""
 
