@@ -36,12 +36,18 @@ def peak_memory(run: Callable[[], object]) -> int:
         run()
         return torch.cuda.max_memory_allocated() - before
     ctypes.CDLL(None).malloc_trim(0)
-    before, highest, done = _resident(), 0, threading.Event()
+    before = _resident()
+    return highest(_resident, run) - before
+
+
+def highest(read: Callable[[], int], run: Callable[[], object]) -> int:
+    """The highest value that `read` gives while a run lasts."""
+    found, done = 0, threading.Event()
 
     def watch() -> None:
-        nonlocal highest
+        nonlocal found
         while not done.is_set():
-            highest = max(highest, _resident())
+            found = max(found, read())
             time.sleep(_SAMPLE_SECONDS)
 
     watcher = threading.Thread(target=watch)
@@ -51,7 +57,7 @@ def peak_memory(run: Callable[[], object]) -> int:
     finally:
         done.set()
         watcher.join()
-    return highest - before
+    return found
 
 
 def _resident() -> int:

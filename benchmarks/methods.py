@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import gc
 import statistics
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -29,11 +28,11 @@ from ..lep.guidance import Guidance, guide
 from ..lep.training import Example, Plan, train_predictor
 from ..samplers.schedule import PathSchedule
 from .common import machine
+from .memory import highest
 from .random_models import SIZES, random_model, random_predictor, random_text
 
 _GIB = 2**30
 _STEPS, _WARM_UP, _CFG, _SEED = 20, 3, 7.0, 1
-_SAMPLE_SECONDS = 0.002
 _PLAIN = "plain sampling"
 
 
@@ -164,27 +163,18 @@ def methods(w: World) -> dict[str, Callable[[], Any]]:
 
 def peak_of(w: World, run: Callable[[], Any]) -> int:
     """Bytes that are in use on the card at the peak of a run of few steps, which also warms up."""
-    highest, done = 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal highest
-        while not done.is_set():
-            free, total = torch.cuda.mem_get_info()
-            highest = max(highest, total - free)
-            time.sleep(_SAMPLE_SECONDS)
-
     gc.collect()
     comfy.model_management.soft_empty_cache()
-    watcher = threading.Thread(target=watch)
-    watcher.start()
     w.steps = _WARM_UP
     try:
-        run()
+        return highest(_in_use, run)
     finally:
         w.steps = _STEPS
-        done.set()
-        watcher.join()
-    return highest
+
+
+def _in_use() -> int:
+    free, total = torch.cuda.mem_get_info()
+    return total - free
 
 
 def seconds_of(run: Callable[[], Any], rounds: int) -> tuple[float, Any]:
@@ -219,11 +209,11 @@ def main() -> None:
     if not torch.cuda.is_available():
         raise SystemExit("./dev bench methods measures a GPU, and PyTorch finds none here.")
     comfy.utils.PROGRESS_BAR_ENABLED = False
-    free, total = torch.cuda.mem_get_info()  # less what CUDA itself takes
+    context = _in_use()  # what CUDA itself takes
     world = World(options.size, options.side, getattr(torch, options.dtype))
     torch.cuda.empty_cache()
     filled = ballast(options.card) if options.card else torch.empty(0, dtype=torch.uint8)
-    before = total - free + filled.numel()
+    before = context + filled.numel()
     card = f", of which {options.card:g} GiB are free" if options.card else ""
     weights = "dynamic VRAM" if world.model.is_dynamic() else "weights loaded as a whole"
     print(f"{machine()}{card}; {weights}\n{options.size}, {options.dtype}, {8 * options.side} x {8 * options.side}\n")
