@@ -133,6 +133,21 @@ def test_a_click_draws_from_the_shape_that_was_there(comfy: ComfyPage) -> None:
     assert len(comfy.widget(node, "curve").split(",")) == 1
 
 
+def test_a_double_click_takes_a_point_away(comfy: ComfyPage) -> None:
+    node, element = editor(comfy, shape="curve", curve=DRAWN, start=1.0, end=0.0)
+    look(comfy)
+    box = point(element, 1).bounding_box()
+    assert box is not None
+    comfy.page.mouse.dblclick(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    look(comfy)
+    assert comfy.widget(node, "curve") == "1:0.2, 0.4:0.9, 0.2:0.3, 0:0"
+    element = comfy.element(node, "curve")
+    plot = element.query_selector(".dpath-plot")
+    assert plot is not None
+    comfy.click(plot, (0.62, 0.5), click_count=2)
+    assert len(comfy.widget(node, "curve").split(",")) == 5, "where there is none it makes one, and leaves it"
+
+
 def test_everything_goes_by_keyboard(comfy: ComfyPage) -> None:
     node, element = editor(comfy, shape="curve", curve=DRAWN, start=1.0, end=0.0)
     look(comfy)

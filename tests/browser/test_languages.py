@@ -56,7 +56,7 @@ def test_widgets_speak_the_language_of_the_page(chinese: ComfyPage) -> None:
     chinese.show(canvas, 0.6)
     script = """() => [...document.querySelectorAll('[class^="dpath-"], [class*=" dpath-"]')]
         .flatMap(e => [e, ...e.children])
-        .flatMap(e => [e.title, e.ariaLabel, e.children.length ? '' : e.textContent])"""
+        .flatMap(e => [e.title, e.ariaLabel, e.ariaValueText, e.children.length ? '' : e.textContent])"""
     said = {text for text in chinese.evaluate(script) if text}
     chinese_texts = {text for text in said if re.search("[\u4e00-\u9fff]", text)}
     assert len(chinese_texts) > 20

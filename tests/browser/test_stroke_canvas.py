@@ -115,6 +115,24 @@ def test_strokes_are_selected_moved_changed_and_deleted(comfy: ComfyPage) -> Non
     assert strokes(comfy, node)[0]["points"] != first["points"]
 
 
+def test_a_selected_stroke_takes_the_colour_that_is_picked(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    for number, height in ((2, 0.3), (8, 0.6)):
+        part(comfy, node, f".dpath-swatch:nth-child({number})").click()
+        press(comfy, node, "l")
+        comfy.drag(place, [(0.35, height), (0.6, height)])
+    first, second = strokes(comfy, node)
+    assert first["color"] != second["color"]
+    press(comfy, node, "v")
+    comfy.click(place, (0.5, 0.3))
+    comfy.page.keyboard.down("Alt")
+    comfy.click(place, (0.5, 0.6))
+    comfy.page.keyboard.up("Alt")
+    assert strokes(comfy, node) == [{**first, "color": second["color"]}, second]
+    press(comfy, node, "z")
+    assert strokes(comfy, node) == [first, second]
+
+
 def test_undo_and_redo_go_stroke_by_stroke(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
     texts = [""]

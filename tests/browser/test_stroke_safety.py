@@ -123,6 +123,37 @@ def test_a_background_from_another_node_shows_after_the_run(comfy: ComfyPage) ->
     comfy.screenshot("background-from-run")
 
 
+def test_a_new_background_waits_for_the_stroke_in_the_making(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy, 500)
+    scene = comfy.add("DPathDemoScene", 100, 100)
+    comfy.connect(scene, 0, node, "background")
+    preview = comfy.add("PreviewImage", 1000, 100)
+    comfy.connect(node, 0, preview, "images")
+    comfy.queue()
+    comfy.wait_until(f"id => {stage_label()}.includes('256 by 256')", node)
+    comfy.show(node)
+    loaded = f"id => {stage_of()}.querySelector('.dpath-swatch').dataset.color"
+    palette = comfy.evaluate(loaded, node)
+    watch = """id => { const stage = %s.querySelector('.dpath-easel'); window.labels = [];
+        new MutationObserver(() => labels.push(stage.ariaLabel)).observe(stage, { attributes: true }); }"""
+    comfy.evaluate(watch % stage_of(), node)
+    box = place.bounding_box()
+    assert box is not None
+    x, y = box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"]
+    comfy.page.mouse.move(x, y)
+    comfy.page.mouse.down()
+    comfy.set_widget(scene, "seed", 5)
+    comfy.queue()
+    comfy.page.mouse.move(x + 0.2 * box["width"], y)
+    comfy.page.wait_for_timeout(1000)
+    comfy.page.mouse.move(x + 0.4 * box["width"], y)
+    comfy.page.mouse.up()
+    (stroke,) = strokes(comfy, node)
+    assert set(stroke["points"][1::2]) == {stroke["points"][1]}, "straight"
+    comfy.wait_until(f"([id, before]) => ({loaded})(id) !== before", [node, palette])
+    assert all("256 by 256" in label for label in comfy.evaluate("() => labels"))
+
+
 def test_a_linked_text_is_shown_and_cannot_be_edited(comfy: ComfyPage) -> None:
     node, _ = canvas(comfy, 500)
     source = comfy.add("PrimitiveStringMultiline", 100, 100, value=text(LINE))

@@ -119,13 +119,13 @@ export class CurvePlot {
 
   #drawWindow({ start, end }) {
     const { top, bottom } = this.box;
-    for (const [name, place, side] of [
-      ["start", start, -1],
-      ["end", end, 1],
+    for (const [name, place, side, said] of [
+      ["start", start, -1, `start of the window at ${tidy(start)}`],
+      ["end", end, 1, `end of the window at ${tidy(end)}`],
     ]) {
       const element = this.grips[name];
       set(element, { transform: `translate(${this.x(place).toFixed(1)} 0)` });
-      set(element, { "aria-valuenow": tidy(place), "aria-valuetext": `${name} of the window at ${tidy(place)}` });
+      set(element, { "aria-valuenow": tidy(place), "aria-valuetext": said });
       element.replaceChildren(
         svg("rect", { x: -7, width: 14, y: top - 22, height: bottom - top + 22, class: "dpath-catch" }),
         svg("line", { y1: top - 14, y2: bottom, class: "dpath-edge" }),

@@ -41,6 +41,7 @@ export class CurveView {
     this.commit = onCommit;
     this.selected = 0;
     this.seen = null;
+    this.presses = []; // the points under the last two presses: the first of a double click may have made one
     this.#build();
     new ResizeObserver(() => this.seen && this.plot.draw(this.seen, this.selected)).observe(this.plot.element);
   }
@@ -66,7 +67,7 @@ export class CurveView {
       pointermove: (e) =>
         e.buttons || !this.seen ? this.plot.clearHint() : this.plot.drawHint(this.seen, this.plot.where(e).position),
       pointerleave: () => this.plot.clearHint(),
-      dblclick: (e) => this.#remove(e.target.dataset?.point, e),
+      dblclick: (e) => this.presses.every((each) => each !== undefined) && this.#remove(this.presses[1], e),
       keydown: (e) => this.#key(e),
       focusin: (e) => this.#select(e.target.dataset?.point),
     });
@@ -155,6 +156,7 @@ export class CurveView {
     if (event.button !== 0 || !event.isPrimary || !this.seen || (this.seen.problem && !edge)) return;
     const [at, { start, end, editable }, point] = [this.plot.where(event), this.seen, event.target.dataset?.point];
     this.plot.clearHint();
+    this.presses = [this.presses[1], point];
     if (edge) {
       const move = (next) =>
         this.edit(movedEdge(this.seen, edge, this.#snapped(clamp(this.plot.where(next).position, 0, 1), next)));

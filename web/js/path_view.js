@@ -2,6 +2,7 @@
 
 import { button, label, noiseStrip } from "./curve_parts.js";
 import { html, set, svg } from "./elements.js";
+import { say } from "./language.js";
 
 const EDGES = { left: 10, right: 10, top: 8, bottom: 26 };
 const FRAME_MS = 180;
@@ -51,7 +52,7 @@ export class PathView {
     set(this.track, {
       "aria-valuemax": levels.length - 1,
       "aria-valuenow": this.at,
-      "aria-valuetext": this.#words(levels[this.at]).join(", "),
+      "aria-valuetext": this.#words(levels[this.at]).map(say).join(", "),
     });
     this.#tell(levels[this.at]);
     this.#drawHead();

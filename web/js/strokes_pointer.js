@@ -195,14 +195,25 @@ export class StrokePointer {
   #pick(event) {
     const { view } = this;
     const { context, width, height } = view.composite(Infinity);
+    const before = view.settings.color;
+    let color = null;
     const take = (each) => {
       const { x, y } = this.#onPicture(each);
       const [column, row] = [Math.floor((x * width) / view.frame.width), Math.floor((y * height) / view.frame.height)];
       if (column < 0 || row < 0 || column >= width || row >= height) return;
-      view.change("color", hex([...context.getImageData(column, row, 1, 1).data.slice(0, 3)]), false);
+      color = hex([...context.getImageData(column, row, 1, 1).data.slice(0, 3)]);
+      view.change("color", color, false);
     };
     take(event);
-    return { move: take, end: () => view.change("color", view.settings.color, true) };
+    return {
+      move: take,
+      end: (cancelled) => {
+        view.preview = null; // of a selected stroke, which takes the colour instead of the brush
+        if (color && !cancelled) return view.change("color", color, true);
+        view.settings.color = before;
+        view.refresh();
+      },
+    };
   }
 
   #drag(event) {

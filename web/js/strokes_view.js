@@ -23,7 +23,8 @@ export class StrokesView {
     this.settings = rememberedSettings();
     this.history = historyOf("", "");
     this.frame = { width: 512, height: 512 };
-    this.background = null; // {address, picture, print}
+    this.background = null; // {picture, print}
+    this.wanted = ""; // its address
     this.zoom = 1;
     this.pan = { x: 0, y: 0 };
     this.selected = -1;
@@ -186,31 +187,34 @@ export class StrokesView {
   /** Looks at what may have changed outside: sizes, links, the background. */
   look() {
     if (this.host.element.isConnected === false && this.layers) return;
+    if (this.pointer.action) return; // nothing moves below a stroke in the making
     const seen = outputOf(this.host.owner)?.dpath_canvas?.[0];
     const address = backgroundAddress(this.host.owner, seen?.background);
     this.#findSteps();
-    if (address !== (this.background?.address ?? "")) this.#load(address);
+    if (address !== this.wanted) this.#load(address);
+    const { arrived } = this;
+    if (arrived) {
+      [this.background, this.arrived] = [arrived.background, null];
+      this.controls.setPalette(this.background ? paletteOf(this.background.picture, COLORS.length) : COLORS);
+    }
     const complaint = (seen?.complaints ?? []).join(" ");
     const { width, height } = this.background?.picture
       ? { width: this.background.picture.naturalWidth, height: this.background.picture.naturalHeight }
       : { width: this.#side("width"), height: this.#side("height") };
-    if (width !== this.frame.width || height !== this.frame.height || complaint !== this.complaint) {
+    if (arrived || width !== this.frame.width || height !== this.frame.height || complaint !== this.complaint) {
       this.frame = { width, height };
       this.complaint = complaint;
       this.refresh();
     }
   }
 
+  /** The background before stays until the new one is there. */
   async #load(address) {
-    this.background = address ? { address, picture: null, print: "" } : null;
-    if (address) {
-      const picture = await loadPicture(address).catch(() => null);
-      if (this.background?.address !== address || !picture) return;
-      this.background = { address, picture, print: printOf(picture) };
-    }
-    this.controls.setPalette(this.background ? paletteOf(this.background.picture, COLORS.length) : COLORS);
+    this.wanted = address;
+    const picture = address ? await loadPicture(address).catch(() => null) : null;
+    if (this.wanted !== address) return;
+    this.arrived = { background: picture && { picture, print: printOf(picture) } };
     this.look();
-    this.refresh();
   }
 
   get backgroundChanged() {
