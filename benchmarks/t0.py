@@ -138,8 +138,9 @@ def main() -> None:
         f"{rows[best]['patch KID'].value / guide['patch KID'].value:.2f} of the guide's, feature KID "
         f"{rows[best]['feature KID'].value / guide['feature KID'].value:.2f}"
     )
+    points = [guide, *rows]
     faithful, real = (
-        Series(name, options.t0, [r[name].value for r in rows], errors=[r[name].standard_error for r in rows])
+        Series(name, [0.0, *options.t0], [r[name].value for r in points], errors=[r[name].standard_error for r in points])
         for name in ("L2", "patch KID")
     )
     series = [faithful, replace(real, axis="right")]

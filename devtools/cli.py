@@ -140,7 +140,8 @@ def _lint(options: argparse.Namespace) -> int:
 
 def _bench(options: argparse.Namespace) -> int:
     folder = ROOT / "benchmarks"
-    names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "common", "published"))
+    runs = [path for path in folder.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")]
+    names = sorted(path.stem for path in runs)
     if options.name is None:
         say("\n".join(names) if names else "There are no benchmarks.")
         return 0

@@ -113,4 +113,7 @@ def test_unknown_benchmarks_and_workflows_are_named_with_the_known_ones(
     pack_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["bench", "nothing-like-it"]) == 1
-    assert "There is no benchmark 'nothing-like-it'" in capsys.readouterr().err
+    refusal = capsys.readouterr().err
+    assert "There is no benchmark 'nothing-like-it'" in refusal
+    assert ", methods, " in refusal
+    assert "random_models" not in refusal, "which other benchmarks use and which does nothing by itself"

@@ -36,6 +36,13 @@ def test_links_and_pictures_lead_somewhere(path: Path) -> None:
     assert not lost
 
 
+def test_help_pages_stay_in_the_folder_that_comfyui_serves() -> None:
+    pages = sorted((ROOT / "web" / "docs").rglob("*.md"))
+    targets = [target for page in pages for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))]
+    assert targets
+    assert not [target for target in targets if ".." in target]
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_pages_name_nodes_and_templates_that_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -109,7 +109,9 @@ def test_example_workflow_has_a_thumbnail_a_note_and_a_row_in_the_readme(path: P
 
     with Image.open(path.with_suffix(".jpg")) as thumbnail:
         assert thumbnail.size == (512, 512)
-    kinds = {node["type"] for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]}
+    nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+    assert {node["mode"] for node in nodes} <= {0, 2, 4}, "the page knows these modes of a node: run, mute, bypass"
+    kinds = {node["type"] for node in nodes}
     assert kinds & {"Note", "MarkdownNote"}, "a note must say how to use one's own checkpoint"
     assert f"example_workflows/{path.name}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
