@@ -16,8 +16,9 @@ from ..samplers.path import DiffusionPath
 from ..samplers.path_file import load_path, save_path
 from ..samplers.path_fit import check_fits
 from ..samplers.record import record
-from ..samplers.replay import attach, replay_sampler
+from ..samplers.replay import adds_noise, attach, replay_sampler
 from ..samplers.replay import start as starting_point
+from ..samplers.reverse_sde import ReverseSDESampler
 from ..samplers.schedule import PathSchedule
 from ..samplers.sdedit import prepared
 from . import folders
@@ -150,7 +151,10 @@ class ToSampling(io.ComfyNode):
         )
         if note := check_fits(path, sigmas=rest.sigmas):
             text += f". {note}"
-        outputs = (noise, rest.sigmas.clone(), latent, replay_sampler(rest), attach(model, rest), text)
+        sampler = replay_sampler(rest)
+        if rest.steps < path.steps and adds_noise(sampler) and not isinstance(sampler, ReverseSDESampler):
+            text += f". {path.sampler} draws other noise from there on than it did in the recorded run"
+        outputs = (noise, rest.sigmas.clone(), latent, sampler, attach(model, rest), text)
         return io.NodeOutput(*outputs, ui=ui.PreviewText(text))
 
 

@@ -24,16 +24,12 @@ def check_latent(model: Any, latent: dict[str, Any], name: str = "guide") -> Non
             f"The {name} is a nested latent (video with sound), which cannot be edited as one: separate it first and "
             "connect a plain latent."
         )
-    latent_format = model.get_model_object("latent_format")
-    if samples.ndim < 3 or samples.shape[1] != latent_format.latent_channels:
-        raise ValueError(
-            f"The {name} has {samples.shape[1] if samples.ndim > 1 else 0} channels but this model works on "
-            f"{latent_format.latent_channels}: encode the picture with the VAE that belongs to the model."
-        )
+    process.check_layout(model, samples, name)
     check_finite(samples, name)
     check_diffusion(model)
     if latent.get("noise_mask") is not None:
-        check_noise_mask(latent["noise_mask"], samples, latent_format.spacial_downscale_ratio, name)
+        downscale = model.get_model_object("latent_format").spacial_downscale_ratio
+        check_noise_mask(latent["noise_mask"], samples, downscale, name)
 
 
 def check_finite(samples: Tensor, name: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
+import comfy.sampler_helpers
 import comfy.samplers
 import comfy.utils
 import torch
@@ -89,7 +90,7 @@ class FlowEditSampler(Sampler):
                 there = model_wrap.predict_source(source, sigma * levels, **extra_args)
                 here = model_wrap(source + edit, sigma * levels, **extra_args)
                 apart += (here - there) / self.n_avg
-            edit = mask * (ratio * edit + (1 - ratio) * apart)
+            edit = ratio * edit + (1 - ratio) * mask * apart
             if callback is not None:
                 callback(i, latent_image + mask * apart, latent_image + edit, total)
         if self.refine == 0:
@@ -156,4 +157,7 @@ def flowedit(
         seed=seed,
     )
     edited = edited.to(comfy.model_management.intermediate_device())
+    if mask is not None:  # what was kept has been to the model's space and back
+        grid = comfy.sampler_helpers.prepare_mask(one_each(mask, edited), tuple(edited.shape), edited.device)
+        edited = torch.where(grid > 0, edited, latent["samples"].to(edited))
     return {**latent, "samples": edited}, sigmas, counter.evaluations

@@ -29,6 +29,7 @@ from torch import Tensor
 from . import noise as noises
 from . import process
 from .counting import counting_from
+from .replay import walks_residuals
 from .reverse_sde import ReverseSDESampler
 
 MODES = ("blend", "threshold", "paper")
@@ -170,13 +171,19 @@ class MaskedSampler(Sampler):
             sampler = sampler.for_items(region.indices)
 
         def inner(model: Any, mask: Tensor | None) -> Tensor:
-            return sampler.sample(model, sigmas, extra_args, callback, noise, guide, mask, disable_pbar)
+            # A copy of the levels, for uni_pc changes its own.
+            return sampler.sample(model, sigmas.clone(), extra_args, callback, noise, guide, mask, disable_pbar)
 
         if region.mask is None:
             return inner(guider, None)
         if self.mode == "blend" and not self.fresh and region.picture is guide and region.noise is noise:
             # Exactly core's own masking, special cases of single samplers included.
             return _untouched_items(inner(guider, region.mask), region, sigmas)
+        if walks_residuals(sampler):
+            raise ValueError(
+                "A residual path's sampler keeps a mask by itself, and leaves no room for another way of doing so: "
+                "connect it without Masked Reverse SDE, or set that to blend with fixed noise."
+            )
         levels = sigmas if self.original.sigmas is None else self.original.sigmas.to(sigmas)
         draw = noises.step_noise(region.picture, region.seed, region.indices) if self.fresh else None
         edit = self._edit_mask(region.mask)
@@ -227,7 +234,8 @@ class _MaskedModel:
         if level not in self._shares:
             sampling = self._guider.inner_model.model_sampling
             start = process.sigma_to_t0(sampling, float(self._levels[0]))
-            self._shares[level] = process.sigma_to_t0(sampling, level) / start if start > 0 else 1.0
+            # A solver with churn begins above the start.
+            self._shares[level] = min(1.0, process.sigma_to_t0(sampling, level) / start) if start > 0 else 1.0
         return self._shares[level]
 
     def kept_state(self, x: Tensor, sigma: Tensor) -> Tensor:

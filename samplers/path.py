@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from . import process
+from .reverse_sde import noise_shares
 
 SAME_LEVEL = 1e-5  # relative distance below which two noise levels are one
 
@@ -152,15 +153,17 @@ class DiffusionPath:
         """The denoised prediction D of a step: what was recorded, or what the step between two states implies."""
         if self.denoised is not None:
             return self.denoised[step]
-        x, x_next = self.states[step], self.states[step + 1]
-        if self.residuals is None:
-            return x - self.sigmas[step] * self.displacement(step)
+        if self.residuals is not None:
+            return self.residual_prediction(step, self.states[step])
+        return self.states[step] - self.sigmas[step] * self.displacement(step)
+
+    def residual_prediction(self, step: int, x: Tensor) -> Tensor:
+        """The prediction whose step with the step's residual leads from x [B, C, ...] to the path's next state."""
+        assert self.residuals is not None
         a, a_next, b, b_next = *self.signal[step : step + 2], *self.noise[step : step + 2]
         # The kernel's mean is a' D + kept (x - a D) / b; solved for D.
-        q = b_next * a / (b * a_next)
-        added = self.eta * b_next * (1 - q**2).clamp(min=0).sqrt()
-        kept = (b_next**2 - added**2).clamp(min=0).sqrt()
-        return (x_next - self.residuals[step] - kept / b * x) / (a_next - kept / b * a)
+        _, kept = noise_shares(b_next, b_next * a / (b * a_next), self.eta)
+        return (self.states[step + 1] - self.residuals[step] - kept / b * x) / (a_next - kept / b * a)
 
     def predicted_noise(self, step: int) -> Tensor:
         """The noise n of x = a x0 + b n that the step's prediction implies, [B, C, ...]."""

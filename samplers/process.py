@@ -149,6 +149,19 @@ def network_view(sampling: Any, x: Tensor, sigma: Tensor | float) -> Tensor:
     return sampling.calculate_input(level, x)
 
 
+def check_layout(model: Any, samples: Tensor, name: str) -> None:
+    """Raises ValueError unless LATENT samples have the channels and dimensions that the MODEL works on."""
+    latent_format = model.get_model_object("latent_format")
+    channels = samples.shape[1] if samples.ndim > 1 else 0
+    remedy = "encode the picture with the VAE that belongs to the model."
+    if samples.ndim < 3 or channels != latent_format.latent_channels:
+        raise ValueError(
+            f"The {name} has {channels} channels but this model works on {latent_format.latent_channels}: {remedy}"
+        )
+    if samples.ndim == 5 and latent_format.latent_dimensions == 2:
+        raise ValueError(f"The {name} is that of a video model, but this model works on pictures: {remedy}")
+
+
 def latent_in(model: Any, samples: Tensor) -> Tensor:
     """VAE space to model space. All-zero latents stay zero, as in core (an empty latent is not shifted)."""
     if torch.count_nonzero(samples) == 0:

@@ -18,7 +18,7 @@ import torch
 from comfy.samplers import KSAMPLER
 from torch import Tensor
 
-from . import process
+from . import process, reverse_sde
 from .caching import without_step_caches
 from .conditioning import fingerprint, standing_in
 from .path import DiffusionPath
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 WRAPPER = "diffusion_path.replay"
 # Solvers of core that take a noise_sampler without adding noise.
 _DETERMINISTIC = ("res_multistep", "res_multistep_cfg_pp")
+_REVERSE_SDE = ("kind", "eta", "s_noise", "last_noise")
 
 
 class PathNoise:
@@ -114,11 +115,15 @@ def sample_residuals(
     disable: bool | None = None,
     path: DiffusionPath | None = None,
 ) -> Tensor:
-    """The posterior mean of each step plus the path's residual: x' = m(x) + R (Huberman-Spiegelglas et al. 2024)."""
+    """The posterior mean of each step plus the path's residual: x' = m(x) + R (Huberman-Spiegelglas et al. 2024).
+
+    Where a mask keeps the picture there is nothing for a residual to make up for.
+    """
     assert path is not None
     assert path.residuals is not None
     check_fits(path, latent=x)
     extra_args = extra_args or {}
+    mask = extra_args.get("denoise_mask")
     sampling = model.inner_model.inner_model.model_sampling
     s_in = x.new_ones([x.shape[0]])
     for i in range(len(sigmas) - 1):
@@ -133,7 +138,9 @@ def sample_residuals(
         if callback is not None:
             callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
         kernel = Step(sampling, sigmas[i], sigmas[i + 1])
-        x = ancestral_step(x, denoised, kernel, path.eta, torch.zeros_like(x)) + path.residuals[step].to(x)
+        residual = path.residuals[step].to(x)
+        x = ancestral_step(x, denoised, kernel, path.eta, torch.zeros_like(x))
+        x = x + (residual if mask is None else residual * mask)
     return x
 
 
@@ -141,6 +148,9 @@ def replay_sampler(path: DiffusionPath) -> Any:
     """The SAMPLER that walks the path as it was made: with its residuals, with the recorded solver, or with Euler."""
     if path.residuals is not None:
         return KSAMPLER(sample_residuals, {"path": path})
+    if path.sampler == sampler_name(reverse_sde.sampler("ode")):
+        options = {name: path.sampler_options[name] for name in _REVERSE_SDE if name in path.sampler_options}
+        return reverse_sde.sampler(**options).for_items(path.batch_index or range(path.shape[0]))
     known = path.sampler in comfy.samplers.SAMPLER_NAMES
     if not known:
         log.warning("The path was recorded with '%s', which core does not have: it is walked with Euler.", path.sampler)
@@ -150,13 +160,28 @@ def replay_sampler(path: DiffusionPath) -> Any:
     return sampler
 
 
+def innermost(sampler: Any) -> Any:
+    """The solver inside of SAMPLERs that run another one (masked, recording)."""
+    for name in ("sampler", "inner"):
+        if hasattr(sampler, name):
+            return innermost(getattr(sampler, name))
+    return sampler
+
+
+def walks_residuals(sampler: Any) -> bool:
+    """Whether a SAMPLER is that of a residual path."""
+    return getattr(innermost(sampler), "sampler_function", None) is sample_residuals
+
+
 def adds_noise(sampler: Any) -> bool:
     """Whether a SAMPLER adds fresh noise at its steps, as far as its function and options tell."""
+    sampler = innermost(sampler)
     function, options = getattr(sampler, "sampler_function", None), getattr(sampler, "extra_options", {})
     if function is None or sampler_name(sampler) in _DETERMINISTIC:
         return False
-    if options.get("kind") == "ode":
-        return False
+    if function is reverse_sde.sample_reverse_sde:
+        ancestral = options.get("kind") == "ancestral"
+        return options.get("kind") != "ode" and not (ancestral and options.get("eta") == 0)
     defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
     if options.get("s_churn", 0.0) > 0:
         return True

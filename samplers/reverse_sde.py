@@ -42,9 +42,14 @@ def ancestral_step(x: Tensor, denoised: Tensor, step: Step, eta: float, z: Tenso
     ancestral step for flows does not.
     """
     predicted_noise = (x - step.a * denoised) / step.b
-    added = eta * step.b_next * (1 - step.q**2).clamp(min=0).sqrt()
-    kept = (step.b_next**2 - added**2).clamp(min=0).sqrt()
+    added, kept = noise_shares(step.b_next, step.q, eta)
     return step.a_next * denoised + kept * predicted_noise + added * z
+
+
+def noise_shares(b_next: Tensor, q: Tensor, eta: float) -> tuple[Tensor, Tensor]:
+    """How much of the next level's noise b' an ancestral step adds anew, and how much it keeps."""
+    added = eta * b_next * (1 - q**2).clamp(min=0).sqrt()
+    return added, (b_next**2 - added**2).clamp(min=0).sqrt()
 
 
 def reverse_sde_mean(x: Tensor, denoised: Tensor, step: Step) -> Tensor:
@@ -139,5 +144,7 @@ class ReverseSDESampler(KSAMPLER):
 
 def sampler(kind: str, eta: float = 1.0, s_noise: float = 1.0, last_noise: bool = False) -> ReverseSDESampler:
     """A ComfyUI SAMPLER of one of `KINDS`; see `sample_reverse_sde`."""
+    if kind not in KINDS:
+        raise ValueError(f"There is no reverse SDE of the kind {kind!r}: choose one of {', '.join(KINDS)}.")
     options = {"kind": kind, "eta": eta, "s_noise": s_noise, "last_noise": last_noise}
     return ReverseSDESampler(sample_reverse_sde, options)

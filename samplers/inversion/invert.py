@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import noise as noises
+from .. import process
 from ..caching import without_step_caches
 from ..conditioning import fingerprint
 from ..path import DiffusionPath, check_falling, make_path
@@ -74,10 +75,5 @@ def _picture(model: Any, latent: Mapping[str, Any]) -> Tensor:
             f"The latent holds {bad} values that are NaN or infinite: look for the node that makes them, often a "
             "VAE in half precision."
         )
-    wanted = model.get_model_object("latent_format").latent_channels
-    if samples.shape[1] != wanted:
-        raise ValueError(
-            f"The latent has {samples.shape[1]} channels, but the model works on {wanted}: encode the picture with the "
-            "VAE that belongs to the model."
-        )
+    process.check_layout(model, samples, "latent")
     return comfy.sample.fix_empty_latent_channels(model, samples)

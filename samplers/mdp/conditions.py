@@ -5,7 +5,8 @@
 
 Both only exchange the positive prompt for the length of one prediction. In the second it is a combination of both
 prompts, weighted by their strengths, which core evaluates with the negative one in one batch, in context windows and
-under every guider. Outside of a mask the positive prompt is c_A.
+under every guider. Core divides by the strengths that meet in a pixel, so that prompts for parts of the picture would
+shift these weights: they are evaluated one after the other and mixed here. Outside of a mask the positive prompt is c_A.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ KEY = "diffusion_path_mdp"
 _MOST_REPEATS = 4  # core repeats tokens at most so often to bring two prompts to one length
 
 Cond = dict[str, Any]
+Mixture = list[tuple[list[Cond], float | Tensor]]
+"""Prompts with their shares of a prediction: numbers, or masks without channels [B, ...]. They add up to 1."""
+
+_REGIONAL = {"area", "mask"}
 
 
 def mix_conditioning(model: Any, source: Any, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
@@ -110,24 +115,33 @@ class _Manipulation:
         target = guider.conds["positive"]
         # Core appends parts where areas differ; the source's own come first.
         source = active(guider.conds[run.name][: len(self.source)], timestep)
-        guider.conds["positive"] = self._mixed(active(target, timestep), source, weight, run.mask)
+        mixture = self._mixture(active(target, timestep), source, weight, run.mask)
+        regional = any(_REGIONAL & set(cond) for conds, _ in mixture for cond in conds)
         try:
-            return executor(x, timestep, model_options or {}, seed)
+            if len(mixture) == 1 or not regional:
+                guider.conds["positive"] = together(mixture)
+                return executor(x, timestep, model_options or {}, seed)
+            mixed = torch.zeros_like(x)
+            for conds, share in mixture:
+                guider.conds["positive"] = conds
+                denoised = executor(x, timestep, model_options or {}, seed)
+                mixed = mixed + (share if isinstance(share, float) else share.unsqueeze(1).to(x)) * denoised
+            return mixed
         finally:
             guider.conds["positive"] = target
 
-    def _mixed(self, target: list[Cond], source: list[Cond], weight: float, mask: Tensor | None) -> list[Cond]:
-        """The positive conditions of one prediction."""
+    def _mixture(self, target: list[Cond], source: list[Cond], weight: float, mask: Tensor | None) -> Mixture:
+        """What one prediction is made of."""
         if self.interpolate:
-            inside = interpolated(target, source, weight)
-            if mask is None or weight == 1.0:
-                return inside
+            inside, inner = interpolated(target, source, weight), 1.0
             outside = interpolated(target, source, 1.0)
-            return [*weighted(inside, 1.0, mask), *weighted(outside, 1.0, 1.0 - mask)]
+        else:
+            inside, inner, outside = target, 1.0 - weight, source
         if mask is None or weight == 1.0:
-            return [*weighted(target, 1.0 - weight), *weighted(source, weight)]
-        share = mask * (1.0 - weight)
-        return [*weighted(target, 1.0, share), *weighted(source, 1.0, 1.0 - share)]
+            parts = [(inside, inner), (outside, 1.0 - inner)]
+        else:
+            parts = [(inside, mask * inner), (outside, 1.0 - mask * inner)]
+        return [(conds, share) for conds, share in parts if not isinstance(share, float) or share != 0.0]
 
 
 def active(conds: list[Cond], timestep: Tensor) -> list[Cond]:
@@ -141,18 +155,21 @@ def active(conds: list[Cond], timestep: Tensor) -> list[Cond]:
     ]  # fmt: skip
 
 
-def weighted(conds: list[Cond], share: float, mask: Tensor | None = None) -> list[Cond]:
-    """Conditions that together count `share` (within the mask) where core averages them; none at all for 0."""
-    if share == 0.0:
-        return []
-    total = sum(float(cond.get("strength", 1.0)) for cond in conds)
+def together(mixture: Mixture) -> list[Cond]:
+    """The conditions of which core's average is the mixture, of prompts for the whole picture."""
+    if len(mixture) == 1:
+        return mixture[0][0]
     result = []
-    for cond in conds:
-        changed = {**cond, "strength": share * float(cond.get("strength", 1.0)) / total}
-        if mask is not None:
-            own = cond.get("mask")
-            changed["mask"] = mask if own is None else mask * own.to(mask)
-        result.append(changed)
+    for conds, share in mixture:
+        total = sum(float(cond.get("strength", 1.0)) for cond in conds)
+        if conds and total == 0.0:
+            raise ValueError(
+                "A prompt that is to be mixed has strength 0: raise it, or set the weight to leave it out."
+            )
+        for cond in conds:
+            own = float(cond.get("strength", 1.0)) / total
+            part = {"strength": share * own} if isinstance(share, float) else {"strength": own, "mask": share}
+            result.append({**cond, **part})
     return result
 
 

@@ -5,15 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..record import sampler_name
-from ..replay import adds_noise
+from ..replay import adds_noise, innermost
 
-
-def innermost(sampler: Any) -> Any:
-    """The solver inside of SAMPLERs that run another one (masked, recording)."""
-    for name in ("sampler", "inner"):
-        if hasattr(sampler, name):
-            return innermost(getattr(sampler, name))
-    return sampler
+_STEADY = ("heun", "heunpp2", "exp_heun_2_x0", "dpm_2", "dpmpp_2m", "res_multistep")
 
 
 def is_first_order(sampler: Any) -> bool:
@@ -22,11 +16,20 @@ def is_first_order(sampler: Any) -> bool:
     return sampler_name(inner) in ("euler", "euler_ancestral", "reverse_sde") and not adds_noise(inner)
 
 
-def refuse_unfit(sampler: Any, method: str, along_path: bool) -> None:
+def is_steady(sampler: Any) -> bool:
+    """Whether the solver's step goes where an Euler step with the same prediction goes, or nearly so.
+
+    Others extrapolate from several predictions: one that is solved for a step makes them overshoot, the next makes up
+    for it, and so on without end (measured on the analytic model with all of core's samplers).
+    """
+    return is_first_order(sampler) or sampler_name(innermost(sampler)) in _STEADY
+
+
+def refuse_unfit(sampler: Any, method: str, weighted: bool) -> None:
     """Raises ValueError for solvers whose steps a path's predictions cannot serve.
 
     CFG++ solvers step along the unconditional prediction. Those that draw noise expect the model to remove it, which
-    the displacements of a path (along_path) do not.
+    a path (weighted: where it counts) does not: it knows its own noise alone.
     """
     name = sampler_name(innermost(sampler))
     if name.endswith("_cfg_pp"):
@@ -34,8 +37,8 @@ def refuse_unfit(sampler: Any, method: str, along_path: bool) -> None:
             f"{method} gives a prediction without an unconditional part, but the sampler {name} steps along that part: "
             f"use {name.removesuffix('_cfg_pp')}."
         )
-    if along_path and adds_noise(innermost(sampler)):
+    if weighted and adds_noise(sampler):
         raise ValueError(
-            f"The sampler {name} adds noise at every step, which {method} would leave in the picture: use euler, ddim "
-            "or another one without noise, or MDP-x."
+            f"The sampler {name} adds noise at every step, of which the path of {method} knows nothing: use euler, "
+            "ddim or another one without noise."
         )

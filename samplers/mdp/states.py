@@ -6,9 +6,12 @@ Both replace the prediction, D* = (1 - w) D_B(x*) + w D_A, by one that leads alo
 - latent (x_t): D_A = (x_A' - r x*) / (1 - r) with r = sigma' / sigma, so that the step ends on A's next state.
 
 With Euler steps the first is eps* = (1 - w) eps_B + w eps_A of the paper in variance-exploding coordinates (velocity
-injection for flow models), and the second is x* = (1 - w) x' + w x_A'. Outside of a mask the path is held as by the
-second with w = 1. Where w = 1 the model is not called, nor before a step of the second kind with w = 1, which forgets
-all that was before it.
+injection for flow models), and the second is x* = (1 - w) x' + w x_A'. A residual path is walked with its residuals,
+and the second is solved for that step. Solvers that extrapolate over many predictions would overshoot by it more and
+more: they get A's own prediction instead, which draws the state to the path more slowly.
+
+Outside of a mask the network sees A's state and the prediction is A's own. Where w = 1 the model is not called, nor
+before a step of the second kind with w = 1, which forgets all that was before it.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from torch import Tensor
 from ..path import SAME_LEVEL, DiffusionPath
 from ..path_fit import check_fits
 from ..record import sampler_name
+from ..replay import innermost, walks_residuals
 from ..schedule import PathSchedule, Weights
 from . import solvers
 from .region import edit_region
@@ -69,6 +73,8 @@ class _Run:
     weights: Weights
     mask: Tensor | None  # [B, C, ...] on the device, None where everything is edited
     first_order: bool
+    steady: bool  # the solver can be led onto the path's next state
+    residual: bool  # the path's own sampler, which adds its residuals
     overwritten: (
         float  # the lowest level whose step ends on the path whatever came before it; infinite if there is none
     )
@@ -107,13 +113,14 @@ class _Manipulation:
         weights = Weights(self.schedule, [float(level) for level in self.path.sigmas])
         if mask is None and weights.all_zero:
             return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
-        solvers.refuse_unfit(sampler, self.name, self.from_slope)
+        solvers.refuse_unfit(sampler, self.name, weighted=not weights.all_zero)
         first_order = solvers.is_first_order(sampler)
-        if not first_order:
+        residual = self.path.residuals is not None and walks_residuals(sampler)
+        if not (first_order or residual or weights.all_zero):
             _LOG.warning(
                 "%s follows the path only approximately with %s; it is exact with euler and ddim.",
                 self.name,
-                sampler_name(solvers.innermost(sampler)),
+                sampler_name(innermost(sampler)),
             )
         levels = [float(level) for level in sigmas]
         alone = len(get_all_wrappers(WrappersMP.PREDICT_NOISE, guider.model_options, is_model_options=True)) == 1
@@ -121,7 +128,8 @@ class _Manipulation:
         full = [level for level in levels[:-1] if forgets and weights.at(level) == 1.0]
         # Solvers of higher order also ask at the last level of a run, from where only the path goes on.
         below = [float(level) for level in self.path.sigmas if float(level) < levels[-1] * (1 - SAME_LEVEL)]
-        self._run = _Run([*levels, *below], weights, mask, first_order, min(full, default=math.inf))
+        steady, lowest = solvers.is_steady(sampler), min(full, default=math.inf)
+        self._run = _Run([*levels, *below], weights, mask, first_order, steady, residual, lowest)
         try:
             return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
         finally:
@@ -131,7 +139,8 @@ class _Manipulation:
         self, executor: Callable[..., Tensor], guider: Any, sigmas: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
         """After a run: outside of the mask the source's picture, bit for bit (a solver's last step rounds)."""
-        samples = executor(guider, sigmas, *args, **kwargs)
+        # A copy of the levels, for uni_pc changes its own.
+        samples = executor(guider, sigmas.clone(), *args, **kwargs)
         if self._run is None or self._run.mask is None or self.path.level(float(sigmas[-1])) != self.path.steps:
             return samples
         return torch.where(self._run.mask > 0, samples, self.path.picture.to(samples))
@@ -152,28 +161,44 @@ class _Manipulation:
             weight = 1.0 if sigma >= run.overwritten else run.weights.at(sigma)
         if run is None or (weight == 0.0 and run.mask is None):
             return executor(x, timestep, model_options or {}, seed)
-        untouched = run.mask is not None and not bool(run.mask.any())
-        if weight == 1.0 or untouched:
-            mixed = self._along_path(run, x, sigma) if weight == 1.0 else x
+        mask = None if run.mask is None else run.mask.to(x)
+        if mask is not None and not bool(mask.any()):
+            return self._prediction(run, sigma).to(x)
+        if weight == 1.0:
+            mixed = self._along_path(run, x, sigma)
         else:
-            mixed = executor(x, timestep, model_options or {}, seed)
+            seen = x if mask is None else torch.where(mask > 0, x, self._state(sigma).to(x))
+            mixed = executor(seen, timestep, model_options or {}, seed)
             if weight != 0.0:
                 mixed = (1.0 - weight) * mixed + weight * self._along_path(run, x, sigma)
-        if run.mask is None:
-            return mixed
-        mask = run.mask.to(x)
-        return mask * mixed + (1.0 - mask) * self._onto_path(run, x, sigma)
+        return mixed if mask is None else mask * mixed + (1.0 - mask) * self._prediction(run, sigma).to(x)
 
     def _along_path(self, run: _Run, x: Tensor, sigma: float) -> Tensor:
         return x - sigma * self._slope(run, sigma).to(x) if self.from_slope else self._onto_path(run, x, sigma)
 
     def _onto_path(self, run: _Run, x: Tensor, sigma: float) -> Tensor:
-        """The prediction whose Euler step ends on the path's next state."""
+        """The prediction whose step ends on the path's next state; the path's own for solvers that cannot be led so."""
         level = run.next_level(sigma)
         if level is None:
             return self.path.prediction(self.path.steps - 1).to(x)
+        if run.residual:
+            return self.path.residual_prediction(self.path.step_at(sigma), x.cpu()).to(x)
+        if not run.steady:
+            return self._prediction(run, sigma).to(x)
         ratio = level / sigma
         return (self.path.at(level).to(x) - ratio * x) / (1.0 - ratio)
+
+    def _prediction(self, run: _Run, sigma: float) -> Tensor:
+        """The path's own prediction, [B, C, ...]: from its state there, the step of the run's solver follows it."""
+        return self._state(sigma) - sigma * self._slope(run, sigma)
+
+    def _state(self, sigma: float) -> Tensor:
+        """The path's state at a level, [B, C, ...]; between those of a path that jumps, where its prediction leads."""
+        path = self.path
+        if path.continuous or path.level(sigma) is not None:
+            return path.at(sigma)
+        step = path.step_at(sigma)
+        return torch.lerp(path.prediction(step), path.states[step], sigma / float(path.sigmas[step]))
 
     def _slope(self, run: _Run, sigma: float) -> Tensor:
         """How the path moves per unit of sigma.
@@ -185,6 +210,6 @@ class _Manipulation:
         if run.first_order and level is not None:
             return (self.path.at(level) - self.path.at(sigma)) / (level - sigma)
         step = self.path.step_at(sigma)
-        if self.path.level(sigma) is None:
+        if self.path.continuous and self.path.level(sigma) is None:
             return self.path.displacement(step)
-        return (self.path.at(sigma) - self.path.prediction(step)) / self.path.sigmas[step]
+        return (self._state(sigma) - self.path.prediction(step)) / sigma

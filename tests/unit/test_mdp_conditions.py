@@ -17,7 +17,7 @@ from diffusion_path.samplers.mdp.conditions import (
     mix_guidance,
     mixed_inputs,
     same_length,
-    weighted,
+    together,
 )
 from diffusion_path.samplers.mdp.states import inject_noise
 from diffusion_path.samplers.schedule import PathSchedule
@@ -199,11 +199,38 @@ def test_prompts_of_other_lengths() -> None:
 
 def test_prompts_of_several_parts() -> None:
     parts = [{"model_conds": {}, "strength": s} for s in (1.0, 0.5)]
-    assert [cond["strength"] for cond in weighted(parts, 0.6)] == pytest.approx([0.4, 0.2])
-    assert weighted(parts, 0.0) == []
+    mixed = together([(parts, 0.6), (parts[:1], 0.4)])
+    assert [cond["strength"] for cond in mixed] == pytest.approx([0.4, 0.2, 0.4])
+    assert together([(parts, 1.0)]) is parts
+    with pytest.raises(ValueError, match="has strength 0: raise it"):
+        together([([{**parts[0], "strength": 0.0}], 0.5), (parts, 0.5)])
     assert len(interpolated(parts, parts[:1], 0.5)) == 2
     with pytest.raises(ValueError, match="has 2 parts and the target 1"):
         interpolated(parts[:1], parts, 0.5)
+
+
+@every_family
+@every_method
+@pytest.mark.parametrize("weight", [0.25, 0.75, -0.5, -1.0])
+@pytest.mark.parametrize("masked", [False, True])
+def test_prompts_for_parts_of_the_picture_keep_their_weight(kind: ModelType, method, weight: float, masked) -> None:
+    """Left and right have prompts of their own, the left one over one for everything; each mixes as it would alone."""
+    world, other = World(kind), 1.5
+    left, right = torch.zeros(1, 4, 4), torch.zeros(1, 4, 4)
+    left[..., :2], right[..., 2:] = 1, 1
+    target = [*cond(MU_B, mask=left, mask_strength=1.0), *cond(other, mask=right, mask_strength=0.5)]
+    schedule = PathSchedule(1.0, 0.0, weight=weight)
+    soft = torch.full((1, 4, 4), 0.5) if masked else None
+    found = world.run(method(world.model, cond(MU_A), schedule, soft), target)
+    for part, mean in ((left, MU_B), (right, other)):
+        alone = world.run(method(world.model, cond(MU_A), schedule, soft), cond(mean))
+        here = part.bool().expand_as(found)
+        torch.testing.assert_close(found[here], alone[here], rtol=0, atol=1e-9)
+    if method is mix_guidance:
+        over = [*cond(MU_B), *cond(other, mask=right, mask_strength=1.0)]
+        found = world.run(method(world.model, cond(MU_A), schedule, soft), over)
+        alone = world.run(method(world.model, cond(MU_A), schedule, soft), cond((MU_B + other) / 2))
+        torch.testing.assert_close(found[..., 2:], alone[..., 2:], rtol=0, atol=1e-9)
 
 
 @every_family

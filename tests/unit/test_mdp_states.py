@@ -10,9 +10,12 @@ import comfy.samplers
 import pytest
 import torch
 from comfy.model_base import ModelType
+from comfy.patcher_extension import WrappersMP
 from diffusion_path.samplers import process, reverse_sde
+from diffusion_path.samplers.masked import MaskedSampler
 from diffusion_path.samplers.mdp.states import inject_latent, inject_noise
 from diffusion_path.samplers.path import DiffusionPath
+from diffusion_path.samplers.replay import adds_noise
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
 from diffusion_path.tests.unit.exact_run import F64, record, sample
@@ -229,13 +232,62 @@ def test_higher_order_solvers_follow_the_path_approximately_and_say_so(kind, nam
 
 
 @every_family
+@every_method
 @pytest.mark.parametrize("name", ["euler_ancestral", "dpmpp_2s_ancestral", "lcm", "sde_small"])
-def test_solvers_that_add_noise_are_refused_where_it_would_stay(kind: ModelType, name: str) -> None:
-    world, full = World(kind, 0.9), PathSchedule(1.0, 0.0)
-    solver = reverse_sde.sampler(name) if name == "sde_small" else comfy.samplers.sampler_object(name)
-    with pytest.raises(ValueError, match=r"adds noise at every step, which MDP-ε would leave.*use euler"):
-        world.edit(inject_noise(world.model, world.path, full), solver)
-    assert distance(world, world.edit(inject_latent(world.model, world.path, full), solver)) < 1e-10
+def test_solvers_that_add_noise_are_refused_where_the_path_counts(kind: ModelType, method, name: str) -> None:
+    world = World(kind, 0.9)
+    solver = reverse_sde.sampler(name, eta=0.0) if name == "sde_small" else comfy.samplers.sampler_object(name)
+    for sampler in (solver, MaskedSampler(solver)):
+        with pytest.raises(
+            ValueError, match=r"adds noise at every step, of which the path of MDP-. knows nothing: use"
+        ):
+            world.edit(method(world.model, world.path, PathSchedule(0.8, 0.3, weight=0.5)), sampler)
+
+
+@every_family
+@pytest.mark.parametrize("weight", [1.0, 0.3])
+def test_latents_do_not_make_any_solver_overshoot(kind: ModelType, weight: float) -> None:
+    world = World(kind, steps=20)
+    whole = float((world.plain - world.path.picture).abs().mean())
+    manipulated = inject_latent(world.model, world.path, PathSchedule(0.8, 0.2, weight=weight))
+    for name in comfy.samplers.SAMPLER_NAMES:
+        solver = comfy.samplers.sampler_object(name)
+        if adds_noise(solver) or name.endswith("_cfg_pp"):
+            continue
+        levels, noise = world.sigmas.float(), world.noise.float()
+        edited = sample(manipulated, cond(MU_B), cond(MU_U), CFG, levels, noise, sampler=solver)
+        assert float((edited - world.path.picture).abs().mean()) < 1.2 * whole, name
+
+
+NO_LEVELS_OF_THEIR_OWN = [name for name in comfy.samplers.SAMPLER_NAMES if name not in ("dpm_fast", "dpm_adaptive")]
+
+
+@every_family
+@pytest.mark.parametrize("name", NO_LEVELS_OF_THEIR_OWN)
+def test_a_mask_holds_the_path_under_every_solver(kind: ModelType, name: str) -> None:
+    """The network sees the source's states outside of the mask, and inside all is as without one."""
+    if name.endswith("_cfg_pp"):
+        return
+    world, seen = World(kind, 0.9), []
+    mask = torch.zeros(1, 4, 4)
+    mask[..., 2:] = 1
+
+    def listening(executor, x, timestep, *args, **kwargs):
+        seen.append((x, float(timestep.reshape(-1)[0])))
+        return executor(x, timestep, *args, **kwargs)
+
+    model = world.model.clone()
+    held = inject_latent(model, world.path, PathSchedule(weight=0.0), mask)
+    held.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "test", listening)
+    solver, noise = comfy.samplers.sampler_object(name), world.noise.float()
+    edited = sample(held, cond(MU_B), cond(MU_U), CFG, world.sigmas.float(), noise, sampler=solver)
+    plain = sample(world.model, cond(MU_B), cond(MU_U), CFG, world.sigmas.float(), noise, sampler=solver)
+    assert torch.equal(edited[..., :2], world.path.picture[..., :2].float())
+    torch.testing.assert_close(edited[..., 2:], plain[..., 2:])
+    assert seen
+    for x, sigma in seen:
+        if world.path.level(sigma) is not None:
+            torch.testing.assert_close(x[..., :2], world.path.at(sigma)[..., :2].float(), rtol=1e-5, atol=1e-5)
 
 
 @every_family

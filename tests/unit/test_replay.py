@@ -272,7 +272,7 @@ def refusal(model: Any, given: dict[str, Any], method: Method, sigmas: Tensor | 
 def test_what_cannot_be_inverted_is_refused_with_a_sentence() -> None:
     model = gaussian_model(ModelType.EPS, SPREAD)
     assert "connect VAE Encode" in refusal(model, {"samples": torch.zeros(1, 4, 4, 4)}, Euler())
-    assert "has 16 channels, but the model works on 4" in refusal(model, {"samples": torch.ones(1, 16, 4, 4)}, Euler())
+    assert "has 16 channels but this model works on 4" in refusal(model, {"samples": torch.ones(1, 16, 4, 4)}, Euler())
     assert "1 values that are NaN" in refusal(
         model,
         {"samples": torch.ones(1, 4, 4, 4).index_fill(3, torch.tensor([0]), 1.0).masked_fill_(_first(), float("nan"))},
