@@ -140,7 +140,9 @@ def main() -> None:
     )
     points = [guide, *rows]
     faithful, real = (
-        Series(name, [0.0, *options.t0], [r[name].value for r in points], errors=[r[name].standard_error for r in points])
+        Series(
+            name, [0.0, *options.t0], [r[name].value for r in points], errors=[r[name].standard_error for r in points]
+        )
         for name in ("L2", "patch KID")
     )
     series = [faithful, replace(real, axis="right")]

@@ -18,11 +18,13 @@ Method = Literal["canny", "sobel", "difference of gaussians", "adaptive threshol
 Lines = Literal["auto", "light on dark", "dark on light"]
 
 DETAIL, SCALE = 0.25, 3.0  # outlines as people sketch them, no textures
+FAINT = 0.05  # of full ink: what is fainter is ground
 
 _REFERENCE = 256  # lengths are given in pixels of a picture of this shorter side
 _ADAPTIVE_WINDOW = 25
 _LEAST_CONTRAST = 0.4
 _STROKE = 1.0 / 3.0
+_PAPER = 0.3  # of full ink: a ground that is darker is no paper
 
 
 def edge_map(image: Tensor, method: Method = "canny", detail: float = DETAIL, scale: float = SCALE) -> Tensor:
@@ -47,8 +49,9 @@ def clean_sketch(
     """A drawing [B, H, W, C] as clean light lines on dark [B, H, W].
 
     lines: polarity of the drawing; "auto" takes what is rarer for the lines. threshold: how dark a stroke must be
-    between ground (0) and ink (1) to stay; 0 keeps the drawing's greys, for strokes of different importance. thin:
-    reduce strokes to their centre line. specks: drop marks of fewer pixels. width: thicken lines to this many pixels.
+    between the ground (0) and the drawing's dark strokes (1) to stay; 0 keeps the drawing's greys, for strokes of
+    different importance. thin: reduce strokes to their centre line. specks: drop marks of fewer pixels. width: thicken
+    lines to this many pixels.
     An alpha channel counts as paper where it is clear.
     """
     cleaned = [_clean(amount, threshold, thin, specks, width) for amount in ink(image, lines)]
@@ -56,7 +59,10 @@ def clean_sketch(
 
 
 def ink(image: Tensor, lines: Lines = "auto", name: str = "sketch") -> np.ndarray:
-    """How much ink each pixel of drawings [B, H, W, C] holds, [B, H, W]: 1 = a line, 0 = the ground, clear or not."""
+    """How much ink each pixel of drawings [B, H, W, C] holds, [B, H, W]: 1 = a line, 0 = the ground, clear or not.
+
+    The ground is what most of the drawing is, as far as it is near to white (or black): paper is never quite white.
+    """
     colour, alpha = split_alpha(check_image(image, name))
     luma = (colour @ torch.tensor(LUMA)).numpy()
     opaque = np.ones_like(luma) if alpha is None else alpha[..., 0].numpy()
@@ -68,8 +74,9 @@ def _ink(grey: np.ndarray, opaque: np.ndarray, lines: Lines) -> np.ndarray:
         if opaque.min() < 0.5:
             return opaque  # strokes on a transparent layer: whatever is painted is ink
         lines = "dark on light" if grey.mean() > 0.5 else "light on dark"
-    amount = 1.0 - grey if lines == "dark on light" else grey
-    return amount * opaque
+    amount = (1.0 - grey if lines == "dark on light" else grey) * opaque
+    ground = float(np.median(amount))
+    return np.clip((amount - ground) / (1.0 - ground), 0.0, 1.0) if ground < _PAPER else amount
 
 
 def of_width(lines: Tensor, width: int) -> Tensor:
@@ -151,7 +158,9 @@ _DRAW = {
 def _clean(amount: np.ndarray, threshold: float, thin: bool, specks: int, width: int) -> np.ndarray:
     from skimage import measure, morphology
 
-    lines = amount > (threshold if threshold > 0 else 1e-3)
+    strokes = amount[amount > FAINT]
+    dark = float(np.quantile(strokes, 0.95)) if strokes.size else 1.0
+    lines = amount > (threshold * dark if threshold > 0 else 1e-3)
     if specks > 1:
         marks = np.asarray(measure.label(lines, connectivity=2))
         lines &= (np.bincount(marks.ravel()) >= specks)[marks]

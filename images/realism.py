@@ -14,6 +14,7 @@ _PATCHES_ACROSS = 8
 _MOST_PATCHES = 1200
 _SCALES = 3
 _FLAT = 1.0 / 255.0
+_SMALLEST = 16  # pixels of a side
 
 
 def texture_share(images: Tensor) -> Tensor:
@@ -33,6 +34,11 @@ class RealPictures:
     """
 
     def __init__(self, reference: Tensor) -> None:
+        if min(check_image(reference, "reference").shape[1:3]) < _SMALLEST:
+            raise ValueError(
+                f"The reference is {reference.shape[2]} x {reference.shape[1]}, too small to have patches: give "
+                f"pictures of {_SMALLEST} pixels or more."
+            )
         features = _patch_features(reference)
         self._mean, self._spread = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
         self._features = (features - self._mean) / self._spread

@@ -73,7 +73,7 @@ def load_predictor(path: Path) -> EdgePredictor:
     if not path.is_file():
         raise ValueError(f"There is no edge predictor {path.name}: choose a file from models/edge_predictors.")
     with torch.inference_mode(False):
-        return _load_own(path) if path.suffix == ".safetensors" else _load_public(path)
+        return _load_own(path) if path.suffix.lower() == ".safetensors" else _load_public(path)
 
 
 def _load_own(path: Path) -> EdgePredictor:

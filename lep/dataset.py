@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..images.morphology import check_proportions
 from ..images.tensors import check_image, split_alpha
 from ..samplers import process
 from .sketch import fit_lines, read_sketch
-from .targets import edge_target, normal
+from .targets import check_target, edge_target, normal
 from .training import Example
 
 LINE_WIDTH = 5  # pixels: half of a latent cell; thinner lines are hard to see through noise
@@ -24,10 +25,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training examples, with the edge map [T, H, W] that each target was made of."""
+    """Training examples. edges: makes the edge map [T, H, W] of one of them; all of them at once would fill memory."""
 
     examples: list[Example]
-    edges: list[Tensor]
+    edges: Callable[[int], Tensor]
 
 
 def gather(
@@ -39,35 +40,40 @@ def gather(
     edge_maps: Sequence[Tensor],
     detail: float = DETAIL,
     scale: float = SCALE,
+    listen: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Bring pictures, texts and edge maps together, one example per picture.
 
     latents: LATENTs (VAE space), or images: IMAGE batches, which are encoded; with both, the images are the latents'
     pictures. conds: a CONDITIONING for each picture or one for all. edge_maps: IMAGE batches, one map per picture; none
-    makes them from the pictures (Canny, see `edge_map`).
+    makes them from the pictures (Canny, see `edge_map`). listen: told after each picture how many of how many are done.
     Raises ValueError where the numbers or the sizes do not match.
     """
     pictures = [picture.unsqueeze(0) for batch in images for picture in check_image(batch, "images")]
-    codes = _latent_items(latents) if latents else [vae.encode(split_alpha(picture)[0]) for picture in pictures]
-    if not codes:
+    given = _latent_items(model, latents)
+    count = len(given) if latents else len(pictures)
+    if not count:
         raise ValueError("There is nothing to train on: connect latents from Make Training Dataset, or images.")
-    if latents and pictures and len(pictures) != len(codes):
+    if latents and pictures and len(pictures) != count:
         raise ValueError(
-            f"There are {len(pictures)} images for {len(codes)} latents: connect the images that the latents were "
+            f"There are {len(pictures)} images for {count} latents: connect the images that the latents were "
             "made of, or none."
         )
-    texts = _one_each(conds, len(codes), "conditionings")
-    maps = _edge_maps(vae, codes, pictures, edge_maps, detail, scale)
+    texts = _one_each(conds, count, "conditionings")
+
+    def code_of(index: int) -> Tensor:
+        return given[index] if given else vae.encode(split_alpha(pictures[index])[0])
+
+    edges = _EdgeMaps(vae, pictures, edge_maps, count, detail, scale)
     examples = []
-    for code, text, lines in zip(codes, texts, maps, strict=True):
-        target = edge_target(model, vae, as_picture(lines), "latent")
-        if target.shape[-2:] != code.shape[-2:]:
-            raise ValueError(
-                f"The VAE makes a latent of {target.shape[-1]} x {target.shape[-2]} of an edge map, but the picture's "
-                f"is {code.shape[-1]} x {code.shape[-2]}: connect the VAE that made the latents."
-            )
+    for index, text in enumerate(texts):
+        code = code_of(index)
+        target = edge_target(model, vae, as_picture(edges(index, code)), "latent")
+        check_target(model, "latent", target, (int(code.shape[-2]), int(code.shape[-1])), "an edge map")
         examples.append(Example(normal(process.latent_in(model, code)).cpu(), normal(target).cpu(), text))
-    return Dataset(examples, maps)
+        if listen is not None:
+            listen(index + 1, count)
+    return Dataset(examples, lambda index: edges(index, code_of(index)))
 
 
 def captioned(clip: Any, captions: str, count: int) -> list[Any]:
@@ -79,7 +85,7 @@ def captioned(clip: Any, captions: str, count: int) -> list[Any]:
     return [encoded[line] for line in lines]
 
 
-def _latent_items(latents: Sequence[dict[str, Any]]) -> list[Tensor]:
+def _latent_items(model: Any, latents: Sequence[dict[str, Any]]) -> list[Tensor]:
     items: list[Tensor] = []
     for latent in latents:
         samples = latent["samples"]
@@ -87,6 +93,7 @@ def _latent_items(latents: Sequence[dict[str, Any]]) -> list[Tensor]:
             raise ValueError(
                 "Latents of several parts (video with audio) cannot train an edge predictor: use one part."
             )
+        process.check_layout(model, samples, "training latent")
         items.extend(samples[i : i + 1] for i in range(samples.shape[0]))
     return items
 
@@ -99,28 +106,35 @@ def _one_each(given: Sequence[Any], count: int, name: str) -> list[Any]:
     return list(given)
 
 
-def _edge_maps(
-    vae: Any, codes: Sequence[Tensor], pictures: Sequence[Tensor], given: Sequence[Tensor], detail: float, scale: float
-) -> list[Tensor]:
-    """An edge map [T, H, W] for each picture, lines LINE_WIDTH pixels wide; T is 1, or a video's frames."""
-    scaling = int(vae.spacial_compression_encode())
-    if not given:
-        maps = []
-        for index, code in enumerate(codes):
-            picture = pictures[index] if pictures else vae.decode(code).flatten(0, -4)
-            maps.append(of_width(edge_map(picture, "canny", detail, scale), LINE_WIDTH))
-        return maps
-    if codes[0].ndim == 5 and len(given) == len(codes):
-        single = [read_sketch(clip, name="edge map") for clip in given]
-    else:
-        single = [lines.unsqueeze(0) for batch in given for lines in read_sketch(batch, name="edge map")]
-    if len(single) != len(codes):
-        raise ValueError(
-            f"There are {len(single)} edge maps for {len(codes)} pictures: give one for each, in the same order."
-        )
-    maps = []
-    for lines, code in zip(single, codes, strict=True):
+@dataclass(frozen=True)
+class _EdgeMaps:
+    """Makes edge maps [T, H, W] for pictures, lines LINE_WIDTH pixels wide; T is 1, or a video's frames."""
+
+    vae: Any
+    pictures: Sequence[Tensor]
+    given: Sequence[Tensor]
+    count: int
+    detail: float
+    scale: float
+
+    def __call__(self, index: int, code: Tensor) -> Tensor:
+        """That of a picture with this code."""
+        if not self.given:
+            picture = self.pictures[index] if self.pictures else self.vae.decode(code).flatten(0, -4)
+            return of_width(edge_map(picture, "canny", self.detail, self.scale), LINE_WIDTH)
+        lines = read_sketch(self._drawing(index, code.ndim == 5), name=f"edge map of picture {index + 1}")
+        scaling = int(self.vae.spacial_compression_encode())
         height, width = int(code.shape[-2]) * scaling, int(code.shape[-1]) * scaling
         check_proportions(lines.shape[2], lines.shape[1], width, height, "edge map", "its picture")
-        maps.append(of_width(fit_lines(lines, height, width), LINE_WIDTH))
-    return maps
+        return of_width(fit_lines(lines, height, width), LINE_WIDTH)
+
+    def _drawing(self, index: int, video: bool) -> Tensor:
+        """[1, H, W, C], or a video's [T, H, W, C]."""
+        if video and len(self.given) == self.count:
+            return self.given[index]
+        total = sum(len(batch) for batch in self.given)
+        if total != self.count:
+            raise ValueError(
+                f"There are {total} edge maps for {self.count} pictures: give one for each, in the same order."
+            )
+        return next(itertools.islice((one.unsqueeze(0) for batch in self.given for one in batch), index, None))

@@ -119,7 +119,7 @@ def guide(model: Any, guidance: Guidance) -> Any:
 
 @dataclass
 class _Runner:
-    """The wrappers of one guided model. Holds state only while a run lasts."""
+    """The wrappers of one guided model. Between runs it keeps only the targets, for the sizes that were sampled."""
 
     guidance: Guidance
     diffusion: torch.nn.Module
@@ -130,7 +130,13 @@ class _Runner:
         """Prepare the target for this run's size, while the model is not loaded yet and the VAE has room."""
         if len(kwargs.get("latent_shapes") or [0]) > 1:
             raise ValueError("Sketch Guidance cannot guide a latent of several parts (video with audio): use one part.")
-        self.target(latent_image)
+        frames = latent_image.shape[2] if latent_image.ndim == 5 else 1
+        for name, given in zip(("sketches", "importance masks"), self.target(latent_image), strict=True):
+            if given is not None and len(given) not in (1, frames, frames * len(latent_image)):
+                raise ValueError(
+                    f"There are {len(given)} {name} for a latent of {len(latent_image)} pictures"
+                    f"{f' of {frames} frames' if frames > 1 else ''}: give one for all, or one for each."
+                )
         return executor(noise, latent_image, *args, **kwargs)
 
     def target(self, latent: Tensor) -> tuple[Tensor, Tensor | None]:

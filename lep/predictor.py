@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+KINDS = ("mlp", "unet")
 PAPER_WIDTHS = (512, 256, 128, 64)
 _ENCODINGS = 6
 _NORM_GROUPS = 8

@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..images.edges import Lines, as_picture, ink, of_width
+from ..images.edges import FAINT, Lines, as_picture, ink, of_width
 from ..images.morphology import check_proportions
 from ..images.tensors import check_mask, match_batch
 from .predictor import EdgePredictor
-from .targets import binary, check_drawn, edge_target, normal
+from .targets import binary, check_drawn, check_target, edge_target, normal
 
 GREYS = ("importance", "shade")
 
 Greys = Literal["importance", "shade"]
 
 _NEIGHBOURHOOD = 0.02  # of the shorter side: how far a stroke's own grey reaches
-_FAINT = 0.05  # of full ink: what is fainter is ground
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,18 @@ class Sketch:
         if self.predictor.binarise:
             fitted = binary(fitted)
         target = edge_target(self.model, self.vae, as_picture(fitted), self.predictor.target, (height, width))
-        if tuple(target.shape[-2:]) != (height, width):
-            raise ValueError(
-                f"The VAE makes a latent of {target.shape[-1]} x {target.shape[-2]} of the sketch, but the model works "
-                f"on {width} x {height}: connect the VAE that belongs to the model to Sketch Guidance."
-            )
+        check_target(self.model, self.predictor.target, target, (height, width), "the sketch")
         if self.importance is not None:
             given = fit_lines(self.importance, *weight.shape[-2:]) if weight is not None else self.importance
             weight = given if weight is None else weight * given
-        grid = None if weight is None else F.interpolate(weight.unsqueeze(1), size=(height, width), mode="area")
-        return normal(target).cpu(), None if grid is None else normal(grid)
+        if weight is None:
+            return normal(target).cpu(), None
+        grid = F.interpolate(weight.unsqueeze(1), size=(height, width), mode="area")
+        if len(target) < len(self.strokes) == len(grid):  # a video VAE, which makes one latent of several frames
+            grid = F.interpolate(grid.movedim(0, 1)[None], size=(len(target), height, width), mode="area")[0].movedim(
+                1, 0
+            )
+        return normal(target).cpu(), normal(grid)
 
 
 def read_sketch(image: Tensor, lines: Lines = "auto", name: str = "sketch") -> Tensor:
@@ -91,10 +93,14 @@ def read_importance(mask: Tensor, strokes: Tensor) -> Tensor:
 
 def by_importance(strokes: Tensor) -> tuple[Tensor, Tensor]:
     """Strokes drawn in full, and the weight that each one's grey gives to its neighbourhood; the ground weighs 1."""
+    from scipy.ndimage import maximum_filter
+
     reach = 2 * max(1, round(_NEIGHBOURHOOD * min(strokes.shape[1:]))) + 1
-    darkest = F.max_pool2d(strokes.unsqueeze(1), reach, stride=1, padding=reach // 2).squeeze(1)
-    drawn = darkest > _FAINT
-    full = torch.where(drawn, strokes / darkest.clamp_min(_FAINT), torch.zeros_like(strokes))
+    darkest = torch.from_numpy(
+        np.stack([maximum_filter(drawing, reach, mode="constant") for drawing in strokes.numpy()])
+    )
+    drawn = darkest > FAINT
+    full = torch.where(drawn, strokes / darkest.clamp_min(FAINT), torch.zeros_like(strokes))
     return full, torch.where(drawn, darkest, torch.ones_like(darkest))
 
 

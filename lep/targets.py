@@ -26,6 +26,17 @@ def edge_target(model: Any, vae: Any, edges: Tensor, kind: str, size: tuple[int,
     return as_frames(process.latent_in(model, vae.encode(edges[..., :3]))).float()
 
 
+def check_target(model: Any, kind: str, target: Tensor, size: tuple[int, int], name: str) -> None:
+    """Raise ValueError for a target [B, C, h, w] that is not of the MODEL's latents of this size."""
+    channels = model.get_model_object("latent_format").latent_channels if kind == "latent" else target.shape[1]
+    if tuple(target.shape[1:]) != (channels, *size):
+        raise ValueError(
+            f"The VAE makes a latent of {target.shape[1]} channels, {target.shape[-1]} x {target.shape[-2]}, of "
+            f"{name}, but the model works on {channels} channels, {size[1]} x {size[0]}: connect the VAE that belongs "
+            "to the model."
+        )
+
+
 def edge_picture(model: Any, vae: Any, seen: Tensor, kind: str, size: tuple[int, int]) -> Tensor:
     """A prediction [B, C, (T,) h, w] as IMAGE [B', H, W, 3] of the given size in pixels: `edge_target`'s way back."""
     if kind == "pixels":

@@ -23,7 +23,7 @@ from ..samplers.noise import item_noise, mix_seed
 from .families import check_fits, network_of, signature, tap_channels, tap_names
 from .features import read_features, run_inside
 from .levels import level_input
-from .predictor import EdgePredictor, PredictorNetwork, build_network
+from .predictor import KINDS, EdgePredictor, PredictorNetwork, build_network
 from .store import Row, Store
 
 FEWEST = 4
@@ -115,9 +115,14 @@ def train_predictor(
 
     start: a predictor to continue from; its kind, taps and settings are kept. An interrupt ends the training with the
     best predictor so far, once there is one. Raises ValueError for fewer pictures than four, for a batch that the
-    workers cannot share evenly, or for a `start` that does not fit.
+    workers cannot share evenly, or for a `start` that does not fit or is of a published kind.
     """
     check_plan(len(examples), plan, workers)
+    if start is not None and start.kind not in KINDS:
+        raise ValueError(
+            f"A published predictor ({start.kind}) cannot be trained further: train a new one of the kind "
+            f"{' or '.join(KINDS)}, or connect one that was trained here."
+        )
     with torch.inference_mode(False):
         blank = _blank(model, examples, plan) if start is None else start
         check_fits(model, blank.model, blank.taps, blank.channels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import comfy.model_management
+import comfy.utils
 import numpy as np
 import torch
 from comfy_api.latest import io
@@ -129,7 +131,11 @@ class DemoScene(io.ComfyNode):
         cls, look: str, element: str, seed: int, batch_size: int, size: int, **attributes: str
     ) -> io.NodeOutput:
         scenes = [_scene(attributes, seed + i) for i in range(batch_size)]
-        painted = [render_with_masks(scene, size, LOOKS[look]) for scene in scenes]
+        bar, painted = comfy.utils.ProgressBar(batch_size), []
+        for scene in scenes:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            painted.append(render_with_masks(scene, size, LOOKS[look]))
+            bar.update(1)
         images = torch.stack([torch.from_numpy(picture.copy()) for picture, _ in painted]).float() / 255.0
         masks = torch.stack([torch.from_numpy(elements[element].copy()) for _, elements in painted])
         captions = [full_caption(scene) for scene in scenes]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..images.edges import DETAIL, LINES, METHODS, SCALE, Lines, Method, as_picture, clean_sketch, edge_map, of_width
 
+log = logging.getLogger(__name__)
+
 CATEGORY = "diffusion path/sketch"
 SKETCH = "clean up a drawing"
+_DARKEST = 0.9  # detail 0: only strokes nearly as dark as the darkest; the default takes those half as dark
 
 LINES_TIP = (
     "Polarity of the drawing. auto takes the rarer of light and dark for the lines, and what is painted on a "
@@ -43,7 +48,8 @@ class EdgeMap(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     tooltip="How weak an edge is still drawn: 0 = only the strongest, 1 = all. For a drawing: how "
-                    "faint a stroke may be; 1 keeps its greys, for strokes of different importance.",
+                    "faint a stroke may be against its darkest; 1 keeps its greys, for strokes of different "
+                    "importance.",
                 ),
                 io.Float.Input(
                     "scale",
@@ -92,10 +98,14 @@ class EdgeMap(io.ComfyNode):
         line_width: int = 0,
     ) -> io.NodeOutput:
         if method == SKETCH:
-            edges = clean_sketch(image, lines, 1.0 - detail, thin, specks)
+            edges = clean_sketch(image, lines, _DARKEST * (1.0 - detail) ** 2, thin, specks)
         else:
             chosen: Method = method  # pyright: ignore[reportAssignmentType]
             edges = edge_map(image, chosen, detail, scale)
+        for item in (edges.flatten(1).amax(1) == 0).nonzero().flatten().tolist():
+            log.warning(
+                "Edge Map: nothing is left of picture %d of the batch: raise detail, or lower specks.", item + 1
+            )
         edges = of_width(edges, line_width)
         return io.NodeOutput(as_picture(edges), edges)
 

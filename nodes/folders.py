@@ -27,7 +27,7 @@ def listed(category: str) -> list[str]:
 
 def resolve(category: str, name: str) -> Path:
     """The file of a name in the list; raises ValueError where there is none."""
-    if not name.endswith(EXTENSION):
+    if not name.lower().endswith(EXTENSION):
         raise ValueError(f"{name} is no {EXTENSION} file: nothing else is opened. Choose a file of the list.")
     found = folder_paths.get_full_path(category, name)
     if found is None:

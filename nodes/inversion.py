@@ -115,7 +115,7 @@ class Invert(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> int:
         # An interrupted optimisation gave the best so far; queued again it goes on.
-        return _cut_short.count
+        return _cut_short.count(cls)
 
     @classmethod
     def execute(
@@ -146,7 +146,7 @@ class Invert(io.ComfyNode):
         text = f"{cost}, noise level {float(path.sigmas[0]):.4g} to {float(path.sigmas[-1]):.4g}"
         done = path.figures.get("optimised_steps", (count,))[0]
         if done < count:
-            _cut_short.note()
+            _cut_short.note(cls)
             text += f"; interrupted after {done:.0f} steps: queue again to go on from there"
             log.warning("Invert Picture to Path: %s", text)
         elif "latent_psnr" in path.figures:

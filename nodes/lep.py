@@ -18,7 +18,7 @@ from ..lep.predictor import EdgePredictor
 from ..lep.sketch import GREYS, Greys, Sketch, read_importance, read_sketch
 from ..lep.targets import edge_picture
 from ..samplers.schedule import PathSchedule
-from . import folders
+from . import folders, validate
 from .edges import CATEGORY, LINES_TIP
 from .sockets import EdgePredictor as EdgePredictorSocket
 from .sockets import PathSchedule as PathScheduleSocket
@@ -88,7 +88,7 @@ class LoadEdgePredictor(io.ComfyNode):
 def _file_of(name: str) -> Path:
     if name == BUILT_IN:
         return BUILT_IN_FILE
-    if Path(name).suffix not in SUFFIXES:
+    if Path(name).suffix.lower() not in SUFFIXES:
         raise ValueError(f"{name} is no edge predictor: choose a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file.")
     found = folder_paths.get_full_path(FOLDER, name)
     if found is None:
@@ -172,6 +172,7 @@ class PredictEdges(io.ComfyNode):
         seed: int,
     ) -> io.NodeOutput:
         check_fits(model, predictor.model, predictor.taps, predictor.channels)
+        validate.check_latent(model, {"samples": latent["samples"]}, "latent")
         samples = latent["samples"]
         seen = predict_edges(model, predictor, samples, conditioning, [t0], seed)[0]
         scale = int(vae.spacial_compression_encode())

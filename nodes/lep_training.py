@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import comfy.model_management
 import comfy.utils
 import latent_preview
 import torch
@@ -19,7 +20,7 @@ from ..images.realism import middle
 from ..lep.dataset import LINE_WIDTH, Dataset, captioned, gather
 from ..lep.families import FEATURE_SETS
 from ..lep.predict import predict_edges
-from ..lep.predictor import EdgePredictor
+from ..lep.predictor import KINDS, EdgePredictor
 from ..lep.targets import edge_picture
 from ..lep.training import Plan, Progress, Trained, train_predictor
 from ..samplers import process
@@ -28,7 +29,6 @@ from .edges import CATEGORY
 from .lep import describe, predictor_input
 from .sockets import EdgePredictor as EdgePredictorSocket
 
-KINDS = ("mlp", "unet")
 _SHOWN_PICTURES = 4
 _SHOWN_TIMES = (0.2, 0.5, 0.8)
 
@@ -192,17 +192,23 @@ class TrainEdgePredictor(io.ComfyNode):
     ) -> io.NodeOutput:
         count = sum(len(latent["samples"]) for latent in latents or []) or sum(len(batch) for batch in images or [])
         conds = conditioning or _texts(clip, captions[0], count)
+        node = cls.hidden.unique_id if cls.hidden else None
         data = gather(
-            model[0], vae[0], latents or [], images or [], conds, edge_maps or [], edge_detail[0], edge_scale[0]
-        )
+            model[0], vae[0], latents or [], images or [], conds, edge_maps or [], edge_detail[0], edge_scale[0],
+            _counted(node),
+        )  # fmt: skip
         plan = Plan(
             kind=kind[0], feature_set=features[0], steps=steps[0], batch=batch_size[0], learning_rate=learning_rate[0],
             seed=seed[0], noise_range=(noise_from[0], noise_to[0]), reuse=reuse[0], line_width=LINE_WIDTH,
         )  # fmt: skip
         start = predictor[0] if predictor else None
-        listen = _listener(model[0], plan.steps, cls.hidden.unique_id if cls.hidden else None)
+        listen = _listener(model[0], plan.steps, node)
         trained = train_predictor(model[0], data.examples, plan, start, listen)
-        text = describe(trained.predictor) + ("\ninterrupted: the best so far" if trained.interrupted else "")
+        text = describe(trained.predictor)
+        if trained.interrupted:
+            text += (
+                "\ninterrupted: the best so far; to train on, connect it as predictor, to train anew, change the seed"
+            )
         sheet = preview(model[0], vae[0], data, trained, plan.seed)
         return io.NodeOutput(trained.predictor, {"loss": trained.losses}, sheet, ui=ui.PreviewText(text))
 
@@ -214,6 +220,16 @@ def _texts(clip: list[Any] | None, captions: str, count: int) -> list[Any]:
             "that are written here."
         )
     return captioned(clip[0], captions, count)
+
+
+def _counted(node: str | None) -> Callable[[int, int], None]:
+    """Shows how many pictures are prepared, and stops where the user interrupts."""
+
+    def listen(done: int, count: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        comfy.utils.ProgressBar(count, node_id=node).update_absolute(done, count)
+
+    return listen
 
 
 def _listener(model: Any, steps: int, node: str | None) -> Callable[[Progress], None]:
@@ -246,7 +262,7 @@ def preview(model: Any, vae: Any, data: Dataset, trained: Trained, seed: int) ->
         picture = vae.decode(code).flatten(0, -4)[:1]
         size = (int(picture.shape[1]), int(picture.shape[2]))
         # The VAE cuts off what is not a multiple of its factor; an edge map has the size of the picture before.
-        rows += [picture[..., :3], middle(as_picture(data.edges[index][:1]), *size)]
+        rows += [picture[..., :3], middle(as_picture(data.edges(index)[:1]), *size)]
         rows += [edge_picture(model, vae, one, trained.predictor.target, size)[:1] for one in seen]
     headings = ["picture", "edge map", *(f"seen at {time:.0%} noise time" for time in _SHOWN_TIMES)]
     return labelled_grid(torch.cat([row.cpu().float().clamp(0, 1) for row in rows]), col_labels=headings)

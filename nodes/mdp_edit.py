@@ -16,6 +16,7 @@ from ..samplers.counting import counting_from
 from ..samplers.mdp import edit as mdp
 from ..samplers.mdp.difference import POSITIONS
 from ..samplers.mdp.difference import Settings as RegionSettings
+from ..samplers.mdp.region import edit_region
 from ..samplers.mdp.sweep import Cell, Grid, parse_numbers, weight_grid, window_grid
 from ..samplers.mdp.sweep import sweep as run_sweep
 from ..samplers.path import DiffusionPath
@@ -120,12 +121,15 @@ def found_source(
     path: DiffusionPath | None,
     seed: int,
     settings: mdp.Settings,
+    mask: Tensor | None,
     callback: Callable[..., None] | None,
 ) -> mdp.Source:
-    """The connected path, or a new one of the latent."""
+    """The connected path, or a new one of the latent; a mask that does not fit is said before any work is done."""
     if path is not None:
+        edit_region(mask, path.picture, path.picture.device)
         return mdp.Source(path, source)
     validate.check_latent(model, latent, "latent")
+    edit_region(mask, latent["samples"], latent["samples"].device)
     return mdp.find_source(model, source, negative, latent, seed, settings, callback)
 
 
@@ -182,7 +186,9 @@ class MDPEdit(io.ComfyNode):
         looks = len(POSITIONS) if settings.region else 0
         total = before + looks + walk
         callback = latent_preview.prepare_callback(model, total)
-        there = found_source(model, source, negative, latent, path, seed, settings, counting_from(callback, 0, total))
+        there = found_source(
+            model, source, negative, latent, path, seed, settings, mask, counting_from(callback, 0, total)
+        )
         region = mdp.find_region(model, positive, there, settings, mask, counting_from(callback, before, total))
         made = mdp.edit(
             model, positive, negative, there, settings, region.mask, counting_from(callback, before + looks, total)
@@ -229,11 +235,12 @@ class MDPSweep(io.ComfyNode):
                 DiffusionPathSocket.Output(display_name="path", tooltip="The source's path, for further edits."),
                 io.String.Output(display_name="report", tooltip="Evaluations of every edit, and of all together."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, **inputs: Any) -> int:
-        return _cut_short.count
+    def fingerprint_inputs(cls, **_: Any) -> int:
+        return _cut_short.count(cls)
 
     @classmethod
     def execute(
@@ -271,7 +278,9 @@ class MDPSweep(io.ComfyNode):
         looks = len(POSITIONS) if settings.region else 0
         total = before + looks + len(grid) * walk
         callback = latent_preview.prepare_callback(model, total)
-        there = found_source(model, source, negative, latent, path, seed, settings, counting_from(callback, 0, total))
+        there = found_source(
+            model, source, negative, latent, path, seed, settings, mask, counting_from(callback, 0, total)
+        )
         region = mdp.find_region(model, positive, there, settings, mask, counting_from(callback, before, total))
         cells, complete = run_sweep(
             model,
@@ -284,7 +293,7 @@ class MDPSweep(io.ComfyNode):
             counting_from(callback, before + looks, total),
         )
         if not complete:
-            _cut_short.note()
+            _cut_short.note(cls)
         text = sweep_report(there, region, cells, len(grid))
         latents = {"samples": torch.cat([cell.edit.latent["samples"] for cell in cells])}
         return io.NodeOutput(draw_grid(vae, there, grid, cells), latents, there.path, text, ui=ui.PreviewText(text))

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..images.edges import as_picture
 from ..images.strokes_document import read_drawing
 from ..images.strokes_render import edit_masks, over_background, render_drawing
+from ..images.tensors import check_image, split_alpha
 
 log = logging.getLogger(__name__)
 
@@ -76,15 +77,21 @@ class StrokeCanvas(io.ComfyNode):
         for complaint in drawing.complaints:
             log.warning("Stroke Canvas: %s", complaint)
         if background is not None:
+            background = check_image(background, "background")
             height, width = background.shape[1:3]
         rendering = render_drawing(drawing, width, height)
         image = over_background(rendering.strokes, background, drawing.paper)
         mask, strength, t0 = edit_masks(rendering, grow)
         seen: dict[str, Any] = {"complaints": list(drawing.complaints), "width": width, "height": height}
         if background is not None:
-            seen["background"] = ui.PreviewImage(background[:1], cls=cls).as_dict()["images"][0]
+            seen["background"] = ui.PreviewImage(_visible(background[:1]), cls=cls).as_dict()["images"][0]
         outputs = (image, rendering.strokes, mask, strength, t0, as_picture(rendering.sketch))
         return io.NodeOutput(*outputs, ui={"dpath_canvas": [seen]})
+
+
+def _visible(picture: Tensor) -> Tensor:
+    """As a file shows it: grey pictures in three channels."""
+    return picture if picture.shape[-1] > 1 else split_alpha(picture)[0]
 
 
 NODES: list[type[io.ComfyNode]] = [StrokeCanvas]

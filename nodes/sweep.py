@@ -13,6 +13,7 @@ from torch import Tensor
 from ..images.grid import labelled_grid
 from ..images.plot import Series, line_plot
 from ..images.realism import RealPictures, l2, middle, texture_share
+from ..images.tensors import check_image, split_alpha
 from ..samplers.sdedit import Settings
 from ..samplers.sweep import DEFAULTS, SETTINGS, Point, parse_values, total_steps
 from ..samplers.sweep import sweep as run_sweep
@@ -71,11 +72,12 @@ class Sweep(io.ComfyNode):
                 ),
                 io.String.Output(display_name="report", tooltip="The numbers of the plot as a table."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> int:
-        return _cut_short.count
+        return _cut_short.count(cls)
 
     @classmethod
     def execute(
@@ -101,7 +103,8 @@ class Sweep(io.ComfyNode):
     ) -> io.NodeOutput:
         settings = Settings(t0, steps, cfg, solver, scheduler, repeats, mask_mode, keep_noise)
         numbers = parse_values(sweep, values)
-        image = image[..., :3]
+        real = None if reference is None else RealPictures(reference)
+        image = split_alpha(check_image(image, "image"))[0]
         guide: dict[str, Any] = {"samples": vae.encode(image)}
         if mask is not None:
             guide["noise_mask"] = mask.reshape(-1, 1, *mask.shape[-2:])
@@ -109,9 +112,13 @@ class Sweep(io.ComfyNode):
         callback = latent_preview.prepare_callback(model, total_steps(settings, sweep, numbers))
         points, complete = run_sweep(model, positive, negative, guide, seed, settings, sweep, numbers, callback)
         if not complete:
-            _cut_short.note()
-        pictures = [_decoded(vae, point) for point in points]
-        measured = _measured(pictures, image, reference)
+            _cut_short.note(cls)
+        decoded = [_decoded(vae, point) for point in points]
+        pictures = [made.nan_to_num(nan=0.5) for made in decoded]
+        image = image[: len(pictures[0])]  # a video VAE leaves out frames that fill no latent
+        measured = _measured(decoded, image, real)
+        if all(math.isnan(distance) for distance, *_ in measured):
+            raise ValueError("All results hold values that are no numbers: try the VAE, then the model, in fp32.")
         text = _table(sweep, points, measured, reference is not None, complete, len(numbers))
         return io.NodeOutput(
             _grid(sweep, points, pictures, image),
@@ -127,13 +134,18 @@ def _decoded(vae: Any, point: Point) -> Tensor:
     return pictures.reshape(-1, *pictures.shape[-3:])
 
 
-def _measured(pictures: list[Tensor], image: Tensor, reference: Tensor | None) -> list[tuple[float, float, float]]:
-    """Distance to the guide, realism and its standard error, of each point."""
-    if reference is None:
-        return [(l2(made, image), 100 * float(texture_share(made).mean()), math.nan) for made in pictures]
-    real = RealPictures(reference)
-    distances = [real.distance(made) for made in pictures]
-    return [(l2(made, image), d.value, d.standard_error) for made, d in zip(pictures, distances, strict=True)]
+def _measured(pictures: list[Tensor], image: Tensor, real: RealPictures | None) -> list[tuple[float, float, float]]:
+    """Distance to the guide, realism and its standard error, of each point; NaN where a picture is."""
+    measured = []
+    for made in pictures:
+        if not bool(torch.isfinite(made).all()):
+            measured.append((math.nan, math.nan, math.nan))
+        elif real is None:
+            measured.append((l2(made, image), 100 * float(texture_share(made).mean()), math.nan))
+        else:
+            distance = real.distance(made)
+            measured.append((l2(made, image), distance.value, distance.standard_error))
+    return measured
 
 
 def _written(value: float | int) -> str:
@@ -157,8 +169,9 @@ def _grid(setting: str, points: list[Point], pictures: list[Tensor], image: Tens
 
 
 def _plot(setting: str, points: list[Point], measured: list[tuple[float, float, float]], against: bool) -> Tensor:
-    distances, realism, errors = (list(column) for column in zip(*measured, strict=True))
-    labels = [_label(setting, point.value) for point in points]
+    shown = [(point, row) for point, row in zip(points, measured, strict=True) if not math.isnan(row[0])]
+    distances, realism, errors = (list(column) for column in zip(*(row for _, row in shown), strict=True))
+    labels = [_label(setting, point.value) for point, _ in shown]
     style = "points" if setting == "seed" else "both"
     bars = errors if against and not any(map(math.isnan, errors)) else None
     series = Series("SDEdit", distances, realism, style=style, errors=bars, labels=labels)
@@ -182,6 +195,10 @@ def _table(
         for point, (distance, realism, _) in zip(points, measured, strict=True)
     ]
     left = [] if complete else [f"interrupted: {len(points)} of {wanted} values were run"]
+    if any(math.isnan(distance) for distance, *_ in measured):
+        left.append(
+            "nan: the pictures hold values that are no numbers (grey in the grid); try the VAE or model in fp32"
+        )
     return "\n".join([heading, *rows, *left])
 
 

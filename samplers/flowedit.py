@@ -53,7 +53,8 @@ class FlowEditSampler(Sampler):
     """FlowEdit as a SAMPLER for a `SourceTargetGuider`.
 
     With e = z_edit - x_src, r = sigma' / sigma and, for each of n_avg draws of noise n, z_src = a x_src + b n:
-    e' = r e + (1 - r) mean(D_tar(z_src + e) - D_src(z_src)). The last `refine` steps sample z_src + e as usual.
+    e' = r e + (1 - r) mean(D_tar(z_src + e) - D_src(z_src)). The last `refine` steps sample z_src + e as usual. A soft
+    mask is the share of the edit that is laid over the source.
     """
 
     def __init__(self, n_avg: int = 1, refine: int = 0) -> None:
@@ -75,6 +76,9 @@ class FlowEditSampler(Sampler):
         seed, total = extra_args.get("seed") or 0, len(sigmas) - 1
         indices = noises.batch_indices(noise, seed, noise.shape[0])
         mask = torch.ones_like(latent_image) if denoise_mask is None else denoise_mask.to(latent_image)
+        # Where a soft mask is grey the edit is made in full, and laid over in part at the end: laid over in part at
+        # each step, the next one would take it for the source, and it would vanish.
+        region = mask > 0
         levels = latent_image.new_ones([latent_image.shape[0]])
         edit = torch.zeros_like(latent_image)
 
@@ -90,19 +94,19 @@ class FlowEditSampler(Sampler):
                 there = model_wrap.predict_source(source, sigma * levels, **extra_args)
                 here = model_wrap(source + edit, sigma * levels, **extra_args)
                 apart += (here - there) / self.n_avg
-            edit = ratio * edit + (1 - ratio) * mask * apart
+            edit = region * (ratio * edit + (1 - ratio) * apart)
             if callback is not None:
-                callback(i, latent_image + mask * apart, latent_image + edit, total)
+                callback(i, latent_image + mask * apart, latent_image + mask * edit, total)
         if self.refine == 0:
-            return latent_image + edit
+            return latent_image + mask * edit
 
         x = noised(sigmas[total - self.refine]) + edit
         for i in range(total - self.refine, total):
-            denoised = torch.lerp(latent_image, model_wrap(x, sigmas[i] * levels, **extra_args), mask)
+            denoised = torch.where(region, model_wrap(x, sigmas[i] * levels, **extra_args), latent_image)
             if callback is not None:
-                callback(i, denoised, x, total)
+                callback(i, torch.lerp(latent_image, denoised, mask), x, total)
             x = reverse_sde.euler_step(x, denoised, sigmas[i], sigmas[i + 1])
-        return torch.where(mask > 0, x, latent_image)
+        return torch.where(region, torch.lerp(latent_image, x, mask), latent_image)
 
 
 @dataclass(frozen=True)

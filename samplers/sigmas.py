@@ -23,8 +23,10 @@ _LONGEST = 60  # times the steps: only the smallest t0 need more, where the shap
 def sdedit_sigmas(sampling: Any, t0: float, steps: int, scheduler: str) -> Tensor:
     """The steps + 1 levels from sigma(t0) down to 0, strictly falling. [steps + 1] float32 on the CPU; empty at t0 = 0.
 
-    t0 = 1 gives core's own schedule. Where a scheduler has no tail that fits (t0 too small for its table of training
-    steps, or steps that it repeats) the levels are uniform in training time, t_j = t0 (1 - j / steps), as in the paper.
+    t0 = 1 gives core's own schedule, bit for bit, where that begins at the model's largest level (ddim_uniform's, for
+    one, begins lower and is stretched up to it). Where a scheduler has no tail that fits (t0 too small for its table of
+    training steps, or steps that it repeats) the levels are uniform in training time, t_j = t0 (1 - j / steps), as in
+    the paper.
     Raises ValueError for t0 outside 0..1 or fewer than one step.
     """
     if steps < 1:
@@ -43,7 +45,9 @@ def _tail_from(sampling: Any, scheduler: str, steps: int, start: float, t0: floa
     whole = _tail(sampling, scheduler, steps, steps)
     if whole is None:
         return None
-    if whole[0] <= start * (1 + 1e-6):
+    if abs(float(whole[0]) - start) <= 1e-6 * start:
+        return whole.float()
+    if whole[0] < start:
         return _stretched(whole, start)
 
     tails: dict[int, Tensor | None] = {steps: whole}

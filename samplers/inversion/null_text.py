@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from .. import process
-from ..conditioning import single_part
+from ..conditioning import single_part, stored_tensors
 from ..gradients import (
     Gradients,
     branch,
@@ -53,6 +53,7 @@ class Progress:
     pivots: Tensor
     x: Tensor
     solver: QuasiNewton
+    made_with: list[Any]
     embeddings: list[Tensor] = field(default_factory=list)
 
 
@@ -100,8 +101,16 @@ class NullText(Method):
         conds = run.guider.conds
         for name in ("positive", "negative"):
             single_part(conds.get(name), name, "Null-text inversion")
-        key = self._identity(run)
-        progress = _unfinished.pop(key, None) or _begin(run)
+        own = list(text_embedding(conds["negative"]).shape[1:])
+        if self.start and list(self.start.null[KEY].shape[2:]) != own:
+            raise ValueError(
+                f"The path to go on from holds null text of {list(self.start.null[KEY].shape[2:])} tokens and width, "
+                f"but the negative prompt has {own}: connect a path that was made with this text encoder, or none."
+            )
+        key, made_with = self._identity(run), leaves(_alterations(run))
+        progress = _unfinished.pop(key, None)
+        if progress is None or not same_leaves(progress.made_with, made_with):
+            progress = _begin(run, made_with)
         _unfinished[key] = progress
         while len(_unfinished) > _REMEMBERED:
             _unfinished.popitem(last=False)
@@ -167,8 +176,9 @@ class NullText(Method):
         patcher, conds = run.guider.model_patcher, run.guider.conds
         digest = hashlib.blake2b(repr((id(patcher.model), patcher.patches_uuid, run.cfg)).encode())
         digest.update(repr((replace(self, start=None), id(self.start) if self.start else None)).encode())
-        texts = (text_embedding(conds["positive"]), text_embedding(conds["negative"]))
-        for tensor in (run.picture, run.sigmas, *texts):
+        fed = [stored_tensors(single) for name in ("positive", "negative") for single in conds[name]]
+        tensors = [tensor for each in fed for _, tensor in sorted(each.items())]
+        for tensor in (run.picture, run.sigmas, *tensors):
             digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
         return digest.hexdigest()
 
@@ -238,8 +248,32 @@ def _reserve(executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any
     return executor(model, [noise_shape[0] * _BACKWARD, *noise_shape[1:]], conds, *args, **kwargs)
 
 
-def _begin(run: Run) -> Progress:
+def _alterations(run: Run) -> list[Any]:
+    """What changes a run beside weights and texts: patches, wrappers and whatever hangs on the prompts."""
+    patcher, conds = run.guider.model_patcher, run.guider.conds
+    hung = [[cond.get(name) for name in ("control", "gligen", "hooks")] for each in conds.values() for cond in each]
+    return [patcher.model_options, patcher.object_patches, patcher.wrappers, hung]
+
+
+def leaves(value: Any) -> list[Any]:
+    """What nested dictionaries and lists hold, with their keys, in order."""
+    if isinstance(value, dict):
+        return [part for key, each in value.items() for part in (key, *leaves(each))]
+    if isinstance(value, (list, tuple)):
+        return [part for each in value for part in leaves(each)]
+    return [value]
+
+
+def same_leaves(first: list[Any], second: list[Any]) -> bool:
+    """Whether two such lists hold the same objects; words and numbers need only be equal."""
+    plain = (str, int, float)
+    return len(first) == len(second) and all(
+        a is b or (isinstance(a, plain) and isinstance(b, plain) and a == b) for a, b in zip(first, second, strict=True)
+    )
+
+
+def _begin(run: Run, made_with: list[Any]) -> Progress:
     """The pivots: the Euler path of cfg 1, walked without touching the run's own progress."""
     states = Euler()(replace(run, callback=None))["states"]
     size = float(text_embedding(run.guider.conds["positive"]).float().square().mean().sqrt())
-    return Progress(states, states[0], QuasiNewton(size))
+    return Progress(states, states[0], QuasiNewton(size), made_with)

@@ -113,6 +113,11 @@ class _Control:
             ("source", source, self.tokens.mapper.shape[0]),
             ("target", guider.conds["positive"], self.tokens.mapper.shape[1]),
         ):
+            if any("area" in cond for cond in conds):
+                raise ValueError(
+                    f"The {word} prompt is for an area of the picture, but attention is controlled in all of it: "
+                    "connect one CLIP Text Encode, or limit the prompt with Conditioning (Set Mask)."
+                )
             lengths = {cond["cross_attn"].shape[1] for cond in conds}
             if lengths != {length}:
                 raise ValueError(
@@ -178,7 +183,9 @@ def _bound(patch: Callable[..., Tensor], inner: Callable[..., Tensor], kind: str
 
 
 def _core_attention(q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any], mask: Tensor | None = None) -> Tensor:
-    return optimized_attention(q, k, v, extra["n_heads"], mask=mask, attn_precision=extra.get("attn_precision"))
+    precision = extra.get("attn_precision")
+    # The options carry other packs' own attention functions.
+    return optimized_attention(q, k, v, extra["n_heads"], mask, precision, transformer_options=extra)
 
 
 def _attention_blocks(network: UNetModel) -> list[tuple[str, int]]:

@@ -6,7 +6,8 @@
 Both only exchange the positive prompt for the length of one prediction. In the second it is a combination of both
 prompts, weighted by their strengths, which core evaluates with the negative one in one batch, in context windows and
 under every guider. Core divides by the strengths that meet in a pixel, so that prompts for parts of the picture would
-shift these weights: they are evaluated one after the other and mixed here. Outside of a mask the positive prompt is c_A.
+shift these weights: they are evaluated one after the other and mixed here. Outside of a mask the positive prompt is
+c_A.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class _Manipulation:
             for conds, share in mixture:
                 guider.conds["positive"] = conds
                 denoised = executor(x, timestep, model_options or {}, seed)
-                mixed = mixed + (share if isinstance(share, float) else share.unsqueeze(1).to(x)) * denoised
+                mixed = mixed + (share.unsqueeze(1).to(x) if isinstance(share, Tensor) else share) * denoised
             return mixed
         finally:
             guider.conds["positive"] = target
@@ -141,7 +142,7 @@ class _Manipulation:
             parts = [(inside, inner), (outside, 1.0 - inner)]
         else:
             parts = [(inside, mask * inner), (outside, 1.0 - mask * inner)]
-        return [(conds, share) for conds, share in parts if not isinstance(share, float) or share != 0.0]
+        return [(conds, share) for conds, share in parts if isinstance(share, Tensor) or share != 0.0]
 
 
 def active(conds: list[Cond], timestep: Tensor) -> list[Cond]:
@@ -168,7 +169,7 @@ def together(mixture: Mixture) -> list[Cond]:
             )
         for cond in conds:
             own = float(cond.get("strength", 1.0)) / total
-            part = {"strength": share * own} if isinstance(share, float) else {"strength": own, "mask": share}
+            part = {"strength": own, "mask": share} if isinstance(share, Tensor) else {"strength": share * own}
             result.append({**cond, **part})
     return result
 

@@ -154,3 +154,25 @@ def test_pictures_of_a_video_model_have_a_mask_each() -> None:
     edited = flowedit(model, cond(0.0), cond(0.7), cond(0.0), latent, 3, Settings(steps=3))[0]["samples"]
     torch.testing.assert_close(edited[0], latent["samples"][0], rtol=0, atol=1e-5)
     assert bool((edited[1] != latent["samples"][1]).all())
+
+
+@every_family
+def test_a_soft_mask_counts_once_however_many_steps(kind: ModelType) -> None:
+    model, x = gaussian_model(kind, SPREAD), random(2, 4, 4, 4)
+    mask = torch.linspace(0, 1, 4, dtype=F64).expand_as(x)
+    for steps, refine in ((8, 0), (40, 0), (8, 3)):
+        sigmas = levels(model, steps=steps)
+        whole = edit(model, x, sigmas, refine=refine) - x
+        torch.testing.assert_close(edit(model, x, sigmas, mask=mask, refine=refine) - x, mask * whole)
+
+
+def test_what_the_mask_keeps_comes_back_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the way to the model's space and back rounds."""
+    model = gaussian_model(ModelType.EPS, SPREAD)
+    monkeypatch.setattr(model.model, "latent_format", comfy.latent_formats.SD15())
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., 2:] = 1
+    latent = {"samples": random(1, 4, 4, 4).float(), "noise_mask": mask}
+    edited, *_ = flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), latent, 1, Settings(0.8, 6, 1.5, 4.0))
+    assert torch.equal(edited["samples"][..., :2], latent["samples"][..., :2])
+    assert not torch.equal(edited["samples"][..., 2:], latent["samples"][..., 2:])

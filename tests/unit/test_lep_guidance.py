@@ -249,6 +249,13 @@ def test_one_sketch_serves_a_batch() -> None:
     assert torch.equal(both, twice)
 
 
+def test_sketches_that_do_not_match_the_pictures_are_refused() -> None:
+    model = tiny.unet()
+    predictor, two = predictor_for(model), drawing_for(model).repeat(2, 1, 1, 1)
+    with pytest.raises(ValueError, match="There are 2 sketches for a latent of 3 pictures: give one for all"):
+        run(guide(model, Guidance(predictor, Fixed(two))), batch=3)
+
+
 def test_prompts_do_not_change_the_length() -> None:
     """T37: a branch more or less in the batch (cfg on or off) leaves the step's length beta times its own."""
     model, beta = tiny.unet(), 0.5

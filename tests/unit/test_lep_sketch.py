@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -50,6 +51,44 @@ def test_target_is_the_code_of_the_strokes() -> None:
     torch.testing.assert_close(target, model.get_model_object("process_latent_in")(code))
     assert weight is not None
     assert torch.equal(weight, torch.ones(1, 1, 8, 8))
+
+
+class VideoVae(PoolVae):
+    """One latent of the first frame, and one of every four after it."""
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        return super().encode(pixels)[::4].movedim(0, 1)[None]
+
+
+def test_frames_of_a_video_sketch_weigh_the_latents_that_hold_them() -> None:
+    strokes = torch.cat([cross(grey=0.5), *[cross()] * 4])
+    drawing = Sketch(tiny.unet(), VideoVae(), a_sketch(strokes).predictor, strokes)
+    target, weight = drawing.at(8, 8)
+    assert weight is not None
+    assert len(target) == len(weight) == 2
+    assert float(weight[0].min()) < float(weight[1].min()) == 1.0
+
+
+def test_a_vae_of_another_model_is_refused() -> None:
+    class Wide(PoolVae):
+        def encode(self, pixels: Tensor) -> Tensor:
+            return super().encode(pixels).repeat(1, 4, 1, 1)
+
+    drawing = Sketch(tiny.unet(), Wide(), a_sketch(cross()).predictor, cross())
+    with pytest.raises(ValueError, match=r"latent of 16 channels.*of the sketch, but the model works on 4 channels"):
+        drawing.at(8, 8)
+
+
+def test_a_large_drawing_is_read_at_once() -> None:
+    """The neighbourhood of each stroke is that of a plain maximum, at a cost that does not depend on its size."""
+    strokes = torch.rand(1, 60, 40)
+    full, weight = by_importance(strokes)
+    plain = torch.nn.functional.max_pool2d(strokes[:, None], 3, stride=1, padding=1)[:, 0]
+    assert torch.equal(weight, plain)
+    torch.testing.assert_close(full, strokes / plain)
+    begin = time.process_time()
+    by_importance(cross(2048))
+    assert time.process_time() - begin < 10, "a plain maximum takes half a minute"
 
 
 def test_targets_are_normal_tensors_in_inference_mode() -> None:
@@ -179,14 +218,14 @@ def gathered(**kw: Any) -> dataset.Dataset:
 
 def test_dataset_from_images() -> None:
     data = gathered()
-    assert len(data.examples) == len(data.edges) == 5
+    assert len(data.examples) == 5
     model = tiny.unet()
     one = data.examples[2]
     torch.testing.assert_close(
         one.latent, model.get_model_object("process_latent_in")(PoolVae().encode(pictures()[2:3]))
     )
     assert one.target.shape == (1, 4, 8, 8)
-    assert float(data.edges[2].max()) == 1.0
+    assert float(data.edges(2).max()) == 1.0
 
 
 def test_dataset_from_cores_lists() -> None:
@@ -201,7 +240,7 @@ def test_dataset_with_given_edge_maps() -> None:
     maps = as_picture(cross()).repeat(5, 1, 1, 1)
     for given in ([maps], [1.0 - maps], list(maps.split(1))):
         data = gathered(edge_maps=given)
-        assert float(data.edges[0][0, 31:34, 10].sum()) == 3.0
+        assert float(data.edges(0)[0, 31:34, 10].sum()) == 3.0
 
 
 def test_edge_maps_and_pictures_of_any_channels() -> None:
@@ -210,7 +249,7 @@ def test_edge_maps_and_pictures_of_any_channels() -> None:
     layer = torch.cat([torch.zeros(5, 64, 64, 3), grey], dim=-1)
     for maps in (grey, 1.0 - grey, layer):
         data = gathered(images=[pictures()[..., :1]], edge_maps=[maps])
-        assert torch.equal(data.edges[4], wanted.edges[4])
+        assert torch.equal(data.edges(4), wanted.edges(4))
         assert torch.equal(data.examples[4].latent, wanted.examples[4].latent)
 
 
@@ -222,8 +261,8 @@ def test_datasets_that_do_not_match_are_refused() -> None:
         ({"latents": codes}, "5 images for 3 latents"),
         ({"conds": [tiny.cond(0)] * 2}, "2 conditionings for 5 pictures"),
         ({"edge_maps": [plain]}, "1 edge maps for 5 pictures"),
-        ({"edge_maps": [torch.zeros(5, 64, 64, 3)]}, "edge map .batch item 0. is empty"),
-        ({"edge_maps": [torch.cat([plain] * 3 + [plain * 0.0] * 2)]}, "edge map .batch item 3. is empty"),
+        ({"edge_maps": [torch.zeros(5, 64, 64, 3)]}, "edge map of picture 1 .batch item 0. is empty"),
+        ({"edge_maps": [torch.cat([plain] * 3 + [plain * 0.0] * 2)]}, "edge map of picture 4 .batch item 0. is empty"),
         ({"edge_maps": [plain[:, :32].repeat(5, 1, 1, 1)]}, "edge map is 64 x 32"),
     ]
     for given, message in cases:

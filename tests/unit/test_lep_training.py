@@ -108,6 +108,9 @@ def test_a_predictor_of_another_model_is_refused() -> None:
     flux = train(tiny.flux(), replace(PLAN, steps=2)).predictor
     with pytest.raises(ValueError, match="made for a model with family Flux"):
         train(tiny.unet(), start=flux)
+    published = replace(train(tiny.unet(), replace(PLAN, steps=1)).predictor, kind="lgp")
+    with pytest.raises(ValueError, match=r"published predictor .lgp. cannot be trained further: train a new one"):
+        train(tiny.unet(), start=published)
 
 
 def test_features_come_from_noised_latents_under_the_caption() -> None:

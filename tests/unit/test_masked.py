@@ -223,6 +223,31 @@ def test_an_item_out_of_its_batch_keeps_its_noise_in_a_split_run(kind: ModelType
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("mode", ["blend", "threshold"])
+def test_a_solver_that_changes_its_levels_changes_nobody_elses(kind: ModelType, mode: str) -> None:
+    """uni_pc ends its schedule at 0.001."""
+    model, mask = gaussian_model(kind, 0.8), half_mask()
+    mask[0] = 0
+    latent = {"samples": random(2, 4, 8, 8, dtype=torch.float32), "noise_mask": mask[:, :1].float()}
+    sigmas = levels(model).float()
+    before = sigmas.clone()
+    sampler = MaskedSampler(comfy.samplers.sampler_object("uni_pc"), mode, repeats=2)
+    result = sample(model, sampler, sigmas, latent)
+    assert torch.equal(sigmas, before)
+    torch.testing.assert_close(result[0], latent["samples"][0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_churn_above_the_start_is_free_where_all_is_free(kind: ModelType) -> None:
+    model, churning = gaussian_model(kind, 0.8), comfy.samplers.ksampler("euler", {"s_churn": 4.0})
+    latent = {"samples": random(2, 4, 8, 8, dtype=torch.float32), "noise_mask": torch.ones(2, 1, 8, 8)}
+    torch.manual_seed(0)
+    blended = sample(model, MaskedSampler(churning), levels(model), latent)
+    torch.manual_seed(0)
+    assert torch.equal(sample(model, MaskedSampler(churning, "threshold"), levels(model), latent), blended)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
 def test_threshold_gives_each_pixel_its_own_t0(kind: ModelType) -> None:
     """T39: all 1 is plain SDEdit; a constant m is SDEdit started at m t_start on the edited steps."""
     model = gaussian_model(kind, 0.8)

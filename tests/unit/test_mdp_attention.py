@@ -261,3 +261,25 @@ def test_tokens_of_clip_words_of_several_and_long_prompts() -> None:
     long = tokenized(clip, "a house " * 60)
     assert len(long.texts) == 154
     assert positions(token_map(long, long, "refine")) == {i: i for i in range(154)}
+
+
+def test_attention_functions_of_other_packs_still_serve(world: SimpleNamespace) -> None:
+    calls: list[int] = []
+
+    def override(function: Any, *args: Any, **kwargs: Any) -> Tensor:
+        calls.append(1)
+        return function(*args, **kwargs)
+
+    model = world.model.clone()
+    model.model_options["transformer_options"]["optimized_attention_override"] = override
+    assert torch.equal(run(model), world.plain)
+    plain = len(calls)
+    run(control_attention(model, world.path, SOURCE, SAME, FULL, None))
+    assert len(calls) - plain >= plain
+
+
+def test_prompts_for_an_area_are_refused_with_a_sentence(world: SimpleNamespace) -> None:
+    somewhere = [[tokens, {**extra, "area": (4, 4, 0, 0), "strength": 1.0}] for tokens, extra in TARGET]
+    controlled = control_attention(world.model, world.path, SOURCE, SAME, FULL, None)
+    with pytest.raises(ValueError, match=r"target prompt is for an area of the picture.*connect one CLIP Text Encode"):
+        run(controlled, somewhere)

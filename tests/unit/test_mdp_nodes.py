@@ -135,7 +135,7 @@ def test_edit_node_keeps_the_source_where_it_is_told_to(kind: ModelType) -> None
     model, source = gaussian_model(kind, 1.25), latent()
     full = PathSchedule(1.0, 0.0)
     edited, path, _ = edit(model, source, schedule=full)
-    torch.testing.assert_close(edited["samples"], source["samples"], rtol=0, atol=2e-6)
+    torch.testing.assert_close(edited["samples"], source["samples"], rtol=0, atol=1e-5)
     mask = torch.zeros(1, 64, 64)
     mask[..., 32:] = 1
     for manipulation in ("noise", "latent", "conditioning", "guidance"):
@@ -264,6 +264,20 @@ def test_sweep_node_makes_a_grid_on_one_path(kind: ModelType) -> None:
     for found, weight in zip(latents["samples"], (0.0, 0.5, 1.0), strict=True):
         single, *_ = edit(model, source, path=path, schedule=PathSchedule(0.9, 0.3, weight=weight))
         assert torch.equal(found, single["samples"][0])
+
+
+@pytest.mark.parametrize("method", ["recommended", "noise"])
+def test_a_mask_that_does_not_fit_is_said_before_any_work_is_done(method: str) -> None:
+    model, wide = gaussian_model(ModelType.EPS), torch.ones(1, 8, 16) * 0.5
+    for path in (None, edit(model, latent(1))[1]):
+        before = model.model.evaluations
+        for run in (
+            lambda **extra: edit_all(model, latent(1), method, **extra),
+            lambda **e: sweep(model, latent(1), **e),
+        ):
+            with pytest.raises(ValueError, match="not the shape of the latent"):
+                run(mask=wide, path=path)
+        assert model.model.evaluations == before
 
 
 def test_sweep_node_keeps_what_is_done_and_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:

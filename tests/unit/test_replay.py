@@ -255,8 +255,23 @@ def test_an_interrupted_null_text_goes_on_where_it_was() -> None:
     assert torch.equal(rest.null[null_text.KEY], whole.null[null_text.KEY])
     assert len(null_text._unfinished) == 0
     with torch.inference_mode():
+        run(stop)
+        model.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * 1.01)
+        _, again = run()
+        assert again > 0.9 * evaluations, "another model does not go on where this one stopped"
+        model.model_options["sampler_post_cfg_function"].clear()
+    with torch.inference_mode():
         better = invert(model, tiny.cond(0), tiny.cond(1), given, levels(model, 6), NullText(3, 0.0, start=whole), 4.0)
     assert better.figures["latent_psnr"][0] >= whole.figures["latent_psnr"][0]
+
+
+def test_null_text_of_another_text_encoder_is_refused() -> None:
+    model = tiny.unet()
+    given = tiny.latent(model)
+    with torch.inference_mode():
+        made = invert(model, tiny.cond(0), tiny.cond(1), given, levels(model, 3), NullText(1), 4.0)
+    wide = made.replaced(null={key: torch.cat([tensor, tensor], -1) for key, tensor in made.null.items()})
+    assert "made with this text encoder" in refusal(model, given, NullText(1, start=wide), levels(model, 3), cfg=4.0)
 
 
 def refusal(model: Any, given: dict[str, Any], method: Method, sigmas: Tensor | None = None, **conds: Any) -> str:

@@ -141,6 +141,10 @@ def test_an_empty_canvas_is_its_background_or_white_paper() -> None:
     background = torch.rand(1, 16, 16, 3)
     assert torch.equal(StrokeCanvas.execute(64, 64, 0, "", background).result[0], background)
     assert float(StrokeCanvas.execute(32, 16, 0, "").result[0].min()) == 1
+    grey = StrokeCanvas.execute(64, 64, 0, "", background[..., :1])
+    assert grey.result[0].shape[-1] == 3
+    shown: Any = grey.ui
+    assert shown["dpath_canvas"][0]["background"]["filename"]
 
 
 def test_what_was_repaired_is_told_to_the_page() -> None:

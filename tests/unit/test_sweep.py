@@ -9,7 +9,9 @@ import comfy.model_management
 import pytest
 import torch
 from comfy.model_base import ModelType
+from comfy_api.latest import io
 from diffusion_path.images.realism import RealPictures, l2, middle, texture_share
+from diffusion_path.nodes.cut_short import CutShort
 from diffusion_path.nodes.sdedit import SDEdit
 from diffusion_path.nodes.sweep import NODES, Sweep
 from diffusion_path.samplers.sweep import DEFAULTS, parse_values
@@ -123,6 +125,47 @@ def test_an_interrupt_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch, finish
     assert Sweep.fingerprint_inputs(values="0.3 0.5 0.7") != before, "the partial grid is not the whole one"
     assert result[1]["samples"].shape[0] == rows
     assert result[3].endswith(f"interrupted: {rows} of 3 values were run")
+
+
+def test_an_interrupt_of_one_node_does_not_run_the_others_again() -> None:
+    """As ComfyUI asks: a class of its own for each node of a graph, with the node's id."""
+    counts = CutShort()
+    first, second = (Sweep.PREPARE_CLASS_CLONE({"hidden_inputs": {io.Hidden.unique_id: i}}) for i in ("1", "2"))
+    counts.note(first)
+    assert (counts.count(first), counts.count(second)) == (1, 0)
+    assert io.Hidden.unique_id in Sweep.GET_SCHEMA().hidden
+
+
+def test_what_cannot_be_measured_is_said_before_anything_runs() -> None:
+    model = gaussian_model(ModelType.EPS)
+    for reference, words in (
+        (torch.rand(2, 7, 64, 3), "reference is 64 x 7, too small"),
+        (torch.full((2, 64, 64, 3), float("nan")), "reference holds"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            run("t0", "0.3 0.5", model=model, reference=reference)
+    assert model.model.evaluations == 0
+
+
+def test_grey_pictures_and_values_that_fail_do_not_lose_the_rest() -> None:
+    class Failing(FoldingVAE):
+        def decode(self, latent: torch.Tensor) -> torch.Tensor:
+            decoded = super().decode(latent)
+            self.decoded = getattr(self, "decoded", 0) + 1
+            return decoded.fill_(float("nan")) if self.decoded == 2 else decoded
+
+    grid, latents, plot, report = run("t0", "0.3 0.5 0.7", picture()[..., :1], vae=Failing())
+    assert len(latents["samples"]) == 3
+    assert bool(torch.isfinite(grid).all())
+    assert bool(torch.isfinite(plot).all())
+    assert report.count("nan") == 3
+    with pytest.raises(ValueError, match="All results hold values that are no numbers"):
+        run("t0", "0.3", vae=_Broken())
+
+
+class _Broken(FoldingVAE):
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        return super().decode(latent).fill_(float("nan"))
 
 
 def test_values_are_read_or_named() -> None:
