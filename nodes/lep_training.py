@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management
@@ -192,18 +191,17 @@ class TrainEdgePredictor(io.ComfyNode):
     ) -> io.NodeOutput:
         count = sum(len(latent["samples"]) for latent in latents or []) or sum(len(batch) for batch in images or [])
         conds = conditioning or _texts(clip, captions[0], count)
-        node = cls.hidden.unique_id if cls.hidden else None
+        progress = _Shown(model[0], count, steps[0], cls.hidden.unique_id if cls.hidden else None)
         data = gather(
             model[0], vae[0], latents or [], images or [], conds, edge_maps or [], edge_detail[0], edge_scale[0],
-            _counted(node),
+            progress.prepared,
         )  # fmt: skip
         plan = Plan(
             kind=kind[0], feature_set=features[0], steps=steps[0], batch=batch_size[0], learning_rate=learning_rate[0],
             seed=seed[0], noise_range=(noise_from[0], noise_to[0]), reuse=reuse[0], line_width=LINE_WIDTH,
         )  # fmt: skip
         start = predictor[0] if predictor else None
-        listen = _listener(model[0], plan.steps, node)
-        trained = train_predictor(model[0], data.examples, plan, start, listen)
+        trained = train_predictor(model[0], data.examples, plan, start, progress.trained)
         text = describe(trained.predictor)
         if trained.interrupted:
             text += (
@@ -222,32 +220,26 @@ def _texts(clip: list[Any] | None, captions: str, count: int) -> list[Any]:
     return captioned(clip[0], captions, count)
 
 
-def _counted(node: str | None) -> Callable[[int, int], None]:
-    """Shows how many pictures are prepared, and stops where the user interrupts."""
+class _Shown:
+    """Shows progress, first of preparing the pictures, then of training: loss, and the prediction for one held back."""
 
-    def listen(done: int, count: int) -> None:
+    def __init__(self, model: Any, pictures: int, steps: int, node: str | None) -> None:
+        self.pictures, self.node = pictures, node
+        self.bar = comfy.utils.ProgressBar(pictures + steps, node_id=node)
+        self.previewer = latent_preview.get_previewer(model.load_device, model.get_model_object("latent_format"))
+
+    def prepared(self, done: int, count: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        comfy.utils.ProgressBar(count, node_id=node).update_absolute(done, count)
+        self.bar.update_absolute(done)
 
-    return listen
-
-
-def _listener(model: Any, steps: int, node: str | None) -> Callable[[Progress], None]:
-    """Shows progress, loss and the prediction for a picture that was held back."""
-    bar = comfy.utils.ProgressBar(steps, node_id=node)
-    previewer = latent_preview.get_previewer(model.load_device, model.get_model_object("latent_format"))
-
-    def listen(progress: Progress) -> None:
+    def trained(self, progress: Progress) -> None:
         shown = None
-        if progress.seen is not None and previewer is not None:
-            shown = previewer.decode_latent_to_preview_image("JPEG", progress.seen)
-        bar.update_absolute(progress.step, steps, shown)
+        if progress.seen is not None and self.previewer is not None:
+            shown = self.previewer.decode_latent_to_preview_image("JPEG", progress.seen)
+        self.bar.update_absolute(self.pictures + progress.step, preview=shown)
         if not math.isnan(progress.validation):
-            show(
-                f"step {progress.step}: loss {progress.loss:.4g}, on held-back pictures {progress.validation:.4g}", node
-            )
-
-    return listen
+            text = f"loss {progress.loss:.4g}, on held-back pictures {progress.validation:.4g}"
+            show(f"step {progress.step}: {text}", self.node)
 
 
 def preview(model: Any, vae: Any, data: Dataset, trained: Trained, seed: int) -> Tensor:

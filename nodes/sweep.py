@@ -104,7 +104,8 @@ class Sweep(io.ComfyNode):
         settings = Settings(t0, steps, cfg, solver, scheduler, repeats, mask_mode, keep_noise)
         numbers = parse_values(sweep, values)
         real = None if reference is None else RealPictures(reference)
-        image = split_alpha(check_image(image, "image"))[0]
+        check_image(image, "image")
+        image = split_alpha(image)[0]
         guide: dict[str, Any] = {"samples": vae.encode(image)}
         if mask is not None:
             guide["noise_mask"] = mask.reshape(-1, 1, *mask.shape[-2:])
