@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,7 +63,8 @@ def gather(
     def code_of(index: int) -> Tensor:
         return given[index] if given else vae.encode(split_alpha(pictures[index])[0])
 
-    edges = _EdgeMaps(vae, pictures, edge_maps, count, detail, scale)
+    singles = [drawing.unsqueeze(0) for batch in edge_maps for drawing in batch]
+    edges = _EdgeMaps(vae, pictures, edge_maps, singles, count, detail, scale)
     examples = []
     for index, text in enumerate(texts):
         code = code_of(index)
@@ -113,6 +113,7 @@ class _EdgeMaps:
     vae: Any
     pictures: Sequence[Tensor]
     given: Sequence[Tensor]
+    singles: Sequence[Tensor]
     count: int
     detail: float
     scale: float
@@ -132,9 +133,9 @@ class _EdgeMaps:
         """[1, H, W, C], or a video's [T, H, W, C]."""
         if video and len(self.given) == self.count:
             return self.given[index]
-        total = sum(len(batch) for batch in self.given)
-        if total != self.count:
+        if len(self.singles) != self.count:
             raise ValueError(
-                f"There are {total} edge maps for {self.count} pictures: give one for each, in the same order."
+                f"There are {len(self.singles)} edge maps for {self.count} pictures: give one for each, in the same "
+                "order."
             )
-        return next(itertools.islice((one.unsqueeze(0) for batch in self.given for one in batch), index, None))
+        return self.singles[index]

@@ -63,9 +63,7 @@ class Sketch:
             return normal(target).cpu(), None
         grid = F.interpolate(weight.unsqueeze(1), size=(height, width), mode="area")
         if len(target) < len(self.strokes) == len(grid):  # a video VAE, which makes one latent of several frames
-            grid = F.interpolate(grid.movedim(0, 1)[None], size=(len(target), height, width), mode="area")[0].movedim(
-                1, 0
-            )
+            grid = fewer_frames(grid, len(target))
         return normal(target).cpu(), normal(grid)
 
 
@@ -107,6 +105,12 @@ def by_importance(strokes: Tensor) -> tuple[Tensor, Tensor]:
 def as_shades(strokes: Tensor) -> tuple[Tensor, None]:
     """Strokes as they are, all of one weight."""
     return strokes, None
+
+
+def fewer_frames(weight: Tensor, count: int) -> Tensor:
+    """A weight for each frame [T, 1, H, W] as means over the frames of each of `count` latents."""
+    frames = weight.movedim(0, 1).unsqueeze(0)
+    return F.interpolate(frames, size=(count, *weight.shape[-2:]), mode="area").squeeze(0).movedim(0, 1)
 
 
 def fit_lines(lines: Tensor, height: int, width: int) -> Tensor:
