@@ -117,13 +117,12 @@ def sample_residuals(
 ) -> Tensor:
     """The posterior mean of each step plus the path's residual: x' = m(x) + R (Huberman-Spiegelglas et al. 2024).
 
-    Where a mask keeps the picture there is nothing for a residual to make up for.
+    Where a mask keeps the picture there is nothing for a residual to make up for: kept pixels hold their noise instead.
     """
     assert path is not None
     assert path.residuals is not None
     check_fits(path, latent=x)
     extra_args = extra_args or {}
-    mask = extra_args.get("denoise_mask")
     sampling = model.inner_model.inner_model.model_sampling
     s_in = x.new_ones([x.shape[0]])
     for i in range(len(sigmas) - 1):
@@ -138,10 +137,20 @@ def sample_residuals(
         if callback is not None:
             callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
         kernel = Step(sampling, sigmas[i], sigmas[i + 1])
-        residual = path.residuals[step].to(x)
-        x = ancestral_step(x, denoised, kernel, path.eta, torch.zeros_like(x))
-        x = x + (residual if mask is None else residual * mask)
+        zeros = torch.zeros_like(x)
+        there = ancestral_step(x, denoised, kernel, path.eta, zeros) + path.residuals[step].to(x)
+        mask = _mask_at(model, sigmas[i] * s_in, extra_args)
+        x = there if mask is None else torch.lerp(ancestral_step(x, denoised, kernel, 0.0, zeros), there, mask.to(x))
     return x
+
+
+def _mask_at(model: Any, sigma: Tensor, extra_args: dict[str, Any]) -> Tensor | None:
+    """The mask that core applies at this level (Differential Diffusion changes it from level to level)."""
+    mask, options = extra_args.get("denoise_mask"), extra_args.get("model_options") or {}
+    if mask is None or "denoise_mask_function" not in options:
+        return mask
+    extra = {"model": model.inner_model, "sigmas": model.sigmas}
+    return options["denoise_mask_function"](sigma, mask, extra_options=extra)
 
 
 def replay_sampler(path: DiffusionPath) -> Any:

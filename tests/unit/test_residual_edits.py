@@ -9,6 +9,7 @@ import pytest
 import torch
 from comfy.model_base import ModelType
 from comfy.patcher_extension import WrappersMP
+from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
 from diffusion_path.samplers import process, replay, reverse_sde
 from diffusion_path.samplers.inversion.invert import invert
 from diffusion_path.samplers.inversion.residual import Residual
@@ -129,6 +130,39 @@ def test_a_noise_mask_keeps_the_picture(kind: ModelType, scheduler: str) -> None
         close(found[..., :4], plain[..., :4])
     with pytest.raises(ValueError, match="keeps a mask by itself"):
         world.edit(world.model, mask=mask, sampler=MaskedSampler(sampler, "threshold"))
+
+
+@every_family
+def test_kept_pixels_hold_their_noise_until_they_are_free(kind: ModelType) -> None:
+    """As a solver without noise leaves them; Differential Diffusion sets them free at a level of their own."""
+    world = World(kind)
+    states: list[Tensor] = []
+
+    def listening(model: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        class Heard:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(model, name)
+
+            def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+                states.append(x.clone())
+                return model(x, *args, **kwargs)
+
+        return replay.sample_residuals(Heard(), x, *args, **kwargs)
+
+    solver = comfy.samplers.KSAMPLER(listening, {"path": world.path})
+    picture = world.path.picture
+    for model, strength in ((world.model, 0.0), (DifferentialDiffusion.execute(world.model).args[0], 0.3)):
+        states.clear()
+        mask = half().clamp(min=strength).expand(2, 1, 8, 8)
+        world.edit(model, mask=mask, sampler=solver)
+        first = (states[0] - world.path.signal[0] * picture) / world.path.noise[0]
+        for level in range(5):
+            held = world.path.signal[level] * picture + world.path.noise[level] * first
+            close(states[level][..., 4:], held[..., 4:])
+            if level:
+                assert not torch.allclose(states[level][..., :4], held[..., :4], atol=0.05)
+    last = world.path.signal[-2] * picture + world.path.noise[-2] * first
+    assert not torch.allclose(states[-1][..., 4:], last[..., 4:], atol=0.01), "free by then"
 
 
 @every_family
