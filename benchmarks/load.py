@@ -63,6 +63,8 @@ def _last_over_first(values: list[float]) -> float:
 
 def resident(pid: int) -> float:
     """MiB that a process holds."""
+    if not Path("/proc").exists():
+        raise SystemExit("The memory of a server can be measured on Linux only: run the benchmark there.")
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024

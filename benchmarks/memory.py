@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,14 +17,14 @@ _M_MMAP_THRESHOLD, _SAMPLE_SECONDS = -3, 0.002
 
 def extra_memory(runs: Mapping[str, Callable[[], object]]) -> tuple[dict[str, int], int]:
     """Bytes that each run needs at its peak beyond the unguided one's, and the unguided one's own."""
-    if not torch.cuda.is_available():  # what is freed goes back to the system at once, and counts no more
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**16)
+    if not (torch.cuda.is_available() or Path("/proc/self/statm").exists()):
+        raise SystemExit("Memory can be measured on Linux or on an NVIDIA card only: run the benchmark there.")
+    _keep_freed(2**16)  # what is freed goes back to the system at once, and counts no more
     for run in runs.values():
         run()
     usual = peak_memory(runs["unguided"])
     extra = {name: max(1, peak_memory(run) - usual) for name, run in runs.items() if name != "unguided"}
-    if not torch.cuda.is_available():  # where it is kept, as usual, runs pay nothing for it
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**25)
+    _keep_freed(2**25)  # where it is kept, as usual, runs pay nothing for it
     return extra, usual
 
 
@@ -35,7 +36,9 @@ def peak_memory(run: Callable[[], object]) -> int:
         before = torch.cuda.memory_allocated()
         run()
         return torch.cuda.max_memory_allocated() - before
-    ctypes.CDLL(None).malloc_trim(0)
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
     before = _resident()
     return highest(_resident, run) - before
 
@@ -60,5 +63,12 @@ def highest(read: Callable[[], int], run: Callable[[], object]) -> int:
     return found
 
 
+def _keep_freed(below: int) -> None:
+    """Pieces of memory of at least so many bytes are given back when they are freed, where glibc does it."""
+    library = ctypes.CDLL(None)
+    if not torch.cuda.is_available() and hasattr(library, "mallopt"):
+        library.mallopt(_M_MMAP_THRESHOLD, below)
+
+
 def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -44,6 +44,7 @@ from .common import machine
 
 _ROOT = Path(__file__).resolve().parents[1]
 WORK, DOCS = _ROOT / ".dev" / "bench" / "sketch", _ROOT / "docs" / "images"
+_SKETCHES, _CURVE = 50, 10
 _BATCH = 10
 _NEAR, _WIDER = 2.0, 4.0  # pixels
 _CFG = 4.0
@@ -247,17 +248,21 @@ def _sheet(world: World, plain: Tensor, guided: Tensor, file: Path, count: int =
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sketches", type=int, default=50)
+    parser.add_argument("--sketches", type=int, default=_SKETCHES)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=Setting.steps)
-    parser.add_argument("--curve-sketches", type=int, default=10, help="sketches of each point of a curve, one seed")
+    parser.add_argument(
+        "--curve-sketches", type=int, default=_CURVE, help="sketches of each point of a curve, one seed"
+    )
     parser.add_argument("--only", choices=["default", "beta", "stop", "predictors"], nargs="+")
     parser.add_argument("--betas", type=float, nargs="+", default=[0.0, 0.4, 0.8, 1.2, 1.6])
     parser.add_argument("--stops", type=float, nargs="+", default=[0.0, 0.25, 0.5, 0.75, 1.0])
     parser.add_argument("--predictors", type=Path, nargs="+", default=[], help="files to compare with the shipped one")
     parser.add_argument("--work", type=Path, default=WORK)
-    parser.add_argument("--out", type=Path, default=DOCS)
+    parser.add_argument("--out", type=Path, help="the documentation's pictures, for as many sketches as they have")
     options = parser.parse_args()
+    if options.out is None:
+        options.out = DOCS if options.sketches >= _SKETCHES and options.curve_sketches >= _CURVE else options.work
     parts = options.only or ["default", "beta", "stop", "predictors"]
     usual = Setting(steps=options.steps)
     print(f"{machine()}; {options.steps} steps of {usual.sampler}, cfg {_CFG:g}\n")

@@ -31,7 +31,9 @@ from ..images.tensors import from_uint8
 from ..samplers.sdedit import SOLVERS, Settings, sdedit
 from .common import machine
 
-_PLOT = Path(__file__).resolve().parents[1] / "docs" / "images" / "sdedit-t0.jpg"
+_ROOT = Path(__file__).resolve().parents[1]
+_PLOT, _OUT = _ROOT / "docs" / "images" / "sdedit-t0.jpg", _ROOT / "output" / "sdedit-t0.jpg"
+_PAINTINGS = 100
 _LAYOUT = ("peak", "lake", "trees", "house", "clouds")
 _BATCH = 10
 
@@ -111,13 +113,15 @@ def _print_row(label: str, row: dict[str, Distance]) -> None:
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--paintings", type=int, default=100)
+    parser.add_argument("--paintings", type=int, default=_PAINTINGS)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--solver", choices=list(SOLVERS), default=Settings.solver)
     parser.add_argument("--scheduler", default=Settings.scheduler)
     parser.add_argument("--t0", type=float, nargs="+", default=[0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
-    parser.add_argument("--plot", type=Path, default=_PLOT)
+    parser.add_argument("--plot", type=Path, help="that of the documentation, for as many paintings as it has")
     options = parser.parse_args()
+    if options.plot is None:
+        options.plot = _PLOT if options.paintings >= _PAINTINGS else _OUT
     world = World(options.paintings)
     print(f"{machine()}; {options.paintings} paintings, {options.steps} steps, {options.solver}, {options.scheduler}\n")
     guide = world.measure(world.paintings)

@@ -17,7 +17,7 @@ from .runtime import Runtime, prepare
 from .server import Server, has_accelerator, port_is_free
 from .settings import COMFYUI_ARCHIVES, HOME, ROOT, DevError
 
-_TEST_MODULES = ("pytest", "hypothesis")
+_TEST_MODULES = ("pytest", "hypothesis", "playwright")
 _LINT_MODULES = ("ruff", "pyright")
 
 

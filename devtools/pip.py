@@ -77,5 +77,6 @@ def explain(output: Sequence[str], log: Path) -> str:
             f"again (details in {log})."
         )
     errors = [line.removeprefix("ERROR: ") for line in output if line.startswith("ERROR:")]
+    errors = [line for line in errors if not line.startswith("Ignored the following")]  # pages of other versions
     reason = errors[0] if errors else (output[-1] if output else "no output")
     return f"pip failed with '{reason}' (details in {log})."

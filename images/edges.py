@@ -160,7 +160,7 @@ def _clean(amount: np.ndarray, threshold: float, thin: bool, specks: int, width:
 
     strokes = amount[amount > FAINT]
     dark = float(np.quantile(strokes, 0.95)) if strokes.size else 1.0
-    lines = amount > (threshold * dark if threshold > 0 else 1e-3)
+    lines = amount > (max(FAINT, threshold * dark) if threshold > 0 else 1e-3)
     if specks > 1:
         marks = np.asarray(measure.label(lines, connectivity=2))
         lines &= (np.bincount(marks.ravel()) >= specks)[marks]

@@ -108,9 +108,15 @@ def as_shades(strokes: Tensor) -> tuple[Tensor, None]:
 
 
 def fewer_frames(weight: Tensor, count: int) -> Tensor:
-    """A weight for each frame [T, 1, H, W] as means over the frames of each of `count` latents."""
-    frames = weight.movedim(0, 1).unsqueeze(0)
-    return F.interpolate(frames, size=(count, *weight.shape[-2:]), mode="area").squeeze(0).movedim(0, 1)
+    """A weight for each frame [T, 1, H, W] as one for each latent of a video VAE.
+
+    They are causal: the first latent holds the first frame alone, each further one as many as the others.
+    """
+    if count == 1:
+        return weight[:1]
+    rest = weight[1:].movedim(0, 1).unsqueeze(0)
+    means = F.interpolate(rest, size=(count - 1, *weight.shape[-2:]), mode="area").squeeze(0).movedim(0, 1)
+    return torch.cat([weight[:1], means])
 
 
 def fit_lines(lines: Tensor, height: int, width: int) -> Tensor:

@@ -101,6 +101,12 @@ class MaskedSampler(Sampler):
                 "The kept pixels need the run's noise, but this sampler starts without any (DisableNoise): connect the "
                 "untouched latent to `original` and give the seed of the first sampler."
             )
+        plain = self.mode == "blend" and not self.fresh and self.repeats == 1 and self.original.latent is None
+        if walks_residuals(self.sampler) and not plain:
+            raise ValueError(
+                "The sampler of a residual path walks that path alone, and keeps a mask by itself: connect it without "
+                "Masked Reverse SDE."
+            )
         first, result = region, guide
         for repeat in range(self.repeats):
             args = dict(extra_args)
@@ -179,11 +185,6 @@ class MaskedSampler(Sampler):
         if self.mode == "blend" and not self.fresh and region.picture is guide and region.noise is noise:
             # Exactly core's own masking, special cases of single samplers included.
             return _untouched_items(inner(guider, region.mask), region, sigmas)
-        if walks_residuals(sampler):
-            raise ValueError(
-                "A residual path's sampler keeps a mask by itself, and leaves no room for another way of doing so: "
-                "connect it without Masked Reverse SDE, or set that to blend with fixed noise."
-            )
         levels = sigmas if self.original.sigmas is None else self.original.sigmas.to(sigmas)
         draw = noises.step_noise(region.picture, region.seed, region.indices) if self.fresh else None
         edit = self._edit_mask(region.mask)

@@ -117,7 +117,7 @@ def sample_residuals(
 ) -> Tensor:
     """The posterior mean of each step plus the path's residual: x' = m(x) + R (Huberman-Spiegelglas et al. 2024).
 
-    Where a mask keeps the picture there is nothing for a residual to make up for: kept pixels hold their noise instead.
+    Where a mask keeps the picture the path is followed, so that pixels may be set free at any level.
     """
     assert path is not None
     assert path.residuals is not None
@@ -137,10 +137,10 @@ def sample_residuals(
         if callback is not None:
             callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
         kernel = Step(sampling, sigmas[i], sigmas[i + 1])
-        zeros = torch.zeros_like(x)
-        there = ancestral_step(x, denoised, kernel, path.eta, zeros) + path.residuals[step].to(x)
+        x = ancestral_step(x, denoised, kernel, path.eta, torch.zeros_like(x)) + path.residuals[step].to(x)
         mask = _mask_at(model, sigmas[i] * s_in, extra_args)
-        x = there if mask is None else torch.lerp(ancestral_step(x, denoised, kernel, 0.0, zeros), there, mask.to(x))
+        if mask is not None:
+            x = torch.lerp(path.states[step + 1].to(x), x, mask.to(x))
     return x
 
 

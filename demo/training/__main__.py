@@ -1,6 +1,7 @@
 """The whole recipe: `./dev train-demo-model` makes both weight files of the embedded world from nothing.
 
-Every stage resumes where it stopped and is skipped when it is done: delete its checkpoint to redo it.
+Every stage resumes where it stopped and is skipped when it is done; delete the work folder to start anew. A run that is
+shorter than the recipe has a folder of its own, and its weights stay there, unless --out says where they shall go.
 """
 
 from __future__ import annotations
@@ -31,30 +32,39 @@ BUDGETS = {
     "attributes": Budget(steps=1200, batch=32, lr=2e-3),
     "autoencoder": Budget(steps=4000, batch=16, lr=1.5e-3),
     "texture": Budget(steps=2500, batch=12, lr=4e-4, warmup=50),
-    "diffusion": Budget(steps=9000, batch=24, lr=1e-3),
+    "diffusion": Budget(steps=4200, batch=24, lr=1e-3),
 }
 PICTURES, SHARDS, SEED = 20000, 9, 1
+RECIPE = (1.0, PICTURES, SHARDS)
+WORK = Path(".dev/training")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="./dev train-demo-model", description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path(".dev/training"), help="folder for pictures and checkpoints")
+    parser.add_argument("--work", type=Path, help="folder for pictures and checkpoints")
     parser.add_argument("--length", type=float, default=1.0, help="factor on the steps of every stage")
     parser.add_argument("--pictures", type=int, default=PICTURES, help="rendered pictures for the autoencoder")
     parser.add_argument("--shards", type=int, default=SHARDS, help="shards of 4096 latents for the diffusion model")
     parser.add_argument(
         "--threads", type=int, default=None, help="CPU threads; one is often fastest on a shared machine"
     )
-    parser.add_argument("--out", type=Path, default=model.WEIGHTS.parent, help="folder of the two weight files")
+    parser.add_argument("--out", type=Path, help="folder of the two weight files")
     parser.add_argument(
         "--judge", action="store_true", help="only judge the weights that are there: figures and a sheet"
     )
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    options.work.mkdir(parents=True, exist_ok=True)
+    recipe = (options.length, options.pictures, options.shards)
+    if options.work is None:
+        options.work = WORK if recipe == RECIPE else WORK / "-".join(f"{value:g}" for value in recipe)
+    if options.out is None:
+        whole = options.judge or all(value >= least for value, least in zip(recipe, RECIPE, strict=True))
+        options.out = model.WEIGHTS.parent if whole else options.work
+    for folder in (options.work, options.out):
+        folder.mkdir(parents=True, exist_ok=True)
     if options.judge:
-        _judge(options.work)
+        _judge(options.work, options.out)
         return
     budgets = {name: replace(b, steps=max(1, int(b.steps * options.length))) for name, b in BUDGETS.items()}
     print(f"Training on {device()}, work folder {options.work}", flush=True)
@@ -81,7 +91,7 @@ def main() -> None:
     size = pack_model(autoencoder.cpu(), diffusion.cpu(), held_out[:64], record, options.out / model.WEIGHTS.name)
     print(f"wrote {options.out / model.WEIGHTS.name}, {size / 1e6:.2f} MB", flush=True)
     _draw_losses(options.work)
-    _judge(options.work)
+    _judge(options.work, options.out)
 
 
 def _autoencoder(
@@ -115,11 +125,11 @@ def _draw_losses(work: Path) -> None:
         Image.fromarray((plot[0] * 255).byte().numpy()).save(work / "losses.png")
 
 
-def _judge(work: Path) -> None:
-    """Figures and a contact sheet of the packed model, made through ComfyUI."""
+def _judge(work: Path, out: Path) -> None:
+    """Figures and a contact sheet of the packed model, made through ComfyUI and read by the pack's own reader."""
     from .evaluate import evaluate, sheet
 
-    figures, made, _ = evaluate()
+    figures, made, _ = evaluate(out / model.WEIGHTS.name)
     (work / "figures.json").write_text(json.dumps(figures, indent=2))
     Image.fromarray(sheet(made[:40])).save(work / "sheet.png")
     print(f"generated: {figures}", flush=True)

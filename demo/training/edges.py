@@ -1,7 +1,8 @@
 """The edge predictor of the embedded model: `./dev train-demo-predictor` makes its file from nothing.
 
 It trains in rounds, each on freshly rendered scenes, and writes the file after each one. A round that is done is not
-repeated: delete its file in the work folder to redo it.
+repeated; delete the work folder to start anew. The file of a run of shorter or fewer rounds, or of another kind, stays
+in the work folder, unless --out says where it shall go.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..render import render
 from ..scenes import caption, random_scene
 
 OUT = WEIGHTS.parent / "edges.safetensors"
+WORK = Path(".dev/training/edges")
 ROUNDS, PICTURES, SEED = 7, 1600, 77
 PLAN = Plan(
     kind="unet", feature_set="all", steps=2000, batch=8, learning_rate=2e-3, reuse=3, line_width=LINE_WIDTH,
@@ -45,13 +47,18 @@ def rendered_data(count: int, seed: int) -> Dataset:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="./dev train-demo-predictor", description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path(".dev/training/edges"), help="folder for the rounds")
+    parser.add_argument("--work", type=Path, help="folder for the rounds")
     parser.add_argument("--length", type=float, default=1.0, help="factor on pictures and steps of every round")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--kind", choices=["mlp", "unet"], default=PLAN.kind)
     parser.add_argument("--threads", type=int, help="CPU threads; one is often fastest on a shared machine")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    whole = options.kind == PLAN.kind and options.length >= 1 and options.rounds >= ROUNDS
+    if options.work is None:
+        options.work = WORK if options.length == 1 else WORK / f"{options.length:g}"
+    if options.out is None:
+        options.out = OUT if whole else options.work / f"{options.kind}.safetensors"
     if options.threads:
         torch.set_num_threads(options.threads)
     comfy.utils.PROGRESS_BAR_ENABLED = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import comfy.sample
@@ -15,7 +16,7 @@ from skimage.morphology import opening
 from torch import Tensor
 
 from ..attributes import read_attributes
-from ..model import load_demo_model
+from ..model import WEIGHTS, load_demo_model
 from ..render import SIZE, render
 from ..scenes import ATTRIBUTES, Scene, full_caption, random_scene
 
@@ -29,9 +30,9 @@ def unseen_scenes(count: int, seed: int = 20261) -> list[Scene]:
 
 
 @torch.inference_mode()
-def generate(prompts: Sequence[str], seed: int = 0, batch: int = 8) -> tuple[Tensor, float]:
+def generate(prompts: Sequence[str], seed: int = 0, batch: int = 8, weights: Path = WEIGHTS) -> tuple[Tensor, float]:
     """Pictures [N, 256, 256, 3] for the prompts, one noise each, and the seconds per picture of sampling alone."""
-    model, clip, vae = load_demo_model()
+    model, clip, vae = load_demo_model(weights)
     negative = clip.encode_from_tokens_scheduled(clip.tokenize(""))
     pictures, seconds = [], 0.0
     for start in range(0, len(prompts), batch):
@@ -99,10 +100,10 @@ def _one_place(areas: Sequence[Any]) -> bool:
     return max(right for _, right in columns) - min(left for left, _ in columns) < 0.26 * SIZE
 
 
-def evaluate(count: int = 200, seed: int = 0) -> tuple[dict[str, float], Tensor, list[Scene]]:
+def evaluate(weights: Path = WEIGHTS, count: int = 200, seed: int = 0) -> tuple[dict[str, float], Tensor, list[Scene]]:
     """Attribute accuracy over unseen full captions (and seconds per picture), the pictures, and their scenes."""
     scenes = unseen_scenes(count)
-    pictures, seconds = generate([full_caption(scene) for scene in scenes], seed)
+    pictures, seconds = generate([full_caption(scene) for scene in scenes], seed, weights=weights)
     figures = {**accuracy(pictures, scenes), "single house": single_houses(pictures, scenes), "seconds": seconds}
     return figures, pictures, scenes
 

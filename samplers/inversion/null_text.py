@@ -11,6 +11,7 @@ step takes the place of Adam.
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -256,20 +257,28 @@ def _alterations(run: Run) -> list[Any]:
 
 
 def leaves(value: Any) -> list[Any]:
-    """What nested dictionaries and lists hold, with their keys, in order."""
+    """What nested dictionaries and lists hold, with their keys, in order: words and numbers, and weak references."""
     if isinstance(value, dict):
-        return [part for key, each in value.items() for part in (key, *leaves(each))]
+        return [part for key, each in value.items() for part in (*leaves(key), *leaves(each))]
     if isinstance(value, (list, tuple)):
         return [part for each in value for part in leaves(each)]
-    return [value]
+    try:
+        return [weakref.ref(value)]
+    except TypeError:
+        return [value]
 
 
 def same_leaves(first: list[Any], second: list[Any]) -> bool:
-    """Whether two such lists hold the same objects; words and numbers need only be equal."""
-    plain = (str, int, float)
-    return len(first) == len(second) and all(
-        a is b or (isinstance(a, plain) and isinstance(b, plain) and a == b) for a, b in zip(first, second, strict=True)
-    )
+    """Whether two such lists stand for the same things, all of which are still there."""
+    if len(first) != len(second):
+        return False
+    for a, b in zip(first, second, strict=True):
+        if isinstance(a, weakref.ref) and isinstance(b, weakref.ref):
+            if a() is None or a() is not b():
+                return False
+        elif a is not b and (type(a) is not type(b) or not isinstance(a, (str, int, float)) or a != b):
+            return False
+    return True
 
 
 def _begin(run: Run, made_with: list[Any]) -> Progress:

@@ -93,6 +93,12 @@ class _Manipulation:
         mask = edit_region(self.mask, noise, guider.model_patcher.load_device)
         mask = None if mask is None else mask[:, 0]
         weights = Weights(self.schedule, [float(level) for level in sigmas])
+        caching = "easycache" in guider.model_options.get("transformer_options", {})
+        if caching and not (weights.all_zero and mask is None) and regional([*guider.conds["positive"], *source]):
+            raise ValueError(
+                f"{self.name} evaluates prompts for parts of the picture one after the other, which EasyCache takes "
+                "for steps without a change: leave EasyCache out, or use prompts for the whole picture."
+            )
         self._run = _Run(weights, mask, f"{self.name} source {id(self)}")
         guider.conds[self._run.name] = source
         try:
@@ -117,9 +123,8 @@ class _Manipulation:
         # Core appends parts where areas differ; the source's own come first.
         source = active(guider.conds[run.name][: len(self.source)], timestep)
         mixture = self._mixture(active(target, timestep), source, weight, run.mask)
-        regional = any(_REGIONAL & set(cond) for conds, _ in mixture for cond in conds)
         try:
-            if len(mixture) == 1 or not regional:
+            if len(mixture) < 2 or not any(regional(conds) for conds, _ in mixture):
                 guider.conds["positive"] = together(mixture)
                 return executor(x, timestep, model_options or {}, seed)
             mixed = torch.zeros_like(x)
@@ -142,7 +147,8 @@ class _Manipulation:
             parts = [(inside, inner), (outside, 1.0 - inner)]
         else:
             parts = [(inside, mask * inner), (outside, 1.0 - mask * inner)]
-        return [(conds, share) for conds, share in parts if isinstance(share, Tensor) or share != 0.0]
+        # What is not in force at this level leaves its share to the other.
+        return [(conds, share) for conds, share in parts if conds and (isinstance(share, Tensor) or share != 0.0)]
 
 
 def active(conds: list[Cond], timestep: Tensor) -> list[Cond]:
@@ -156,14 +162,19 @@ def active(conds: list[Cond], timestep: Tensor) -> list[Cond]:
     ]  # fmt: skip
 
 
+def regional(conds: list[Cond]) -> bool:
+    """Whether any of a run's conditions are for a part of the picture."""
+    return any(_REGIONAL & set(cond) for cond in conds)
+
+
 def together(mixture: Mixture) -> list[Cond]:
     """The conditions of which core's average is the mixture, of prompts for the whole picture."""
-    if len(mixture) == 1:
-        return mixture[0][0]
+    if len(mixture) < 2:
+        return mixture[0][0] if mixture else []
     result = []
     for conds, share in mixture:
         total = sum(float(cond.get("strength", 1.0)) for cond in conds)
-        if conds and total == 0.0:
+        if total == 0.0:
             raise ValueError(
                 "A prompt that is to be mixed has strength 0: raise it, or set the weight to leave it out."
             )

@@ -124,7 +124,8 @@ class _Manipulation:
             )
         levels = [float(level) for level in sigmas]
         alone = len(get_all_wrappers(WrappersMP.PREDICT_NOISE, guider.model_options, is_model_options=True)) == 1
-        forgets = first_order and alone and denoise_mask is None and not self.from_slope
+        hard = mask is None or bool(((mask == 0) | (mask == 1)).all())  # a grey pixel is not led onto the path
+        forgets = first_order and alone and hard and denoise_mask is None and not self.from_slope
         full = [level for level in levels[:-1] if forgets and weights.at(level) == 1.0]
         # Solvers of higher order also ask at the last level of a run, from where only the path goes on.
         below = [float(level) for level in self.path.sigmas if float(level) < levels[-1] * (1 - SAME_LEVEL)]
@@ -193,9 +194,12 @@ class _Manipulation:
         return self._state(sigma) - sigma * self._slope(run, sigma)
 
     def _state(self, sigma: float) -> Tensor:
-        """The path's state at a level, [B, C, ...]; between those of a path that jumps, where its prediction leads."""
+        """The path's state at a level, [B, C, ...].
+
+        Above its start, and between the levels of a path that jumps, it is where the step's prediction leads.
+        """
         path = self.path
-        if path.continuous or path.level(sigma) is not None:
+        if path.level(sigma) is not None or (path.continuous and sigma < float(path.sigmas[0])):
             return path.at(sigma)
         step = path.step_at(sigma)
         return torch.lerp(path.prediction(step), path.states[step], sigma / float(path.sigmas[step]))

@@ -98,6 +98,13 @@ def test_this_python_is_right() -> None:
         (["ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"], "disk is full"),
         (["ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE."], "expected checksum"),
         (["ERROR: No matching distribution found for x==2"], "'No matching distribution found for x==2'"),
+        (
+            [
+                "ERROR: Ignored the following versions that require a different python version: 1 Requires-Python <3.9",
+                "ERROR: Could not find a version that satisfies the requirement x==2 (from versions: 1)",
+            ],
+            "'Could not find a version that satisfies the requirement x==2",
+        ),
         (["Killed"], "'Killed'"),
         ([], "'no output'"),
     ],

@@ -110,6 +110,8 @@ def test_a_pencil_drawing_on_paper_is_cleaned_with_what_the_node_sets() -> None:
     assert torch.equal(clean, edges.clean_sketch(drawing(dark=False)))
     _, more = EdgeMap.execute(paper, SKETCH, 0.6, edges.SCALE).result
     assert bool((more[:, 40:43, 5:40] == 1).all())
+    _, most = EdgeMap.execute(paper, SKETCH, 0.95, edges.SCALE).result
+    assert torch.equal(most, more), "the grain of the paper is no stroke"
     strongest, _ = EdgeMap.execute(drawing(dark=True), SKETCH, 0.0, edges.SCALE).result
     assert float(strongest.max()) == 1.0
 

@@ -245,6 +245,27 @@ def test_prompts_that_change_with_time(kind: ModelType, method) -> None:
     )
 
 
+@every_family
+def test_a_part_that_is_not_in_force_leaves_its_share_to_the_other(kind: ModelType) -> None:
+    """The same with and without a mask that covers everything."""
+    world = World(kind)
+    timed, everywhere = cond(MU_A, start_percent=0.0, end_percent=0.3), torch.ones(1, 4, 4)
+    manipulated = mix_guidance(world.model, timed, PathSchedule(1.0, 0.0, weight=0.5))
+    whole = world.run(manipulated)
+    covered = world.run(manipulated, cond(MU_B, mask=everywhere, mask_strength=1.0))
+    torch.testing.assert_close(covered, whole, rtol=0, atol=1e-10)
+
+
+@every_method
+def test_step_caches_are_refused_where_prompts_are_evaluated_one_by_one(method) -> None:
+    world = World(ModelType.EPS)
+    manipulated = method(world.model, cond(MU_A), PathSchedule(weight=0.5))
+    manipulated.model_options["transformer_options"]["easycache"] = object()
+    world.run(manipulated)
+    with pytest.raises(ValueError, match="leave EasyCache out"):
+        world.run(manipulated, cond(MU_B, mask=torch.ones(1, 4, 4)))
+
+
 @every_method
 def test_prompts_of_another_kind_are_refused_with_a_sentence(method) -> None:
     world = World(ModelType.EPS)

@@ -158,7 +158,8 @@ def test_outside_of_the_mask_the_source_is_kept_bit_for_bit(kind: ModelType, met
     result = world.edit(method(world.model, world.path, schedule, mask))
     whole = world.edit(method(world.model, world.path, schedule))
     assert torch.equal(result[..., 0], world.path.picture[..., 0])
-    assert torch.equal(result[..., 2:], whole[..., 2:]), "the model works per pixel, so edited pixels do not change"
+    # The model works per pixel, so edited pixels do not change.
+    torch.testing.assert_close(result[..., 2:], whole[..., 2:], rtol=0, atol=1e-12)
     between = (result - world.path.picture)[..., 1] / (whole - world.path.picture)[..., 1]
     assert bool(((between > 0) & (between < 1)).all())
     other_start = world.edit(method(world.model, world.path, schedule, mask), noise=world.noise.flip(0))
@@ -383,6 +384,27 @@ def test_a_solver_that_asks_where_a_path_ends_in_noise_gets_its_last_prediction(
     manipulated = method(world.model, path, PathSchedule(1.0, 0.0), torch.eye(4)[None])
     found = sample(manipulated, cond(MU_B), cond(MU_U), CFG, path.sigmas, world.noise, sampler=heun)
     assert bool(torch.isfinite(found).all())
+
+
+@every_family
+def test_a_soft_mask_gives_the_same_beside_other_packs(kind: ModelType) -> None:
+    """Steps before a full weight are left out only where nothing of them can remain."""
+    world = World(kind)
+    for mask in (None, torch.eye(4)[None], torch.full((1, 4, 4), 0.5)):
+        alone = inject_latent(world.model, world.path, PathSchedule(0.7, 0.4), mask)
+        beside = alone.clone()
+        beside.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "other", lambda executor, *args: executor(*args))
+        torch.testing.assert_close(world.edit(beside), world.edit(alone), rtol=0, atol=1e-12)
+
+
+@every_family
+def test_a_solver_that_goes_above_the_paths_start_keeps_to_its_line(kind: ModelType) -> None:
+    world, churning = World(kind, 0.9), comfy.samplers.ksampler("euler", {"s_churn": 4.0})
+    held = inject_latent(world.model, world.path, PathSchedule(weight=0.0), torch.eye(4)[None])
+    found = world.edit(held, churning)
+    assert bool(torch.isfinite(found).all())
+    kept = torch.eye(4).expand_as(found) == 0
+    assert torch.equal(found[kept], world.path.picture[kept])
 
 
 def test_nothing_is_changed_and_nothing_is_left_behind() -> None:

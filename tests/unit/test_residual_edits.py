@@ -128,41 +128,25 @@ def test_a_noise_mask_keeps_the_picture(kind: ModelType, scheduler: str) -> None
         found = world.edit(world.model, mask=mask, sampler=solver)
         close(found[..., 4:], world.latent["samples"][..., 4:])
         close(found[..., :4], plain[..., :4])
-    with pytest.raises(ValueError, match="keeps a mask by itself"):
-        world.edit(world.model, mask=mask, sampler=MaskedSampler(sampler, "threshold"))
+    for other in (MaskedSampler(sampler, "threshold"), MaskedSampler(sampler, repeats=2)):
+        with pytest.raises(ValueError, match="keeps a mask by itself: connect it without"):
+            world.edit(world.model, mask=mask, sampler=other)
 
 
 @every_family
-def test_kept_pixels_hold_their_noise_until_they_are_free(kind: ModelType) -> None:
-    """As a solver without noise leaves them; Differential Diffusion sets them free at a level of their own."""
+@pytest.mark.parametrize("strength", [0.3, 0.5, 0.75])
+@pytest.mark.parametrize("differential", [False, True])
+def test_the_source_prompt_leads_to_the_picture_under_any_mask(kind: ModelType, strength: float, differential) -> None:
+    """Differential Diffusion sets pixels free at a level of their own, where they meet the path's state."""
     world = World(kind)
-    states: list[Tensor] = []
-
-    def listening(model: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        class Heard:
-            def __getattr__(self, name: str) -> Any:
-                return getattr(model, name)
-
-            def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-                states.append(x.clone())
-                return model(x, *args, **kwargs)
-
-        return replay.sample_residuals(Heard(), x, *args, **kwargs)
-
-    solver = comfy.samplers.KSAMPLER(listening, {"path": world.path})
-    picture = world.path.picture
-    for model, strength in ((world.model, 0.0), (DifferentialDiffusion.execute(world.model).args[0], 0.3)):
-        states.clear()
-        mask = half().clamp(min=strength).expand(2, 1, 8, 8)
-        world.edit(model, mask=mask, sampler=solver)
-        first = (states[0] - world.path.signal[0] * picture) / world.path.noise[0]
-        for level in range(5):
-            held = world.path.signal[level] * picture + world.path.noise[level] * first
-            close(states[level][..., 4:], held[..., 4:])
-            if level:
-                assert not torch.allclose(states[level][..., :4], held[..., :4], atol=0.05)
-    last = world.path.signal[-2] * picture + world.path.noise[-2] * first
-    assert not torch.allclose(states[-1][..., 4:], last[..., 4:], atol=0.01), "free by then"
+    model = DifferentialDiffusion.execute(world.model).args[0] if differential else world.model
+    mask = half().clamp(min=strength).expand(2, 1, 8, 8)
+    found = world.edit(model, cond(SOURCE), mask)
+    close(found[..., :4], world.latent["samples"][..., :4])
+    if differential:
+        close(found, world.latent["samples"])
+        edited = world.edit(model, mask=mask)
+        assert not torch.allclose(edited[..., 4:], world.latent["samples"][..., 4:], atol=0.01), "free in part"
 
 
 @every_family
