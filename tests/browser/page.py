@@ -35,7 +35,7 @@ _READY = """() => window.app?.isGraphReady && app.extensionManager?.workflow?.ac
 _NOISE = re.compile(
     r"graph accessed before initialization|legacy queue/history menu|MaskEditor|without a callback"
     r"|willReadFrequently|Automatic fallback to software WebGL|Failed to fetch.*(version|release|survey)"
-    r"|missingModelDownload"  # of the models in core's own first workflow
+    r"|Connecting to 'https://huggingface"  # for the models of core's own first workflow
 )
 _FRAMES = "(n) => new Promise(done => { const f = () => n-- > 0 ? requestAnimationFrame(f) : done(); f(); })"
 
