@@ -82,7 +82,9 @@ def test_a_kill_in_the_middle_of_work_leaves_only_whole_files(another: Server) -
         if path.suffix == ".safetensors":
             assert load_path(path).steps >= 2
         else:
-            assert path.suffix == ".part"
+            # Ours, or the one that safetensors writes through; Load Path lists neither.
+            assert path.name.startswith(".")
+            assert path.suffix in (".part", "")
 
 
 @pytest.mark.parametrize("prefix", ["../escape", "/tmp/escape", "..\\..\\escape", "a/../../../escape", "x" * 300])
