@@ -10,7 +10,7 @@ import pytest
 from diffusion_path.tests.browser.page import ComfyPage
 from diffusion_path.tests.browser.test_stroke_canvas import KIND, ZIGZAG, canvas, part, press, stage, strokes
 from PIL import Image
-from playwright.sync_api import Route
+from playwright.sync_api import ElementHandle, Route
 
 LINE = {"color": "#ff0000", "size": 30, "points": [50, 50, 400, 400]}
 
@@ -109,7 +109,8 @@ def test_the_background_gives_size_and_palette_and_a_change_of_it_is_told(comfy:
     assert len(strokes(comfy, node)) == 1
 
 
-def test_a_background_from_another_node_shows_after_the_run(comfy: ComfyPage) -> None:
+def canvas_on_a_scene(comfy: ComfyPage) -> tuple[int, ElementHandle, int]:
+    """A canvas, its stage, and the node that has made its background in a run."""
     node, place = canvas(comfy, 500)
     scene = comfy.add("DPathDemoScene", 100, 100)
     comfy.connect(scene, 0, node, "background")
@@ -118,20 +119,18 @@ def test_a_background_from_another_node_shows_after_the_run(comfy: ComfyPage) ->
     comfy.queue()
     comfy.wait_until(f"id => {stage_label()}.includes('256 by 256')", node)
     comfy.show(node)
+    return node, place, scene
+
+
+def test_a_background_from_another_node_shows_after_the_run(comfy: ComfyPage) -> None:
+    node, place, _ = canvas_on_a_scene(comfy)
     comfy.drag(place, ZIGZAG)
     assert json.loads(comfy.widget(node, "strokes"))["width"] == 256
     comfy.screenshot("background-from-run")
 
 
 def test_a_new_background_waits_for_the_stroke_in_the_making(comfy: ComfyPage) -> None:
-    node, place = canvas(comfy, 500)
-    scene = comfy.add("DPathDemoScene", 100, 100)
-    comfy.connect(scene, 0, node, "background")
-    preview = comfy.add("PreviewImage", 1000, 100)
-    comfy.connect(node, 0, preview, "images")
-    comfy.queue()
-    comfy.wait_until(f"id => {stage_label()}.includes('256 by 256')", node)
-    comfy.show(node)
+    node, place, scene = canvas_on_a_scene(comfy)
     loaded = f"id => {stage_of()}.querySelector('.dpath-swatch').dataset.color"
     palette = comfy.evaluate(loaded, node)
     watch = """id => { const stage = %s.querySelector('.dpath-easel'); window.labels = [];
