@@ -157,7 +157,7 @@ def replay_sampler(path: DiffusionPath) -> Any:
     """The SAMPLER that walks the path as it was made: with its residuals, with the recorded solver, or with Euler."""
     if path.residuals is not None:
         return KSAMPLER(sample_residuals, {"path": path})
-    if path.sampler == sampler_name(reverse_sde.sampler("ode")):
+    if path.sampler == sampler_name(reverse_sde.sampler("ode")) and "kind" in path.sampler_options:
         options = {name: path.sampler_options[name] for name in _REVERSE_SDE if name in path.sampler_options}
         return reverse_sde.sampler(**options).for_items(path.batch_index or range(path.shape[0]))
     known = path.sampler in comfy.samplers.SAMPLER_NAMES

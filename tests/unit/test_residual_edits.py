@@ -160,6 +160,8 @@ def test_a_run_of_the_reverse_sde_is_walked_again_with_its_noise(kind: ModelType
             assert min(walked.figures["latent_psnr"]) > 100
     sampler = replay.replay_sampler(path.replaced(sampler_options={"kind": "ode", "path": "evil"}))
     assert set(sampler.extra_options) == {"kind", "eta", "s_noise", "last_noise", "indices"}
+    bare = replay.replay_sampler(path.replaced(sampler_options={}))
+    assert bare.sampler_function is comfy.samplers.sampler_object("euler").sampler_function
 
 
 def _recorded(world: World, solver: Any) -> DiffusionPath:
