@@ -32,7 +32,7 @@ from ..demo.scenes import ATTRIBUTES, full_caption, random_scene
 from ..images.distribution import Distance, kernel_distance
 from ..images.edges import as_picture, edge_map, of_width
 from ..images.grid import labelled_grid
-from ..images.plot import Series, line_plot
+from ..images.plot import Axis, Series, line_plot
 from ..images.realism import RealPictures
 from ..images.tensors import from_uint8
 from ..lep.checkpoint import load_predictor
@@ -230,7 +230,7 @@ def _plot(name: str, values: Sequence[float], found: Sequence[Measured], file: P
         "distance to real landscapes", values, [m.patch.value for m in found],
         errors=[m.patch.standard_error for m in found], axis="right",
     )  # fmt: skip
-    plot = line_plot([f1, real], name, "edge F1 against the sketch", right_label="patch KID")
+    plot = line_plot([f1, real], Axis(name), Axis("edge F1 against the sketch"), right=Axis("patch KID"))
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((plot[0] * 255).round().byte().numpy()).save(file, quality=88)
     print(file)

@@ -24,7 +24,7 @@ from ..demo.model import load_demo_model
 from ..demo.render import render
 from ..demo.scenes import ATTRIBUTES, Scene, full_caption, random_scene
 from ..images.distribution import Distance, kernel_distance
-from ..images.plot import Series, line_plot
+from ..images.plot import Axis, Series, line_plot
 from ..images.realism import RealPictures
 from ..images.strokes import simulate_strokes
 from ..images.tensors import from_uint8
@@ -150,7 +150,12 @@ def main() -> None:
         for name in ("L2", "patch KID")
     )
     series = [faithful, replace(real, axis="right")]
-    plot = line_plot(series, "t0", "distance to the guide (L2)", right_label="distance to real landscapes (patch KID)")
+    plot = line_plot(
+        series,
+        Axis("t0"),
+        Axis("distance to the guide (L2)"),
+        right=Axis("distance to real landscapes (patch KID)"),
+    )
     options.plot.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((plot[0] * 255).round().byte().numpy()).save(options.plot, quality=88)
     print(options.plot)

@@ -20,7 +20,7 @@ from ..images.grid import labelled_grid
 from ..images.masks import latent_mask
 from ..images.metrics import edit_metrics
 from ..images.morphology import grow
-from ..images.plot import Series, line_plot
+from ..images.plot import Axis, Series, line_plot
 from ..images.strokes import simulate_strokes
 from ..images.strokes_document import read_drawing
 from ..images.strokes_render import edit_masks, over_background, render_drawing
@@ -118,7 +118,7 @@ def distribution() -> Tensor:
         Series("stroke paintings", colors, [r.value for r in rows], errors=[r.standard_error for r in rows]),
         Series("the landscapes themselves", [colors[0], colors[-1]], [floor.value] * 2, style="line", dashed=True),
     ]
-    return line_plot(series, "colours of the stroke paintings", "KID to 100 other landscapes")[0]
+    return line_plot(series, Axis("colours of the stroke paintings"), Axis("KID to 100 other landscapes"))[0]
 
 
 def _pen_strokes(size: int) -> Tensor:

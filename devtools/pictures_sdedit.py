@@ -14,7 +14,7 @@ from ..demo.model import load_demo_model
 from ..demo.render import render, render_with_masks
 from ..demo.scenes import Scene, full_caption
 from ..images.grid import labelled_grid
-from ..images.plot import Series, line_plot
+from ..images.plot import Axis, Series, line_plot
 from ..images.tensors import from_uint8
 from ..nodes.masked import StrengthMap
 from ..nodes.sdedit import Perturb, SDEdit, SDEditSigmas
@@ -80,7 +80,7 @@ def sigmas() -> Tensor:
     for scheduler in ("karras", "simple", "exponential", "beta"):
         levels = SDEditSigmas.execute(model, 0.5, 12, scheduler).args[0].tolist()
         series.append(Series(scheduler, list(range(13)), levels))
-    return line_plot(series, "step", "sigma", title="t0 0.5, 12 steps")[0]
+    return line_plot(series, Axis("step"), Axis("sigma"), title="t0 0.5, 12 steps")[0]
 
 
 def reverse_sde() -> Tensor:

@@ -1,103 +1,66 @@
-"""Text for grids and plots: Pillow's built-in scalable font, small raised and lowered figures, wrapping."""
+"""Text on pictures: the font and the colours of grids and plots, measuring, drawing, wrapping."""
 
 from __future__ import annotations
 
-import math
 import unicodedata
-from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont
 
-Font = ImageFont.FreeTypeFont
+Color = tuple[int, int, int]
 
-INK = (31, 35, 40)
-MUTED = (112, 117, 124)
-RULE = (228, 229, 226)
-PAPER = (250, 250, 248)
+INK: Color = (31, 35, 40)
+MUTED: Color = (112, 117, 124)
+RULE: Color = (228, 229, 226)
+PAPER: Color = (250, 250, 248)
 
-_LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋", "0123456789+-", strict=True))
-_RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-", strict=True))
-_SPELLED = str.maketrans(
-    {"×": "x", "–": "-", "—": "-", "−": "-", "→": "->", "≤": "<=", "≥": ">=", "σ": "sigma", "η": "eta", "Δ": "delta "}
-)
-# Text is drawn this many times larger and reduced: the font's own hinting spaces small letters unevenly.
-_SUPERSAMPLING = 4
-# Whether a font has a letter is asked at this size.
-_PROBE = 12
-# Tried by name, wherever the system keeps its fonts, for prompts in scripts that the built-in font cannot write.
-_SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "msyh.ttc", "PingFang.ttc", "YuGothM.ttc", "DejaVuSans.ttf", "arial.ttf")
+FONT = "DejaVu Sans"  # ships with matplotlib, so labels look alike on every machine
+# Tried by name, wherever the system keeps its fonts, for prompts in scripts that DejaVu Sans cannot write.
+_SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "msyh.ttc", "PingFang.ttc", "YuGothM.ttc", "arial.ttf")
 
 
 @lru_cache(maxsize=64)
-def built_in_font(size: int) -> Font:
-    """Pillow's own scalable font, the same on every machine."""
-    font = ImageFont.load_default(size)
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        raise ValueError("Pillow was built without FreeType, so labels cannot be drawn: install Pillow from its wheel.")
-    return font
+def _font(name: str, size: int) -> ImageFont.FreeTypeFont | None:
+    """A font by file name, None where the system has none of that name."""
+    if name == FONT:
+        import matplotlib
 
-
-@lru_cache(maxsize=64)
-def _system_font(name: str, size: int) -> Font | None:
+        name = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
     try:
         return ImageFont.truetype(name, size)
     except OSError:
         return None
 
 
-@lru_cache(maxsize=4096)
-def _glyph(font: Font, character: str) -> bytes:
-    side = 2 * round(font.size)
-    picture = Image.new("L", (side, side))
-    ImageDraw.Draw(picture).text((0, 0), character, font=font, fill=255)
-    return picture.tobytes()
+@lru_cache(maxsize=len(_SYSTEM_FONTS) + 1)
+def _characters(file: str) -> frozenset[int]:
+    """The code points that a font file has glyphs for."""
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(file).get_charmap())
 
 
-def _writes(font: Font, text: str) -> bool:
-    """Whether the font has a glyph of its own for every letter (U+FFFF is never assigned: its glyph is the box)."""
-    return all(c.isspace() or _glyph(font, c) != _glyph(font, "\uffff") for c in text)
+def _writes(font: ImageFont.FreeTypeFont, text: str) -> bool:
+    return all(c.isspace() or ord(c) in _characters(str(font.path)) for c in text)
 
 
-def _readable(text: str, size: int) -> tuple[str, Font]:
-    """The text and a font that can write it: built-in, else a system font, else its nearest plain letters."""
-    font, probe = built_in_font(size), built_in_font(_PROBE)
-    plain = text.translate(_SPELLED)
-    folded = "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))
-    for candidate in (plain, folded):
-        if _writes(probe, candidate):
+def _readable(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
+    """The text and a font that can write it: our own, else a system font, else its nearest plain letters."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    for name, candidate in ((FONT, text), *((name, text) for name in _SYSTEM_FONTS), (FONT, plain)):
+        font = _font(name, size)
+        if font is not None and _writes(font, candidate):
             return candidate, font
-    for name in _SYSTEM_FONTS:
-        other, other_probe = _system_font(name, size), _system_font(name, _PROBE)
-        if other is not None and other_probe is not None and _writes(other_probe, text):
-            return text, other
-    return "".join(c if _writes(probe, c) else "?" for c in folded), font
-
-
-def _runs(text: str, size: int) -> Iterator[tuple[str, Font, float]]:
-    """Split into (characters, font, vertical shift) so that t₀ and x² are set as small figures; all enlarged."""
-    size *= _SUPERSAMPLING
-    run, kind = "", 0
-    for character in text + "\0":
-        here = 1 if character in _LOWERED else -1 if character in _RAISED else 0
-        if run and (here != kind or character == "\0"):
-            if kind == 0:
-                yield *_readable(run, size), 0.0
-            else:
-                table = _LOWERED if kind == 1 else _RAISED
-                shift = 0.15 * size if kind == 1 else -0.34 * size
-                yield "".join(table[c] for c in run), built_in_font(round(0.66 * size)), shift
-            run = ""
-        run, kind = run + character, here
-
-
-def _advance(part: str, font: Font, shift: float) -> float:
-    return font.getlength(part) + (0.09 * font.size if shift else 0.0)
+    font = _font(FONT, size)
+    assert font is not None
+    return "".join(c if _writes(font, c) else "?" for c in plain), font
 
 
 def text_width(text: str, size: int) -> float:
     """Width in pixels of one line."""
-    return sum(_advance(*run) for run in _runs(text, size)) / _SUPERSAMPLING
+    readable, font = _readable(text, size)
+    return font.getlength(readable)
 
 
 def line_height(size: int) -> int:
@@ -109,23 +72,12 @@ def draw_text(
     xy: tuple[float, float],
     text: str,
     size: int,
-    fill: tuple[int, int, int] = INK,
+    fill: Color = INK,
     align: str = "left",
 ) -> None:
     """Draw one line; `xy` is the left, middle or right of the baseline as `align` says ("left", "center", "right")."""
-    if not text:
-        return
-    width = text_width(text, size)
-    x, y = xy[0] - {"left": 0.0, "center": 0.5, "right": 1.0}[align] * width - 1, xy[1] - 1.5 * size
-    corner = (math.floor(x), math.floor(y))
-    mask = Image.new("L", ((math.ceil(width) + 4) * _SUPERSAMPLING, 2 * size * _SUPERSAMPLING + _SUPERSAMPLING))
-    pen = ImageDraw.Draw(mask)
-    across, baseline = (x - corner[0] + 1) * _SUPERSAMPLING, (round(xy[1]) - corner[1]) * _SUPERSAMPLING
-    for run in _runs(text, size):
-        part, font, shift = run
-        pen.text((round(across), round(baseline + shift)), part, font=font, fill=255, anchor="ls")
-        across += _advance(*run)
-    draw.bitmap(corner, mask.reduce(_SUPERSAMPLING), fill=fill)
+    readable, font = _readable(text, size)
+    draw.text(xy, readable, fill=fill, font=font, anchor={"left": "l", "center": "m", "right": "r"}[align] + "s")
 
 
 def wrap(text: str, size: int, width: float, max_lines: int = 2) -> list[str]:

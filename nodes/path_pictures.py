@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..images.grid import labelled_grid
 from ..images.metrics import edit_metrics
-from ..images.plot import Series, line_plot
+from ..images.plot import Axis, Series, line_plot
 from ..samplers.path import DiffusionPath
 from ..samplers.path_fit import drift, latent_psnr
 from ..samplers.schedule import PathSchedule
@@ -164,7 +164,10 @@ def _plot(walked: DiffusionPath, apart: Tensor) -> Tensor:
             Series("mean", steps, decibels.mean(1).tolist()),
         ]
     return line_plot(
-        curves, "step, from noise (0) to picture", "distance in dB (0 = a whole state)",
+        curves,
+        Axis("step, from noise (0) to picture"),
+        Axis(
+            "distance in dB (0 = a whole state)", (min(-60.0, float(decibels.min())), max(0.0, float(decibels.max())))
+        ),
         title=f"Drift of the walk at cfg {walked.cfg:g}",
-        y_range=(min(-60.0, float(decibels.min())), max(0.0, float(decibels.max()))),
-    )  # fmt: skip
+    )

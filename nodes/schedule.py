@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..images.plot import Series, Window, line_plot
+from ..images.plot import Axis, Series, Window, line_plot
 from ..samplers.schedule import SHAPES, Curve, PathSchedule, parse_curve
 from .sockets import PathSchedule as PathScheduleSocket
 
@@ -148,20 +148,18 @@ def schedule_plot(schedule: PathSchedule, steps: int, sigmas: torch.Tensor | Non
     places = [1 - i / steps for i in range(steps + 1)]
     series = [Series("weight of the source", places, [*weights, weights[-1]], style="steps")]
     shade = Window(1 - window.start / steps, 1 - window.stop / steps, f"{len(window)} of {steps} steps")
-    right = {}
+    right = None
     if sigmas is not None and len(sigmas) == steps + 1:
         levels = [float(sigma) for sigma in sigmas]
         series.append(Series("noise level", places, levels, style="line", axis="right"))
-        right = {"right_label": "noise level sigma", "right_range": (0.0, levels[0])}
+        right = Axis("noise level sigma", (0.0, levels[0]))
     return line_plot(
         series,
-        "position on the path (1 = noise, 0 = picture)",
-        "weight of the source",
+        Axis("position on the path (1 = noise, 0 = picture)", (0.0, 1.0)),
+        Axis("weight of the source", (min(0.0, *weights), max(1.0, *weights))),
+        right=right,
         windows=[shade],
-        x_range=(0.0, 1.0),
-        y_range=(min(0.0, *weights), max(1.0, *weights)),
         flip_x=True,
-        **right,
     )
 
 

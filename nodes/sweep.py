@@ -11,7 +11,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..images.grid import labelled_grid
-from ..images.plot import Series, line_plot
+from ..images.plot import Axis, Series, line_plot
 from ..images.realism import RealPictures, l2, middle, texture_share
 from ..images.tensors import check_image, split_alpha
 from ..samplers.sdedit import Settings
@@ -178,7 +178,10 @@ def _plot(setting: str, points: list[Point], measured: list[tuple[float, float, 
     series = Series("SDEdit", distances, realism, style=style, errors=bars, labels=labels)
     kind = "distance to real pictures (patch KID), lower is more real" if against else "fine texture (% of pixels)"
     return line_plot(
-        [series], "distance to the guide (L2), lower is more faithful", kind, title=f"Sweep over {setting}"
+        [series],
+        Axis("distance to the guide (L2), lower is more faithful"),
+        Axis(kind),
+        title=f"Sweep over {setting}",
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ...images.plot import Series, line_plot
+from ...images.plot import Axis, Series, line_plot
 from .. import attributes, model
 from ..autoencoder import LandscapeAutoencoder
 from .attributes import accuracy, train_attributes
@@ -121,7 +121,7 @@ def _draw_losses(work: Path) -> None:
             x, y = (steps / steps[-1]).tolist(), np.log10(losses / losses[0]).tolist()
             series.append(Series(name, x, y, style="line"))
     if series:
-        plot = line_plot(series, "share of the stage", "log10 of the loss relative to its start")
+        plot = line_plot(series, Axis("share of the stage"), Axis("log10 of the loss relative to its start"))
         Image.fromarray((plot[0] * 255).byte().numpy()).save(work / "losses.png")
 
 

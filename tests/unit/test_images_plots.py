@@ -8,8 +8,7 @@ import time
 import pytest
 import torch
 from diffusion_path.images.grid import labelled_grid
-from diffusion_path.images.plot import PALETTE, Series, Window, line_plot
-from diffusion_path.images.plot_axes import linear_axis
+from diffusion_path.images.plot import PALETTE, Axis, Series, Window, line_plot
 from diffusion_path.images.typography import text_width, wrap
 
 
@@ -74,19 +73,6 @@ def test_a_label_of_any_length_is_cut_where_it_fits_at_once() -> None:
     assert text_width(line, 20) <= 300 < text_width("x" + line, 20)
 
 
-def test_small_figures_are_narrower_than_full_ones() -> None:
-    assert text_width("t₀", 20) < text_width("t0", 20)
-
-
-@pytest.mark.parametrize("extent", [(0.2, 0.8), (0, 1000), (-3.0, 5.5), (1e-6, 4e-6), (2e7, 9e7), (5, 5), (0, 0)])
-def test_ticks_are_round_inside_the_axis_and_labelled_apart(extent: tuple[float, float]) -> None:
-    axis = linear_axis(extent, None, 6)
-    assert axis.low <= extent[0] <= extent[1] <= axis.high
-    assert 2 <= len(axis.ticks) <= 13
-    assert all(-1e-9 <= axis.fraction(tick) <= 1 + 1e-9 for tick in axis.ticks)
-    assert len(set(axis.labels)) == len(axis.labels)
-
-
 def colored(plot: torch.Tensor, color: tuple[int, int, int]) -> torch.Tensor:
     """Pixels [n, 2] (row, column) of exactly this colour."""
     return ((plot[0] * 255).round() == torch.tensor(color)).all(dim=-1).nonzero()
@@ -94,11 +80,11 @@ def colored(plot: torch.Tensor, color: tuple[int, int, int]) -> torch.Tensor:
 
 def test_a_rising_line_rises_and_a_flipped_axis_mirrors_it() -> None:
     rising = Series("", [0, 1, 2, 3], [0, 1, 2, 3], style="line")
-    plot = line_plot([rising], "x", "y", size=(480, 320))
+    plot = line_plot([rising], Axis("x"), Axis("y"), size=(480, 320))
     assert plot.shape == (1, 320, 480, 3)
     points = colored(plot, PALETTE[0]).double()
     assert torch.corrcoef(points.T)[0, 1] < -0.99
-    flipped = colored(line_plot([rising], "x", "y", size=(480, 320), flip_x=True), PALETTE[0]).double()
+    flipped = colored(line_plot([rising], Axis("x"), Axis("y"), size=(480, 320), flip_x=True), PALETTE[0]).double()
     assert torch.corrcoef(flipped.T)[0, 1] > 0.99
 
 
@@ -111,15 +97,34 @@ def test_everything_at_once_is_drawn() -> None:
     ]
     windows = [Window(0.3, 0.5, "window")]
     plots = [
-        line_plot(series, "t₀", "L2", title="T", right_label="KID", windows=windows, size=(640, 400)) for _ in "ab"
+        line_plot(series, Axis("t₀"), Axis("L2"), title="T", right=Axis("KID"), windows=windows, size=(640, 400))
+        for _ in "ab"
     ]
     assert torch.equal(*plots)
     for color in PALETTE[:3]:
         assert len(colored(plots[0], color)) > 20
 
 
+def test_given_ends_are_the_ends_and_constant_values_are_drawn() -> None:
+    flat = Series("", [0.0, 1.0], [5.0, 5.0], style="line")
+    rows = [colored(line_plot([flat], Axis("x"), Axis("y", ends), size=(480, 320)), PALETTE[0]) for ends in
+            ((0.0, 10.0), (4.0, 6.0), (5.0, 15.0))]  # fmt: skip
+    middle, same, low = (float(row[:, 0].double().mean()) for row in rows)
+    assert middle == same < low
+    assert len(colored(line_plot([flat], Axis("x"), Axis("y"), size=(480, 320)), PALETTE[0])) > 20
+
+
+def test_the_settings_of_other_packs_do_not_change_a_plot() -> None:
+    import matplotlib
+
+    curve = Series("", [0, 1, 2], [0, 1, 4], labels=["a", "b", "c"])
+    plain = line_plot([curve], Axis("x"), Axis("y"), title="T", size=(480, 320))
+    with matplotlib.rc_context({"font.family": ["serif"], "backend": "svg"}):
+        assert torch.equal(line_plot([curve], Axis("x"), Axis("y"), title="T", size=(480, 320)), plain)
+
+
 def test_nothing_to_plot_and_uneven_series_are_refused() -> None:
     with pytest.raises(ValueError, match="nothing to plot"):
-        line_plot([Series("a", [1], [math.nan])], "x", "y")
+        line_plot([Series("a", [1], [math.nan])], Axis("x"), Axis("y"))
     with pytest.raises(ValueError, match="'a' has 2 y for 3 x"):
         Series("a", [1, 2, 3], [1, 2])
