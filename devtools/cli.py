@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -98,6 +100,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _demo(options: argparse.Namespace) -> int:
     runtime = prepare(options.comfyui, options.python)
+    if importlib.util.find_spec("aiohttp") is None or importlib.util.find_spec("tqdm") is None:
+        # This Python runs `./dev` alone; the one that has been set up goes on in its place, under the same number.
+        again = ["--python", str(runtime.python), "--comfyui", str(runtime.comfyui)]
+        os.execve(
+            runtime.python, [str(runtime.python), str(ROOT / "dev"), *sys.argv[1:], *again], runtime.environment()
+        )
     return int(run_demo(runtime, options.workflow, options.out, options.keep_open, options.thumbnails) > 0)
 
 

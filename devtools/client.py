@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
-
-from .websocket import WebSocket
 
 Prompt = dict[str, dict[str, Any]]
 
@@ -110,16 +110,44 @@ class Client:
         """The file behind an entry of a node's `images`."""
         return self.get("/view?" + urllib.parse.urlencode(image))
 
+    @contextlib.contextmanager
+    def _messages(self) -> Iterator[Callable[[], dict[str, Any]]]:
+        """Yields a function that waits for the server's next JSON message; it raises ConnectionError at the end."""
+        import aiohttp  # ComfyUI requires it; the Python that runs `./dev` itself may not have it
+
+        async def connect() -> tuple[aiohttp.ClientSession, aiohttp.ClientWebSocketResponse]:
+            session = aiohttp.ClientSession()
+            try:
+                address = f"{self.url}/ws?clientId={self.client_id}"
+                return session, await session.ws_connect(address, max_msg_size=0, autoping=True)
+            except aiohttp.ClientError as error:
+                await session.close()
+                raise ConnectionError(f"the server refused the websocket ({error})") from error
+
+        async def next_message(socket: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
+            while True:
+                message = await asyncio.wait_for(socket.receive(), self.timeout)
+                if message.type == aiohttp.WSMsgType.TEXT:
+                    return json.loads(message.data)
+                if message.type != aiohttp.WSMsgType.BINARY:  # binary messages are previews
+                    raise ConnectionError("the server closed the websocket")
+
+        with contextlib.closing(asyncio.new_event_loop()) as loop:
+            session, socket = loop.run_until_complete(connect())
+            try:
+                yield lambda: loop.run_until_complete(next_message(socket))
+            finally:
+                loop.run_until_complete(session.close())
+
     def run(self, prompt: Prompt, on_progress: Callable[[Progress], None] | None = None) -> Result:
         """Queues a prompt and waits until it is done; raises PromptError with the node's own message if it fails."""
         progress = Progress(total=len(prompt))
         done: set[str] = set()
-        path = f"/ws?clientId={self.client_id}"
-        with WebSocket(self.host, self.port, path, self.timeout) as socket:
+        with self._messages() as receive:
             prompt_id = self.queue(prompt)
             failure: PromptError | None = None
             while True:
-                message = socket.receive()
+                message = receive()
                 kind, data = message.get("type"), message.get("data", {})
                 if data.get("prompt_id") != prompt_id:
                     continue

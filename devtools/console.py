@@ -45,9 +45,3 @@ class StatusLine:
     def _write(self, text: str) -> None:
         self.stream.write(text)
         self.stream.flush()
-
-
-def bar(fraction: float, width: int = 24) -> str:
-    """A progress bar of fixed width, for example `[######------]`."""
-    filled = round(width * min(max(fraction, 0.0), 1.0))
-    return "[" + "#" * filled + "-" * (width - filled) + "]"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .client import Client, Progress, PromptError, Result
-from .console import StatusLine, bar, say
+from .console import StatusLine, say
 from .runtime import Runtime
 from .server import Server
 from .settings import ROOT, WORKFLOWS, DevError
@@ -78,26 +78,22 @@ def wait_for_interrupt(server: Server) -> None:
 
 def _run_one(client: Client, path: Path, object_info: dict[str, Any], out: Path, width: int) -> list[tuple[str, Path]]:
     """Runs one workflow with a progress bar; returns (node id, file) of each picture."""
+    from tqdm import tqdm  # ComfyUI requires it; the Python that runs `./dev` itself may not have it
+
     workflow = json.loads(path.read_text(encoding="utf-8"))
     prompt = to_prompt(workflow, object_info)
-    status = StatusLine()
     label = path.stem.ljust(width)
     begin = time.monotonic()
+    form = "{desc} [{bar:24}] {percentage:3.0f} %  {elapsed}  {postfix}"
+    with tqdm(total=1.0, desc=label, bar_format=form, ascii=" #", leave=False, disable=None) as bar:
 
-    def show(progress: Progress) -> None:
-        steps = f" {progress.value:.0f}/{progress.maximum:.0f}" if progress.maximum > 1 else ""
-        seconds = time.monotonic() - begin
-        status.update(
-            f"{label} {bar(progress.fraction)} {100 * progress.fraction:3.0f} %  {seconds:5.1f} s  "
-            f"{progress.title}{steps}"
-        )
+        def show(progress: Progress) -> None:
+            steps = f" {progress.value:.0f}/{progress.maximum:.0f}" if progress.maximum > 1 else ""
+            bar.set_postfix_str(progress.title + steps, refresh=False)
+            bar.update(progress.fraction - bar.n)
 
-    try:
         result = client.run(prompt, show)
-    except PromptError:
-        status.clear()
-        raise
-    status.done(f"{label} {bar(1.0)} 100 %  {time.monotonic() - begin:5.1f} s")
+    say(f"{label} {time.monotonic() - begin:6.1f} s")
     for text in _texts(result):
         say(f"  {text}")
     return _save_pictures(client, path.stem, prompt, result, out)

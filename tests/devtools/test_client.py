@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import socket
-import struct
 import threading
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from aiohttp import web
 from diffusion_path.devtools import client
-from diffusion_path.devtools.client import Progress, Result
-from diffusion_path.devtools.websocket import WebSocket
+from diffusion_path.devtools.client import Client, Progress, Result
 
 PROMPT = {
     "1": {"class_type": "Load", "inputs": {}, "_meta": {"title": "Load it"}},
@@ -19,81 +19,56 @@ PROMPT = {
 }
 
 
-def frame(payload: bytes, opcode: int = 1, final: bool = True) -> bytes:
-    head = bytes((opcode | (0x80 if final else 0),))
-    if len(payload) < 126:
-        return head + bytes((len(payload),)) + payload
-    if len(payload) < 65536:
-        return head + b"\x7e" + struct.pack("!H", len(payload)) + payload
-    return head + b"\x7f" + struct.pack("!Q", len(payload)) + payload
+def serve_messages(handler: Callable[[web.WebSocketResponse], Awaitable[Any]]) -> tuple[Client, threading.Thread]:
+    """A client of a server that answers one websocket; the thread ends with the connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+
+    async def serve() -> None:
+        finished = asyncio.Event()
+
+        async def answer(request: web.Request) -> web.WebSocketResponse:
+            response = web.WebSocketResponse()
+            await response.prepare(request)
+            await handler(response)
+            await response.close()
+            finished.set()
+            return response
+
+        app = web.Application()
+        app.router.add_get("/ws", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.SockSite(runner, listener).start()
+        await asyncio.wait_for(finished.wait(), 10)
+        await runner.cleanup()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    return Client("127.0.0.1", port, timeout=5), thread
 
 
-class Peer:
-    """A server for one websocket that sends given bytes and keeps what it receives."""
+def test_messages_of_every_length_arrive_and_previews_are_skipped() -> None:
+    texts = [{"text": "x" * size} for size in (3, 125, 126, 70_000, 5_000_000)]
 
-    def __init__(self, data: bytes, status: str = "101 Switching Protocols") -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self.listener.getsockname()[1]
-        self.received = b""
-        self._data, self._status = data, status
-        self.thread = threading.Thread(target=self._serve)
-        self.thread.start()
+    async def send(peer: web.WebSocketResponse) -> None:
+        for text in texts:
+            await peer.send_bytes(b"preview")
+            await peer.send_json(text)
 
-    def _serve(self) -> None:
-        connection, _ = self.listener.accept()
-        with connection:
-            request = b""
-            while b"\r\n\r\n" not in request:
-                request += connection.recv(4096)
-            connection.sendall(f"HTTP/1.1 {self._status}\r\n\r\n".encode() + self._data)
-            connection.shutdown(socket.SHUT_WR)
-            while chunk := connection.recv(4096):
-                self.received += chunk
-        self.listener.close()
-
-
-def connect(data: bytes, status: str = "101 Switching Protocols") -> tuple[Peer, WebSocket]:
-    peer = Peer(data, status)
-    return peer, WebSocket("127.0.0.1", peer.port, "/ws", timeout=5)
-
-
-@pytest.mark.parametrize("size", [3, 125, 126, 70_000])
-def test_messages_of_every_length_arrive(size: int) -> None:
-    peer, websocket = connect(frame(json.dumps({"text": "x" * size}).encode()))
-    with websocket:
-        assert websocket.receive() == {"text": "x" * size}
-    peer.thread.join(5)
-
-
-def test_previews_are_skipped_fragments_joined_and_pings_answered() -> None:
-    data = (
-        frame(b"\x00\x01", opcode=2)
-        + frame(b"preview", opcode=2, final=False)
-        + frame(b" part", opcode=0)
-        + frame(b'{"type":', final=False)
-        + frame(b"alive?", opcode=9)
-        + frame(b'"status"}', opcode=0)
-    )
-    peer, websocket = connect(data)
-    with websocket:
-        assert websocket.receive() == {"type": "status"}
-    peer.thread.join(5)
-    assert peer.received[0] == 0x8A  # a final pong
-    mask, masked = peer.received[2:6], peer.received[6:]
-    assert bytes(byte ^ mask[i % 4] for i, byte in enumerate(masked)) == b"alive?"
-
-
-@pytest.mark.parametrize("end", [b"", frame(b"", opcode=8), b"\x81\x05ab"])
-def test_the_end_of_the_server_is_an_error(end: bytes) -> None:
-    peer, websocket = connect(end)
-    with websocket, pytest.raises(ConnectionError, match="closed the"):
-        websocket.receive()
-    peer.thread.join(5)
+    client, thread = serve_messages(send)
+    with client._messages() as receive:
+        assert [receive() for _ in texts] == texts
+        with pytest.raises(ConnectionError, match="closed the websocket"):
+            receive()
+    thread.join(5)
 
 
 def test_a_refused_websocket_is_an_error() -> None:
-    with pytest.raises(ConnectionError, match="refused"):
-        connect(b"", status="403 Forbidden")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(ConnectionError, match="refused"), Client("127.0.0.1", port)._messages():
+        pass
 
 
 def test_progress_counts_finished_nodes_and_the_steps_of_the_running_one() -> None:

@@ -109,11 +109,6 @@ def test_on_a_terminal_the_line_is_written_over() -> None:
     assert stream.getvalue() == "\r\x1b[2Khalf\r\x1b[2Kwhole\n"
 
 
-@pytest.mark.parametrize(("fraction", "drawn"), [(0, "[----]"), (0.5, "[##--]"), (1, "[####]"), (7, "[####]")])
-def test_the_bar_shows_the_fraction(fraction: float, drawn: str) -> None:
-    assert console.bar(fraction, 4) == drawn
-
-
 def test_the_server_folder_links_the_pack_and_can_be_prepared_again(tmp_path: Path, pack_root: Path) -> None:
     server.prepare_base(tmp_path)
     settings = tmp_path / "user" / "default" / "comfy.settings.json"
