@@ -134,8 +134,16 @@ class Client:
 
         with contextlib.closing(asyncio.new_event_loop()) as loop:
             session, socket = loop.run_until_complete(connect())
+
+            def receive() -> dict[str, Any]:
+                waiting = loop.create_task(next_message(socket))
+                try:
+                    return loop.run_until_complete(waiting)
+                finally:
+                    waiting.cancel()  # a signal may have come while it waited
+
             try:
-                yield lambda: loop.run_until_complete(next_message(socket))
+                yield receive
             finally:
                 loop.run_until_complete(session.close())
 
