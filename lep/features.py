@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..samplers.caching import without_step_caches
+from ..samplers.noise import start_run
+from ..samplers.own_sampler import OwnSampler
 from .families import Call, family_of, tap_module
 
 Transform = Callable[[int, Tensor], Any]
@@ -90,30 +92,33 @@ def capturing(
             handle.remove()
 
 
-class _Inside(comfy.samplers.Sampler):
+class _Inside(OwnSampler):
     """A SAMPLER that samples nothing: it calls a function where the model is loaded and its conditioning is ready."""
 
     def __init__(self, body: Callable[[Any, dict[str, Any], Tensor], None]) -> None:
+        super().__init__()
         self.body = body
 
-    def sample(self, model_wrap: Any, sigmas: Tensor, extra_args: dict[str, Any], callback: Any, noise: Tensor,
-               latent_image: Any = None, denoise_mask: Any = None, disable_pbar: bool = False) -> Any:  # fmt: skip
+    def run(self, model_wrap: Any, sigmas: Tensor, extra_args: dict[str, Any], callback: Any, noise: Tensor,
+            latent_image: Any = None, denoise_mask: Any = None, disable_pbar: bool = False) -> Any:  # fmt: skip
         self.body(model_wrap, extra_args["model_options"], noise)
         return latent_image
 
 
 def run_inside(
-    model: Any, conds: Sequence[Any], like: Tensor, body: Callable[[Any, dict[str, Any], Tensor], None]
+    model: Any, conds: Sequence[Any], like: Tensor, body: Callable[[Any, dict[str, Any], Tensor], None], seed: int = 0
 ) -> None:
     """Call body(guider, model_options, noise) inside a run of the model, as if it were sampling.
 
     conds: CONDITIONINGs, of which the first entry counts; the guider then has them as conds["positive"][0], [1], ...
-    like: a latent of the batch and size to be worked on, so that ComfyUI makes room for it.
+    like: a latent of the batch and size to be worked on, so that ComfyUI makes room for it. seed: of what the model's
+    patches draw.
     """
     guider = comfy.samplers.CFGGuider(without_step_caches(model, "The edge predictor"))
     guider.inner_set_conds({"positive": [cond[0] for cond in conds]})
     sigmas = torch.ones(2)
-    guider.sample(torch.zeros_like(like), torch.zeros_like(like), _Inside(body), sigmas, disable_pbar=True, seed=0)
+    start_run({"samples": like}, seed)
+    guider.sample(torch.zeros_like(like), torch.zeros_like(like), _Inside(body), sigmas, disable_pbar=True, seed=seed)
 
 
 def batched_cond(conds: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -48,5 +48,5 @@ def predict_edges(
             found.append(seen if latents.ndim == 4 else seen.unflatten(0, (batch, frames)).movedim(1, 2))
 
     with torch.no_grad():
-        run_inside(model, [cond], latents, body)
+        run_inside(model, [cond], latents, body, seed)
     return found

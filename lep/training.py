@@ -134,7 +134,7 @@ def train_predictor(
     def body(guider: Any, options: dict[str, Any], _: Tensor) -> None:
         session.run(guider, options, conds)
 
-    run_inside(model, [examples[0].cond], like, body)
+    run_inside(model, [examples[0].cond], like, body, plan.seed)
     return session.result()
 
 

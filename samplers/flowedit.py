@@ -11,7 +11,7 @@ import comfy.sampler_helpers
 import comfy.samplers
 import comfy.utils
 import torch
-from comfy.samplers import CFGGuider, Sampler
+from comfy.samplers import CFGGuider
 from torch import Tensor
 from tqdm.auto import trange
 
@@ -19,6 +19,7 @@ from . import noise as noises
 from . import process, reverse_sde
 from .caching import without_step_caches
 from .counting import Counter
+from .own_sampler import OwnSampler
 from .picture_masks import one_each
 from .sdedit import prepared
 from .sigmas import sdedit_sigmas
@@ -49,7 +50,7 @@ class SourceTargetGuider(CFGGuider):
         )
 
 
-class FlowEditSampler(Sampler):
+class FlowEditSampler(OwnSampler):
     """FlowEdit as a SAMPLER for a `SourceTargetGuider`.
 
     With e = z_edit - x_src, r = sigma' / sigma and, for each of n_avg draws of noise n, z_src = a x_src + b n:
@@ -58,9 +59,10 @@ class FlowEditSampler(Sampler):
     """
 
     def __init__(self, n_avg: int = 1, refine: int = 0) -> None:
+        super().__init__()
         self.n_avg, self.refine = n_avg, refine
 
-    def sample(
+    def run(
         self,
         model_wrap: Any,
         sigmas: Tensor,
@@ -91,7 +93,8 @@ class FlowEditSampler(Sampler):
             apart = torch.zeros_like(edit)
             for draw in range(self.n_avg):
                 source = noised(sigma, draw)
-                there = model_wrap.predict_source(source, sigma * levels, **extra_args)
+                with noises.drawn_again(source.device):
+                    there = model_wrap.predict_source(source, sigma * levels, **extra_args)
                 here = model_wrap(source + edit, sigma * levels, **extra_args)
                 apart += (here - there) / self.n_avg
             edit = region * (ratio * edit + (1 - ratio) * apart)
@@ -151,7 +154,7 @@ def flowedit(
     guider.set_source(source, settings.source_cfg)
     guider.set_cfg(settings.cfg)
     edited = guider.sample(
-        noises.draw_noise(latent, seed),
+        noises.start_run(latent, seed),
         latent["samples"],
         FlowEditSampler(settings.n_avg, settings.refine),
         sigmas,

@@ -23,12 +23,12 @@ from typing import Any
 
 import comfy.sampler_helpers
 import torch
-from comfy.samplers import Sampler
 from torch import Tensor
 
 from . import noise as noises
 from . import process
 from .counting import counting_from
+from .own_sampler import OwnSampler, UnmaskedModel, with_options
 from .replay import walks_residuals
 from .reverse_sde import ReverseSDESampler
 
@@ -58,7 +58,7 @@ class Region:
     indices: Sequence[int]
 
 
-class MaskedSampler(Sampler):
+class MaskedSampler(OwnSampler):
     """A SAMPLER that runs another one with a keep region, `repeats` times, the result of one being the next guide."""
 
     def __init__(
@@ -71,13 +71,17 @@ class MaskedSampler(Sampler):
     ) -> None:
         if mode not in MODES or keep_noise not in KEEP_NOISES:
             raise ValueError(f"Masked sampling knows the modes {MODES} with noise {KEEP_NOISES}: choose from these.")
+        super().__init__(sampler)
         self.sampler = sampler
         self.mode = mode
         self.fresh = keep_noise == "fresh" or (keep_noise == "auto" and mode == "paper")
         self.repeats = repeats
         self.original = original or Original()
 
-    def sample(
+    def works_on(self, mask: Tensor | None) -> bool:
+        return mask is not None or self.repeats > 1 or self.original.latent is not None
+
+    def run(
         self,
         model_wrap: Any,
         sigmas: Tensor,
@@ -95,7 +99,9 @@ class MaskedSampler(Sampler):
                 f"{self.repeats} repeats need a run that ends at sigma 0, but this one ends at "
                 f"{float(sigmas[-1]):.3g}: set repeats to 1 in the first part of a split run."
             )
-        region = self._region(model_wrap, guide, noise, denoise_mask, extra_args.get("seed") or 0)
+        # Inside of another sampler a run may start at a state of its own, while kept pixels keep the whole run's noise.
+        own = model_wrap.noise if isinstance(model_wrap, UnmaskedModel) else noise
+        region = self._region(model_wrap, guide, own, denoise_mask, extra_args.get("seed") or 0)
         if self.original.latent is None and region.mask is not None and not noise.any() and sigmas[0] != 0:
             raise ValueError(
                 "The kept pixels need the run's noise, but this sampler starts without any (DisableNoise): connect the "
@@ -113,7 +119,7 @@ class MaskedSampler(Sampler):
             if repeat > 0:
                 seed = args["seed"] = noises.mix_seed(first.seed, "repeat", repeat)
                 like = {"samples": noise.cpu(), "batch_index": list(region.indices)}
-                noise = noises.draw_noise(like, seed).to(noise)
+                noise = noises.start_run(like, seed).to(noise)
                 guide, kept = self._next_guide(result, region)
                 region = replace(region, picture=kept, noise=noise, seed=seed)
             elif isinstance(self.sampler, ReverseSDESampler):
@@ -172,7 +178,7 @@ class MaskedSampler(Sampler):
         disable_pbar: bool,
     ) -> Tensor:
         """One repeat, from sigmas[0] to sigmas[-1]."""
-        sampler = self.sampler
+        sampler = with_options(self.sampler, self.extra_options)
         if isinstance(sampler, ReverseSDESampler):
             sampler = sampler.for_items(region.indices)
 
@@ -185,7 +191,8 @@ class MaskedSampler(Sampler):
         if self.mode == "blend" and not self.fresh and region.picture is guide and region.noise is noise:
             # Exactly core's own masking, special cases of single samplers included.
             return _untouched_items(inner(guider, region.mask), region, sigmas)
-        levels = sigmas if self.original.sigmas is None else self.original.sigmas.to(sigmas)
+        levels = guider.sigmas if isinstance(guider, UnmaskedModel) else sigmas
+        levels = levels if self.original.sigmas is None else self.original.sigmas.to(sigmas)
         draw = noises.step_noise(region.picture, region.seed, region.indices) if self.fresh else None
         edit = self._edit_mask(region.mask)
         region = replace(region, mask=edit)

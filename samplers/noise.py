@@ -4,6 +4,10 @@ Two kinds. The *initial* noise is core's own (`draw_noise`), so that a run equal
 stochastic samplers is keyed by (seed, batch index, sigma), so that it does not depend on who else is in the batch, on
 the number of steps drawn before it, or on how the schedule was split over samplers.
 
+Patches of a model may draw from PyTorch's global generator (core's HyperTile does). Core seeds it with every initial
+noise, and so does everything here that runs a model: it begins with `start_run`, and the same seed gives the same
+picture whatever was drawn before. Like core, a run does not put the generator's state back.
+
 Batch of N equals N singles: item i of a LATENT run alone with ``batch_index = [i]`` (core's LatentFromBatch sets it)
 and the same seed gets the noise it had in the batch. For the initial noise this is core's rule and holds for every
 latent whose item has a multiple of 16 elements (any 4-channel latent of even height and width); for the step noise it
@@ -14,7 +18,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import comfy.sample
@@ -36,10 +41,30 @@ def mix_seed(seed: int, *parts: int | float | str) -> int:
     return int.from_bytes(digest.digest(), "little") >> 1
 
 
+def start_run(latent: dict[str, Any], seed: int) -> Tensor:
+    """The initial noise of a run of the model; it also seeds PyTorch's global generator for the run, as core does.
+
+    Bit for bit core's ``prepare_noise`` with the LATENT's ``batch_index``, on the CPU, so that a patch draws during the
+    run what it draws in core's. Call it right before the run, even where the noise itself is not used.
+    """
+    return comfy.sample.prepare_noise(latent["samples"], seed, latent.get("batch_index"))
+
+
+@contextmanager
+def drawn_again(device: torch.device) -> Iterator[None]:
+    """What the block draws from PyTorch's global generators (the CPU's and the device's) is drawn again after it.
+
+    For two predictions that should differ by their prompts alone, whatever patches are on the model.
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+
+
 def draw_noise(latent: dict[str, Any], seed: int) -> Tensor:
     """The initial noise of a LATENT: bit for bit core's ``prepare_noise`` with its ``batch_index``, on the CPU.
 
-    Unlike core it leaves torch's global random state alone. Nested latents get nested noise.
+    Unlike `start_run` it leaves PyTorch's global generator alone: for noise that does not begin a run. Nested latents
+    get nested noise.
     """
     samples, indices = latent["samples"], latent.get("batch_index")
     generator = torch.Generator("cpu").manual_seed(seed)

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from comfy.samplers import Sampler
 from torch import Tensor
 
 from . import conditioning, process
+from .own_sampler import OwnSampler, with_options
 from .path import DiffusionPath, check_falling, make_path
 
 # Solvers that start a flow at sigma = 1 evaluate it a ten-thousandth of the training time later.
@@ -54,7 +54,7 @@ class _Listener:
         return near.index(True) if any(near) else None
 
 
-class RecordingSampler(Sampler):
+class RecordingSampler(OwnSampler):
     """A SAMPLER that runs another one unchanged. After a run `states` [N + 1, B, ...] and `predictions` are filled."""
 
     def __init__(self, sampler: Any) -> None:
@@ -63,11 +63,12 @@ class RecordingSampler(Sampler):
                 f"The sampler {sampler_name(sampler)} chooses its own noise levels, so its path cannot be recorded on "
                 "a schedule: use another one, dpmpp_2m for example."
             )
+        super().__init__(sampler)
         self.inner = sampler
         self.states: Tensor | None = None
         self.predictions: Tensor | None = None
 
-    def sample(
+    def run(
         self,
         model_wrap: Any,
         sigmas: Tensor,
@@ -87,11 +88,12 @@ class RecordingSampler(Sampler):
 
         last = float(sigmas[-1])
         rest = (sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
-        if hasattr(self.inner, "sampler_function"):
+        inner = with_options(self.inner, self.extra_options)
+        if hasattr(inner, "sampler_function") and not isinstance(inner, OwnSampler):
             # Inside of KSAMPLER a state is seen before the mask is applied to it.
-            samples = _listening(self.inner, listen).sample(model_wrap, *rest)
+            samples = _listening(inner, listen).sample(model_wrap, *rest)
         else:
-            samples = self.inner.sample(listen(model_wrap), *rest)
+            samples = inner.sample(listen(model_wrap), *rest)
         sampling = model_wrap.inner_model.model_sampling
         end = process.perturb(sampling, samples, torch.zeros_like(samples), last, prior=False)
         states, predictions = heard[0].states, heard[0].predictions

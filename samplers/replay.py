@@ -18,6 +18,7 @@ import torch
 from comfy.samplers import KSAMPLER
 from torch import Tensor
 
+from . import noise as noises
 from . import process, reverse_sde
 from .caching import without_step_caches
 from .conditioning import fingerprint, standing_in
@@ -49,6 +50,7 @@ class PathNoise:
                 f"This noise belongs to a path of latents {list(self.noise.shape)}, but the latent is {shape}: connect "
                 "the LATENT of the same Path to Sampling Inputs."
             )
+        noises.start_run({**latent, "samples": samples}, self.seed)  # patches draw what they drew in the path's own run
         return self.noise.clone()
 
 

@@ -7,6 +7,7 @@ finite where a flow model has no signal (a = 0, q = 0).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -139,7 +140,9 @@ class ReverseSDESampler(KSAMPLER):
 
     def for_items(self, indices: Sequence[int]) -> ReverseSDESampler:
         """The same SAMPLER, told the batch_index of each item: a split run's later part has no noise to tell it."""
-        return ReverseSDESampler(self.sampler_function, {**self.extra_options, "indices": indices})
+        told = copy.copy(self)
+        told.extra_options = {**self.extra_options, "indices": indices}
+        return told
 
 
 def sampler(kind: str, eta: float = 1.0, s_noise: float = 1.0, last_noise: bool = False) -> ReverseSDESampler:

@@ -89,7 +89,7 @@ def sdedit(
     if len(sigmas) == 0 or (touched is not None and not touched.any()):
         return Edit(latent, dict(latent), torch.empty(0), 0)
 
-    noise = noises.draw_noise(latent, seed)
+    noise = noises.start_run(latent, seed)
     seen = process.network_view(
         process.model_sampling(model),
         process.perturb(process.model_sampling(model), process.latent_in(model, samples.float()), noise, sigmas[0]),

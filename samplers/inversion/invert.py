@@ -46,7 +46,7 @@ def invert(
     guider.set_conds(positive, negative)
     guider.set_cfg(method.run_cfg(cfg))
     sampler = InversionSampler(method, indices, cfg)
-    noise = noises.draw_noise({**latent, "samples": samples}, seed)
+    noise = noises.start_run({**latent, "samples": samples}, seed)
     guider.sample(noise, samples, sampler, sigmas, None, callback, True, seed)
     fields = {"cfg": method.run_cfg(cfg), **sampler.fields}
     return make_path(

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 import comfy.model_management
 import torch
-from comfy.samplers import Sampler
 from torch import Tensor
+
+from ..own_sampler import OwnSampler
 
 Fields = dict[str, Any]
 """Fields of a DiffusionPath: `states` [N + 1, B, C, ...] at least."""
@@ -82,16 +83,17 @@ class Method(ABC):
         """Finds the path of the run's picture."""
 
 
-class InversionSampler(Sampler):
+class InversionSampler(OwnSampler):
     """A SAMPLER that inverts the latent it is given and returns it unchanged; `fields` holds what the method found."""
 
     def __init__(self, method: Method, indices: Sequence[int] | None = None, cfg: float = 1.0) -> None:
+        super().__init__()
         self.method = method
         self.indices = indices
         self.cfg = cfg
         self.fields: Fields = {}
 
-    def sample(
+    def run(
         self,
         model_wrap: Any,
         sigmas: Tensor,

@@ -14,12 +14,14 @@ from typing import Any
 import comfy.model_management
 import comfy.samplers
 import torch
-from comfy.samplers import CFGGuider, Sampler
+from comfy.samplers import CFGGuider
 from torch import Tensor
 from torch.nn import functional as F
 
+from .. import noise as noises
 from .. import process
 from ..caching import without_step_caches
+from ..own_sampler import OwnSampler
 from ..path import DiffusionPath
 from ..path_fit import check_fits
 from ..schedule import round_half_up
@@ -40,14 +42,15 @@ class Settings:
     grow: int = 1
 
 
-class _Compare(Sampler):
+class _Compare(OwnSampler):
     """Stands where a sampler stands, and compares two prompts at states of a path."""
 
     def __init__(self, path: DiffusionPath, steps: Sequence[int]) -> None:
+        super().__init__()
         self.path, self.steps = path, steps
         self.difference: Tensor | None = None
 
-    def sample(
+    def run(
         self,
         model_wrap: Any,
         sigmas: Tensor,
@@ -88,6 +91,7 @@ def prompt_difference(
     guider.inner_set_conds({"positive": target, "source": source})
     compare = _Compare(path, steps)
     latent = process.latent_out(model, path.picture)
+    noises.start_run({"samples": latent}, path.seed)
     guider.sample(torch.zeros_like(latent), latent, compare, path.sigmas, None, callback, True, path.seed)
     assert compare.difference is not None
     spread = path.picture.flatten(1).std(1).reshape(-1, *[1] * (compare.difference.ndim - 1))

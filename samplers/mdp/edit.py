@@ -109,7 +109,7 @@ def find_source(
         guider,
         comfy.samplers.sampler_object("euler"),
         sigmas,
-        noises.draw_noise(latent, seed),
+        noises.start_run(latent, seed),
         samples,
         callback=callback,
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
