@@ -1,11 +1,19 @@
-"""Step caches (core's EasyCache and LazyCache): they guess a prediction from those of the steps before it."""
+"""Step caches: they guess a prediction from those of the steps before it.
+
+Core's EasyCache and LazyCache are known by their keys. Those of other packs (TeaCache, First Block Cache of WaveSpeed,
+MagCache, ...) leave a function around the network's call or in place of its forward, and are known by its name.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
-_OPTION, _KEYS = "easycache", ("easycache", "lazycache")
+_OPTION, _WRAPPER = "easycache", "model_function_wrapper"
+_NAMES = ("easycache", "lazycache", "teacache", "magcache", "fbcache", "firstblockcache", "dicache", "stepcache",
+          "blockcache", "wavespeed")  # fmt: skip
+_FORWARDS = ("forward", "_forward", "forward_orig")
 
 log = logging.getLogger(__name__)
 
@@ -13,14 +21,64 @@ log = logging.getLogger(__name__)
 def without_step_caches(model: Any, name: str) -> Any:
     """The MODEL for runs in which every evaluation counts, or whose calls do not follow each other along one path.
 
-    A clone without the caches where there are any; name: of what they are left out of, for the log.
+    A clone without the caches where there are any that can be taken out; the log names them. Those that have replaced
+    a method of the network itself stay, which the log says as well. name: of what they are left out of.
     """
-    if _OPTION not in model.model_options.get("transformer_options", {}):
+    for baked in _baked_in(model):
+        log.warning("%s needs every evaluation, but %s is built into the network: load the model anew without it.",
+                    name, baked)  # fmt: skip
+    caches = step_caches(model)
+    if not caches:
         return model
-    log.info("%s needs every evaluation: EasyCache is left out of it.", name)
+    log.info("%s needs every evaluation: %s is left out of it.", name, ", ".join(caches))
     clone = model.clone()
-    del clone.model_options["transformer_options"][_OPTION]
-    for kind in list(clone.wrappers):
-        for key in _KEYS:
-            clone.remove_wrappers_with_key(kind, key)
+    options = clone.model_options
+    options.get("transformer_options", {}).pop(_OPTION, None)
+    if _WRAPPER in options and _is_cache(options[_WRAPPER]):
+        del options[_WRAPPER]
+    for kind, key in list(_cache_wrappers(clone)):
+        clone.remove_wrappers_with_key(kind, key)
+    for key in [key for key, patch in clone.object_patches.items() if _is_cache(patch)]:
+        del clone.object_patches[key]
     return clone
+
+
+def step_caches(model: Any) -> list[str]:
+    """The names of the step caches on a MODEL that a clone can do without, as far as they are known."""
+    options = model.model_options
+    found = [_OPTION] if _OPTION in options.get("transformer_options", {}) else []
+    found += [key for _, key in _cache_wrappers(model)]
+    functions = [options.get(_WRAPPER), *model.object_patches.values()]
+    found += [_name(function) for function in functions if _is_cache(function)]
+    return list(dict.fromkeys(found))
+
+
+def _cache_wrappers(model: Any) -> Iterator[tuple[str, str]]:
+    """Kind and key of the wrappers that are a cache's."""
+    for kind, by_key in model.wrappers.items():
+        for key, wrappers in by_key.items():
+            if isinstance(key, str) and (_known(key) or any(map(_is_cache, wrappers))):
+                yield kind, key
+
+
+def _baked_in(model: Any) -> list[str]:
+    """Names of caches that stand in the place of a method of the network, for every MODEL that shares it."""
+    network = getattr(model.model, "diffusion_model", None)
+    replaced = [vars(network).get(name) for name in _FORWARDS] if network is not None else []
+    return [_name(function) for function in replaced if _is_cache(function)]
+
+
+def _is_cache(function: Any) -> bool:
+    return function is not None and _known(_name(function))
+
+
+def _known(name: str) -> bool:
+    plain = name.lower().replace("_", "").replace("-", "").replace(" ", "")
+    return any(each in plain for each in _NAMES)
+
+
+def _name(function: Any) -> str:
+    """Where a function, a bound method or a callable object comes from: module and qualified name."""
+    function = getattr(function, "func", function)  # functools.partial
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__.split('.')[-1]}.{named.__qualname__}"

@@ -58,7 +58,8 @@ class DiffusionPath:
     continuous: the states are one trajectory of the probability-flow ODE, so that levels between them make sense.
     What single methods store: denoised [N, B, C, ...] (the model's predictions, where the states do not imply them);
     residuals [N, B, C, ...] with the kernel's eta; null: conditioning tensors [N or 1, ...] that stand in for the
-    negative prompt, by their name in the model's conditions; control [N]: pull towards the picture at each step.
+    negative prompt, by their name in the model's conditions; control [N]: pull towards the picture at each step;
+    progress: the state of an optimisation that was interrupted, by names that its method knows, to go on from.
     """
 
     sigmas: Tensor
@@ -82,6 +83,7 @@ class DiffusionPath:
     null: Mapping[str, Tensor] = field(default_factory=dict)
     control: Tensor | None = None
     figures: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    progress: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         levels = self.sigmas.numel()
@@ -227,6 +229,7 @@ class DiffusionPath:
             residuals=None if self.residuals is None else self.residuals[rest],
             control=None if self.control is None else self.control[rest],
             null={key: tensor if tensor.shape[0] == 1 else tensor[rest] for key, tensor in self.null.items()},
+            progress={},
         )
 
     def entered_at(self, sigma: float) -> DiffusionPath:
@@ -262,6 +265,7 @@ class DiffusionPath:
             residuals=None if self.residuals is None else self.residuals[steps[0] :],
             control=None if self.control is None else self.control[steps[:-1]],
             null={key: tensor if tensor.shape[0] == 1 else tensor[steps[:-1]] for key, tensor in self.null.items()},
+            progress={},
         )
 
     def to_vae(self, state: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ VERSION = 1
 
 _TENSORS = ("sigmas", "states", "signal", "noise", "out_scale", "out_shift", "denoised", "residuals", "control")
 _PLAIN = ("method", "sampler", "seed", "cfg", "conditioning", "continuous", "batch_index", "sampler_options", "eta")
-_NULL = "null."
+_GROUPS = ("null", "progress")  # dictionaries of tensors, which a file holds as "null.NAME"
 
 
 def metadata(path: DiffusionPath) -> dict[str, str]:
@@ -39,7 +39,8 @@ def metadata(path: DiffusionPath) -> dict[str, str]:
 def save_path(path: DiffusionPath, file: Path) -> None:
     """Write a path to `file`, which then holds either all of it or what it held before."""
     tensors = {name: getattr(path, name) for name in _TENSORS if getattr(path, name) is not None}
-    tensors |= {_NULL + key: tensor for key, tensor in path.null.items()}
+    for group in _GROUPS:
+        tensors |= {f"{group}.{name}": tensor for name, tensor in getattr(path, group).items()}
     owned = {name: tensor.detach().to("cpu", torch.float32).contiguous().clone() for name, tensor in tensors.items()}
     with written_whole(file) as unfinished:
         safetensors.torch.save_file(owned, unfinished, metadata=metadata(path))
@@ -83,6 +84,8 @@ def _path(tensors: dict[str, Tensor], notes: dict[str, str]) -> DiffusionPath:
     values["figures"] = {name: tuple(float(value) for value in found) for name, found in values["figures"].items()}
     if values["batch_index"] is not None:
         values["batch_index"] = tuple(values["batch_index"])
-    null = {name.removeprefix(_NULL): tensor for name, tensor in tensors.items() if name.startswith(_NULL)}
-    found = {name: tensor for name, tensor in tensors.items() if name in _TENSORS}
-    return DiffusionPath(**{"null": null, **values, **found})
+    found: dict[str, Any] = {name: tensor for name, tensor in tensors.items() if name in _TENSORS}
+    for group in _GROUPS:
+        names = [name for name in tensors if name.startswith(f"{group}.")]
+        found[group] = {name.removeprefix(f"{group}."): tensors[name] for name in names}
+    return DiffusionPath(**{**values, **found})

@@ -10,9 +10,7 @@ step takes the place of Adam.
 
 from __future__ import annotations
 
-import hashlib
-import weakref
-from collections import OrderedDict
+import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .. import process
-from ..conditioning import single_part, stored_tensors
+from ..conditioning import fingerprint, single_part
 from ..gradients import (
     Gradients,
     branch,
@@ -44,30 +42,29 @@ from .run import Fields, Method, Run
 
 KEY = "c_crossattn"  # under this name a path keeps the text embeddings of its steps
 _BACKWARD = 4  # memory of a step with its gradient, in units of one without
-_REMEMBERED = 2  # interrupted optimisations that can be taken up again
+_PROGRESS = ("x", "settings", "negative")  # under these names an interrupted path keeps what it takes to go on
 
 
 @dataclass
 class Progress:
-    """How far an optimisation has come: the Euler path, the embeddings found, and the state that they lead to."""
+    """How far an optimisation has come: the Euler path, the embeddings found, and the state that they lead to.
+
+    guesses: where each step starts, [N, 1 or B, tokens, width]; None where it starts from the step before it.
+    """
 
     pivots: Tensor
     x: Tensor
     solver: QuasiNewton
-    made_with: list[Any]
     embeddings: list[Tensor] = field(default_factory=list)
-
-
-# An interrupted run gives the best so far (its last embedding for the steps that are left), and stays here, so that
-# the same run goes on from there.
-_unfinished: OrderedDict[str, Progress] = OrderedDict()
+    guesses: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class NullText(Method):
     """iterations: at most so many updates of an embedding per step. stop: an item is done where its squared error (at
     unit variance) is below this; as published the bound rises to 101 times along the path. checkpointed: a third of the
-    memory for a third more time. start: an earlier path by this method, whose embeddings are where it starts from.
+    memory for a third more time. earlier: a path by this method: one that was interrupted under the same settings is
+    continued, any other gives the embeddings to start from.
     """
 
     name = "null text"
@@ -75,7 +72,7 @@ class NullText(Method):
     iterations: int = 10
     stop: float = 1e-5
     checkpointed: bool = False
-    start: DiffusionPath | None = None
+    earlier: DiffusionPath | None = None
 
     def plan(self, steps: int, cfg: float) -> int:
         return steps * (3 + 3 * self.iterations)
@@ -87,11 +84,12 @@ class NullText(Method):
                 "At cfg 1 the negative prompt is never used, so there is no null text to optimise: set the cfg of the "
                 "edit to come (7 for example), or choose fixed point."
             )
-        stored = self.start.null.get(KEY) if self.start else None
-        if self.start and (stored is None or stored.shape[0] != steps or stored.shape[1] not in (1, batch)):
+        earlier = self.earlier
+        stored = earlier.null.get(KEY) if earlier else None
+        if earlier and (stored is None or stored.shape[0] != steps or stored.shape[1] not in (1, batch)):
             raise ValueError(
-                f"The path to go on from ({self.start.method}, {self.start.steps} steps, {self.start.shape[0]} images)"
-                f" holds no null text for these {steps} steps and {batch} pictures: leave it unconnected."
+                f"The earlier path ({earlier.method}, {earlier.steps} steps, {earlier.shape[0]} images) holds no null "
+                f"text for these {steps} steps and {batch} pictures: leave the input earlier unconnected."
             )
         model = model.clone()
         wrappers = comfy.patcher_extension.WrappersMP
@@ -103,38 +101,80 @@ class NullText(Method):
         for name in ("positive", "negative"):
             single_part(conds.get(name), name, "Null-text inversion")
         own = list(text_embedding(conds["negative"]).shape[1:])
-        if self.start and list(self.start.null[KEY].shape[2:]) != own:
+        if self.earlier and list(self.earlier.null[KEY].shape[2:]) != own:
             raise ValueError(
-                f"The path to go on from holds null text of {list(self.start.null[KEY].shape[2:])} tokens and width, "
-                f"but the negative prompt has {own}: connect a path that was made with this text encoder, or none."
+                f"The earlier path holds null text of {list(self.earlier.null[KEY].shape[2:])} tokens and width, but "
+                f"the negative prompt has {own}: connect a path that was made with this text encoder, or none."
             )
-        key, made_with = self._identity(run), leaves(_alterations(run))
-        progress = _unfinished.pop(key, None)
-        if progress is None or not same_leaves(progress.made_with, made_with):
-            progress = _begin(run, made_with)
-        _unfinished[key] = progress
-        while len(_unfinished) > _REMEMBERED:
-            _unfinished.popitem(last=False)
+        progress = self._progress(run)
         run.done = len(progress.embeddings)
         try:
             with grad_ready(model_roots(run.guider), run.picture.device, self.checkpointed) as gradients:
                 for i in range(run.done, run.steps):
                     step = GuidedStep(run, i, progress.x.clone(), progress.pivots[i + 1].clone())
-                    guess = self._first_guess(run, i, progress)
-                    null, progress.x = self.optimise(step, guess, gradients, progress.solver)
+                    # A copy, because an interrupt in the middle of a step leaves this step to be made again.
+                    solver = copy.copy(progress.solver)
+                    null, x = self.optimise(step, self._first_guess(run, i, progress), gradients, solver)
+                    progress.x, progress.solver = x, solver
                     progress.embeddings.append(null)
                     run.progress(progress.x, progress.x)
         except comfy.model_management.InterruptProcessingException:
             if not progress.embeddings:
                 raise
+        return self._fields(run, progress)
+
+    def _fields(self, run: Run, progress: Progress) -> Fields:
+        """The path, and with it what it takes to go on where it was interrupted."""
         done = len(progress.embeddings)
+        found = [null.to("cpu", torch.float32) for null in progress.embeddings]
+        fields: Fields = {"states": progress.pivots, "cfg": run.cfg}
         figures: dict[str, tuple[float, ...]] = {"optimised_steps": (float(done),)}
         if done == run.steps:
-            del _unfinished[key]
             figures["latent_psnr"] = latent_psnr(run.picture.cpu(), progress.x.cpu())
-        found = progress.embeddings + progress.embeddings[-1:] * (run.steps - done)
-        null = torch.stack(found).to("cpu", torch.float32)
-        return {"states": progress.pivots, "null": {KEY: null}, "figures": figures, "cfg": run.cfg}
+        else:
+            fields["progress"] = self._marks(run) | {"x": progress.x.cpu().float(), **progress.solver.state()}
+            guesses = None if progress.guesses is None else progress.guesses.to("cpu", torch.float32)
+            if guesses is not None:
+                fields["progress"]["guesses"] = guesses
+            found += found[-1:] * (run.steps - done)
+        return {**fields, "null": {KEY: torch.stack(found)}, "figures": figures}
+
+    def _marks(self, run: Run) -> dict[str, Tensor]:
+        """What must be the same for an interrupted optimisation to go on, beside the path's own fields."""
+        negative = text_embedding(run.guider.conds["negative"]).to("cpu", torch.float32)
+        return {"settings": torch.tensor([float(self.iterations), self.stop]), "negative": negative.clone()}
+
+    def _progress(self, run: Run) -> Progress:
+        """Where the run begins: where `earlier` was interrupted, if that was the same run, else at the first step."""
+        earlier, conds = self.earlier, run.guider.conds
+        size = float(text_embedding(conds["positive"]).float().square().mean().sqrt())
+        if earlier is not None and self._continues(earlier, run):
+            kept, dtype = earlier.progress, text_embedding(conds["negative"]).dtype
+            done = int(earlier.figures["optimised_steps"][0])
+            solver = QuasiNewton(size).restored({name: kept[name].to(run.picture.device) for name in kept})
+            guesses = kept.get("guesses")
+            return Progress(
+                earlier.states.to(run.picture),
+                kept["x"].to(run.picture),
+                solver,
+                [null.to(run.picture.device, dtype) for null in earlier.null[KEY][:done]],
+                guesses,
+            )
+        # The pivots: the Euler path of cfg 1, walked without touching the run's own progress.
+        pivots = Euler()(replace(run, callback=None))["states"]
+        return Progress(pivots, pivots[0], QuasiNewton(size), guesses=earlier.null[KEY] if earlier else None)
+
+    def _continues(self, earlier: DiffusionPath, run: Run) -> bool:
+        """Whether `earlier` is this run, interrupted: picture, levels, prompts, guidance and settings are the same."""
+        kept, marks = earlier.progress, self._marks(run)
+        return (
+            all(name in kept for name in _PROGRESS)
+            and all(torch.equal(kept[name], marks[name]) for name in marks)
+            and torch.equal(earlier.sigmas, run.sigmas.cpu().float())
+            and torch.equal(earlier.picture, run.picture.cpu().float())
+            and earlier.cfg == run.cfg
+            and earlier.conditioning == fingerprint(run.guider.original_conds.get("positive", []))
+        )
 
     def optimise(
         self, step: GuidedStep, null: Tensor, gradients: Gradients, solver: QuasiNewton
@@ -165,23 +205,12 @@ class NullText(Method):
 
     def _first_guess(self, run: Run, i: int, progress: Progress) -> Tensor:
         """Where the optimisation of step i starts. [B, tokens, width]"""
-        if self.start is not None:
-            null = self.start.null[KEY][i].to(run.picture)
+        if progress.guesses is not None:
+            null = progress.guesses[i].to(run.picture)
         else:
             null = progress.embeddings[-1] if progress.embeddings else text_embedding(run.guider.conds["negative"])
             null = null.to(run.picture.device)  # a conditioning waits outside the card
         return null.clone().expand(run.picture.shape[0], -1, -1).contiguous()
-
-    def _identity(self, run: Run) -> str:
-        """The same for runs that would find the same, so that one can go on where another was interrupted."""
-        patcher, conds = run.guider.model_patcher, run.guider.conds
-        digest = hashlib.blake2b(repr((id(patcher.model), patcher.patches_uuid, run.cfg)).encode())
-        digest.update(repr((replace(self, start=None), id(self.start) if self.start else None)).encode())
-        fed = [stored_tensors(single) for name in ("positive", "negative") for single in conds[name]]
-        tensors = [tensor for each in fed for _, tensor in sorted(each.items())]
-        for tensor in (run.picture, run.sigmas, *tensors):
-            digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
-        return digest.hexdigest()
 
 
 class GuidedStep:
@@ -247,42 +276,3 @@ def _per_item(values: Tensor, like: Tensor) -> Tensor:
 def _reserve(executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
     """Lets ComfyUI make room for the backward pass before the model is loaded."""
     return executor(model, [noise_shape[0] * _BACKWARD, *noise_shape[1:]], conds, *args, **kwargs)
-
-
-def _alterations(run: Run) -> list[Any]:
-    """What changes a run beside weights and texts: patches, wrappers and whatever hangs on the prompts."""
-    patcher, conds = run.guider.model_patcher, run.guider.conds
-    hung = [[cond.get(name) for name in ("control", "gligen", "hooks")] for each in conds.values() for cond in each]
-    return [patcher.model_options, patcher.object_patches, patcher.wrappers, hung]
-
-
-def leaves(value: Any) -> list[Any]:
-    """What nested dictionaries and lists hold, with their keys, in order: words and numbers, and weak references."""
-    if isinstance(value, dict):
-        return [part for key, each in value.items() for part in (*leaves(key), *leaves(each))]
-    if isinstance(value, (list, tuple)):
-        return [part for each in value for part in leaves(each)]
-    try:
-        return [weakref.ref(value)]
-    except TypeError:
-        return [value]
-
-
-def same_leaves(first: list[Any], second: list[Any]) -> bool:
-    """Whether two such lists stand for the same things, all of which are still there."""
-    if len(first) != len(second):
-        return False
-    for a, b in zip(first, second, strict=True):
-        if isinstance(a, weakref.ref) and isinstance(b, weakref.ref):
-            if a() is None or a() is not b():
-                return False
-        elif a is not b and (type(a) is not type(b) or not isinstance(a, (str, int, float)) or a != b):
-            return False
-    return True
-
-
-def _begin(run: Run, made_with: list[Any]) -> Progress:
-    """The pivots: the Euler path of cfg 1, walked without touching the run's own progress."""
-    states = Euler()(replace(run, callback=None))["states"]
-    size = float(text_embedding(run.guider.conds["positive"]).float().square().mean().sqrt())
-    return Progress(states, states[0], QuasiNewton(size), made_with)

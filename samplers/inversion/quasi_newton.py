@@ -6,10 +6,13 @@ Hessian, so that each begins with what the last one has learnt.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 _PAIRS = 10
+_STATE = ("moved", "turned", "curvature_pairs")
 _FIRST = 0.05  # the step before anything is known of the curvature, relative to the variable's usual size (RMS)
 _LONGEST = 0.5  # and any step
 
@@ -24,6 +27,22 @@ class QuasiNewton:
         self._pairs: list[tuple[Tensor, Tensor, Tensor]] = []  # steps, changes of the gradient, 1 / their product or 0
         self._scale: Tensor | None = None  # inverse curvature per item; 0 = not known
         self._last: tuple[Tensor, Tensor] | None = None
+
+    def state(self) -> dict[str, Tensor]:
+        """What has been learnt of the curvature, on the CPU, by name; see `restored`."""
+        if self._scale is None:
+            return {}
+        found = {"curvature": self._scale}
+        for name, parts in zip(_STATE, zip(*self._pairs, strict=True), strict=True):
+            found[name] = torch.stack(parts)
+        return {name: tensor.detach().to("cpu", torch.float32) for name, tensor in found.items()}
+
+    def restored(self, state: Mapping[str, Tensor]) -> QuasiNewton:
+        """This solver with what another one had learnt (other names are left alone)."""
+        if "curvature" in state:
+            self._scale = state["curvature"]
+            self._pairs = list(zip(*(state[name].unbind() for name in _STATE), strict=True))
+        return self
 
     def new_objective(self) -> None:
         """Forget the last point, whose gradient belongs to another objective, but not the curvature."""
