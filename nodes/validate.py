@@ -18,6 +18,7 @@ _ASPECT_SLACK = 0.02
 
 def check_latent(model: Any, latent: dict[str, Any], name: str = "guide") -> None:
     """Raises ValueError unless the LATENT is one finite tensor that this model can work on, with a mask that fits."""
+    process.check_one_latent(model)
     samples = latent["samples"]
     if samples.is_nested:
         raise ValueError(

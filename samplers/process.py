@@ -20,6 +20,7 @@ from torch import Tensor
 _SMALLEST_T0 = 1e-6
 _ITERATIONS = 60
 _PRECISION = 4e-8
+_OF_PARTS = ("MiniMaxH3AV",)  # latent formats of networks that cannot do without one of their parts
 
 
 def model_sampling(model: Any) -> Any:
@@ -149,8 +150,25 @@ def network_view(sampling: Any, x: Tensor, sigma: Tensor | float) -> Tensor:
     return sampling.calculate_input(level, x)
 
 
+def check_one_latent(model: Any) -> None:
+    """Raises ValueError for a MODEL whose network cannot be given one latent in the shape that its VAE makes."""
+    latent_format = model.get_model_object("latent_format")
+    if type(latent_format).__name__ in _OF_PARTS:
+        raise ValueError(
+            "This model makes video and sound together and cannot work on either of them alone, so paths and edits do "
+            "not know its latents: use Reverse SDE or Masked Reverse SDE with SamplerCustomAdvanced, or another model."
+        )
+    probe = torch.zeros([1, latent_format.latent_channels, *[1] * latent_format.latent_dimensions])
+    if latent_format.process_in(probe).shape != probe.shape:
+        raise ValueError(
+            "This model's network works on latents of another shape than its VAE makes (a refiner with packed frames), "
+            "which paths and edits cannot follow: use the base model here, and the refiner in a KSampler afterwards."
+        )
+
+
 def check_layout(model: Any, samples: Tensor, name: str) -> None:
     """Raises ValueError unless LATENT samples have the channels and dimensions that the MODEL works on."""
+    check_one_latent(model)
     latent_format = model.get_model_object("latent_format")
     channels = samples.shape[1] if samples.ndim > 1 else 0
     remedy = "encode the picture with the VAE that belongs to the model."

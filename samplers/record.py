@@ -140,6 +140,7 @@ def record(
     Raises ValueError for an empty or rising schedule, a nested latent, or a sampler that leaves the schedule.
     """
     check_falling(sigmas)
+    process.check_one_latent(guider.model_patcher)
     if latent.is_nested:
         raise ValueError("A path cannot hold a nested latent (audio with video): record its video part alone.")
     recorder = RecordingSampler(sampler)

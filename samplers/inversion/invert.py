@@ -64,6 +64,7 @@ def invert(
 
 def _picture(model: Any, latent: Mapping[str, Any]) -> Tensor:
     """The LATENT's samples as core would sample them; refuses what has no path."""
+    process.check_one_latent(model)
     samples = latent["samples"]
     if samples.is_nested:
         raise ValueError("A path cannot hold a nested latent (audio with video): invert its video part alone.")
