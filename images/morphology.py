@@ -64,13 +64,17 @@ def fit_mask(mask: Tensor, height: int, width: int, target: str) -> Tensor:
 
 
 def check_proportions(
-    width: int, height: int, target_width: int, target_height: int, name: str, target: str, rounding: int = 16
-) -> None:
-    """Refuse a size whose proportions differ by more than rounding the target to blocks of some pixels explains."""
+    width: int, height: int, target_width: int, target_height: int, name: str, target: str, rounding: int = 16,
+    advice: str = "",
+) -> None:  # fmt: skip
+    """Refuse a size whose proportions differ by more than rounding the target to blocks of some pixels explains.
+
+    advice: what else may help, after a semicolon.
+    """
     stretch = (width / height) / (target_width / target_height)
     slack = 1 + rounding / min(target_width, target_height)
     if not 1 / slack <= stretch <= slack:
         raise ValueError(
             f"The {name} is {width} x {height}, but {target} is {target_width} x {target_height}, of other "
-            f"proportions: make, crop or resize the {name} to match."
+            f"proportions: make, crop or resize the {name} to match{'; ' if advice else ''}{advice}."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,10 +17,16 @@ from ..images.tensors import check_mask, match_batch
 from .predictor import EdgePredictor
 from .targets import binary, check_drawn, check_target, edge_target, normal
 
+log = logging.getLogger(__name__)
+
 GREYS = ("importance", "shade")
 
 Greys = Literal["importance", "shade"]
 
+_CROPPED = (
+    "where another node samples a crop of the picture (a detailer, crop and stitch), crop the sketch by the same node, "
+    "or give that node the model without this guidance"
+)
 _NEIGHBOURHOOD = 0.02  # of the shorter side: how far a stroke's own grey reaches
 
 
@@ -45,9 +52,11 @@ class Sketch:
         Raises ValueError where the latent has other proportions than the sketch.
         """
         scale = int(self.vae.spacial_compression_encode())
-        check_proportions(
-            self.strokes.shape[2], self.strokes.shape[1], width * scale, height * scale, "sketch", "the picture"
-        )
+        own = self.strokes.shape[2], self.strokes.shape[1]
+        check_proportions(*own, width * scale, height * scale, "sketch", "the picture", advice=_CROPPED)
+        if own != (width * scale, height * scale):
+            # A run does not know what part of a picture it works on: a crop is guided by the whole sketch.
+            log.info("The whole sketch of %d x %d guides a picture of %d x %d.", *own, width * scale, height * scale)
         strokes, weight = (by_importance if self.greys == "importance" else as_shades)(self.strokes)
         fitted = fit_lines(strokes, height * scale, width * scale)
         if self.greys == "importance":

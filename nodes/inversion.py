@@ -16,7 +16,7 @@ from ..samplers.inversion.invert import invert
 from ..samplers.inversion.null_text import NullText
 from ..samplers.inversion.residual import Residual
 from ..samplers.path import DiffusionPath
-from ..samplers.replay import replay
+from ..samplers.replay import replay, stand_in
 from ..samplers.sigmas import sdedit_sigmas
 from .announce import announce
 from .cut_short import CutShort
@@ -199,6 +199,8 @@ class Reconstruct(io.ComfyNode):
         callback = latent_preview.prepare_callback(model, path.steps)
         walked, latent = replay(model, positive, negative, path, cfg, sampler, callback)
         text = f"{path.method}, cfg {cfg:g}: {_decibels(walked.figures['latent_psnr'])} in latent space"
+        if sampler is None and (note := stand_in(path)):
+            text += f"; {note}"
         if path.method in (Residual.name, NullText.name) and path.cfg != cfg:
             text += f"; the path was made for cfg {path.cfg:g}"
         if path.conditioning and path.conditioning != fingerprint(positive):

@@ -16,7 +16,7 @@ from ..samplers.path import DiffusionPath
 from ..samplers.path_file import load_path, save_path
 from ..samplers.path_fit import check_fits
 from ..samplers.record import record
-from ..samplers.replay import adds_noise, attach, replay_sampler
+from ..samplers.replay import adds_noise, attach, replay_sampler, stand_in
 from ..samplers.replay import start as starting_point
 from ..samplers.reverse_sde import ReverseSDESampler
 from ..samplers.schedule import PathSchedule
@@ -152,6 +152,8 @@ class ToSampling(io.ComfyNode):
         if note := check_fits(path, sigmas=rest.sigmas):
             text += f". {note}"
         sampler = replay_sampler(rest)
+        if note := stand_in(path):
+            text += f"; {note}"
         if rest.steps < path.steps and adds_noise(sampler) and not isinstance(sampler, ReverseSDESampler):
             text += f". {path.sampler} draws other noise from there on than it did in the recorded run"
         outputs = (noise, rest.sigmas.clone(), latent, sampler, attach(model, rest), text)

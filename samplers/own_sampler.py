@@ -76,7 +76,7 @@ class OwnSampler(KSAMPLER):
 
         if inner is not None:
             return functools.wraps(inner)(function)
-        function.__name__ = type(self).__name__
+        function.__name__ = function.__qualname__ = type(self).__name__
         return function
 
 

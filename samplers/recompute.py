@@ -15,6 +15,7 @@ from comfy.ldm.modules.attention import BasicTransformerBlock
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock, Upsample
 from torch import Tensor, nn
 
+from .noise import drawing_alike
 from .saved import kept_as_saved
 from .streamed import StreamedWeights, restore_attribute
 
@@ -101,7 +102,7 @@ def _recomputing(forward: Callable[..., Any], weights: StreamedWeights | None) -
 
         for place in moving:
             fixed[place] = None
-        return Recompute.apply(again, weights, *[values[place] for place in moving])
+        return Recompute.apply(drawing_alike(again), weights, *[values[place] for place in moving])
 
     return call
 

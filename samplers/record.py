@@ -24,6 +24,7 @@ _OFFSET = 2e-4
 # Below this distance (RMS) between the model's prediction and the one that two states imply, the states are enough.
 _IMPLIED = 0.1
 _OWN_LEVELS = ("dpm_fast", "dpm_adaptive")
+_LISTED_AS = {"sample_unipc": "uni_pc", "sample_unipc_bh2": "uni_pc_bh2"}
 
 
 class _Listener:
@@ -172,7 +173,13 @@ def sampler_name(sampler: Any) -> str:
     function = getattr(sampler, "sampler_function", None)
     if function is None:
         return type(sampler).__name__
-    return getattr(function, "__name__", type(sampler).__name__).removeprefix("sample_").removesuffix("_function")
+    name = getattr(function, "__name__", type(sampler).__name__)
+    if name in _LISTED_AS:
+        return _LISTED_AS[name]
+    if not name.startswith("sample_") and not name.endswith("_function"):
+        # Of another pack, and often called no more than `sampler`: its class tells which one it is.
+        name = getattr(function, "__qualname__", name).replace(".<locals>", "")
+    return name.removeprefix("sample_").removesuffix("_function")
 
 
 def plain_options(sampler: Any) -> dict[str, Any]:

@@ -7,7 +7,6 @@ a model wrapper, under any sampler and guider; `replay_sampler` gives the solver
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ import comfy.model_management
 import comfy.patcher_extension
 import comfy.samplers
 import torch
+from comfy.k_diffusion import sampling as k_diffusion
 from comfy.samplers import KSAMPLER
 from torch import Tensor
 
@@ -26,8 +26,6 @@ from .path import DiffusionPath
 from .path_fit import check_fits, latent_psnr
 from .record import record, sampler_name
 from .reverse_sde import Step, ancestral_step
-
-log = logging.getLogger(__name__)
 
 WRAPPER = "diffusion_path.replay"
 # Solvers of core that take a noise_sampler without adding noise.
@@ -156,19 +154,36 @@ def _mask_at(model: Any, sigma: Tensor, extra_args: dict[str, Any]) -> Tensor | 
 
 
 def replay_sampler(path: DiffusionPath) -> Any:
-    """The SAMPLER that walks the path as it was made: with its residuals, with the recorded solver, or with Euler."""
+    """The SAMPLER that walks the path as it was made: with its residuals, the recorded solver, or Euler."""
     if path.residuals is not None:
         return KSAMPLER(sample_residuals, {"path": path})
-    if path.sampler == sampler_name(reverse_sde.sampler("ode")) and "kind" in path.sampler_options:
+    if _is_reverse_sde(path):
         options = {name: path.sampler_options[name] for name in _REVERSE_SDE if name in path.sampler_options}
         return reverse_sde.sampler(**options).for_items(path.batch_index or range(path.shape[0]))
-    known = path.sampler in comfy.samplers.SAMPLER_NAMES
-    if not known:
-        log.warning("The path was recorded with '%s', which core does not have: it is walked with Euler.", path.sampler)
-    sampler = comfy.samplers.sampler_object(path.sampler if known else "euler")
-    if known:
-        sampler.extra_options = {**sampler.extra_options, **path.sampler_options}
+    if stand_in(path):
+        return comfy.samplers.sampler_object("euler")
+    sampler = comfy.samplers.sampler_object(path.sampler)
+    sampler.extra_options = {**sampler.extra_options, **path.sampler_options}
     return sampler
+
+
+def stand_in(path: DiffusionPath) -> str:
+    """A sentence where Euler stands in for the path's own solver because that one cannot be found; else empty.
+
+    It can where core knows a sampler by the recorded name: its own, or one that a pack has added to core's.
+    """
+    ours = path.residuals is not None or _is_reverse_sde(path)
+    if ours or path.sampler in comfy.samplers.SAMPLER_NAMES or hasattr(k_diffusion, f"sample_{path.sampler}"):
+        return ""
+    return (
+        f"made with the sampler {path.sampler[:60]!r}, which is not one of ComfyUI's list, so euler stands in for "
+        "it: for an exact walk connect the node that gave it as `sampler`, if it adds no noise, or record with one of "
+        "the list"
+    )
+
+
+def _is_reverse_sde(path: DiffusionPath) -> bool:
+    return path.sampler == sampler_name(reverse_sde.sampler("ode")) and "kind" in path.sampler_options
 
 
 def innermost(sampler: Any) -> Any:

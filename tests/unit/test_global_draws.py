@@ -215,3 +215,17 @@ def test_equal_prompts_do_not_differ_along_a_path(world: World) -> None:
         torch.manual_seed(2)
         assert torch.equal(first, prompt_difference(world.model, path, world.source, world.positive))
         assert float(prompt_difference(world.model, path, world.source, world.source).max()) < 1e-5
+
+
+def test_a_block_that_runs_again_for_its_gradient_draws_the_same_numbers(world: World) -> None:
+    sketch = torch.zeros_like(world.image)
+    sketch[:, 32] = 1.0
+    inputs = {"model": world.model, "predictor": world.predictor, "vae": world.vae, "sketch": sketch}
+    with torch.inference_mode():
+        fast, checkpointed, unguided = (
+            world.sampled(call("DPathSketchGuidance", **inputs, beta=beta, stop=1.0, memory=memory)[0])
+            for beta, memory in ((0.5, "fast"), (0.5, "checkpointed"), (0.0, "fast"))
+        )
+    moved = float((fast - unguided).abs().max())
+    assert moved > 0.01
+    torch.testing.assert_close(checkpointed, fast, rtol=0, atol=1e-4 * moved)

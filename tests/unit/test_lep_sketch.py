@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -109,6 +110,17 @@ def test_other_sizes_of_the_same_proportions() -> None:
     assert float(fit_lines(cross(256), 64, 64)[0, 10, 16]) == 1.0
     assert a_sketch(cross(32)).at(8, 8)[0].shape == (1, 4, 8, 8)
     with pytest.raises(ValueError, match=r"sketch is 64 x 64, but the picture is 128 x 64"):
+        a_sketch(cross()).at(8, 16)
+
+
+def test_a_crop_is_guided_by_the_whole_sketch_and_the_log_and_the_refusal_say_so(caplog) -> None:
+    with caplog.at_level(logging.INFO):
+        a_sketch(cross(256)).at(8, 8)
+        assert "The whole sketch of 256 x 256 guides a picture of 64 x 64." in caplog.text
+        caplog.clear()
+        a_sketch(cross(64)).at(8, 8)
+        assert "whole sketch" not in caplog.text
+    with pytest.raises(ValueError, match="a detailer, crop and stitch.*crop the sketch by the same node"):
         a_sketch(cross()).at(8, 16)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+import comfy.k_diffusion.sampling
 import comfy.model_management
 import comfy.samplers
 import pytest
@@ -11,6 +13,7 @@ import torch
 from comfy.model_base import ModelType
 from comfy.patcher_extension import WrappersMP
 from comfy_extras import nodes_custom_sampler as core
+from diffusion_path.devtools.direct import call
 from diffusion_path.samplers import process, replay
 from diffusion_path.samplers.inversion import null_text
 from diffusion_path.samplers.inversion.controlled import Controlled
@@ -151,11 +154,65 @@ def test_the_pull_towards_the_picture_is_the_published_one(kind: ModelType) -> N
 def test_a_recorded_path_is_walked_by_its_own_solver() -> None:
     model = gaussian_model(ModelType.EPS, SPREAD)
     guider = core.CFGGuider.execute(model, cond(SOURCE), cond(NULL), 3.0).args[0]
-    for sampler in (comfy.samplers.ksampler("dpmpp_2m"), comfy.samplers.ksampler("euler_ancestral", {"eta": 0.5})):
+    names = {"dpmpp_2m": {}, "euler_ancestral": {"eta": 0.5}, "uni_pc": {}, "uni_pc_bh2": {}, "ddim": {}}
+    for sampler in (ksampler(name, options) for name, options in names.items()):
         noise = core.Noise_RandomNoise(5).generate_noise(latent())
         path, _ = record(guider, sampler, levels(model), noise, latent()["samples"], seed=5, disable_pbar=True)
         walked, _ = replay.replay(model, cond(SOURCE), cond(NULL), path, 3.0)
         assert min(walked.figures["latent_psnr"]) > 90
+
+
+def ksampler(name: str, options: dict[str, Any]) -> Any:
+    sampler = comfy.samplers.sampler_object(name)
+    sampler.extra_options = {**sampler.extra_options, **options}
+    return sampler
+
+
+class Foreign:
+    """A sampler of another pack: two Euler steps in one, under a name that says nothing."""
+
+    @staticmethod
+    def sampler(model: Any, x: Any, sigmas: Any, extra_args: Any = None, callback: Any = None, disable: Any = None,
+                scale: float = 1.0) -> Any:  # fmt: skip
+        for sigma, sigma_next in itertools.pairwise(sigmas):
+            denoised = model(x, sigma * x.new_ones(x.shape[0]), **(extra_args or {}))
+            x = x + scale * (x - denoised) / sigma * (sigma_next - sigma)
+        return x
+
+
+def recorded_by_another_pack() -> tuple[Any, Any, Any]:
+    model, sampler = gaussian_model(ModelType.EPS, SPREAD), comfy.samplers.KSAMPLER(Foreign.sampler, {"scale": 0.9})
+    guider = core.CFGGuider.execute(model, cond(SOURCE), cond(NULL), 3.0).args[0]
+    noise = core.Noise_RandomNoise(5).generate_noise(latent())
+    path, _ = record(guider, sampler, levels(model), noise, latent()["samples"], seed=5, disable_pbar=True)
+    return model, sampler, path
+
+
+def test_the_report_says_where_euler_stands_in_and_what_to_do() -> None:
+    model, sampler, path = recorded_by_another_pack()
+    prompts = {"positive": cond(SOURCE), "negative": cond(NULL), "cfg": 3.0}
+    _, walked, text = call("DPathReconstruct", model=model, path=path, **prompts)
+    assert "made with the sampler 'Foreign.sampler'" in text
+    assert "connect the node that gave it as `sampler`" in text
+    assert "Foreign.sampler" in call("DPathToSampling", model=model, path=path, t0=1.0)[-1]
+    assert min(walked.figures["latent_psnr"]) < 40
+    _, walked, text = call("DPathReconstruct", model=model, path=path, sampler=sampler, **prompts)
+    assert "Foreign" not in text
+    assert min(walked.figures["latent_psnr"]) > 90
+
+
+def test_a_sampler_that_a_pack_has_added_to_core_s_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _, path = recorded_by_another_pack()
+    monkeypatch.setattr(comfy.k_diffusion.sampling, "sample_Foreign.sampler", Foreign.sampler, raising=False)
+    assert replay.stand_in(path) == ""
+    walked, _ = replay.replay(model, cond(SOURCE), cond(NULL), path, 3.0)
+    assert min(walked.figures["latent_psnr"]) > 90
+
+
+def test_a_path_of_the_reverse_sde_without_its_kind_has_a_stand_in() -> None:
+    path = recorded_by_another_pack()[2].replaced(sampler="reverse_sde", sampler_options={})
+    assert replay.stand_in(path)
+    assert replay.replay_sampler(path).sampler_function is comfy.k_diffusion.sampling.sample_euler
 
 
 METHODS: dict[str, tuple[Method, float]] = {
