@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-import pickle
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ..samplers.files import written_whole
+from ..samplers.tensor_file import DamagedFileError, is_newer, read_tensors
+from .pickle_check import TooLargeError, UnsafePickleError, check_pickles
 from .predictor import EdgePredictor, PredictorNetwork, build_network
 from .public import BatchNormPixelNetwork, ReadoutNetwork, USketchNetwork, fold_batch_norm
 
 FORMAT = "diffusion-path-edge-predictor"
 VERSION = 1
 SUFFIXES = (".safetensors", ".pt", ".pth")
+_PLAIN_SETTINGS = 8  # settings that have no tensor of their own: out_channels, encodings, depth, ...
 
 _SD15 = {"family": "U-Net", "latent_format": "SD15", "latent_channels": 4, "prediction": "EPS", "context": 768}
 _SDXL = {"family": "U-Net", "latent_format": "SDXL", "latent_channels": 4, "prediction": "EPS", "context": 2048}
@@ -41,7 +41,13 @@ _LGP_INPUTS, _LEP_INPUTS = sum(_LGP_CHANNELS) + 4 * 10, sum(_LEP_CHANNELS) + 4 *
 
 
 def save_predictor(predictor: EdgePredictor, path: Path) -> None:
-    """Write a predictor as safetensors with metadata, completely or not at all."""
+    """Write a predictor as safetensors with metadata; `path` then holds all of it or what it held before."""
+    with written_whole(path) as unfinished:
+        write_predictor(predictor, unfinished)
+
+
+def write_predictor(predictor: EdgePredictor, path: Path) -> None:
+    """Write a predictor, without care for what `path` held before."""
     spec = {
         "kind": predictor.kind,
         "taps": predictor.taps,
@@ -56,13 +62,15 @@ def save_predictor(predictor: EdgePredictor, path: Path) -> None:
         "record": predictor.record,
     }
     metadata = {"format": FORMAT, "version": str(VERSION), "spec": json.dumps(spec)}
-    state = {
-        # Vectors are small, and statistics of activations may not fit into float16.
-        key: value.detach().to("cpu", torch.float16 if value.ndim > 1 else value.dtype).contiguous()
-        for key, value in predictor.network.state_dict().items()
-    }
-    with written_whole(path) as unfinished:
-        save_file(state, unfinished, metadata)
+    state = {key: _compact(value) for key, value in predictor.network.state_dict().items()}
+    save_file(state, path, metadata)
+
+
+def _compact(weights: Tensor) -> Tensor:
+    """Weights for a file: float16 where that can hold them. Vectors are small, and statistics often are too large."""
+    exact = weights.detach().cpu().contiguous()
+    half = exact.half() if exact.ndim > 1 else exact
+    return half if torch.isfinite(half).all() else exact
 
 
 def load_predictor(path: Path) -> EdgePredictor:
@@ -78,19 +86,18 @@ def load_predictor(path: Path) -> EdgePredictor:
 
 def _load_own(path: Path) -> EdgePredictor:
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path.name} is damaged and cannot be read: download or train it again.") from error
+        state, metadata = read_tensors(path)
+    except DamagedFileError as error:
+        raise ValueError(f"{path.name} is damaged and cannot be read ({error}): download or train it again.") from error
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path.name} is not an edge predictor: choose a file that Save Edge Predictor wrote.")
-    version = metadata.get("version", "")
-    if version.isdecimal() and int(version) > VERSION:
+    if is_newer(metadata.get("version"), VERSION):
         raise ValueError(f"{path.name} was written by a newer version of Diffusion Path: update the pack to use it.")
+    if metadata.get("version") != str(VERSION):
+        raise ValueError(f"{path.name} does not say which version of the format it has: train or save it again.")
     try:
         return _predictor(json.loads(metadata["spec"]), state)
-    except (KeyError, TypeError, ValueError, RuntimeError, LookupError, ArithmeticError, AttributeError) as error:
+    except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError, AttributeError) as error:
         raise ValueError(f"{path.name} does not hold what its description says: train or save it again.") from error
 
 
@@ -98,22 +105,14 @@ def _predictor(spec: dict[str, Any], state: dict[str, Tensor]) -> EdgePredictor:
     """The predictor of a description and its weights; raises some error where they do not belong together."""
     values = sum(tensor.numel() for tensor in state.values())
     sizes = [*spec["channels"], *_numbers(spec["settings"])]
-    if not sizes or max(sizes) > values or spec["settings"].get("depth", 0) > len(state):
+    too_large = not sizes or max(sizes) > values or len(sizes) > len(state) + _PLAIN_SETTINGS
+    if too_large or spec["settings"].get("depth", 0) > len(state):
         raise ValueError("no network of that size fits into this file")
-    low, high = spec["noise_range"]
     return EdgePredictor(
         network=_filled(spec["kind"], spec["channels"], spec["settings"], state),
-        kind=spec["kind"],
-        taps=tuple(str(tap) for tap in spec["taps"]),
-        channels=tuple(int(count) for count in spec["channels"]),
-        model=dict(spec["model"]),
-        target=str(spec["target"]),
-        line_width=int(spec["line_width"]),
-        branch=str(spec["branch"]),
-        noise_range=(float(low), float(high)),
-        binarise=bool(spec["binarise"]),
-        settings=dict(spec["settings"]),
-        record=dict(spec["record"]),
+        **{name: spec[name] for name in ("kind", "model", "target", "line_width", "branch", "binarise")},
+        **{name: spec[name] for name in ("settings", "record")},
+        **{name: tuple(spec[name]) for name in ("taps", "channels", "noise_range")},
     )
 
 
@@ -125,22 +124,22 @@ def _numbers(value: Any) -> list[float]:
 
 
 def _load_public(path: Path) -> EdgePredictor:
-    _check_unpacked_size(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        check_pickles(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+    except UnsafePickleError as error:
         raise ValueError(
-            f"{path.name} holds more than plain weights and was not opened, because such files can run code: "
+            f"{path.name} holds more than plain weights ({error}) and was not opened, because such files can run code: "
             "get a .safetensors version, or one that holds weights alone."
         ) from error
+    except TooLargeError as error:
+        raise ValueError(f"{path.name} {error}.") from error
     except Exception as error:  # a damaged pickle fails in many ways
         raise ValueError(f"{path.name} is damaged and cannot be read: download it again.") from error
     if not isinstance(loaded, dict):
         raise ValueError(f"{path.name} holds no weights by name, so it is no edge predictor: choose another file.")
-    if _tensor_bytes(loaded) > 2 * path.stat().st_size:
-        raise ValueError(f"{path.name} claims to hold more weights than fit into it: download it again.")
     try:
-        return _recognise(loaded, path.name)
+        return _recognise(loaded, path)
     except (KeyError, RuntimeError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(
             f"{path.name} looks like a published edge predictor, but parts of it are missing or of other sizes: "
@@ -148,38 +147,22 @@ def _load_public(path: Path) -> EdgePredictor:
         ) from error
 
 
-def _check_unpacked_size(path: Path) -> None:
-    """Raises ValueError for an archive that would grow when unpacked: those of PyTorch are not compressed."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError):
-        return  # PyTorch's older format, or a damaged file
-    if unpacked > path.stat().st_size:
-        raise ValueError(
-            f"{path.name} would grow to {unpacked / 2**20:.0f} MB when unpacked: get an ordinary .pt file."
-        )
-
-
-def _tensor_bytes(value: Any, depth: int = 0) -> int:
-    """What the tensors in nested dictionaries would take."""
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    inner = value.values() if isinstance(value, dict) and depth < 8 else ()
-    return sum(_tensor_bytes(part, depth + 1) for part in inner)
-
-
-def _recognise(loaded: dict[str, Any], name: str) -> EdgePredictor:
+def _recognise(loaded: dict[str, Any], path: Path) -> EdgePredictor:
     """Which of the published layouts the weights have. Raises ValueError for none of them."""
+    inner = "aggregation_network" if "aggregation_network" in loaded else "model_state_dict"
+    state: dict[str, Tensor] = loaded.get(inner, loaded)
+    if "layers.0.weight" in state or "e1.conv.conv1.weight" in state or "aggregation_network" in loaded:
+        # One tensor may stand under many names.
+        if sum(each.numel() * each.element_size() for each in state.values()) > 2 * path.stat().st_size:
+            raise ValueError(f"{path.name} claims to hold more weights than fit into it: download it again.")
     if "aggregation_network" in loaded:
-        return _readout(loaded)
-    state: dict[str, Tensor] = loaded.get("model_state_dict", loaded)
+        return _readout(state)
     if "layers.0.weight" in state:
-        return _pixel_network(state, name)
+        return _pixel_network(state, path.name)
     if "e1.conv.conv1.weight" in state:
-        return _u_sketch(state, name)
+        return _u_sketch(state, path.name)
     raise ValueError(
-        f"{name} is not an edge predictor that this pack knows: it reads its own .safetensors, latent guidance "
+        f"{path.name} is not an edge predictor that this pack knows: it reads its own .safetensors, latent guidance "
         "predictors with 7080, 9320 or 9324 inputs, U-Sketch and Readout Guidance's edge heads."
     )
 
@@ -219,8 +202,8 @@ def _u_sketch(state: dict[str, Tensor], name: str) -> EdgePredictor:
     return _published("u-sketch", _LEP_TAPS, _LEP_CHANNELS, {"encodings": 9}, state, _SD15, binarise=True)
 
 
-def _readout(loaded: dict[str, Any]) -> EdgePredictor:
-    state = {key: value for key, value in loaded["aggregation_network"].items() if key != "logit_scale"}
+def _readout(given: dict[str, Tensor]) -> EdgePredictor:
+    state = {key: value for key, value in given.items() if key != "logit_scale"}
     count = len(state["mixing_weights"])
     channels = tuple(int(state[f"bottleneck_layers.{i}.conv1.weight"].shape[1]) for i in range(count))
     if channels not in _READOUT or state["output_head.4.weight"].shape[0] != 3:
@@ -246,11 +229,14 @@ def _published(
 
 def _filled(kind: str, channels: Sequence[int], settings: dict[str, Any], state: dict[str, Tensor]) -> PredictorNetwork:
     """A network with these weights, in float32; raises RuntimeError where they do not fit."""
-    with torch.device("meta"):
-        network = _BUILDERS[kind](channels, settings)
+    try:
+        with torch.device("meta"):
+            network = _BUILDERS[kind](channels, settings)
+    except ValueError as error:  # layers of impossible sizes
+        raise RuntimeError(str(error)) from error
     exact = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     network.load_state_dict(exact, assign=True)
-    return network.eval().requires_grad_(False)
+    return network.train(False).requires_grad_(False)
 
 
 _BUILDERS: dict[str, Callable[[Sequence[int], dict[str, Any]], PredictorNetwork]] = {

@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .predictor_check import check_predictor
+
 KINDS = ("mlp", "unet")
 PAPER_WIDTHS = (512, 256, 128, 64)
 _ENCODINGS = 6
@@ -72,13 +74,16 @@ class EdgePredictor:
     settings: dict[str, Any] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_predictor(self)
+
     def network_on(self, device: torch.device) -> PredictorNetwork:
         """A frozen float32 copy of the network for use on a device, of normal tensors that autograd accepts."""
         with torch.inference_mode(False):
             network = copy.deepcopy(self.network).to(device=device, dtype=torch.float32)
             for parameter in network.parameters():
                 parameter.requires_grad_(False)
-            return network.eval()
+            return network.train(False)
 
 
 def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import folder_paths
+
+from ..samplers.files import write_new
 
 EXTENSION = ".safetensors"
 
@@ -37,8 +41,11 @@ def resolve(category: str, name: str) -> Path:
     return Path(found)
 
 
-def new_file(category: str, prefix: str) -> tuple[Path, str]:
-    """A file that does not exist yet in the output folder's part of the category, and its name in the list."""
+def save_new(category: str, prefix: str, write: Callable[[Path], object]) -> tuple[Path, str]:
+    """Write a file through `write` under a new number in the output folder's part of the category.
+
+    Returns the file and its name in the list. No file is replaced, whoever else saves there at the same time.
+    """
     root = os.path.join(folder_paths.get_output_directory(), category)
     try:
         os.makedirs(root, exist_ok=True)
@@ -52,5 +59,6 @@ def new_file(category: str, prefix: str) -> tuple[Path, str]:
         raise ValueError(
             f"The file name '{prefix}' leads out of the output folder: give a name without '..' and drive letters."
         ) from error
-    name = f"{stem}_{counter:05}_{EXTENSION}"
-    return Path(folder) / name, os.path.join(subfolder, name)
+    numbered = (Path(folder) / f"{stem}_{number:05}_{EXTENSION}" for number in itertools.count(counter))
+    file = write_new(numbered, write)
+    return file, os.path.join(subfolder, file.name)

@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..images.edges import LINES, Lines
-from ..lep.checkpoint import SUFFIXES, load_predictor, save_predictor
+from ..lep.checkpoint import SUFFIXES, load_predictor, write_predictor
 from ..lep.families import check_fits
 from ..lep.guidance import Guidance, guide
 from ..lep.predict import predict_edges
@@ -46,11 +46,10 @@ def describe(predictor: EdgePredictor) -> str:
         "model: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in predictor.model.items() if value),
         f"noise: {predictor.noise_range[0]:.2f} to {predictor.noise_range[1]:.2f} of training time",
     ]
-    if record:
-        lines.append(
-            f"trained {record['steps']} steps on {record['pictures']} pictures, "
-            f"validation loss {record['validation_loss']:.4g}"
-        )
+    if "steps" in record and "pictures" in record:
+        lines.append(f"trained {record['steps']} steps on {record['pictures']} pictures")
+    if "validation_loss" in record:
+        lines[-1] += f", validation loss {record['validation_loss']:.4g}"
     return "\n".join(lines)
 
 
@@ -118,8 +117,7 @@ class SaveEdgePredictor(io.ComfyNode):
 
     @classmethod
     def execute(cls, predictor: EdgePredictor, filename_prefix: str) -> io.NodeOutput:
-        file, name = folders.new_file(FOLDER, filename_prefix)
-        save_predictor(predictor, file)
+        _, name = folders.save_new(FOLDER, filename_prefix, lambda file: write_predictor(predictor, file))
         return io.NodeOutput(name, ui=ui.PreviewText(f"{name}\n{describe(predictor)}"))
 
 

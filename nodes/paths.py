@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..samplers import process
 from ..samplers.path import DiffusionPath
-from ..samplers.path_file import load_path, save_path
+from ..samplers.path_file import load_path, write_path
 from ..samplers.path_fit import check_fits
 from ..samplers.record import record
 from ..samplers.replay import adds_noise, attach, replay_sampler, stand_in
@@ -288,8 +288,7 @@ class SavePath(io.ComfyNode):
 
     @classmethod
     def execute(cls, path: DiffusionPath, filename_prefix: str) -> io.NodeOutput:
-        file, name = folders.new_file(FOLDER, filename_prefix)
-        save_path(path, file)
+        file, name = folders.save_new(FOLDER, filename_prefix, lambda file: write_path(path, file))
         return io.NodeOutput(ui=ui.PreviewText(f"{FOLDER}/{name}, {file.stat().st_size / 2**20:.1f} MB"))
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from . import process
+from .path_check import check_falling, check_path
 from .reverse_sde import noise_shares
 
 SAME_LEVEL = 1e-5  # relative distance below which two noise levels are one
@@ -86,32 +87,7 @@ class DiffusionPath:
     progress: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        levels = self.sigmas.numel()
-        if levels < 2 or self.states.shape[0] == 0:
-            raise ValueError(
-                f"The path is empty: it has {levels} noise levels, but it needs at least 2. Give it 1 step or more."
-            )
-        if any(each.shape[0] != levels for each in (self.states, self.signal, self.noise)):
-            raise ValueError(
-                f"The path has {self.states.shape[0]} states for {levels} noise levels: it needs one for each."
-            )
-        check_falling(self.sigmas)
-        for name, tensor in (("denoised", self.denoised), ("residuals", self.residuals)):
-            if tensor is not None and tensor.shape != (levels - 1, *self.states.shape[1:]):
-                raise ValueError(
-                    f"The path's {name} are {list(tensor.shape)}, but its steps are "
-                    f"{[levels - 1, *self.states.shape[1:]]}: make the path again."
-                )
-        per_step = all(tensor.shape[0] in (1, levels - 1) for tensor in self.null.values())
-        if not per_step or (self.control is not None and self.control.shape != (levels - 1,)):
-            raise ValueError(f"What the path stores for its {levels - 1} steps has another number: make it again.")
-        bad = (~torch.isfinite(self.states)).flatten(1).sum(1)
-        if bad.any():
-            level = int(bad.nonzero()[0, 0])
-            raise ValueError(
-                f"The path is not finite from noise level {float(self.sigmas[level]):.4g} on ({int(bad[level])} values "
-                "are NaN or infinite): the model overflows there, so try it in a wider precision (fp32 or bf16)."
-            )
+        check_path(self)
 
     @property
     def steps(self) -> int:
@@ -279,29 +255,17 @@ class DiffusionPath:
         return state * self.out_scale.reshape(shape) + self.out_shift.reshape(shape)
 
 
-def check_falling(sigmas: Tensor) -> None:
-    """Raises ValueError unless the levels fall strictly from at least one level to another."""
-    if sigmas.ndim != 1 or sigmas.numel() < 2:
-        raise ValueError(
-            f"The schedule has {sigmas.numel()} noise levels, but a path needs at least 2: "
-            "give SIGMAS of 1 step or more."
-        )
-    rises = (sigmas.diff() >= 0).nonzero()
-    if rises.numel():
-        i = int(rises[0, 0])
-        raise ValueError(
-            f"The noise levels must fall from step to step, but level {i + 2} ({float(sigmas[i + 1]):.4g}) is not "
-            f"below level {i + 1} ({float(sigmas[i]):.4g}): give SIGMAS as a sampler takes them, without flips or "
-            "repeats."
-        )
-
-
 def make_path(model: Any, sigmas: Tensor, states: Tensor, **details: Any) -> DiffusionPath:
-    """A path of a MODEL from its levels [N + 1] and states [N + 1, B, C, ...]; details: the other fields."""
+    """A path of a MODEL from its levels [N + 1] and states [N + 1, B, C, ...]; details: the other fields.
+
+    A batch_index that does not belong to this batch is left out.
+    """
     levels = sigmas.detach().to("cpu", torch.float32).clone()
     sampling = process.model_sampling(model)
     signal, noise = process.coefficients(sampling, levels.double())
     scale, shift = _vae_map(model, states.shape[1:])
+    if (index := details.get("batch_index")) is not None:
+        details["batch_index"] = tuple(int(each) for each in index) if len(index) == states.shape[1] else None
     return DiffusionPath(
         sigmas=levels,
         states=states.detach().to("cpu", torch.float32).contiguous(),

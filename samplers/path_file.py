@@ -10,13 +10,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from .files import written_whole
 from .path import DiffusionPath, ModelKind
+from .path_check import REMEDY
+from .tensor_file import DamagedFileError, is_newer, read_tensors
 
 FORMAT = "diffusion-path"
 VERSION = 1
@@ -24,6 +25,9 @@ VERSION = 1
 _TENSORS = ("sigmas", "states", "signal", "noise", "out_scale", "out_shift", "denoised", "residuals", "control")
 _PLAIN = ("method", "sampler", "seed", "cfg", "conditioning", "continuous", "batch_index", "sampler_options", "eta")
 _GROUPS = ("null", "progress")  # dictionaries of tensors, which a file holds as "null.NAME"
+_NEEDED = ("sigmas", "states", "signal", "noise")
+_NOTES = (*_PLAIN, "model", "figures")
+_KIND = {field.name for field in dataclasses.fields(ModelKind)}
 
 
 def metadata(path: DiffusionPath) -> dict[str, str]:
@@ -38,12 +42,17 @@ def metadata(path: DiffusionPath) -> dict[str, str]:
 
 def save_path(path: DiffusionPath, file: Path) -> None:
     """Write a path to `file`, which then holds either all of it or what it held before."""
+    with written_whole(file) as unfinished:
+        write_path(path, unfinished)
+
+
+def write_path(path: DiffusionPath, file: Path) -> None:
+    """Write a path, without care for what `file` held before."""
     tensors = {name: getattr(path, name) for name in _TENSORS if getattr(path, name) is not None}
     for group in _GROUPS:
         tensors |= {f"{group}.{name}": tensor for name, tensor in getattr(path, group).items()}
     owned = {name: tensor.detach().to("cpu", torch.float32).contiguous().clone() for name, tensor in tensors.items()}
-    with written_whole(file) as unfinished:
-        safetensors.torch.save_file(owned, unfinished, metadata=metadata(path))
+    safetensors.torch.save_file(owned, file, metadata=metadata(path))
 
 
 def load_path(file: Path) -> DiffusionPath:
@@ -51,41 +60,61 @@ def load_path(file: Path) -> DiffusionPath:
     if not file.is_file():
         raise ValueError(f"There is no file {file.name}: choose one of the list, and press R to renew the list.")
     try:
-        with safetensors.safe_open(str(file), framework="pt", device="cpu") as opened:
-            notes = opened.metadata() or {}
-            if notes.get("format") != FORMAT:
-                raise ValueError(f"{file.name} is a safetensors file, but no diffusion path: choose one of Save Path.")
-            if notes.get("version", "").isdecimal() and int(notes["version"]) > VERSION:
-                raise ValueError(
-                    f"{file.name} was written by a newer version of this pack (format {notes['version']}): update it."
-                )
-            # Clones, so that nothing keeps the file open.
-            tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
+        tensors, notes = read_tensors(file)
+    except DamagedFileError as error:
         raise ValueError(
-            f"{file.name} is damaged or no safetensors file (was it renamed, or cut off while copying?): save the path "
-            "again."
+            f"{file.name} is damaged or no safetensors file ({error}; was it renamed, or cut off while copying?): save "
+            "the path again."
         ) from error
+    if notes.get("format") != FORMAT:
+        raise ValueError(f"{file.name} is a safetensors file, but no diffusion path: choose one of Save Path.")
+    if is_newer(notes.get("version"), VERSION):
+        raise ValueError(
+            f"{file.name} was written by a newer version of this pack (format {notes['version']}): update it."
+        )
     try:
         return _path(tensors, notes)
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
-        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0].rstrip(".")
+    except (ValueError, RecursionError) as error:
+        reason = "its metadata cannot be read" if isinstance(error, RecursionError) else str(error).rstrip(".")
+        reason = reason.removesuffix(f": {REMEDY}")
         raise ValueError(f"{file.name} does not hold a whole path ({reason}): save it again.") from error
 
 
 def _path(tensors: dict[str, Tensor], notes: dict[str, str]) -> DiffusionPath:
-    wrong = [name for name, tensor in tensors.items() if tensor.dtype != torch.float32]
-    if wrong:
-        raise ValueError(f"its {wrong[0]} are {str(tensors[wrong[0]].dtype).removeprefix('torch.')} instead of float32")
-    values = {name: json.loads(notes[name]) for name in (*_PLAIN, "model", "figures")}
-    if tensors["states"].ndim < 3 or tensors["sigmas"].ndim != 1:
-        raise ValueError(f"its states are {list(tensors['states'].shape)}")
+    for name, tensor in tensors.items():
+        if name not in _TENSORS and name.partition(".")[0] not in _GROUPS:
+            raise ValueError(f"it has a tensor {name[:40]!r}, which no path has")
+        if tensor.dtype != torch.float32:
+            raise ValueError(f"its {name[:40]} are {str(tensor.dtype).removeprefix('torch.')} instead of float32")
+    lacking = [name for name in _NEEDED if name not in tensors] + [name for name in _NOTES if name not in notes]
+    if lacking:
+        raise ValueError(f"lacks '{lacking[0]}'")
+    if notes.get("version") != str(VERSION):
+        raise ValueError("its version is no number")
+    values = {name: _value(name, notes[name]) for name in _NOTES}
+    if not isinstance(values["model"], dict) or values["model"].keys() != _KIND:
+        raise ValueError("it does not say which model it belongs to")
     values["model"] = ModelKind(**values["model"])
-    values["figures"] = {name: tuple(float(value) for value in found) for name, found in values["figures"].items()}
-    if values["batch_index"] is not None:
+    values["figures"] = _figures(values["figures"])
+    if isinstance(values["batch_index"], list):
         values["batch_index"] = tuple(values["batch_index"])
     found: dict[str, Any] = {name: tensor for name, tensor in tensors.items() if name in _TENSORS}
     for group in _GROUPS:
         names = [name for name in tensors if name.startswith(f"{group}.")]
         found[group] = {name.removeprefix(f"{group}."): tensors[name] for name in names}
     return DiffusionPath(**{**values, **found})
+
+
+def _value(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ValueError(f"its '{name}' cannot be read") from None
+
+
+def _figures(found: Any) -> dict[str, tuple[float, ...]]:
+    """Figures are written as texts, since JSON has no infinity."""
+    try:
+        return {name: tuple(float(value) for value in values) for name, values in found.items()}
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        raise ValueError("its figures are no numbers") from None

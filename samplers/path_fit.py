@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .path import DiffusionPath, check_falling, model_kind
+from .path import DiffusionPath, model_kind
+from .path_check import check_falling
 
 
 def check_fits(path: DiffusionPath, model: Any = None, latent: Any = None, sigmas: Tensor | None = None) -> str:

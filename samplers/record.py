@@ -17,7 +17,8 @@ from torch import Tensor
 
 from . import conditioning, process
 from .own_sampler import OwnSampler, with_options
-from .path import DiffusionPath, check_falling, make_path
+from .path import DiffusionPath, make_path
+from .path_check import MOST_SEED, check_falling, is_option
 
 # Solvers that start a flow at sigma = 1 evaluate it a ten-thousandth of the training time later.
 _OFFSET = 2e-4
@@ -156,7 +157,7 @@ def record(
         method="recorded",
         sampler=sampler_name(sampler),
         sampler_options=plain_options(sampler),
-        seed=seed,
+        seed=seed & MOST_SEED if isinstance(seed, int) else 0,
         cfg=float(getattr(guider, "cfg", 1.0)),
         conditioning=conditioning.fingerprint(guider.original_conds.get("positive", [])),
         batch_index=None if batch_index is None else tuple(batch_index),
@@ -185,4 +186,4 @@ def sampler_name(sampler: Any) -> str:
 def plain_options(sampler: Any) -> dict[str, Any]:
     """The options of a SAMPLER that can be written down: numbers, words and switches."""
     options = getattr(sampler, "extra_options", {})
-    return {key: value for key, value in options.items() if isinstance(value, (bool, int, float, str))}
+    return {key: value for key, value in options.items() if is_option(value)}

@@ -7,6 +7,7 @@ a model wrapper, under any sampler and guider; `replay_sampler` gives the solver
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,11 +26,12 @@ from .conditioning import fingerprint, standing_in
 from .path import DiffusionPath
 from .path_fit import check_fits, latent_psnr
 from .record import record, sampler_name
-from .reverse_sde import Step, ancestral_step
+from .reverse_sde import KINDS, Step, ancestral_step
 
 WRAPPER = "diffusion_path.replay"
 # Solvers of core that take a noise_sampler without adding noise.
 _DETERMINISTIC = ("res_multistep", "res_multistep_cfg_pp")
+_CALLABLES = ("noise_sampler", "noise_scaler", "tau_func")
 _REVERSE_SDE = ("kind", "eta", "s_noise", "last_noise")
 
 
@@ -167,23 +169,45 @@ def replay_sampler(path: DiffusionPath) -> Any:
     return sampler
 
 
+def _takes(function: Callable[..., Any], options: Mapping[str, Any]) -> bool:
+    """Whether a solver has all of these options, and may be given these values for them."""
+    parameters = inspect.signature(function).parameters
+    return all(
+        name in parameters and name not in _CALLABLES and _may_replace(parameters[name].default, value)
+        for name, value in options.items()
+    )
+
+
+def _may_replace(default: Any, value: Any) -> bool:
+    """Whether a number, text or switch is of an option's kind, as its default shows it; None may be any number."""
+    if default is None or type(default) is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and (math.isfinite(value) or default == math.inf)
+    return type(value) is type(default)
+
+
 def stand_in(path: DiffusionPath) -> str:
     """A sentence where Euler stands in for the path's own solver because that one cannot be found; else empty.
 
-    It can where core knows a sampler by the recorded name: its own, or one that a pack has added to core's.
+    It can where core knows a sampler by the recorded name, its own or one that a pack has added to core's, and that
+    one takes the recorded options.
     """
-    ours = path.residuals is not None or _is_reverse_sde(path)
-    if ours or path.sampler in comfy.samplers.SAMPLER_NAMES or hasattr(k_diffusion, f"sample_{path.sampler}"):
+    if path.residuals is not None or _is_reverse_sde(path):
         return ""
+    known = path.sampler in comfy.samplers.SAMPLER_NAMES or hasattr(k_diffusion, f"sample_{path.sampler}")
+    if known and _takes(comfy.samplers.sampler_object(path.sampler).sampler_function, path.sampler_options):
+        return ""
+    what = "whose options are not those of ComfyUI's" if known else "which is not one of ComfyUI's list"
     return (
-        f"made with the sampler {path.sampler[:60]!r}, which is not one of ComfyUI's list, so euler stands in for "
-        "it: for an exact walk connect the node that gave it as `sampler`, if it adds no noise, or record with one of "
-        "the list"
+        f"made with the sampler {path.sampler[:60]!r}, {what}, so euler stands in for it: for an exact walk connect "
+        "the node that gave it as `sampler`, if it adds no noise, or record with one of the list"
     )
 
 
 def _is_reverse_sde(path: DiffusionPath) -> bool:
-    return path.sampler == sampler_name(reverse_sde.sampler("ode")) and "kind" in path.sampler_options
+    named = path.sampler == sampler_name(reverse_sde.sampler("ode")) and path.sampler_options.get("kind") in KINDS
+    options = {name: value for name, value in path.sampler_options.items() if name in _REVERSE_SDE}
+    return named and _takes(reverse_sde.sample_reverse_sde, options)
 
 
 def innermost(sampler: Any) -> Any:

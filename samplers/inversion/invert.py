@@ -14,7 +14,8 @@ from .. import noise as noises
 from .. import process
 from ..caching import without_step_caches
 from ..conditioning import fingerprint
-from ..path import DiffusionPath, check_falling, make_path
+from ..path import DiffusionPath, make_path
+from ..path_check import check_falling
 from .run import InversionSampler, Method
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from comfy.model_base import ModelType
 from diffusion_path.samplers import path_fit, process
-from diffusion_path.samplers.path import DiffusionPath, check_falling, make_path, model_kind
+from diffusion_path.samplers.path import DiffusionPath, make_path, model_kind
+from diffusion_path.samplers.path_check import check_falling
 from diffusion_path.tests.unit.analytic import FAMILIES, gaussian_model
 from torch import Tensor
 
