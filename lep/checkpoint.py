@@ -15,6 +15,7 @@ from ..samplers.files import written_whole
 from ..samplers.tensor_file import DamagedFileError, is_newer, read_tensors
 from .pickle_check import TooLargeError, UnsafePickleError, check_pickles
 from .predictor import EdgePredictor, PredictorNetwork, build_network
+from .predictor_check import BadPredictorError
 from .public import BatchNormPixelNetwork, ReadoutNetwork, USketchNetwork, fold_batch_norm
 
 FORMAT = "diffusion-path-edge-predictor"
@@ -98,7 +99,10 @@ def _load_own(path: Path) -> EdgePredictor:
     try:
         return _predictor(json.loads(metadata["spec"]), state)
     except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError, AttributeError) as error:
-        raise ValueError(f"{path.name} does not hold what its description says: train or save it again.") from error
+        reason = f" ({error.reason})" if isinstance(error, BadPredictorError) else ""
+        raise ValueError(
+            f"{path.name} does not hold what its description says{reason}: train or save it again."
+        ) from error
 
 
 def _predictor(spec: dict[str, Any], state: dict[str, Tensor]) -> EdgePredictor:
@@ -140,6 +144,8 @@ def _load_public(path: Path) -> EdgePredictor:
         raise ValueError(f"{path.name} holds no weights by name, so it is no edge predictor: choose another file.")
     try:
         return _recognise(loaded, path)
+    except BadPredictorError as error:
+        raise ValueError(f"{path.name} cannot be used ({error.reason}): download it again.") from error
     except (KeyError, RuntimeError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(
             f"{path.name} looks like a published edge predictor, but parts of it are missing or of other sizes: "
@@ -151,10 +157,10 @@ def _recognise(loaded: dict[str, Any], path: Path) -> EdgePredictor:
     """Which of the published layouts the weights have. Raises ValueError for none of them."""
     inner = "aggregation_network" if "aggregation_network" in loaded else "model_state_dict"
     state: dict[str, Tensor] = loaded.get(inner, loaded)
-    if "layers.0.weight" in state or "e1.conv.conv1.weight" in state or "aggregation_network" in loaded:
-        # One tensor may stand under many names.
-        if sum(each.numel() * each.element_size() for each in state.values()) > 2 * path.stat().st_size:
-            raise ValueError(f"{path.name} claims to hold more weights than fit into it: download it again.")
+    weights = [each for each in state.values() if isinstance(each, Tensor)]
+    # One tensor may stand under many names.
+    if sum(each.numel() * each.element_size() for each in weights) > 2 * path.stat().st_size:
+        raise ValueError(f"{path.name} claims to hold more weights than fit into it: download it again.")
     if "aggregation_network" in loaded:
         return _readout(state)
     if "layers.0.weight" in state:

@@ -31,7 +31,7 @@ class UnsafePickleError(ValueError):
 
 
 class TooLargeError(ValueError):
-    """A file that would take far more memory than it is long; the text is the end of a sentence, without a full stop."""
+    """A file that would take far more memory than it is long; the text ends a sentence, without its full stop."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _check_archive(file: Path, size: int) -> None:
 
 
 class _Reader:
-    """Follows a pickle's instructions with a stack of what it would build; imports, calls and holders are only noted."""
+    """Follows a pickle's instructions with a stack of what it would build; imports and calls are only noted."""
 
     def __init__(self, size: int) -> None:
         self.size = size  # of the file: storages together may not be larger, nor tensors together twice as large

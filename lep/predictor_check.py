@@ -17,8 +17,16 @@ LONGEST_NAME = 200  # characters
 _COUNTS, _LOSSES = ("steps", "pictures", "held_back", "batch"), ("loss", "validation_loss", "learning_rate")
 
 
+class BadPredictorError(ValueError):
+    """reason: what is wrong, without a full stop and without what to do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}: train or save it again.")
+        self.reason = reason
+
+
 def check_predictor(predictor: EdgePredictor) -> None:
-    """Raises ValueError, in one sentence, for a field of another type or range than `EdgePredictor` says."""
+    """Raises BadPredictorError, a ValueError of one sentence, for a field of another type or range than `EdgePredictor` says."""
     taps, channels = predictor.taps, predictor.channels
     _must(_is_name(predictor.kind), "kind", "a short name", predictor.kind)
     good = isinstance(taps, tuple) and bool(taps) and all(map(_is_name, taps))
@@ -46,7 +54,7 @@ def check_predictor(predictor: EdgePredictor) -> None:
     _check_record(predictor.record)
     for name, tensor in predictor.network.state_dict().items():
         if not tensor.is_meta:
-            _must(bool(torch.isfinite(tensor).all()), f"weights {name}", "finite numbers", "NaN or infinity")
+            _must(bool(torch.isfinite(tensor).all()), f"weights {name}", "finite numbers", (math.nan, math.inf))
 
 
 def _check_record(record: Any) -> None:
@@ -62,7 +70,7 @@ def _must(fits: bool, name: str, wanted: str, found: Any) -> None:
     if not fits:
         text = " ".join(repr(found).split())
         shown = text if len(text) <= 60 else f"{text[:60]}..."
-        raise ValueError(f"The edge predictor's {name} must be {wanted}, not {shown}: train or save it again.")
+        raise BadPredictorError(f"The edge predictor's {name} must be {wanted}, not {shown}")
 
 
 def _is_name(value: Any) -> bool:

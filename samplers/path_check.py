@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 LONGEST_NAME = 200  # characters of a name of a method, sampler, option, figure, ...
 MOST_SEED = 2**64 - 1
 REMEDY = "make the path again"
+_NOT_FINITE = (math.nan, math.inf)  # as it is shown
 
 
 def check_path(path: DiffusionPath) -> None:
@@ -126,7 +127,7 @@ def _check_stored(path: DiffusionPath) -> None:
         _check_tensor(name, tensor)
         if tensor.shape != wanted:
             raise ValueError(f"The path's {name} are {list(tensor.shape)}, but its steps are {list(wanted)}: {REMEDY}.")
-        _must(_all_finite(tensor), name, "finite numbers", "NaN or infinity")
+        _must(_all_finite(tensor), name, "finite numbers", _NOT_FINITE)
     _check_mapping("embeddings", path.null, lambda value: isinstance(value, Tensor), "tensors by their names")
     _check_mapping("progress", path.progress, lambda value: isinstance(value, Tensor), "tensors by their names")
     per_step = all(tensor.ndim > 0 and tensor.shape[0] in (1, wanted[0]) for tensor in path.null.values())
@@ -135,7 +136,7 @@ def _check_stored(path: DiffusionPath) -> None:
     if not per_step or (path.control is not None and path.control.shape != (wanted[0],)):
         raise ValueError(f"What the path stores for its {wanted[0]} steps has another number: {REMEDY}.")
     for name, tensor in path.null.items():
-        _must(_all_finite(tensor), f"embeddings {name}", "finite numbers", "NaN or infinity")
+        _must(_all_finite(tensor), f"embeddings {name}", "finite numbers", _NOT_FINITE)
     if path.control is not None:
         _must(_all_finite(path.control), "control", "finite numbers", path.control)
 
