@@ -45,7 +45,7 @@ _DDIM = mdp.Settings(schedule=PathSchedule(1.0, 0.0, weight=0.0))
 MAIN: dict[str, Row] = {
     "SDEdit, t0 0.8": sdedit_at(0.8),
     "DDIM inversion": manipulation(plain(_DDIM)),
-    "MDP-ε": manipulation(plain(mdp.Settings(schedule=mdp.WHOLE["noise"]))),
+    "MDP-\u03b5": manipulation(plain(mdp.Settings(schedule=mdp.WHOLE["noise"]))),
     "FlowEdit": flowedit_with(FlowEdit()),
     "MDP Edit, recommended": manipulation(mdp.Settings()),
 }
@@ -57,11 +57,11 @@ OTHERS: dict[str, Row] = {
     "SDEdit, t0 0.9": sdedit_at(0.9),
     "MDP-x": manipulation(plain(mdp.Settings("latent", mdp.WHOLE["latent"]))),
     "MDP-c": manipulation(plain(mdp.Settings("conditioning", mdp.WHOLE["conditioning"]))),
-    "MDP-β": manipulation(plain(mdp.Settings("guidance", mdp.WHOLE["guidance"]))),
+    "MDP-\u03b2": manipulation(plain(mdp.Settings("guidance", mdp.WHOLE["guidance"]))),
     "MDP attention": attention(PathSchedule(1.0, 0.4), PathSchedule(1.0, 0.6)),
     "edit-friendly residuals": residuals(0.85, 17),
 }
-SYNTHETIC = ("SDEdit, t0 0.8", "DDIM inversion", "MDP-ε", "FlowEdit", "MDP Edit, recommended")
+SYNTHETIC = ("SDEdit, t0 0.8", "DDIM inversion", "MDP-\u03b5", "FlowEdit", "MDP Edit, recommended")
 COMPOSITED = ", composited"
 """Added to the name of a row that knows where it edited: the rest of the original laid over it by Composite Exact."""
 _REAL, _SYNTHETIC = "real", "synthetic"

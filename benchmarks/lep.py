@@ -82,7 +82,7 @@ class PlainNetwork(nn.Module):
 def plainly_guided(bench: Bench) -> Any:
     """The model guided as the public re-implementations do it."""
     with torch.inference_mode(False):
-        network = PlainNetwork(sum(bench.predictor.channels)).eval().requires_grad_(False)
+        network = PlainNetwork(sum(bench.predictor.channels)).train(False).requires_grad_(False)
         target, noise = (t.clone().to(comfy.model_management.get_torch_device()) for t in (bench.target, bench.x))
         network.to(target.device)
     diffusion = families.network_of(bench.model)

@@ -53,7 +53,9 @@ def random_model(size: str, dtype: torch.dtype) -> Any:
         for parameter in base.diffusion_model.parameters():
             spread = max(1, parameter[0].numel()) ** -0.5 if parameter.ndim > 1 else 0.1
             parameter.data.copy_(torch.randn(parameter.shape, device=device) * spread)
-        return comfy.model_patcher.CoreModelPatcher(base.eval(), device, comfy.model_management.unet_offload_device())
+        return comfy.model_patcher.CoreModelPatcher(
+            base.train(False), device, comfy.model_management.unet_offload_device()
+        )
 
 
 def random_predictor(model: Any) -> EdgePredictor:

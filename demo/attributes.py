@@ -6,11 +6,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..samplers.tensor_file import DamagedFileError, read_tensors
 from .scenes import ATTRIBUTES
 
 WEIGHTS = Path(__file__).parent / "weights" / "attributes.safetensors"
@@ -50,8 +49,8 @@ class AttributeNet(nn.Module):
 @lru_cache(maxsize=1)
 def _network() -> AttributeNet:
     try:
-        weights = load_file(WEIGHTS)
-    except (OSError, SafetensorError) as error:
+        weights, _ = read_tensors(WEIGHTS)
+    except DamagedFileError as error:
         raise ValueError(
             f"The attribute reader's weights ({WEIGHTS.name}) are missing or damaged: reinstall the pack."
         ) from error
@@ -59,7 +58,7 @@ def _network() -> AttributeNet:
     with torch.inference_mode(False):
         network = AttributeNet()
         network.load_state_dict({key: value.float() for key, value in weights.items()})
-    return network.eval().requires_grad_(False)
+    return network.train(False).requires_grad_(False)
 
 
 def prepare(images: Tensor) -> Tensor:

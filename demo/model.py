@@ -13,10 +13,10 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.sd
 import comfy.supported_models_base
-import comfy.utils
 import torch
 from torch import Tensor, nn
 
+from ..samplers.tensor_file import DamagedFileError, read_tensors
 from .autoencoder import DOWNSCALE, LATENT_CHANNELS, LandscapeAutoencoder
 from .text import WIDTH, LandscapeClip, tokenizer_class
 
@@ -91,14 +91,13 @@ def read_weights(path: Path = WEIGHTS) -> tuple[dict[str, Tensor], dict[str, Any
             "or train them with './dev train-demo-model'."
         )
     try:
-        weights, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
-    except Exception as error:
-        raise ValueError(
-            f"{path.name} is damaged ({type(error).__name__}): reinstall the pack to restore it."
-        ) from error
-    if not metadata or metadata.get("format") != FORMAT:
-        raise ValueError(f"{path.name} is not a landscape model file: reinstall the pack to restore it.")
-    return weights, {key: json.loads(value) if key != "format" else value for key, value in metadata.items()}
+        weights, metadata = read_tensors(path)
+        if metadata.get("format") == FORMAT:
+            return weights, {key: json.loads(value) if key != "format" else value for key, value in metadata.items()}
+    except ValueError as error:
+        reason = str(error) if isinstance(error, DamagedFileError) else "its metadata cannot be read"
+        raise ValueError(f"{path.name} is damaged ({reason}): reinstall the pack to restore it.") from error
+    raise ValueError(f"{path.name} is not a landscape model file: reinstall the pack to restore it.")
 
 
 def _load(module: nn.Module, weights: dict[str, Tensor], prefix: str, name: str) -> None:
@@ -119,7 +118,7 @@ def load_model(weights: dict[str, Tensor], metadata: dict[str, Any]) -> comfy.mo
     base.latent_format.latent_rgb_factors = metadata["preview"]["factors"]
     base.latent_format.latent_rgb_factors_bias = metadata["preview"]["bias"]
     mm = comfy.model_management
-    return comfy.model_patcher.ModelPatcher(base.eval(), mm.get_torch_device(), mm.unet_offload_device())
+    return comfy.model_patcher.ModelPatcher(base.train(False), mm.get_torch_device(), mm.unet_offload_device())
 
 
 def load_clip(weights: dict[str, Tensor], metadata: dict[str, Any]) -> comfy.sd.CLIP:
@@ -144,7 +143,7 @@ def load_vae(weights: dict[str, Tensor]) -> comfy.sd.VAE:
     params = {"ddconfig": tiny, "embed_dim": 4}
     stub = comfy.ldm.models.autoencoder.AutoencoderKL(**params)
     vae = comfy.sd.VAE(sd=stub.state_dict(), config={"params": params}, dtype=torch.float32)  # pyright: ignore[reportArgumentType]
-    stage = _FirstStage().eval().requires_grad_(False)
+    stage = _FirstStage().train(False).requires_grad_(False)
     _load(stage.autoencoder, weights, "vae.", "autoencoder")
     vae.first_stage_model = stage  # pyright: ignore[reportAttributeAccessIssue]
     vae.patcher = comfy.model_patcher.ModelPatcher(

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from .console import say
-from .settings import HOME
+from .settings import HOME, made_folder
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _PLACES = (
@@ -44,7 +44,7 @@ def ensure_chromium() -> str | None:
 
 
 def _apt(*arguments: str) -> None:
-    HOME.mkdir(parents=True, exist_ok=True)
+    made_folder(HOME)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with (HOME / "setup.log").open("a", encoding="utf-8") as log:
         command = ["apt-get", *arguments]

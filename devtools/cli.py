@@ -17,7 +17,7 @@ from .console import say
 from .demo import run_demo, wait_for_interrupt
 from .runtime import Runtime, prepare
 from .server import Server, has_accelerator, port_is_free
-from .settings import COMFYUI_ARCHIVES, HOME, ROOT, DevError
+from .settings import COMFYUI_ARCHIVES, HOME, ROOT, DevError, made_folder, not_writable
 
 _TEST_MODULES = ("pytest", "hypothesis", "playwright")
 _LINT_MODULES = ("ruff", "pyright")
@@ -40,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options)
     except DevError as error:
         say(f"./dev: {error}", error=True)
+        return 1
+    except PermissionError as error:
+        say(f"./dev: {not_writable(error)}", error=True)
         return 1
     except KeyboardInterrupt:
         say("\n./dev: interrupted", error=True)
@@ -130,8 +133,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _lint(options: argparse.Namespace) -> int:
     runtime = prepare(options.comfyui, options.python, _LINT_MODULES)
-    types = HOME / "types"  # lets pyright find the pack under the name the tests use
-    types.mkdir(parents=True, exist_ok=True)
+    types = made_folder(HOME / "types")  # lets pyright find the pack under the name the tests use
     if not (types / "diffusion_path").is_symlink():
         (types / "diffusion_path").symlink_to(ROOT, target_is_directory=True)
     checks = (

@@ -15,7 +15,7 @@ from .client import Client, Progress, PromptError, Result
 from .console import StatusLine, say
 from .runtime import Runtime
 from .server import Server
-from .settings import ROOT, WORKFLOWS, DevError
+from .settings import ROOT, WORKFLOWS, DevError, made_folder
 from .workflow import to_prompt
 
 
@@ -35,7 +35,7 @@ def find_workflows(name: str | None = None, folder: Path = WORKFLOWS) -> list[Pa
 def run_demo(runtime: Runtime, name: str | None, out: Path, keep_open: bool, thumbnails: bool) -> int:
     """Runs the workflows one after the other; returns the number of those that failed."""
     workflows = find_workflows(name)
-    out.mkdir(parents=True, exist_ok=True)
+    made_folder(out)
     failures = 0
     pictures: list[Path] = []
     status = StatusLine()

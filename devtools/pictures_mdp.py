@@ -113,7 +113,7 @@ def _row(models: dict[str, Any]) -> Tensor:
 
 
 def mdp_noise() -> Tensor:
-    """Windows of MDP-ε."""
+    """Windows of MDP-epsilon."""
     model, windows = _models()[0], ((1.0, 0.5), (0.8, 0.15), (0.7, 0.3))
     made: dict[str, Any] = {"no manipulation": model}
     for begin, end in windows:
@@ -140,7 +140,7 @@ def mdp_conditioning() -> Tensor:
 
 
 def mdp_guidance() -> Tensor:
-    """Weights of MDP-β, below 0 too."""
+    """Weights of MDP-beta, below 0 too."""
     own = mdp.WHOLE["guidance"]
     return _weights(MDPGuidance, _encoded(full_caption(_SCENE)), (own.start, own.end), (-0.3, 0.0, 0.6, 1.0))
 

@@ -14,7 +14,7 @@ from . import comfyui as comfyui_source
 from . import environment
 from .console import say
 from .pip import clean_environment
-from .settings import COMFYUI_ARCHIVES, NEWEST_COMFYUI, ROOT, DevError, Plan, default_plan, other_comfyui
+from .settings import COMFYUI_ARCHIVES, NEWEST_COMFYUI, ROOT, DevError, Plan, default_plan, made_folder, other_comfyui
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def set_up(plan: Plan, needs_comfyui: bool = True, needs_python: bool = True) ->
     def complete() -> bool:
         return (not needs_comfyui or comfyui_source.is_ready(plan)) and (not needs_python or environment.is_ready(plan))
 
+    made_folder(plan.home)
     if complete():
         return
-    plan.home.mkdir(parents=True, exist_ok=True)
     with _alone(plan.home / "lock"):
         if complete():  # another ./dev did it while this one waited
             return

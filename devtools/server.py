@@ -20,7 +20,7 @@ from types import TracebackType
 
 from .client import Client
 from .runtime import Runtime
-from .settings import HOME, PACK_FOLDER, ROOT, DevError
+from .settings import HOME, PACK_FOLDER, ROOT, DevError, made_folder
 
 HOST = "127.0.0.1"
 _FOLDERS = ("custom_nodes", "input", "output", "temp", "models", "user/default/workflows", "user/default/subgraphs")
@@ -131,7 +131,7 @@ class Server:
 def prepare_base(base: Path) -> None:
     """Makes the folders ComfyUI expects, with the pack linked into `custom_nodes`."""
     for folder in _FOLDERS:
-        (base / folder).mkdir(parents=True, exist_ok=True)
+        made_folder(base / folder)
     link = base / "custom_nodes" / PACK_FOLDER
     if link.is_symlink():
         link.unlink()
@@ -169,8 +169,7 @@ def has_accelerator(runtime: Runtime) -> bool:
 
 def _temporary_base() -> Path:
     """A fresh folder under `.dev/run`; folders of processes that were killed are removed on the way."""
-    folder = HOME / "run"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_folder(HOME / "run")
     for old in folder.iterdir():
         owner = old.name.partition("-")[0]
         if owner.isdigit() and not _is_alive(int(owner)):

@@ -20,6 +20,24 @@ class DevError(Exception):
     """A problem that the user can solve, told in one sentence."""
 
 
+def made_folder(path: Path) -> Path:
+    """The folder, made if it is missing; raises DevError where something else has its name or it cannot be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        what = "a link that leads nowhere" if path.is_symlink() else "a file"
+        raise DevError(f"{path} must be a folder, but it is {what} or lies below one: move it away.") from error
+    except OSError as error:
+        raise DevError(not_writable(error, path)) from error
+    return path
+
+
+def not_writable(error: OSError, path: str | Path | None = None) -> str:
+    """One sentence for a place that ./dev may not write to."""
+    place = error.filename or path or ROOT
+    return f"{place} cannot be written ({error.strerror}): run ./dev as its owner, or in a copy of your own."
+
+
 @dataclass(frozen=True)
 class Archive:
     """A folder inside a source archive of the package index."""

@@ -36,7 +36,7 @@ def lpips_map() -> Callable[[Tensor, Tensor], Tensor]:
         raise ValueError(missing)
     import lpips  # pyright: ignore[reportMissingImports]
 
-    network = lpips.LPIPS(net="alex", spatial=True, verbose=False).eval()
+    network = lpips.LPIPS(net="alex", spatial=True, verbose=False).train(False)
 
     @torch.no_grad()
     def distance(a: Tensor, b: Tensor) -> Tensor:

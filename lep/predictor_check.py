@@ -26,7 +26,7 @@ class BadPredictorError(ValueError):
 
 
 def check_predictor(predictor: EdgePredictor) -> None:
-    """Raises BadPredictorError, a ValueError of one sentence, for a field of another type or range than `EdgePredictor` says."""
+    """Raises BadPredictorError, a ValueError, for a field of another type or range than `EdgePredictor` says."""
     taps, channels = predictor.taps, predictor.channels
     _must(_is_name(predictor.kind), "kind", "a short name", predictor.kind)
     good = isinstance(taps, tuple) and bool(taps) and all(map(_is_name, taps))

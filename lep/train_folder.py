@@ -30,6 +30,8 @@ from .training import Plan, Progress, Workers, train_predictor
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
+LONGEST_CAPTION = 20_000  # characters
+
 log = logging.getLogger(__name__)
 
 
@@ -43,31 +45,61 @@ class Folder:
 
 
 def read_folder(folder: Path, edges: Path | None, size: int) -> Folder:
-    """Read all pictures of a folder, cut to `size` pixels square. Raises ValueError where one lacks its edge map."""
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
+    """Read all pictures of a folder, cut to `size` pixels square. Only regular files count.
+
+    Raises ValueError, naming the file, where one cannot be read or lacks its edge map.
+    """
+    files = _pictures(folder)
     if not files:
         raise ValueError(f"There are no pictures in {folder}: give a folder of {', '.join(sorted(_PICTURES))} files.")
+    drawn = {file.stem: file for file in _pictures(edges)} if edges is not None else {}
     maps: list[Tensor] = []
-    drawings = sorted(edges.glob("*")) if edges is not None else []
-    drawn = {file.stem: file for file in drawings if file.suffix.lower() in _PICTURES}
     for path in files if edges is not None else []:
         if path.stem not in drawn:
             raise ValueError(f"{path.name} has no edge map in {edges}: add one of its name, or leave --edges out.")
         maps.append(read_picture(drawn[path.stem], size))
-    captions = [path.with_suffix(".txt") for path in files]
     return Folder(
         torch.stack([read_picture(path, size) for path in files]),
-        [" ".join(text.read_text(encoding="utf-8").split()) if text.is_file() else "" for text in captions],
+        [read_caption(path.with_suffix(".txt")) for path in files],
         torch.stack(maps) if maps else None,
     )
 
 
+def _pictures(folder: Path) -> list[Path]:
+    """The picture files of a folder; pipes, devices and links to nothing are passed over."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES and path.is_file())
+    except OSError as error:
+        raise ValueError(
+            f"The folder {folder} cannot be read ({error.strerror}): give a folder of pictures."
+        ) from error
+
+
 def read_picture(path: Path, size: int) -> Tensor:
     """One picture [size, size, 3] in 0..1: its middle, scaled, the right way up."""
-    with Image.open(path) as picture:
-        upright = ImageOps.exif_transpose(picture).convert("RGB")
+    try:
+        with Image.open(path) as picture:
+            upright = ImageOps.exif_transpose(picture).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises
+        raise ValueError(
+            f"{path} cannot be read as a picture ({type(error).__name__}): replace it, or take it out of the folder."
+        ) from error
     square = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.asarray(square, dtype=np.float32) / 255.0)
+
+
+def read_caption(path: Path) -> str:
+    """The text of a caption file on one line, "" where there is none."""
+    if not path.is_file():
+        return ""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(LONGEST_CAPTION + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as UTF-8 text: save the caption as UTF-8, or remove it.") from error
+    if len(text) > LONGEST_CAPTION:
+        raise ValueError(f"{path} has more than {LONGEST_CAPTION} characters: give a caption of a few sentences.")
+    return " ".join(text.split())
 
 
 def workers() -> Workers:
@@ -122,14 +154,25 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO)
-    options, crew = parse(arguments), workers()
+    options = parse(arguments)
+    try:
+        run(options)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train as the command line says. Raises ValueError, in one sentence, for files that cannot be used."""
+    if not options.checkpoint.is_file():
+        raise ValueError(f"There is no checkpoint {options.checkpoint}: give a file that holds model, CLIP and VAE.")
+    folder = read_folder(options.pictures, options.edges, options.size)
+    crew = workers()
     plan = Plan(
         kind=options.kind, feature_set=options.features, steps=options.steps, batch=options.batch,
         learning_rate=options.learning_rate, reuse=options.reuse, seed=options.seed, line_width=LINE_WIDTH,
     )  # fmt: skip
     with torch.inference_mode():
         model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(str(options.checkpoint))
-        folder = read_folder(options.pictures, options.edges, options.size)
         trained = train_folder(model, clip, vae, folder, plan, crew, options.start)
     if crew.rank == 0:
         save_predictor(trained.predictor, options.out)

@@ -319,7 +319,7 @@ class _Session:
         """The averaged weights' loss on the held-back pictures, and a prediction; the best weights are kept."""
         current = _copy_state(network)
         network.load_state_dict(average)
-        network.eval()
+        network.train(False)
         losses = [float(_loss(network, self._to_device(row))) for row in rows]
         shown = self._to_device(rows[_VALIDATION_LEVELS // 2])
         seen = network(list(shown.features), shown.level, (shown.target.shape[-2], shown.target.shape[-1]))

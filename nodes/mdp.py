@@ -54,7 +54,7 @@ class MDPNoise(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DPathMDPNoise",
-            display_name="MDP-ε Predicted Noise",
+            display_name="MDP-\u03b5 Predicted Noise",
             category=CATEGORY,
             description="Injects or interpolates the predicted noise of a recorded path: inside the window the edit "
             "moves as the source did, which keeps its layout. Where the weight is 1 the model is not even called.",
@@ -115,7 +115,7 @@ class MDPGuidance(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DPathMDPGuidance",
-            display_name="MDP-β Guidance",
+            display_name="MDP-\u03b2 Guidance",
             category=CATEGORY,
             description="Mixes the guided predictions of the run's prompt and the source's, both at the edited state, "
             "in one batched call. A negative weight leads away from the source.",

@@ -101,7 +101,7 @@ def _autoencoder(
     path = work / "faithful.pt"
     if path.exists():
         module = LandscapeAutoencoder().to(device())
-        module.load_state_dict(torch.load(path, weights_only=True, map_location=device()))
+        module.load_state_dict(torch.load(path, weights_only=True, map_location=device(), mmap=False))
     else:
         module = train_faithful(work, pictures, held_out, budgets["autoencoder"], SEED)
         save_atomic(module.state_dict(), path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import csv
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from pathlib import Path
 
 import torch
 from torch import nn
+
+from ...samplers.files import written_whole
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,8 @@ class Average:
 
 def save_atomic(state: dict, path: Path) -> None:
     """Write a training checkpoint so that an interruption never leaves half a file."""
-    part = path.with_suffix(path.suffix + ".part")
-    torch.save(state, part)
-    os.replace(part, path)
+    with written_whole(path) as part:
+        torch.save(state, part)
 
 
 class Log:
@@ -113,7 +113,7 @@ def train(
     average = Average(module, ema)
     first = 0
     if path.exists():
-        state = torch.load(path, weights_only=True, map_location=device())
+        state = torch.load(path, weights_only=True, map_location=device(), mmap=False)
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
         average.module.load_state_dict(state["average"])

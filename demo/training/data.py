@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...samplers.files import written_whole
 from ..render import SIZE, render
 from ..scenes import ATTRIBUTES, Scene, random_scene
 
@@ -33,17 +33,18 @@ def render_store(folder: Path, count: int, seed: int, flat_every: int = 0) -> tu
     if not rows_path.exists():
         rng = np.random.default_rng(seed)
         rows = np.empty((count, len(ATTRIBUTES) + 1), dtype=np.int64)
-        part = pictures_path.with_suffix(".part")
-        store = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(count, SIZE, SIZE, 3))
-        for i in range(count):
-            scene = random_scene(rng)
-            flat = flat_every > 0 and i % flat_every == flat_every - 1
-            rows[i], store[i] = scene_row(scene), render(scene, detail=0.0 if flat else 1.0)
-            if (i + 1) % 2000 == 0:
-                print(f"rendered {i + 1}/{count}", flush=True)
-        store.flush()
-        os.replace(part, pictures_path)
-        np.save(rows_path, rows)
+        with written_whole(pictures_path) as part:
+            store = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(count, SIZE, SIZE, 3))
+            for i in range(count):
+                scene = random_scene(rng)
+                flat = flat_every > 0 and i % flat_every == flat_every - 1
+                rows[i], store[i] = scene_row(scene), render(scene, detail=0.0 if flat else 1.0)
+                if (i + 1) % 2000 == 0:
+                    print(f"rendered {i + 1}/{count}", flush=True)
+            store.flush()
+        with written_whole(rows_path) as part, part.open("wb") as file:
+            np.save(file, rows)
+    # Mapped on purpose: 4 GB that the recipe itself wrote, of which a batch reads a few pictures.
     return np.load(pictures_path, mmap_mode="r"), np.load(rows_path)
 
 

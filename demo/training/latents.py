@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...samplers.files import written_whole
 from ..autoencoder import LATENT_CHANNELS, LandscapeAutoencoder
 from ..render import SIZE, render
 from ..scenes import caption, random_scene
@@ -38,9 +38,8 @@ def make_shard(folder: Path, module: LandscapeAutoencoder, index: int, seed: int
             z = module.encode(x)
         latents[start : start + 32] = z.float().cpu().numpy()
         rows[start : start + 32] = [scene_row(scene) for scene in scenes]
-    part = path.with_suffix(".part.npz")
-    np.savez(part, latents=latents, rows=rows)
-    os.replace(part, path)
+    with written_whole(path) as part, part.open("wb") as file:
+        np.savez(file, latents=latents, rows=rows)
     return path
 
 

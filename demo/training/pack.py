@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ...samplers.files import written_whole
 from ..autoencoder import LandscapeAutoencoder
 from ..model import FORMAT
 from ..scenes import vocabulary
@@ -36,9 +36,8 @@ def preview_factors(module: LandscapeAutoencoder, pictures: np.ndarray) -> dict[
 
 
 def write_atomic(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
-    part = path.with_suffix(".part")
-    save_file(tensors, part, metadata)
-    os.replace(part, path)
+    with written_whole(path) as part:
+        save_file(tensors, part, metadata)
 
 
 def pack_model(

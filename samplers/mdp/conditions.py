@@ -48,7 +48,7 @@ def mix_conditioning(model: Any, source: Any, schedule: PathSchedule, mask: Tens
 
 def mix_guidance(model: Any, source: Any, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
     """MDP-beta (Wang et al. 2023): the guided predictions of both prompts mixed. See `mix_conditioning`."""
-    return _patched(model, _Manipulation("MDP-β", source, schedule, mask, interpolate=False))
+    return _patched(model, _Manipulation("MDP-\u03b2", source, schedule, mask, interpolate=False))
 
 
 def _patched(model: Any, manipulation: _Manipulation) -> Any:

@@ -45,7 +45,7 @@ def inject_noise(model: Any, path: DiffusionPath, schedule: PathSchedule, mask: 
     Returns a clone of the MODEL. Raises ValueError for a path of another model, and when sampling with another size,
     batch or schedule.
     """
-    return _patched(model, _Manipulation("MDP-ε", path, schedule, mask, from_slope=True))
+    return _patched(model, _Manipulation("MDP-\u03b5", path, schedule, mask, from_slope=True))
 
 
 def inject_latent(model: Any, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None = None) -> Any:

@@ -133,7 +133,7 @@ def fresh(family: Family, dtype: torch.dtype = torch.float32) -> Any:
     for key, weight in base.diffusion_model.named_parameters():
         if key.startswith(_LAST):
             weight.mul_(0.1)  # random weights are chaotic otherwise, unlike trained ones
-    return base.eval()
+    return base.train(False)
 
 
 def cond(family: Family, seed: int = 0, batch: int = 1) -> list[list[Any]]:

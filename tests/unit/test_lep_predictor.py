@@ -122,14 +122,14 @@ def random_norm(count: int) -> dict[str, Tensor]:
 
 def test_batch_norm_folds_into_the_next_layer() -> None:
     """T34."""
-    norm, layer = nn.BatchNorm1d(6).eval(), nn.Linear(6, 5)
+    norm, layer = nn.BatchNorm1d(6).train(False), nn.Linear(6, 5)
     values = random_norm(6)
     norm.load_state_dict({**values, "num_batches_tracked": torch.tensor(3)})
     weight, bias = fold_batch_norm(layer.weight, layer.bias, values)
     x = torch.randn(7, 6)
     torch.testing.assert_close(F.linear(x, weight, bias), layer(norm(x)), rtol=1e-5, atol=1e-5)
     conv = nn.Conv2d(6, 5, 3)
-    norm2 = nn.BatchNorm2d(6).eval()
+    norm2 = nn.BatchNorm2d(6).train(False)
     norm2.load_state_dict(norm.state_dict())
     weight, bias = fold_batch_norm(conv.weight, conv.bias, values)
     picture = torch.randn(2, 6, 5, 5)
@@ -145,7 +145,7 @@ def published_mlp(inputs: int, seed: int = 0) -> nn.Sequential:
         norm = nn.BatchNorm1d(b)
         norm.load_state_dict({**random_norm(b), "num_batches_tracked": torch.tensor(1)})
         layers += [nn.Linear(a, b), nn.ReLU(), norm]
-    return nn.Sequential(*layers, nn.Linear(64, 4)).eval()
+    return nn.Sequential(*layers, nn.Linear(64, 4)).train(False)
 
 
 @pytest.mark.parametrize("encodings", [9, 10])
@@ -189,7 +189,7 @@ class PublishedUSketch(nn.Module):
 
 def test_u_sketch_at_native_resolution_is_the_published_network() -> None:
     torch.manual_seed(0)
-    network = USketchNetwork(CHANNELS, width=8).eval()
+    network = USketchNetwork(CHANNELS, width=8).train(False)
     size = (16, 16)
     inputs = [torch.randn(2, count, 16 // 2**i, 16 // 2**i) for i, count in enumerate(CHANNELS)]
     noise = torch.randn(2, 4, *size)
@@ -200,7 +200,7 @@ def test_u_sketch_at_native_resolution_is_the_published_network() -> None:
 
 def test_readout_head_mixes_its_blocks() -> None:
     torch.manual_seed(0)
-    network = ReadoutNetwork((32, 64), width=128, embedding=16).eval()
+    network = ReadoutNetwork((32, 64), width=128, embedding=16).train(False)
     inputs = [torch.randn(2, 32, 4, 4), torch.randn(2, 64, 8, 8)]
     embedding = torch.randn(2, 16)
     seen = network(inputs, embedding, SIZE)

@@ -140,7 +140,7 @@ def _patcher(build: Any, dtype: torch.dtype, compute: torch.dtype | None) -> Mod
     with torch.inference_mode(), with_weights():
         base = build(dtype, compute)
         fill(base.diffusion_model)
-        base.eval()
+        base.train(False)
         return comfy.model_patcher.CoreModelPatcher(
             base, comfy.model_management.get_torch_device(), torch.device("cpu")
         )
