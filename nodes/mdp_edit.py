@@ -36,8 +36,8 @@ METHODS = (RECOMMENDED, *mdp.KINDS, NOTEBOOK)
 _METHOD_TIP = (
     "recommended: MDP-\u03b5 where the two prompts differ, the rest of the picture is kept. The others edit all of it. "
     "noise: MDP-\u03b5, the source's predicted noise. latent: MDP-x, its states. conditioning: MDP-c, its prompt. "
-    "guidance: MDP-\u03b2, its guided prediction. notebook: MDP-\u03b5 in the window of the paper's notebook, there with 50 "
-    "steps and cfg 7.5."
+    "guidance: MDP-\u03b2, its guided prediction. notebook: MDP-\u03b5 in the window of the paper's notebook, there "
+    "with 50 steps and cfg 7.5."
 )
 
 
