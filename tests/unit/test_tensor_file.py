@@ -1,4 +1,4 @@
-"""Tensors come out of a file into memory of their own, and whatever the file is, one short reason says what is wrong."""
+"""Tensors come out of a file into memory of their own, and one short reason says what is wrong with a file."""
 
 from __future__ import annotations
 
