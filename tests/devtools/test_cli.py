@@ -124,3 +124,33 @@ def test_unknown_benchmarks_and_workflows_are_named_with_the_known_ones(
     assert "There is no benchmark 'nothing-like-it'" in refusal
     assert ", methods, " in refusal
     assert "random_models" not in refusal, "which other benchmarks use and which does nothing by itself"
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "below"])
+def test_a_home_that_is_no_folder_is_one_sentence(kind: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    if kind == "link":
+        home.symlink_to(tmp_path / "nowhere")
+    else:
+        home.write_bytes(b"")
+    what = "a link that leads nowhere" if kind == "link" else "a file"
+    with pytest.raises(
+        DevError, match=rf"home\S* must be a folder, but it is {what} or lies below one: move it away\."
+    ):
+        settings.made_folder(home / "below" if kind == "below" else home)
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied", "/place"), OSError(30, "Read-only", "/place")]
+)
+def test_a_place_of_another_user_is_one_sentence(
+    error: OSError, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert cli.main(["lint"]) == 1
+    assert capsys.readouterr().err == (
+        f"./dev: /place cannot be written ({error.strerror}): run ./dev as its owner, or in a copy of your own.\n"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from diffusion_path.benchmarks.file_fuzz import CASES, Case, fuzz, limited_memory
 from diffusion_path.lep.checkpoint import load_predictor, save_predictor
+from diffusion_path.lep.pickle_check import check_pickles
 from diffusion_path.lep.predictor import EdgePredictor, build_network
 from diffusion_path.samplers.path import DiffusionPath, ModelKind
 from diffusion_path.samplers.path_file import load_path, save_path
@@ -52,7 +55,7 @@ def good_predictor(folder: Path) -> Path:
     return file
 
 
-CASES = [(good_path, load_path), (good_predictor, load_predictor)]
+MADE = [(good_path, load_path), (good_predictor, load_predictor)]
 
 
 def read(load: Callable[[Path], Any], file: Path) -> str:
@@ -68,7 +71,7 @@ def read(load: Callable[[Path], Any], file: Path) -> str:
     return ""
 
 
-@pytest.mark.parametrize(("make", "load"), CASES, ids=["path", "predictor"])
+@pytest.mark.parametrize(("make", "load"), MADE, ids=["path", "predictor"])
 def test_bytes_changed_at_random(make: Callable[[Path], Path], load: Callable[[Path], Any], tmp_path: Path) -> None:
     whole = make(tmp_path).read_bytes()
     file = tmp_path / "damaged.safetensors"
@@ -87,7 +90,7 @@ def test_bytes_changed_at_random(make: Callable[[Path], Path], load: Callable[[P
     damage()
 
 
-@pytest.mark.parametrize(("make", "load"), CASES, ids=["path", "predictor"])
+@pytest.mark.parametrize(("make", "load"), MADE, ids=["path", "predictor"])
 def test_metadata_changed_at_random(make: Callable[[Path], Path], load: Callable[[Path], Any], tmp_path: Path) -> None:
     good = make(tmp_path)
     with safetensors.safe_open(str(good), framework="pt") as opened:
@@ -114,7 +117,7 @@ def test_metadata_changed_at_random(make: Callable[[Path], Path], load: Callable
     damage()
 
 
-@pytest.mark.parametrize(("make", "load"), CASES, ids=["path", "predictor"])
+@pytest.mark.parametrize(("make", "load"), MADE, ids=["path", "predictor"])
 def test_tensors_changed_at_random(make: Callable[[Path], Path], load: Callable[[Path], Any], tmp_path: Path) -> None:
     good = make(tmp_path)
     with safetensors.safe_open(str(good), framework="pt") as opened:
@@ -160,3 +163,72 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path, content: bytes) -
     file = tmp_path / "file.pt"
     file.write_bytes(content)
     assert read(load_predictor, file)
+
+
+class Calls:
+    """Pickled as a call of a function with arguments."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return self.call
+
+
+HUGE = {
+    "bytes": (Calls(bytearray, 2**32), "an import of __builtin__.bytearray"),
+    "storage": (Calls(torch.FloatStorage, 2**30), "a call that makes no tensor"),
+    "code": (Calls(shutil.rmtree, "nothing"), "an import of shutil.rmtree"),
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), HUGE.values(), ids=list(HUGE))
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_pickle_is_only_followed_on_paper(
+    content: Calls, reason: str, archive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred bytes that ask for 4 GB take none."""
+    file = tmp_path / "asks.pt"
+    if archive:
+        torch.save({"model_state_dict": content}, file)
+    else:
+        file.write_bytes(pickle.dumps({"model_state_dict": content}, protocol=2))
+    assert file.stat().st_size < 2000
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was opened"))
+    assert f"asks.pt holds more than plain weights ({reason}) and was not opened" in read(load_predictor, file)
+
+
+def test_a_storage_larger_than_its_file_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    """The older format makes a storage of the size that the pickle names, before it reads its values."""
+    file = tmp_path / "old.pt"
+    torch.save({"layers.0.weight": torch.zeros(70_000)}, file, _use_new_zipfile_serialization=False)
+    assert file.read_bytes().count(struct.pack("<I", 70_000)) == 3
+    file.write_bytes(file.read_bytes().replace(struct.pack("<I", 70_000), struct.pack("<I", 2**30)))
+    with limited_memory():
+        assert "old.pt claims to hold more weights than fit into it" in read(load_predictor, file)
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_what_training_scripts_save_is_plain(archive: bool, tmp_path: Path) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.ones(4, 3)).sum().backward()
+    optimizer.step()
+    file = tmp_path / "all.pt"
+    content = {
+        "model": network.state_dict(), "optimizer": optimizer.state_dict(), "parameter": network[0].weight,
+        "half": torch.zeros(2, 3).half().t(), "sizes": [1, 2.5, None, True, "x"],
+        "step": torch.tensor(3), "set": {1, 2},
+    }  # fmt: skip
+    torch.save(content, file, _use_new_zipfile_serialization=archive)
+    check_pickles(file)
+    assert "all.pt is not an edge predictor that this pack knows" in read(load_predictor, file)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_a_short_fuzz_leaves_nothing_unclear(case: Case) -> None:
+    """./dev bench file_fuzz is the long version."""
+    count = 40 if case[0].endswith(".pt") else 300
+    ends, texts = fuzz(case, count, 1)
+    assert not ends["unclear"], texts
+    assert ends["refused"] > count // 2

@@ -100,3 +100,51 @@ def test_the_command_line() -> None:
     options = train_folder.parse(["model.safetensors", "pictures", "out.safetensors", "--steps", "7", "--kind", "unet"])
     assert (options.steps, options.kind, options.size) == (7, "unet", 512)
     assert train_folder.workers().world == 1
+
+
+def test_only_regular_files_are_read_and_captions_lose_their_byte_order_mark(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_bytes("a caf\u00e9\nby night".encode("utf-8-sig"))
+    os.mkfifo(tmp_path / "b.png")
+    (tmp_path / "c.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "d.png").mkdir()
+    read = train_folder.read_folder(tmp_path, None, 8)
+    assert read.captions == ["a caf\u00e9 by night"]
+    assert read.pictures.shape == (1, 8, 8, 3)
+    (tmp_path / "a.txt").unlink()
+    os.mkfifo(tmp_path / "a.txt")
+    assert train_folder.read_folder(tmp_path, None, 8).captions == [""]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("b.png", b"", r"b\.png cannot be read as a picture \(UnidentifiedImageError\): replace it"),
+        ("b.jpg", b"\xff\xd8\xff\xe0" + bytes(40), r"b\.jpg cannot be read as a picture"),
+        ("a.txt", b"\xff\xfe\x00", r"a\.txt cannot be read as UTF-8 text"),
+        ("a.txt", b"x" * 30_000, r"a\.txt has more than 20000 characters"),
+    ],
+)
+def test_a_broken_file_of_a_folder_is_named(name: str, content: bytes, sentence: str, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=sentence):
+        train_folder.read_folder(tmp_path, None, 8)
+
+
+def test_a_picture_cut_short_is_named(tmp_path: Path) -> None:
+    Image.effect_noise((64, 64), 50).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"a\.png cannot be read as a picture \(OSError\)"):
+        train_folder.read_folder(tmp_path, None, 8)
+
+
+def test_the_command_line_ends_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    for model, pictures, sentence in (
+        ("none", tmp_path, "There is no checkpoint none"),
+        (tmp_path / "model.safetensors", tmp_path / "none", r"none cannot be read \(No such file or directory\)"),
+        (tmp_path / "model.safetensors", tmp_path, "There are no pictures in"),
+    ):
+        with pytest.raises(SystemExit, match=sentence):
+            train_folder.main([str(model), str(pictures), str(tmp_path / "out.safetensors")])

@@ -265,6 +265,19 @@ def test_DPathSave_and_DPathLoad_bring_back_the_path_and_its_reconstruction(name
     assert NODES["DPathLoad"].fingerprint_inputs(listed[0]) > 0
 
 
+def test_a_number_that_another_process_took_meanwhile_is_passed_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, own = invert(gaussian_model(ModelType.EPS, SPREAD)), folder / paths.FOLDER
+    NODES["DPathSave"].execute(path, "mine")
+    seen = folder_paths.get_save_image_path("mine", str(own))
+    (own / "mine_00002_.safetensors").write_bytes(b"another's")
+    monkeypatch.setattr(folder_paths, "get_save_image_path", lambda *args: seen)
+    NODES["DPathSave"].execute(path, "mine")
+    assert (own / "mine_00002_.safetensors").read_bytes() == b"another's"
+    assert sorted(each.name for each in own.iterdir()) == [f"mine_0000{n}_.safetensors" for n in (1, 2, 3)]
+
+
 def test_files_outside_and_of_other_kinds_are_refused(folder: Path) -> None:
     model = gaussian_model(ModelType.EPS, SPREAD)
     path = invert(model)
