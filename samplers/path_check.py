@@ -135,8 +135,9 @@ def _check_stored(path: DiffusionPath) -> None:
         _check_tensor("control", path.control)
     if not per_step or (path.control is not None and path.control.shape != (wanted[0],)):
         raise ValueError(f"What the path stores for its {wanted[0]} steps has another number: {REMEDY}.")
-    for name, tensor in path.null.items():
-        _must(_all_finite(tensor), f"embeddings {name}", "finite numbers", _NOT_FINITE)
+    for group, tensors in (("embeddings", path.null), ("progress", path.progress)):
+        for name, tensor in tensors.items():
+            _must(_all_finite(tensor), f"{group} {name}", "finite numbers", _NOT_FINITE)
     if path.control is not None:
         _must(_all_finite(path.control), "control", "finite numbers", path.control)
 

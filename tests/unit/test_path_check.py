@@ -12,7 +12,7 @@ from diffusion_path.lep.predictor import EdgePredictor, build_network
 from diffusion_path.nodes.lep import describe
 from diffusion_path.samplers.path import DiffusionPath, ModelKind
 from diffusion_path.samplers.path_check import check_falling
-from diffusion_path.samplers.replay import replay_sampler
+from diffusion_path.samplers.replay import replay_sampler, stand_in
 from diffusion_path.tests.unit.test_lep_checkpoint import own
 from diffusion_path.tests.unit.test_path_file import full_path
 
@@ -49,6 +49,8 @@ WRONG_PATHS: list[tuple[str, Any, str]] = [
     ("null", {"y": torch.ones(2, 1, 8)}, "its 3 steps has another number"),
     ("null", {"y": filled((1, 1, 8), NAN)}, "embeddings y must be finite"),
     ("null", {"y": 1.0}, "embeddings must be tensors"),
+    ("progress", {"x": filled((1, 4), NAN)}, "progress x must be finite"),
+    ("progress", {"x": None}, "progress must be tensors"),
     ("control", torch.ones(4), "its 3 steps has another number"),
     ("control", torch.tensor([NAN, 1.0, 0.0]), "control must be finite numbers"),
     ("out_scale", torch.ones(3), "out_scale must be 4 finite numbers"),
@@ -121,6 +123,7 @@ def test_levels_of_a_schedule_are_finite() -> None:
 def test_options_that_a_sampler_does_not_take_lead_to_euler(sampler: str, options: dict[str, Any], taken: bool) -> None:
     path = full_path().replaced(sampler=sampler, sampler_options=options, residuals=None)
     found = replay_sampler(path)
+    assert (stand_in(path) == "") is taken
     assert (options.items() <= found.extra_options.items()) is taken
     if not taken:
         assert found.extra_options == {}
