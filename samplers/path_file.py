@@ -21,7 +21,8 @@ from .path import DiffusionPath, ModelKind
 FORMAT = "diffusion-path"
 VERSION = 1
 
-_TENSORS = ("sigmas", "states", "signal", "noise", "out_scale", "out_shift", "denoised", "residuals", "control")
+_TENSORS = ("sigmas", "states", "signal", "noise", "out_scale", "out_shift", "denoised", "residuals", "control",
+            "positions")  # fmt: skip
 _PLAIN = ("method", "sampler", "seed", "cfg", "conditioning", "continuous", "batch_index", "sampler_options", "eta")
 _GROUPS = ("null", "progress")  # dictionaries of tensors, which a file holds as "null.NAME"
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -108,6 +109,11 @@ def sigma_to_t0(sampling: Any, sigma: float) -> float:
             low, below, above = middle, off, above / 2 if moved < 0 else above
             moved = -1
     return middle
+
+
+def positions(sampling: Any, sigmas: Sequence[float] | Tensor) -> list[float]:
+    """Where noise levels lie on the model's path: their training-time fractions, 1 = its prior, 0 = the picture."""
+    return [sigma_to_t0(sampling, float(sigma)) for sigma in sigmas]
 
 
 def is_prior(sampling: Any, sigma: float) -> bool:
