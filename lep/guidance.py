@@ -51,10 +51,10 @@ class Guidance:
     sketch: gives, for a latent grid (H, W), the target that the predictor should see [1 or B, C, H, W] (frames of a
     video count as a batch), and the importance of each pixel [1 or B, 1, H, W] or None for 1 everywhere.
     beta: length of the guidance step as a multiple of the sampler's own step. start, end: the part of the path that is
-    guided, in training time (1 = noise, 0 = picture); nothing where end is not below start. every: guide every n-th step
-    of them. checkpointed: less memory, more time. preview: show the predicted edges beside the picture while guiding.
-    schedule: multiplies beta along the path, and says by its zeros which steps are not guided, in the place of start and
-    end. sigmas: the levels of the whole run that the sampled one is a part of, for every to count over.
+    guided, in training time (1 = noise, 0 = picture); nothing where end is not below start. every: guide every n-th
+    step of them. checkpointed: less memory, more time. preview: show the predicted edges beside the picture while
+    guiding. schedule: multiplies beta along the path, and says by its zeros which steps are not guided, in the place of
+    start and end. sigmas: the levels of the whole run that the sampled one is a part of, for every to count over.
     """
 
     predictor: EdgePredictor

@@ -54,8 +54,8 @@ def model_kind(model: Any) -> ModelKind:
 class DiffusionPath:
     """N steps over N + 1 noise levels for a batch of B pictures. Tensors: float32 on the CPU, never changed in place.
 
-    sigmas [N + 1], strictly falling; positions [N + 1]: where the levels lie on the model's path, as fractions of training
-    time (1 = noise); states [N + 1, B, C, ...] in model space; signal, noise [N + 1]: the coefficients
+    sigmas [N + 1], strictly falling; positions [N + 1]: where the levels lie on the model's path, as fractions of
+    training time (1 = noise); states [N + 1, B, C, ...] in model space; signal, noise [N + 1]: the coefficients
     of x = a x0 + b n at the levels; out_scale, out_shift [C]: model space to VAE space, None where it is no such map.
     continuous: the states are one trajectory of the probability-flow ODE, so that levels between them make sense.
     What single methods store: denoised [N, B, C, ...] (the model's predictions, where the states do not imply them);
@@ -124,6 +124,11 @@ class DiffusionPath:
     def step_positions(self) -> list[float]:
         """Where each of the steps starts on the model's path (see `positions`); even steps where that is unknown."""
         return even_steps(self.steps) if self.positions is None else self.positions[:-1].tolist()
+
+    def step_near(self, position: float) -> int:
+        """The step that starts nearest to a position of the model's path."""
+        starts = self.step_positions
+        return min(range(self.steps), key=lambda i: abs(starts[i] - position))
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -78,9 +78,12 @@ def drift(path: DiffusionPath, other: DiffusionPath) -> Tensor:
 
 
 def latent_psnr(reference: Tensor, other: Tensor) -> tuple[float, ...]:
-    """PSNR in dB per item of two latents [B, ...]; the peak is the item's own range. Infinite where they are equal."""
+    """PSNR in dB per item of two latents [B, ...] in model space; infinite where they are equal.
+
+    The peak is the item's own range, but at least 1, the spread of latents: a flat one has no range of its own.
+    """
     a, b = (each.cpu().double().flatten(1) for each in (reference, other))
     error = (a - b).square().mean(1)
-    peak = (a.amax(1) - a.amin(1)).square().clamp(min=torch.finfo(torch.float32).tiny)
+    peak = (a.amax(1) - a.amin(1)).square().clamp(min=1.0)
     values = 10 * torch.log10(peak / error)
     return tuple(math.inf if e == 0 else float(v) for e, v in zip(error, values, strict=True))

@@ -24,7 +24,7 @@ from comfy.conds import CONDCrossAttn, CONDRegular
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from .. import process
+from ..process import model_sampling, positions
 from ..schedule import PathSchedule, Weights
 from .region import edit_region
 
@@ -87,7 +87,7 @@ class _Manipulation:
         """Before a run: the source joins its conditions, so that core encodes it and loads what it needs."""
         guider = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
         levels = [float(level) for level in sigmas]
-        places = process.positions(process.model_sampling(guider.model_patcher), levels)
+        places = positions(model_sampling(guider.model_patcher), levels)
         weights = Weights(self.schedule, levels, places) if len(levels) > 1 else None
         everywhere = self.mask is None or bool((self.mask == 1).all())
         if weights is None or (weights.all_zero and everywhere):
