@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import folder_paths
+import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
@@ -292,6 +293,9 @@ class SketchGuidance(io.ComfyNode):
         schedule: PathSchedule | None = None,
         sigmas: Tensor | None = None,
     ) -> io.NodeOutput:
+        off = Guidance(predictor, _no_sketch, beta, start, end, schedule=schedule)
+        if off.window is None:  # neutral, whatever else is connected
+            return io.NodeOutput(guide(model, off))
         check_fits(model, predictor.model, predictor.taps, predictor.channels)
         strokes = read_sketch(sketch, lines)
         weight = None if importance is None else read_importance(importance, strokes)
@@ -300,6 +304,10 @@ class SketchGuidance(io.ComfyNode):
             predictor, drawing.at, beta, start, end, every, memory == "checkpointed", preview, schedule, sigmas
         )  # fmt: skip
         return io.NodeOutput(guide(model, guidance))
+
+
+def _no_sketch(height: int, width: int) -> tuple[Tensor, None]:
+    return torch.zeros(1, 1, height, width), None
 
 
 NODES: list[type[io.ComfyNode]] = [LoadEdgePredictor, SaveEdgePredictor, PredictEdges, SketchGuidance]

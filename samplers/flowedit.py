@@ -138,14 +138,13 @@ def flowedit(
     """Edits a LATENT from one prompt to another; returns it, the SIGMAS that were run, and the evaluations per picture.
 
     The latent's noise_mask (1 = edit) and batch_index are honoured. Equal prompts and cfgs return the latent bit for
-    bit where the model gives equal predictions for equal inputs. Raises ValueError for settings that leave nothing to
-    run.
+    bit where the model gives equal predictions for equal inputs, and so does start 0, where nothing is run.
     """
     if settings.refine > settings.steps:
         raise ValueError(f"{settings.refine} refining steps do not fit into {settings.steps} steps: give fewer.")
     sigmas = sdedit_sigmas(process.model_sampling(model), settings.start, settings.steps, settings.scheduler)
-    if len(sigmas) == 0:
-        raise ValueError("FlowEdit starts at 0, where nothing is left to edit: raise start to 0.6 or more.")
+    if len(sigmas) == 0:  # neutral: it starts at the picture
+        return dict(latent), sigmas, 0
     model = without_step_caches(model, "FlowEdit")
     latent = prepared(model, latent)
     mask = latent.get("noise_mask")

@@ -31,8 +31,8 @@ def check_fits(path: DiffusionPath, model: Any = None, latent: Any = None, sigma
         if path.level(sigma) is None and not float(path.sigmas[-1]) < sigma < float(path.sigmas[0]):
             raise ValueError(
                 f"The run goes from noise level {levels[0]:.4g} to {levels[-1]:.4g}, but the path only from "
-                f"{float(path.sigmas[0]):.4g} to {float(path.sigmas[-1]):.4g}: use the path's own SIGMAS, or make it "
-                "anew."
+                f"{float(path.sigmas[0]):.4g} to {float(path.sigmas[-1]):.4g}: sample on the path's levels (in "
+                "SamplerCustomAdvanced, the SIGMAS of Path to Sampling Inputs), or make a path for these levels."
             )
     foreign = [sigma for sigma in levels if path.level(sigma) is None]
     if not foreign:
@@ -40,7 +40,8 @@ def check_fits(path: DiffusionPath, model: Any = None, latent: Any = None, sigma
     if not path.continuous:
         raise ValueError(
             f"This path ({path.method}, {path.steps} steps) is defined only at its own noise levels, and "
-            f"{len(foreign)} of the run's {len(levels)} levels are others: use the SIGMAS of Path to Sampling Inputs."
+            f"{len(foreign)} of the run's {len(levels)} levels are others: sample in "
+            "SamplerCustomAdvanced, on the SIGMAS of Path to Sampling Inputs."
         )
     error = max(path.interpolation_error(sigma) for sigma in foreign)
     return (
