@@ -113,12 +113,12 @@ def test_mask_bounds_the_shift() -> None:
 
 def test_which_steps_are_guided() -> None:
     """In training time, of a flow whose sigmas are just that; the schedule is a part of a run, or all of it."""
-    model = analytic.gaussian_model(ModelType.FLOW, 1.0)
+    sampling = analytic.gaussian_model(ModelType.FLOW).get_model_object("model_sampling")
     whole = torch.tensor([1.0, 0.8, 0.6, 0.4, 0.2, 0.0])
 
     def guided(start: float, end: float, every: int = 1, part: slice = slice(None), **given: Any) -> list[int]:
         guidance, sigmas = Guidance(None, None, start=start, end=end, every=every, **given), whole[part]  # type: ignore[arg-type]
-        weights = guidance.weights(process.model_sampling(model), sigmas)
+        weights = guidance.weights(sampling, sigmas)
         return [round(5 - 5 * float(s)) for s in sigmas[:-1] if guidance.step(weights, sigmas, float(s))]
 
     assert guided(1.0, 0.0) == [0, 1, 2, 3, 4]
@@ -127,18 +127,16 @@ def test_which_steps_are_guided() -> None:
     assert guided(0.6, 0.0) == [2, 3, 4]
     assert guided(0.8, 0.0, 2) == [1, 3]
     assert guided(0.5, 0.5) == []
-    for i in range(1, 5):
-        first, second = slice(0, i + 1), slice(i, None)
+    for first, second in ((slice(0, i + 1), slice(i, None)) for i in range(1, 5)):
         assert guided(1.0, 0.5, part=first) + guided(1.0, 0.5, part=second) == [0, 1, 2]
         assert guided(0.8, 0.0, 2, first, sigmas=whole) + guided(0.8, 0.0, 2, second, sigmas=whole) == [1, 3]
 
 
 def test_which_step_a_call_belongs_to() -> None:
     sigmas = torch.tensor([10.0, 8.0, 5.0, 2.0, 1.0, 0.0])
-    assert step_at(sigmas, 8.0) == (8.0, 5.0)
-    assert step_at(sigmas, 6.0) == (6.0, 5.0)  # a second-order sampler between two levels
-    assert step_at(sigmas, 11.0) == (11.0, 8.0)  # added noise above the first level
-    assert step_at(sigmas, 0.0) is None
+    # A second-order sampler between two levels, and added noise above the first level.
+    found = [step_at(sigmas, sigma) for sigma in (8.0, 6.0, 11.0, 0.0)]
+    assert found == [(8.0, 5.0), (6.0, 5.0), (11.0, 8.0), None]
     assert step_at(torch.tensor([1.0]), 1.0) is None
 
 
@@ -148,7 +146,7 @@ def test_schedule_multiplies_beta_and_takes_the_place_of_start_and_end() -> None
     given = Guidance(predictor, sketch, beta=0.8, end=1.0, schedule=PathSchedule(1.0, 0.5, weight=0.5))
     halved = Guidance(predictor, sketch, beta=0.4, end=0.5)
     assert torch.equal(run(guide(model, given)), run(guide(model, halved)))
-    sampling = process.model_sampling(analytic.gaussian_model(ModelType.FLOW, 1.0))
+    sampling = analytic.gaussian_model(ModelType.FLOW).get_model_object("model_sampling")
     sigmas = torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0])
     falling = Guidance(predictor, sketch, beta=1.0, schedule=PathSchedule(1.0, 0.25, "linear"))
     weights = falling.weights(sampling, sigmas)
