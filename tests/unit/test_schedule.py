@@ -98,7 +98,7 @@ def test_the_shape_is_that_of_the_path_and_not_of_the_number_of_steps() -> None:
         ("weight of the source is 2", lambda: PathSchedule(weight=2.0)),
         ("no shape 'round'", lambda: PathSchedule(shape="round")),
         ("but none is given", lambda: PathSchedule(shape="curve")),
-        ("holds none of the path's 10 steps", lambda: PathSchedule(0.53, 0.49).weights(10)),
+        ("holds none of the path's 10 steps", lambda: PathSchedule(0.58, 0.52).weights(10)),
         ("cannot be read at 'nonsense'", lambda: parse_curve("nonsense")),
         ("cannot be read at '1:'", lambda: parse_curve("1:")),
         ("'1.5:0' is out of range", lambda: parse_curve("1.5:0, 0:1")),
