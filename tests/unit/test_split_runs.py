@@ -71,6 +71,7 @@ METHODS: dict[str, Callable[[World], Any]] = {
     "sketch, every second step": sketch(start=0.9, end=0.1, every=2, sigmas=lambda world: world.sigmas),
     "sketch, schedule": sketch(schedule=WINDOW),
     "MDP-c": lambda world: mix_conditioning(world.model, tiny.cond(2), WINDOW),
+    "MDP-c, constant": lambda world: mix_conditioning(world.model, tiny.cond(2), PathSchedule(0.85, 0.25, weight=0.7)),
     "MDP-beta": lambda world: mix_guidance(world.model, tiny.cond(2), WINDOW),
     "MDP-eps": lambda world: inject_noise(world.model, world.path(), WINDOW),
     "MDP-x": lambda world: inject_latent(world.model, world.path(), WINDOW),
@@ -80,7 +81,11 @@ METHODS: dict[str, Callable[[World], Any]] = {
 
 @pytest.mark.parametrize(
     ("name", "sampler", "scheduler"),
-    [*((name, "euler", "normal") for name in METHODS), ("MDP-c", "heun", "karras"), ("sketch", "euler", "karras")],
+    [
+        *((name, "euler", "normal") for name in METHODS),
+        ("MDP-c, constant", "heun", "karras"),
+        ("sketch", "euler", "karras"),
+    ],
 )
 def test_a_split_run_equals_the_whole_one(name: str, sampler: str, scheduler: str) -> None:
     with torch.inference_mode():
@@ -102,6 +107,9 @@ def test_at_weight_0_nothing_is_refused(name: str) -> None:
         foreign = path.replaced(model=type(path.model)("another", "EPS", "another"), continuous=False)
         model = {
             "MDP-c": lambda: mix_conditioning(world.model, [[torch.zeros(1, 4, 3), {}]], none),
+            "MDP-c, constant": lambda world: mix_conditioning(
+                world.model, tiny.cond(2), PathSchedule(0.85, 0.25, weight=0.7)
+            ),
             "MDP-beta": lambda: mix_guidance(world.model, [[torch.zeros(1, 4, 3), {}]], none),
             "MDP-eps": lambda: inject_noise(world.model, foreign, none),
             "MDP-x": lambda: inject_latent(world.model, foreign, none),
