@@ -112,7 +112,7 @@ def guided(bench: Bench, checkpointed: bool) -> Any:
     """The model with Sketch Guidance."""
     return guide(
         bench.model,
-        Guidance(bench.predictor, lambda height, width: (bench.target, None), 1.0, 0.0, 1.0, checkpointed=checkpointed),
+        Guidance(bench.predictor, lambda height, width: (bench.target, None), 1.0, 1.0, 0.0, checkpointed=checkpointed),
     )
 
 

@@ -116,7 +116,7 @@ class World:
         return call("DPathFlowEdit", **self.common(), **given)[0]["samples"]
 
     def guided(self, checkpointed: bool) -> Tensor:
-        sketch = Guidance(self.predictor, lambda *_: (self.target, None), stop=0.8, checkpointed=checkpointed)
+        sketch = Guidance(self.predictor, lambda *_: (self.target, None), end=0.2, checkpointed=checkpointed)
         return self.sampled(guide(self.model, sketch))
 
     def trained(self) -> Any:

@@ -38,7 +38,7 @@ from ..images.tensors import from_uint8
 from ..lep.checkpoint import load_predictor
 from ..lep.guidance import Guidance, guide
 from ..lep.sketch import Sketch
-from ..nodes.lep import BUILT_IN_FILE, DEFAULT_BETA, DEFAULT_STOP
+from ..nodes.lep import BUILT_IN_FILE, DEFAULT_BETA, DEFAULT_END
 from ..samplers.noise import item_noise
 from .common import machine
 
@@ -57,8 +57,8 @@ class Setting:
     """One way to sample. beta 0 is unguided."""
 
     beta: float = DEFAULT_BETA
-    stop: float = DEFAULT_STOP
-    start: float = 0.0
+    end: float = DEFAULT_END
+    start: float = 1.0
     every: int = 1
     steps: int = 20
     sampler: str = "euler_ancestral"
@@ -110,7 +110,7 @@ class World:
         if setting.beta > 0:
             predictor = load_predictor(setting.predictor)
             sketch = Sketch(model, self.vae, predictor, self.sketches[members.start : members.stop])
-            given = Guidance(predictor, sketch.at, setting.beta, setting.start, setting.stop, setting.every)
+            given = Guidance(predictor, sketch.at, setting.beta, setting.start, setting.end, setting.every)
             model = guide(model, given)
         negative = self._conditioning([""])
         positive = self._conditioning([full_caption(self.scenes[i]) for i in members])
@@ -254,16 +254,16 @@ def main() -> None:
     parser.add_argument(
         "--curve-sketches", type=int, default=_CURVE, help="sketches of each point of a curve, one seed"
     )
-    parser.add_argument("--only", choices=["default", "beta", "stop", "predictors"], nargs="+")
+    parser.add_argument("--only", choices=["default", "beta", "end", "predictors"], nargs="+")
     parser.add_argument("--betas", type=float, nargs="+", default=[0.0, 0.4, 0.8, 1.2, 1.6])
-    parser.add_argument("--stops", type=float, nargs="+", default=[0.0, 0.25, 0.5, 0.75, 1.0])
+    parser.add_argument("--ends", type=float, nargs="+", default=[1.0, 0.75, 0.5, 0.25, 0.0])
     parser.add_argument("--predictors", type=Path, nargs="+", default=[], help="files to compare with the shipped one")
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--out", type=Path, help="the documentation's pictures, for as many sketches as they have")
     options = parser.parse_args()
     if options.out is None:
         options.out = DOCS if options.sketches >= _SKETCHES and options.curve_sketches >= _CURVE else options.work
-    parts = options.only or ["default", "beta", "stop", "predictors"]
+    parts = options.only or ["default", "beta", "end", "predictors"]
     usual = Setting(steps=options.steps)
     print(f"{machine()}; {options.steps} steps of {usual.sampler}, cfg {_CFG:g}\n")
     if "default" in parts:
@@ -274,11 +274,11 @@ def main() -> None:
         _print_row("unguided", plain, None)
         pictures = world.made(usual, options.work)
         found = world.measure(pictures)
-        _print_row(f"beta {usual.beta:g}, stop {usual.stop:g}", found, plain)
+        _print_row(f"beta {usual.beta:g}, end {usual.end:g}", found, plain)
         _judge(found, plain)
         _sheet(world, plain_pictures, pictures, options.out / "sketch-pictures.jpg")
     small = World(options.curve_sketches, 1)
-    for name, values in (("beta", options.betas), ("stop", options.stops)):
+    for name, values in (("beta", options.betas), ("end", options.ends)):
         if name in parts:
             print(f"\nOver {name}, {options.curve_sketches} sketches:")
             _print_head()
@@ -294,10 +294,10 @@ def main() -> None:
 
 
 def _with(setting: Setting, name: str, value: float) -> Setting:
-    """The setting with another beta or stop; a stop of 0 guides nothing."""
+    """The setting with another beta or end; an end of 1 guides nothing."""
     if name == "beta":
         return replace(setting, beta=value)
-    return replace(setting, stop=value) if value > 0 else replace(setting, beta=0.0)
+    return replace(setting, end=value) if value < 1 else replace(setting, beta=0.0)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from ..lep.predict import predict_edges
 from ..lep.sketch import Sketch, read_sketch
 from ..lep.targets import edge_picture
 from ..lep.training import train_predictor
-from ..nodes.lep import BUILT_IN_FILE, DEFAULT_BETA, DEFAULT_STOP
+from ..nodes.lep import BUILT_IN_FILE, DEFAULT_BETA, DEFAULT_END
 from ..nodes.lep_training import preview
 from ..samplers.noise import item_noise
 
@@ -98,9 +98,9 @@ def guided() -> Tensor:
     predictor, texts = load_predictor(BUILT_IN_FILE), [full_caption(scene) for scene in _SCENES]
     plain = sample(model, clip, vae, texts)
     rows = [as_picture(of_width(sketches, 2)), plain]
-    for beta, stop in ((DEFAULT_BETA, DEFAULT_STOP), (1.6, 0.5)):
+    for beta, end in ((DEFAULT_BETA, DEFAULT_END), (1.6, 0.5)):
         drawing = Sketch(model, vae, predictor, sketches)
-        rows.append(sample(guide(model, Guidance(predictor, drawing.at, beta, 0.0, stop)), clip, vae, texts))
+        rows.append(sample(guide(model, Guidance(predictor, drawing.at, beta, 1.0, end)), clip, vae, texts))
     labels = ["sketch", "unguided", f"beta {DEFAULT_BETA:g}, the default", "beta 1.6, the paper's"]
     return labelled_grid(torch.stack(rows, dim=1).flatten(0, 1), col_labels=labels)[0]
 
@@ -117,7 +117,7 @@ def importance() -> Tensor:
     shown = [as_picture(full)[0], as_picture(grey)[0], as_picture(full * (0.15 + 0.85 * mask))[0]]
     for drawing, weight in ((full, None), (grey, None), (full, mask)):
         given = Sketch(model, vae, predictor, read_sketch(as_picture(drawing)), weight)
-        model_guided = guide(model, Guidance(predictor, given.at, DEFAULT_BETA, 0.0, DEFAULT_STOP))
+        model_guided = guide(model, Guidance(predictor, given.at, DEFAULT_BETA, 1.0, DEFAULT_END))
         shown.append(sample(model_guided, clip, vae, [full_caption(scene)])[0])
     labels = ["all strokes white", "left half grey: followed less", "left half masked: not followed"]
     return labelled_grid(torch.stack(shown), col_labels=labels)[0]

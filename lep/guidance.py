@@ -22,14 +22,14 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..samplers import gradients
+from ..samplers import gradients, process
 from ..samplers.noise import item_noise
 from ..samplers.schedule import PathSchedule, Weights
 from .families import family_of, network_of
 from .features import Capture, capturing
 from .levels import level_input
 from .predictor import EdgePredictor, PredictorNetwork
-from .step import bend, guided_step
+from .step import bend, step_at
 
 KEY = "diffusion_path_sketch"
 _WRAPPERS = (
@@ -50,30 +50,46 @@ class Guidance:
 
     sketch: gives, for a latent grid (H, W), the target that the predictor should see [1 or B, C, H, W] (frames of a
     video count as a batch), and the importance of each pixel [1 or B, 1, H, W] or None for 1 everywhere.
-    beta: length of the guidance step as a multiple of the sampler's own step. start, stop: the part of the run's steps
-    that is guided, as fractions. every: guide every n-th step of them. checkpointed: less memory, more time.
-    preview: show the predicted edges beside the picture while guiding. schedule: multiplies beta along the path, and
-    says by its zeros which steps are not guided, in the place of start and stop.
+    beta: length of the guidance step as a multiple of the sampler's own step. start, end: the part of the path that is
+    guided, in training time (1 = noise, 0 = picture); nothing where end is not below start. every: guide every n-th
+    step of them. checkpointed: less memory, more time. preview: show the predicted edges beside the picture while
+    guiding. schedule: multiplies beta along the path, and says by its zeros which steps are not guided, in the place of
+    start and end. sigmas: the levels of the whole run that the sampled one is a part of, for every to count over.
     """
 
     predictor: EdgePredictor
     sketch: Callable[[int, int], tuple[Tensor, Tensor | None]]
     beta: float = 1.0
-    start: float = 0.0
-    stop: float = 0.5
+    start: float = 1.0
+    end: float = 0.5
     every: int = 1
     checkpointed: bool = False
     preview: bool = False
     schedule: PathSchedule | None = None
+    sigmas: Tensor | None = None
 
-    def step(self, sigmas: Tensor, sigma: float) -> tuple[tuple[float, float], float] | None:
+    @property
+    def window(self) -> PathSchedule | None:
+        """Where on the path the run is guided, and how strongly; None where it is not guided at all."""
+        window = self.schedule
+        if window is None and self.start > self.end:
+            window = PathSchedule(self.start, self.end)
+        return None if window is None or window.weight * self.beta == 0.0 else window
+
+    def weights(self, sampling: Any, sigmas: Tensor) -> Weights | None:
+        """The window at the levels of the whole run, or of the part of it that is sampled."""
+        whole = sigmas if self.sigmas is None else self.sigmas
+        if self.window is None or len(whole) < 2:
+            return None
+        return Weights(self.window, whole.tolist(), process.positions(sampling, whole))
+
+    def step(self, weights: Weights | None, sigmas: Tensor, sigma: float) -> tuple[tuple[float, float], float] | None:
         """The step (sigma, sigma_next) of a model call and its beta; None where it is not guided."""
-        if self.schedule is None:
-            found = guided_step(sigmas, sigma, self.start, self.stop, self.every)
-            return found and (found, self.beta)
-        found = guided_step(sigmas, sigma, 0.0, 1.0, self.every)
-        beta = self.beta * Weights(self.schedule, sigmas.tolist()).at(sigma)
-        return (found, beta) if found and beta else None
+        beta = 0.0 if weights is None else self.beta * weights.at(sigma)
+        if weights is None or beta == 0.0 or (weights.step(sigma) - weights.first) % self.every:
+            return None
+        found = step_at(sigmas, sigma)
+        return None if found is None else (found, beta)
 
 
 @dataclass
@@ -84,6 +100,7 @@ class _Run:
     target: Tensor
     weight: Tensor | None
     sigmas: Tensor
+    weights: Weights | None
     noise: Tensor
     mask: Tensor | None
     aliases: gradients.Aliases = field(default_factory=dict)
@@ -108,7 +125,7 @@ def guide(model: Any, guidance: Guidance) -> Any:
     clone = model.clone()
     for kind in _WRAPPERS:
         clone.remove_wrappers_with_key(kind, KEY)
-    if guidance.beta == 0.0 or (guidance.schedule is None and guidance.stop <= guidance.start):
+    if guidance.window is None:
         return clone
     runner = _Runner(guidance, network_of(model))
     wrappers = (runner.outer, runner.sample, runner.predict, runner.branches, runner.prepare)
@@ -156,7 +173,10 @@ class _Runner:
                latent_image: Any = None, denoise_mask: Any = None, disable_pbar: bool = False) -> Any:  # fmt: skip
         """One run: the predictor lives on the device for its length."""
         network = self.guidance.predictor.network_on(noise.device)
-        run = _Run(network, *self.target(noise), sigmas, _unit_noise(noise, extra_args.get("seed")), denoise_mask)
+        weights = self.guidance.weights(process.model_sampling(guider.model_patcher), sigmas)
+        run = _Run(
+            network, *self.target(noise), sigmas, weights, _unit_noise(noise, extra_args.get("seed")), denoise_mask
+        )
         run.mutation = family_of(self.diffusion).in_place
         shown = self._beside(callback, run) if self.guidance.preview and callback is not None else callback
         self.runs.append(run)
@@ -171,7 +191,7 @@ class _Runner:
         if run is None:
             return executor(x, sigma, model_options, seed)
         run.seen = None
-        guided = self.guidance.step(run.sigmas, float(sigma.max()))
+        guided = self.guidance.step(run.weights, run.sigmas, float(sigma.max()))
         if guided is None:
             return executor(x, sigma, model_options, seed)
         step, beta = guided

@@ -58,7 +58,8 @@ class EdgePredictor:
     target: "latent" (it predicts the encoded edge map, model space) or "pixels" (an RGB edge map in -0.5..0.5 on the
     latent grid). line_width: pixels of a line on the edge maps that it knows, 0 = as they come. branch: whose
     activations it was trained on, "positive" or "negative" (the empty prompt). noise_range: the training-time
-    fractions it has seen. binarise: its edge maps were black and white.
+    fractions it has seen. binarise: its edge maps were black and white. unfinished: where its training was interrupted
+    (`unfinished.Unfinished`), to go on from; no file keeps it.
     """
 
     network: PredictorNetwork
@@ -73,6 +74,7 @@ class EdgePredictor:
     binarise: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
+    unfinished: Any = None
 
     def __post_init__(self) -> None:
         check_predictor(self)

@@ -1,8 +1,7 @@
-"""The arithmetic of a guided step: which steps are guided, and how far one is bent."""
+"""The arithmetic of a guided step: which step a call belongs to, and how far it is bent."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -13,20 +12,16 @@ from ..samplers import process
 _SAME = 1e-4  # relative distance within which a level is one of the schedule's
 
 
-def guided_step(sigmas: Tensor, sigma: float, start: float, stop: float, every: int) -> tuple[float, float] | None:
-    """The step (sigma, sigma_next) that a model call at noise level sigma belongs to, or None where it is not guided.
+def step_at(sigmas: Tensor, sigma: float) -> tuple[float, float] | None:
+    """The step (sigma, sigma_next) that a model call at noise level sigma belongs to; None where none is left.
 
-    sigmas: the run's schedule [N + 1]. start, stop: the guided part of its N steps, as fractions; the paper guides the
-    first half. every: guide one step in so many. A call between two levels belongs to the upper one's step.
+    sigmas: the run's schedule [N + 1]. A call between two levels belongs to the upper one's step.
     """
     levels = [float(level) for level in sigmas]
     steps = len(levels) - 1
     if steps < 1 or sigma <= 0.0:
         return None
     index = max((i for i in range(steps) if levels[i] >= sigma * (1 - _SAME)), default=0)
-    first = math.ceil(start * steps - 1e-6)
-    if index < first or index >= stop * steps - 1e-6 or (index - first) % every:
-        return None
     following = levels[index + 1]
     return (sigma, following) if following < sigma * (1 - _SAME) else None
 

@@ -25,6 +25,7 @@ from .features import read_features, run_inside
 from .levels import level_input
 from .predictor import KINDS, EdgePredictor, PredictorNetwork, build_network
 from .store import Row, Store
+from .unfinished import Mark, Recipe, Unfinished, identity, on_cpu, optimiser_on_cpu
 
 FEWEST = 4
 _VALIDATION_LEVELS = 3
@@ -114,7 +115,8 @@ def train_predictor(
     """Train a predictor for the MODEL on the examples.
 
     start: a predictor to continue from; its kind, taps and settings are kept. An interrupt ends the training with the
-    best predictor so far, once there is one. Raises ValueError for fewer pictures than four, for a batch that the
+    best predictor so far, once there is one; started from it with the same plan and examples, the training goes on as
+    if there had been no interrupt. Raises ValueError for fewer pictures than four, for a batch that the
     workers cannot share evenly, or for a `start` that does not fit or is of a published kind.
     """
     check_plan(len(examples), plan, workers)
@@ -202,8 +204,14 @@ class _Session:
         self.held_back, self.pictures = sorted(order[:count]), sorted(order[count:])
         self.queue: list[int] = []
         self.drawn = 0
+        self.recipes: list[Recipe] = []
         self.losses: list[float] = []
+        self.past = blank.record if going_on else {}
         self.best, self.best_state, self.interrupted = math.inf, None, False
+        self.identity = identity(plan, examples, workers.world)
+        kept = blank.unfinished
+        self.resumed: Unfinished | None = kept if kept is not None and kept.identity == self.identity else None
+        self.unfinished: Unfinished | None = None
 
     def run(self, guider: Any, options: dict[str, Any], conds: list[dict[str, Any]]) -> None:
         """Train, inside a run of the model."""
@@ -229,33 +237,74 @@ class _Session:
         trained = network.requires_grad_(True).train()
         shared = self.workers.wrap(trained)
         optimiser = torch.optim.AdamW(trained.parameters(), lr=plan.learning_rate, weight_decay=1e-4)
+        validation = self._resume(trained, average, optimiser, store)
         unit = float(torch.cat([t.flatten() for t in self.targets]).var().clamp_min(1e-6))
         every = max(_CHECK_STEPS, plan.steps // _CHECKS)
-        validation = math.nan
-        for step in range(plan.steps):
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            if step % plan.reuse == 0 or not store.rows:
-                store.add(self._read(network).stored())
-            for group in optimiser.param_groups:
-                group["lr"] = plan.learning_rate * _schedule(step, plan.steps)
-            loss = _loss(shared, self._to_device(store.draw(self.choices)))
-            optimiser.zero_grad(set_to_none=True)
-            (loss / unit).backward()
-            nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
-            optimiser.step()
-            _blend(average, trained, min(_AVERAGE, (1 + step) / (10 + step)))
-            self.losses.append(float(loss.detach()))
-            seen = None
-            if (step + 1) % every == 0 or step + 1 == plan.steps:
-                validation, seen = self._validate(trained, average, checks)
-            if self.listen is not None:
-                self.listen(Progress(step + 1, plan.steps, self.losses[-1], validation, self.best, seen))
+        mark = self._mark()
+        try:
+            for step in range(len(self.losses), plan.steps):
+                comfy.model_management.throw_exception_if_processing_interrupted()
+                if step % plan.reuse == 0 or not store.rows:
+                    self._collect(store, self._read(network))
+                for group in optimiser.param_groups:
+                    group["lr"] = plan.learning_rate * _schedule(step, plan.steps)
+                loss = _loss(shared, self._to_device(store.draw(self.choices)))
+                optimiser.zero_grad(set_to_none=True)
+                (loss / unit).backward()
+                nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+                optimiser.step()
+                _blend(average, trained, min(_AVERAGE, (1 + step) / (10 + step)))
+                self.losses.append(float(loss.detach()))
+                seen = None
+                if (step + 1) % every == 0 or step + 1 == plan.steps:
+                    validation, seen = self._validate(trained, average, checks)
+                mark = self._mark()
+                if self.listen is not None:
+                    self.listen(Progress(step + 1, plan.steps, self.losses[-1], validation, self.best, seen))
+        except comfy.model_management.InterruptProcessingException:
+            # An interrupt comes before a step's weights are touched or after its mark, so the two belong together.
+            if self.best_state is not None:
+                self.unfinished = Unfinished(
+                    self.identity, mark, on_cpu(trained.state_dict()), on_cpu(average), optimiser_on_cpu(optimiser),
+                    tuple(self.losses), validation, self.best, on_cpu(self.best_state), self.past,
+                )  # fmt: skip
+            raise
+
+    def _mark(self) -> Mark:
+        return Mark(self.choices.get_state(), tuple(self.queue), self.drawn, tuple(self.recipes))
+
+    def _resume(
+        self, network: PredictorNetwork, average: dict[str, Tensor], optimiser: torch.optim.Optimizer, store: Store
+    ) -> float:
+        """Take up an interrupted training; returns the last look at the held-back pictures, NaN for a new one."""
+        kept = self.resumed
+        if kept is None:
+            return math.nan
+        network.load_state_dict(kept.weights)
+        optimiser.load_state_dict(kept.optimiser)
+        for key, value in kept.average.items():
+            average[key].copy_(value)
+        for recipe in kept.mark.recipes:
+            self._collect(store, self._call(network, *recipe), recipe)
+        self.choices.set_state(kept.mark.choices)
+        self.queue, self.drawn = list(kept.mark.queue), kept.mark.drawn
+        self.losses, self.past = list(kept.losses), kept.past
+        self.best = kept.best
+        self.best_state = {key: value.to(average[key].device, copy=True) for key, value in kept.best_state.items()}
+        return kept.validation
+
+    def _collect(self, store: Store, row: Row, recipe: Recipe | None = None) -> None:
+        """Keep a row of activations, and how to read it again."""
+        store.add(row.stored())
+        self.recipes.append(recipe or self.recipe)
+        del self.recipes[: len(self.recipes) - len(store.rows)]
 
     def _standardise(self, network: Any, store: Store) -> None:
         """Measure each channel's mean and spread, of the targets and on the first calls, which go into the store."""
-        rows = [self._read(network) for _ in range(_STATISTICS)]
-        for row in rows:
-            store.add(row.stored())
+        rows: list[Row] = []
+        for _ in range(_STATISTICS):
+            rows.append(self._read(network))
+            self._collect(store, rows[-1])
         for index in range(len(self.blank.taps)):
             values = [row.features[index].float().movedim(1, 0).flatten(1) for row in rows]
             sums = torch.stack([torch.stack([v.mean(1), (v**2).mean(1)]) for v in values]).mean(0)
@@ -272,7 +321,8 @@ class _Session:
         size = self.latents[lanes[0][0]].shape
         mine = [(i, place, key) for i, place, key in mine if self.latents[i].shape == size] or mine[:1]
         times = [low + (high - low) * place for _, place, _ in mine]
-        return self._call(network, [i for i, _, _ in mine], times, [key for _, _, key in mine])
+        self.recipe: Recipe = ([i for i, _, _ in mine], times, [key for _, _, key in mine])
+        return self._call(network, *self.recipe)
 
     def _next_lane(self) -> tuple[int, float, int]:
         """Picture, place in the noise range, and number of the draw; pictures take turns."""
@@ -341,7 +391,7 @@ class _Session:
         with torch.inference_mode(False):
             network = self.blank.network_on(torch.device("cpu"))
             network.load_state_dict({key: value.cpu() for key, value in self.best_state.items()})
-        past = self.blank.record if self.going_on else {}
+        past = self.past
         record = {
             "pictures": len(self.latents),
             "held_back": len(self.held_back),
@@ -352,7 +402,13 @@ class _Session:
             "loss": self.losses[-1],
             "validation_loss": self.best,
         }
-        predictor = replace(self.blank, network=network, record=record, noise_range=self.plan.noise_range)
+        predictor = replace(
+            self.blank,
+            network=network,
+            record=record,
+            noise_range=self.plan.noise_range,
+            unfinished=self.unfinished,
+        )
         return Trained(predictor, self.losses, self.held_back, self.interrupted)
 
 

@@ -121,6 +121,9 @@ class FlowEdit(io.ComfyNode):
         settings = Settings(start, steps, source_cfg, cfg, scheduler, n_avg, refine)
         callback = latent_preview.prepare_callback(model, steps)
         edited, sigmas, evaluations = flowedit(model, source, positive, negative, latent, seed, settings, callback)
+        if len(sigmas) == 0:
+            text = "start 0: the picture is returned as it is, 0 steps, 0 evaluations"
+            return io.NodeOutput(edited, text, ui=ui.PreviewText(text))
         share = float(process.noise_fraction(process.model_sampling(model), sigmas[0]))
         text = (
             f"start {start:.4g}: sigma {float(sigmas[0]):.4g}, {share:.1%} noise, {steps} steps, {evaluations} "

@@ -92,10 +92,10 @@ class Invert(io.ComfyNode):
                     tooltip="Noise levels to use instead of t0, steps and scheduler. They fall to 0, as for a sampler.",
                 ),
                 DiffusionPathSocket.Input(
-                    "start",
+                    "earlier",
                     optional=True,
-                    tooltip="An earlier null-text path of this picture: "
-                    "its embeddings are where the optimisation starts from.",
+                    tooltip="An earlier null-text path of this picture. One that was interrupted is continued, with "
+                    "the result of a run without the interrupt; a finished one gives the embeddings to start from.",
                 ),
             ],
             outputs=[
@@ -114,7 +114,7 @@ class Invert(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> int:
-        # An interrupted optimisation gave the best so far; queued again it goes on.
+        # An interrupted optimisation gave what it had found; queued again it goes on.
         return _cut_short.count(cls)
 
     @classmethod
@@ -131,9 +131,10 @@ class Invert(io.ComfyNode):
         cfg: float,
         method: dict[str, Any] | None = None,
         sigmas: Tensor | None = None,
-        start: DiffusionPath | None = None,
+        earlier: DiffusionPath | None = None,
     ) -> io.NodeOutput:
-        chosen = described_method(method or {}, start)
+        given = {"model": model, "positive": positive, "negative": negative, "earlier": earlier}
+        chosen = described_method(method or {}, _cut_short.take(cls, given) or earlier)
         if sigmas is None:
             sigmas = sdedit_sigmas(process.model_sampling(model), t0, steps, scheduler)
             if len(sigmas) == 0:
@@ -146,8 +147,11 @@ class Invert(io.ComfyNode):
         text = f"{cost}, noise level {float(path.sigmas[0]):.4g} to {float(path.sigmas[-1]):.4g}"
         done = path.figures.get("optimised_steps", (count,))[0]
         if done < count:
-            _cut_short.note(cls)
-            text += f"; interrupted after {done:.0f} steps: queue again to go on from there"
+            _cut_short.note(cls, given, path)
+            text += (
+                f"; interrupted after {done:.0f} of {count} steps: queue again to go on, or connect this "
+                "path as earlier"
+            )
             log.warning("Invert Picture to Path: %s", text)
         elif "latent_psnr" in path.figures:
             text += f"; reconstructs at {_decibels(path.figures['latent_psnr'])} in latent space"

@@ -107,7 +107,7 @@ def method_input() -> Any:
     )
 
 
-def described_method(chosen: dict[str, Any], start: DiffusionPath | None) -> Method:
+def described_method(chosen: dict[str, Any], earlier: DiffusionPath | None) -> Method:
     """The method that the widgets describe."""
     name = chosen.get("method")
     if name == Residual.name:
@@ -117,7 +117,7 @@ def described_method(chosen: dict[str, Any], start: DiffusionPath | None) -> Met
     if name == Euler.name:
         return Euler(chosen["noise_label"])
     if name == NullText.name:
-        return NullText(chosen["iterations"], chosen["stop"], chosen["save_memory"], start)
+        return NullText(chosen["iterations"], chosen["stop"], chosen["save_memory"], earlier)
     if name == Controlled.name:
         return Controlled(chosen["gamma"], chosen["pull"], chosen["stop_at"], chosen["trend"])
     if name == NegativePrompt.name:

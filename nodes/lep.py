@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import folder_paths
+import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
@@ -27,7 +28,7 @@ FOLDER = "edge_predictors"
 BUILT_IN = "landscape demo model (built in)"
 BUILT_IN_FILE = Path(__file__).parents[1] / "demo" / "weights" / "edges.safetensors"
 MEMORY_MODES = ("fast", "checkpointed")
-DEFAULT_BETA, DEFAULT_STOP = 1.2, 0.8
+DEFAULT_BETA, DEFAULT_END = 1.2, 0.2
 
 folders.register(FOLDER)
 _paths, _extensions = folder_paths.folder_names_and_paths[FOLDER]
@@ -208,17 +209,23 @@ class SketchGuidance(io.ComfyNode):
                     "uses 1.6; more follows the lines more closely, at the cost of the prompt and of textures.",
                 ),
                 io.Float.Input(
-                    "stop",
-                    default=DEFAULT_STOP,
+                    "start",
+                    default=1.0,
                     min=0.0,
                     max=1.0,
-                    step=0.05,
-                    tooltip="The part of the steps that is guided, from the start. Longer follows the lines more "
-                    "closely, shorter leaves more to the model.",
+                    step=0.01,
+                    round=False,
+                    tooltip="Where on the path guidance begins, as a fraction of training time: 1 = noise.",
                 ),
                 io.Float.Input(
-                    "start", default=0.0, min=0.0, max=1.0, step=0.05, advanced=True, tooltip="Leave this part of the "
-                    "steps unguided at first."
+                    "end",
+                    default=DEFAULT_END,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=False,
+                    tooltip="Where it ends, below start: 0 = the picture. Lower follows the lines more closely, higher "
+                    "leaves more to the model.",
                 ),
                 io.Int.Input(
                     "every", default=1, min=1, max=100, advanced=True, tooltip="Guide only every n-th step: faster."
@@ -239,7 +246,13 @@ class SketchGuidance(io.ComfyNode):
                     "schedule",
                     optional=True,
                     tooltip="A Path Schedule: its weight multiplies beta along the path, and its window takes the "
-                    "place of start and stop.",
+                    "place of start and end.",
+                ),
+                io.Sigmas.Input(
+                    "sigmas",
+                    optional=True,
+                    tooltip="Only for a run that is split between several samplers: the noise levels of the whole run, "
+                    "for every to count over.",
                 ),
                 io.Combo.Input(
                     "memory",
@@ -267,8 +280,8 @@ class SketchGuidance(io.ComfyNode):
         vae: Any,
         sketch: Tensor,
         beta: float,
-        stop: float,
-        start: float = 0.0,
+        start: float = 1.0,
+        end: float = DEFAULT_END,
         every: int = 1,
         lines: Lines = "auto",
         greys: Greys = "importance",
@@ -276,15 +289,23 @@ class SketchGuidance(io.ComfyNode):
         memory: str = "fast",
         preview: bool = False,
         schedule: PathSchedule | None = None,
+        sigmas: Tensor | None = None,
     ) -> io.NodeOutput:
+        off = Guidance(predictor, _no_sketch, beta, start, end, schedule=schedule)
+        if off.window is None:  # neutral, whatever else is connected
+            return io.NodeOutput(guide(model, off))
         check_fits(model, predictor.model, predictor.taps, predictor.channels)
         strokes = read_sketch(sketch, lines)
         weight = None if importance is None else read_importance(importance, strokes)
         drawing = Sketch(model, vae, predictor, strokes, weight, greys)
         guidance = Guidance(
-            predictor, drawing.at, beta, start, stop, every, memory == "checkpointed", preview, schedule
+            predictor, drawing.at, beta, start, end, every, memory == "checkpointed", preview, schedule, sigmas
         )  # fmt: skip
         return io.NodeOutput(guide(model, guidance))
+
+
+def _no_sketch(height: int, width: int) -> tuple[Tensor, None]:
+    return torch.zeros(1, 1, height, width), None
 
 
 NODES: list[type[io.ComfyNode]] = [LoadEdgePredictor, SaveEdgePredictor, PredictEdges, SketchGuidance]

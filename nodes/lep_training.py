@@ -205,7 +205,8 @@ class TrainEdgePredictor(io.ComfyNode):
         text = describe(trained.predictor)
         if trained.interrupted:
             text += (
-                "\ninterrupted: the best so far; to train on, connect it as predictor, to train anew, change the seed"
+                "\ninterrupted: the best weights so far are kept. Connect them as predictor of another Train Edge "
+                "Predictor with the same settings to go on; change the seed to start over"
             )
         sheet = preview(model[0], vae[0], data, trained, plan.seed)
         return io.NodeOutput(trained.predictor, {"loss": trained.losses}, sheet, ui=ui.PreviewText(text))

@@ -199,6 +199,8 @@ class MDPAttention(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         source, target = (clip.encode_from_tokens_scheduled(clip.tokenize(t)) for t in (source_prompt, target_prompt))
+        if schedule.weight == 0.0 and self_attention == 0.0 and mask is None:  # neutral, whatever the prompts
+            return io.NodeOutput(model, target)
         tokens = token_map(tokenized(clip, source_prompt), tokenized(clip, target_prompt), mode, reweight)
         within = PathSchedule(1.0, 1.0 - self_attention) if self_attention > 0 else None
         model = control_attention(model, path, source, tokens, schedule, within)

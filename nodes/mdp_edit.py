@@ -12,6 +12,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..images.grid import labelled_grid
+from ..samplers import process
 from ..samplers.counting import counting_from
 from ..samplers.mdp import edit as mdp
 from ..samplers.mdp.difference import POSITIONS
@@ -21,6 +22,7 @@ from ..samplers.mdp.sweep import Cell, Grid, parse_numbers, weight_grid, window_
 from ..samplers.mdp.sweep import sweep as run_sweep
 from ..samplers.path import DiffusionPath
 from ..samplers.schedule import PathSchedule
+from ..samplers.sigmas import sdedit_sigmas
 from . import validate
 from .cut_short import CutShort
 from .mdp import CATEGORY, MASK_TIP
@@ -113,6 +115,14 @@ def edit_inputs(schedule_tip: str) -> list[Any]:
     ]
 
 
+def step_positions(model: Any, settings: mdp.Settings, path: DiffusionPath | None) -> list[float]:
+    """Where the steps of the source's path start, as fractions of training time, before that path is made."""
+    if path is not None:
+        return path.step_positions
+    sampling = process.model_sampling(model)
+    return process.positions(sampling, sdedit_sigmas(sampling, 1.0, settings.steps, settings.scheduler)[:-1])
+
+
 def found_source(
     model: Any,
     source: Any,
@@ -182,7 +192,7 @@ class MDPEdit(io.ComfyNode):
         settings = make_settings(method, schedule, steps, cfg, scheduler, threshold)
         before = 0 if path is not None else steps
         walk = steps if path is None else path.steps
-        settings.schedule.window(walk)  # an empty window is said before any work is done
+        settings.schedule.window(step_positions(model, settings, path))  # an empty window is said before any work
         looks = len(POSITIONS) if settings.region else 0
         total = before + looks + walk
         callback = latent_preview.prepare_callback(model, total)
@@ -268,12 +278,13 @@ class MDPSweep(io.ComfyNode):
         settings = make_settings(method, schedule, steps, cfg, scheduler, threshold)
         before = 0 if path is not None else steps
         walk = steps if path is None else path.steps
+        places = step_positions(model, settings, path)
         if sweep == WINDOWS:
             grid = window_grid(
-                settings.schedule, parse_numbers(starts, "starts"), parse_numbers(lengths, "lengths"), walk
+                settings.schedule, parse_numbers(starts, "starts"), parse_numbers(lengths, "lengths"), places
             )
         else:
-            settings.schedule.window(walk)
+            settings.schedule.window(places)
             grid = weight_grid(settings.schedule, parse_numbers(weights, "weights"))
         looks = len(POSITIONS) if settings.region else 0
         total = before + looks + len(grid) * walk

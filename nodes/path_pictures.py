@@ -108,7 +108,7 @@ def strip_numbers(
         "sigmas": path.sigmas.tolist(),
         "shares": noise_share(path).tolist(),
         "drift": apart,
-        "weights": None if schedule is None else list(schedule.weights(path.steps)),
+        "weights": None if schedule is None else list(schedule.weights(path.step_positions)),
     }
 
 

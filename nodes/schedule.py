@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from comfy_api.latest import io
 
 from ..images.plot import Axis, Series, Window, line_plot
-from ..samplers.schedule import SHAPES, Curve, PathSchedule, parse_curve
+from ..samplers.process import model_sampling, positions
+from ..samplers.schedule import SHAPES, Curve, PathSchedule, even_steps, parse_curve
 from .sockets import PathSchedule as PathScheduleSocket
 
 CATEGORY = "diffusion path/mdp"
@@ -33,7 +35,7 @@ class PathScheduleNode(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     round=False,
-                    tooltip="Where the window begins, as a fraction of the path's steps: 1 = the noisy end.",
+                    tooltip="Where the window begins on the path, as a fraction of training time, as t0: 1 = noise.",
                 ),
                 io.Float.Input(
                     "end",
@@ -77,6 +79,12 @@ class PathScheduleNode(io.ComfyNode):
                     optional=True,
                     tooltip="The schedule that will be run, for the plot: its steps and their noise levels.",
                 ),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="With sigmas: where these noise levels lie on the model's path. Without it the plot shows "
+                    "steps that are even in training time.",
+                ),
                 io.Int.Input(
                     "steps",
                     default=20,
@@ -103,12 +111,16 @@ class PathScheduleNode(io.ComfyNode):
         curve: Any = "",
         sigmas: torch.Tensor | None = None,
         steps: int = 20,
+        model: Any = None,
     ) -> io.NodeOutput:
         schedule = make_schedule(start, end, shape, weight, curve)
         if sigmas is not None:
             steps = max(1, len(sigmas) - 1)
-        plot, text = schedule_plot(schedule, steps, sigmas), schedule_report(schedule, steps)
-        return io.NodeOutput(schedule, plot, text, ui={"dpath_schedule": [shown(schedule, steps, sigmas)]})
+        starts = even_steps(steps)
+        if sigmas is not None and model is not None and len(sigmas) > 1:
+            starts = positions(model_sampling(model), sigmas[:-1])
+        plot, text = schedule_plot(schedule, starts, sigmas), schedule_report(schedule, starts)
+        return io.NodeOutput(schedule, plot, text, ui={"dpath_schedule": [shown(schedule, starts, sigmas)]})
 
 
 def make_schedule(start: float, end: float, shape: str, weight: float, curve: Any = "") -> PathSchedule:
@@ -128,7 +140,7 @@ def make_schedule(start: float, end: float, shape: str, weight: float, curve: An
     return PathSchedule(start, end, shape, weight, drawn)
 
 
-def shown(schedule: PathSchedule, steps: int, sigmas: torch.Tensor | None) -> dict[str, Any]:
+def shown(schedule: PathSchedule, starts: Sequence[float], sigmas: torch.Tensor | None) -> dict[str, Any]:
     """What the curve editor shows after a run: the real steps, their levels, and whatever came by link."""
     places = [k / CURVE_SAMPLES for k in range(CURVE_SAMPLES + 1)]
     return {
@@ -136,18 +148,22 @@ def shown(schedule: PathSchedule, steps: int, sigmas: torch.Tensor | None) -> di
         "end": schedule.end,
         "shape": schedule.shape,
         "weight": schedule.weight,
-        "steps": steps,
+        "steps": len(starts),
+        "positions": list(starts),
         "sigmas": None if sigmas is None else [float(sigma) for sigma in sigmas],
         "curve": [[u, schedule.curve(u)] for u in places] if schedule.curve else None,
     }
 
 
-def schedule_plot(schedule: PathSchedule, steps: int, sigmas: torch.Tensor | None = None) -> torch.Tensor:
-    """The weight at each step as an IMAGE [1, H, W, 3]: the path runs from left (noise) to right (picture)."""
-    weights, window = schedule.weights(steps), schedule.window(steps)
-    places = [1 - i / steps for i in range(steps + 1)]
+def schedule_plot(schedule: PathSchedule, starts: Sequence[float], sigmas: torch.Tensor | None = None) -> torch.Tensor:
+    """The weight at each step as an IMAGE [1, H, W, 3]: the path runs from left (noise) to right (picture).
+
+    starts: where each step starts on the path.
+    """
+    weights, window, steps = schedule.weights(starts), schedule.window(starts), len(starts)
+    places = [*starts, 0.0]
     series = [Series("weight of the source", places, [*weights, weights[-1]], style="steps")]
-    shade = Window(1 - window.start / steps, 1 - window.stop / steps, f"{len(window)} of {steps} steps")
+    shade = Window(places[window.start], places[window.stop], f"{len(window)} of {steps} steps")
     right = None
     if sigmas is not None and len(sigmas) == steps + 1:
         levels = [float(sigma) for sigma in sigmas]
@@ -163,11 +179,11 @@ def schedule_plot(schedule: PathSchedule, steps: int, sigmas: torch.Tensor | Non
     )
 
 
-def schedule_report(schedule: PathSchedule, steps: int) -> str:
+def schedule_report(schedule: PathSchedule, starts: Sequence[float]) -> str:
     """The window in steps, and the weights in it."""
-    window, weights = schedule.window(steps), schedule.weights(steps)
+    window, weights = schedule.window(starts), schedule.weights(starts)
     inside = ", ".join(f"{weights[i]:.3g}" for i in window)
-    return f"steps {window.start + 1} to {window.stop} of {steps} ({schedule.shape}): {inside}"
+    return f"steps {window.start + 1} to {window.stop} of {len(starts)} ({schedule.shape}): {inside}"
 
 
 NODES: list[type[io.ComfyNode]] = [PathScheduleNode]

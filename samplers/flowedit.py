@@ -138,13 +138,13 @@ def flowedit(
     """Edits a LATENT from one prompt to another; returns it, the SIGMAS that were run, and the evaluations per picture.
 
     The latent's noise_mask (1 = edit) and batch_index are honoured. Equal prompts and cfgs return the latent bit for
-    bit in model space. Raises ValueError for settings that leave nothing to run.
+    bit where the model gives equal predictions for equal inputs, and so does start 0, where nothing is run.
     """
     if settings.refine > settings.steps:
         raise ValueError(f"{settings.refine} refining steps do not fit into {settings.steps} steps: give fewer.")
     sigmas = sdedit_sigmas(process.model_sampling(model), settings.start, settings.steps, settings.scheduler)
-    if len(sigmas) == 0:
-        raise ValueError("FlowEdit starts at 0, where nothing is left to edit: raise start to 0.6 or more.")
+    if len(sigmas) == 0:  # neutral: it starts at the picture
+        return dict(latent), sigmas, 0
     model = without_step_caches(model, "FlowEdit")
     latent = prepared(model, latent)
     mask = latent.get("noise_mask")
@@ -163,7 +163,7 @@ def flowedit(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
-    edited = edited.to(comfy.model_management.intermediate_device())
+    edited = process.untouched(model, edited.to(comfy.model_management.intermediate_device()), latent["samples"])
     if mask is not None:  # what was kept has been to the model's space and back
         grid = comfy.sampler_helpers.prepare_mask(one_each(mask, edited), tuple(edited.shape), edited.device)
         edited = torch.where(grid > 0, edited, latent["samples"].to(edited))

@@ -19,6 +19,7 @@ from torch import Tensor
 from . import process
 from .path_check import check_falling, check_path
 from .reverse_sde import noise_shares
+from .schedule import even_steps
 
 SAME_LEVEL = 1e-5  # relative distance below which two noise levels are one
 
@@ -54,7 +55,8 @@ def model_kind(model: Any) -> ModelKind:
 class DiffusionPath:
     """N steps over N + 1 noise levels for a batch of B pictures. Tensors: float32 on the CPU, never changed in place.
 
-    sigmas [N + 1], strictly falling; states [N + 1, B, C, ...] in model space; signal, noise [N + 1]: the coefficients
+    sigmas [N + 1], strictly falling; positions [N + 1]: where the levels lie on the model's path, as fractions of
+    training time (1 = noise); states [N + 1, B, C, ...] in model space; signal, noise [N + 1]: the coefficients
     of x = a x0 + b n at the levels; out_scale, out_shift [C]: model space to VAE space, None where it is no such map.
     continuous: the states are one trajectory of the probability-flow ODE, so that levels between them make sense.
     What single methods store: denoised [N, B, C, ...] (the model's predictions, where the states do not imply them);
@@ -85,6 +87,7 @@ class DiffusionPath:
     control: Tensor | None = None
     figures: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     progress: Mapping[str, Tensor] = field(default_factory=dict)
+    positions: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_path(self)
@@ -92,6 +95,16 @@ class DiffusionPath:
     @property
     def steps(self) -> int:
         return self.sigmas.numel() - 1
+
+    @property
+    def step_positions(self) -> list[float]:
+        """Where each of the steps starts on the model's path (see `positions`); even steps where that is unknown."""
+        return even_steps(self.steps) if self.positions is None else self.positions[:-1].tolist()
+
+    def step_near(self, position: float) -> int:
+        """The step that starts nearest to a position of the model's path."""
+        starts = self.step_positions
+        return min(range(self.steps), key=lambda i: abs(starts[i] - position))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -204,6 +217,7 @@ class DiffusionPath:
             denoised=None if self.denoised is None else self.denoised[rest],
             residuals=None if self.residuals is None else self.residuals[rest],
             control=None if self.control is None else self.control[rest],
+            positions=None if self.positions is None else self.positions[rest],
             null={key: tensor if tensor.shape[0] == 1 else tensor[rest] for key, tensor in self.null.items()},
             progress={},
         )
@@ -240,6 +254,11 @@ class DiffusionPath:
             denoised=denoised,
             residuals=None if self.residuals is None else self.residuals[steps[0] :],
             control=None if self.control is None else self.control[steps[:-1]],
+            positions=(
+                None
+                if self.positions is None
+                else torch.lerp(self.positions[steps], self.positions[following], between)
+            ),
             null={key: tensor if tensor.shape[0] == 1 else tensor[steps[:-1]] for key, tensor in self.null.items()},
             progress={},
         )
@@ -271,6 +290,7 @@ def make_path(model: Any, sigmas: Tensor, states: Tensor, **details: Any) -> Dif
         states=states.detach().to("cpu", torch.float32).contiguous(),
         signal=signal.float().cpu(),
         noise=noise.float().cpu(),
+        positions=torch.tensor(process.positions(sampling, levels)),
         model=model_kind(model),
         out_scale=scale,
         out_shift=shift,

@@ -22,7 +22,8 @@ from .tensor_file import DamagedFileError, is_newer, read_tensors
 FORMAT = "diffusion-path"
 VERSION = 1
 
-_TENSORS = ("sigmas", "states", "signal", "noise", "out_scale", "out_shift", "denoised", "residuals", "control")
+_TENSORS = ("sigmas", "states", "signal", "noise", "out_scale", "out_shift", "denoised", "residuals", "control",
+            "positions")  # fmt: skip
 _PLAIN = ("method", "sampler", "seed", "cfg", "conditioning", "continuous", "batch_index", "sampler_options", "eta")
 _GROUPS = ("null", "progress")  # dictionaries of tensors, which a file holds as "null.NAME"
 _NEEDED = ("sigmas", "states", "signal", "noise")

@@ -32,8 +32,8 @@ def check_fits(path: DiffusionPath, model: Any = None, latent: Any = None, sigma
         if path.level(sigma) is None and not float(path.sigmas[-1]) < sigma < float(path.sigmas[0]):
             raise ValueError(
                 f"The run goes from noise level {levels[0]:.4g} to {levels[-1]:.4g}, but the path only from "
-                f"{float(path.sigmas[0]):.4g} to {float(path.sigmas[-1]):.4g}: use the path's own SIGMAS, or make it "
-                "anew."
+                f"{float(path.sigmas[0]):.4g} to {float(path.sigmas[-1]):.4g}: sample on the path's levels (in "
+                "SamplerCustomAdvanced, the SIGMAS of Path to Sampling Inputs), or make a path for these levels."
             )
     foreign = [sigma for sigma in levels if path.level(sigma) is None]
     if not foreign:
@@ -41,7 +41,8 @@ def check_fits(path: DiffusionPath, model: Any = None, latent: Any = None, sigma
     if not path.continuous:
         raise ValueError(
             f"This path ({path.method}, {path.steps} steps) is defined only at its own noise levels, and "
-            f"{len(foreign)} of the run's {len(levels)} levels are others: use the SIGMAS of Path to Sampling Inputs."
+            f"{len(foreign)} of the run's {len(levels)} levels are others: sample in "
+            "SamplerCustomAdvanced, on the SIGMAS of Path to Sampling Inputs."
         )
     error = max(path.interpolation_error(sigma) for sigma in foreign)
     return (
@@ -79,9 +80,12 @@ def drift(path: DiffusionPath, other: DiffusionPath) -> Tensor:
 
 
 def latent_psnr(reference: Tensor, other: Tensor) -> tuple[float, ...]:
-    """PSNR in dB per item of two latents [B, ...]; the peak is the item's own range. Infinite where they are equal."""
+    """PSNR in dB per item of two latents [B, ...] in model space; infinite where they are equal.
+
+    The peak is the item's own range, but at least 1, the spread of latents: a flat one has no range of its own.
+    """
     a, b = (each.cpu().double().flatten(1) for each in (reference, other))
     error = (a - b).square().mean(1)
-    peak = (a.amax(1) - a.amin(1)).square().clamp(min=torch.finfo(torch.float32).tiny)
+    peak = (a.amax(1) - a.amin(1)).square().clamp(min=1.0)
     values = 10 * torch.log10(peak / error)
     return tuple(math.inf if e == 0 else float(v) for e, v in zip(error, values, strict=True))

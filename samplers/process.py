@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -110,6 +111,11 @@ def sigma_to_t0(sampling: Any, sigma: float) -> float:
     return middle
 
 
+def positions(sampling: Any, sigmas: Sequence[float] | Tensor) -> list[float]:
+    """Where noise levels lie on the model's path: their training-time fractions, 1 = its prior, 0 = the picture."""
+    return [sigma_to_t0(sampling, float(sigma)) for sigma in sigmas]
+
+
 def is_prior(sampling: Any, sigma: float) -> bool:
     """Whether sampling from sigma starts at the model's prior (core's ``max_denoise`` rule)."""
     sigma_max = float(sampling.sigma_max)
@@ -190,3 +196,12 @@ def latent_in(model: Any, samples: Tensor) -> Tensor:
 def latent_out(model: Any, samples: Tensor) -> Tensor:
     """Model space to VAE space, in float32 as core returns it."""
     return model.get_model_object("process_latent_out")(samples.to(torch.float32))
+
+
+def untouched(model: Any, edited: Tensor, original: Tensor) -> Tensor:
+    """An edited latent (VAE space) with the original's own numbers wherever the edit did not move it in model space.
+
+    The way to model space and back rounds by up to 2e-7, which would look like an edit.
+    """
+    original = original.to(edited)
+    return torch.where(edited == latent_out(model, latent_in(model, original)), original, edited)

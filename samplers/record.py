@@ -141,6 +141,12 @@ def record(
     noise, latent: [B, C, ...] as LATENT carries them. Returns the path and the samples, which are core's own.
     Raises ValueError for an empty or rising schedule, a nested latent, or a sampler that leaves the schedule.
     """
+    if len(sigmas) > 1 and bool((sigmas.diff() >= 0).any()):
+        raise ValueError(
+            "These sigmas repeat a noise level or rise again (as restart schedules do), but a path has one state at "
+            "each level, from noise to picture: record a schedule that falls, or sample this one with "
+            "SamplerCustomAdvanced."
+        )
     check_falling(sigmas)
     process.check_one_latent(guider.model_patcher)
     if latent.is_nested:

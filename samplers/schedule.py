@@ -1,6 +1,9 @@
 """The weight of the source along the path: a window of the path, and a shape inside of it (Wang et al. 2023).
 
-Positions are fractions of the path's steps as the paper counts t / N: 1 is the noisy end, 0 is the picture.
+A position on the path is a fraction of the model's training time, as t0 and ComfyUI's start and end percents count it:
+1 is the noisy end, 0 is the picture. It belongs to a noise level and not to a run, so that a run that is split in two
+has the weights of the whole one. With steps that are even in training time (schedulers ``normal`` and ``simple``) it is
+the paper's t / N.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ _FORMULAS: dict[str, Curve] = {
     "exponential": lambda u: math.exp(-5.0 * u),
 }
 _SAME = 1e-5  # relative distance below which two noise levels are one
+_EDGE = 1e-4  # of the path: a step that starts this near to an edge of the window starts at it
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 
 
@@ -30,6 +34,7 @@ _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 class PathSchedule:
     """w(t): the shape, scaled by `weight`, between the positions `start` and `end`; 0 outside of them.
 
+    A step belongs to the window where it starts in (end, start]; 0 as the end means all of the path.
     start, end: 0..1, start above end. weight: -1..1; 1 is injection, below 1 interpolation, below 0 away from the
     source. Raises ValueError for an empty window or numbers out of range.
     """
@@ -58,30 +63,53 @@ class PathSchedule:
         if self.shape == "curve" and self.curve is None:
             raise ValueError("The shape is a drawn curve but none is given: connect or write one, or choose a formula.")
 
-    def window(self, steps: int) -> range:
-        """The steps inside of the window, counted from 0 at the noisy end: t in (t_min, t_max] of the paper."""
-        first, last = steps - round_half_up(self.start * steps), steps - round_half_up(self.end * steps)
-        if first >= last:
-            raise ValueError(
-                f"The window from {self.start:g} to {self.end:g} holds none of the path's {steps} steps: widen it, or "
-                "use more steps."
-            )
-        return range(first, last)
+    def at(self, position: float, following: float) -> float:
+        """The weight of the source in a step between two positions of the path.
 
-    def weights(self, steps: int) -> tuple[float, ...]:
-        """The weight of the source at each of N steps. Raises ValueError where the window holds none of them."""
-        window, last = self.window(steps), len(self.window(steps)) - 1
+        The shape reaches its end in the last step of the window, whichever that is: with L even steps the j-th has the
+        paper's place j / (L - 1).
+        """
+        if not self._holds(position):
+            return 0.0
         formula = self.curve if self.shape == "curve" and self.curve is not None else _FORMULAS[self.shape]
-        inside = [self.weight * _bounded(formula(j / last if last else 0.0)) for j in range(len(window))]
-        return tuple(inside[i - window.start] if i in window else 0.0 for i in range(steps))
+        reach = self.start - self.end - (position - following)
+        if reach <= _EDGE:  # one step takes all of the window
+            return self.weight * _bounded(formula(0.0))
+        place = 1.0 if following <= self.end + _EDGE else (self.start - position) / reach
+        return self.weight * _bounded(formula(min(max(place, 0.0), 1.0)))
+
+    def _holds(self, position: float) -> bool:
+        return position <= self.start + _EDGE and (position > self.end + _EDGE or self.end == 0.0)
+
+    def window(self, steps: int | Sequence[float]) -> range:
+        """The steps inside of the window, counted from 0 at the noisy end.
+
+        steps: where each of them starts on the path, or how many there are if they are even in training time. Raises
+        ValueError where the window holds none of them.
+        """
+        starts = even_steps(steps) if isinstance(steps, int) else steps
+        inside = [i for i, position in enumerate(starts) if self._holds(position)]
+        if not inside:
+            raise ValueError(
+                f"The window from {self.start:g} to {self.end:g} holds none of the path's {len(starts)} steps: widen "
+                "it, or use more steps."
+            )
+        return range(inside[0], inside[-1] + 1)
+
+    def weights(self, steps: int | Sequence[float]) -> tuple[float, ...]:
+        """The weight of the source at each step (see `window`)."""
+        self.window(steps)
+        starts = even_steps(steps) if isinstance(steps, int) else steps
+        return tuple(self.at(*step) for step in zip(starts, [*starts[1:], 0.0], strict=True))
 
     def with_window(self, start: float, length: float) -> PathSchedule:
         """The same shape in another window."""
         return replace(self, start=start, end=max(0.0, start - length))
 
 
-def round_half_up(value: float) -> int:
-    return math.floor(value + 0.5)
+def even_steps(count: int) -> list[float]:
+    """Where the steps of a path start that is even in training time."""
+    return [1 - i / count for i in range(count)]
 
 
 def _bounded(weight: float) -> float:
@@ -91,16 +119,22 @@ def _bounded(weight: float) -> float:
 
 
 class Weights:
-    """A schedule at the noise levels of a path (or of a run, for methods without a path)."""
+    """A schedule at the noise levels of a path or of a run: all evaluations of a step have the weight of its start."""
 
-    def __init__(self, schedule: PathSchedule, levels: Sequence[float]) -> None:
-        """levels: N + 1, falling."""
+    def __init__(self, schedule: PathSchedule, levels: Sequence[float], positions: Sequence[float]) -> None:
+        """levels: N + 1, falling; positions: where they lie on the path.
+
+        Raises ValueError where they are a whole path, no step of which is in the window. A part of a path may well lie
+        outside of it.
+        """
         self._falling = [-level for level in levels]
-        self._weights = schedule.weights(len(levels) - 1)
-
-    @property
-    def all_zero(self) -> bool:
-        return not any(self._weights)
+        whole = levels[-1] == 0.0 and positions[0] >= 1.0 - _EDGE
+        if whole and schedule.weight != 0.0:
+            schedule.window(positions[:-1])
+        # What begins where a part of a run ends is taken to be as long as the step before it.
+        beyond = max(0.0, 2 * positions[-1] - positions[-2])
+        self._weights = [schedule.at(*step) for step in zip(positions, [*positions[1:], beyond], strict=True)]
+        self.all_zero = not any(weight for weight, level in zip(self._weights, levels, strict=True) if level > 0.0)
 
     def step(self, sigma: float) -> int:
         """The step under way at a noise level: the one that starts there, or the one that passes through it."""
@@ -109,6 +143,11 @@ class Weights:
 
     def at(self, sigma: float) -> float:
         return self._weights[self.step(sigma)]
+
+    @property
+    def first(self) -> int:
+        """The first step whose weight is not 0; the number of steps if there is none."""
+        return next((i for i, weight in enumerate(self._weights[:-1]) if weight), len(self._weights) - 1)
 
 
 def parse_curve(text: str) -> Curve:

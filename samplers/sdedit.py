@@ -75,8 +75,9 @@ def sdedit(
 ) -> Edit:
     """Edits a LATENT; its noise_mask (1 = edit) and batch_index are honoured, and it is never changed.
 
-    With the solver `ode` this is bit for bit core's SamplerCustomAdvanced with Euler on the same sigmas and noise. At
-    t0 = 0, and in batch items whose mask is all 0, the guide comes back bit for bit; if that is all, nothing is run.
+    With the solver `ode` this is bit for bit core's SamplerCustomAdvanced with Euler on the same sigmas and noise.
+    Where the mask is 0, and everywhere at t0 = 0, it is the guide bit for bit (but for the mode `paper`, which leaves
+    noise in what it keeps). If that is all of it, nothing is run.
     Raises ValueError for a t0, steps, solver or scheduler that does not exist.
     """
     if settings.solver not in SOLVERS:
@@ -111,8 +112,10 @@ def sdedit(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     ).to(comfy.model_management.intermediate_device())
-    if touched is not None:
-        edited = torch.where(touched.to(edited.device), edited, samples.to(edited))
+    if mask is not None and touched is not None:
+        # A solver's last step rounds. What `paper` leaves in kept pixels is the noise of the last level.
+        kept = _edit_grid(mask, samples) == 0 if settings.mask_mode != "paper" else ~touched
+        edited = torch.where(kept.to(edited.device), samples.to(edited), edited)
     return Edit(
         {**latent, "samples": edited},
         {**latent, "samples": process.latent_out(model, seen).to(edited.device)},
@@ -172,7 +175,11 @@ def perturbed(model: Any, latent: dict[str, Any], sigma: float, seed: int) -> tu
     return latent, seen
 
 
+def _edit_grid(mask: Tensor, samples: Tensor) -> Tensor:
+    """The mask on the latent's grid, [B, C, ...] like the samples."""
+    return comfy.sampler_helpers.prepare_mask(mask, tuple(samples.shape), samples.device)
+
+
 def _touched(mask: Tensor, samples: Tensor) -> Tensor:
     """Which batch items have anything to edit once the mask is on the latent grid. [B, 1, 1, ...] bool"""
-    edit = comfy.sampler_helpers.prepare_mask(mask, tuple(samples.shape), samples.device)
-    return edit.flatten(1).any(dim=1).reshape(-1, *[1] * (samples.ndim - 1))
+    return _edit_grid(mask, samples).flatten(1).any(dim=1).reshape(-1, *[1] * (samples.ndim - 1))

@@ -98,6 +98,8 @@ class _Control:
     ) -> Tensor:
         """Before a run: checks, and the source joins the run's conditions."""
         guider = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
+        if all(each is None or each.weight == 0.0 for each in self.schedules):
+            return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
         check_fits(self.path, guider.model_patcher, noise, sigmas)
         if "positive" not in guider.conds:
             raise ValueError("Attention control edits the positive prompt, but this guider has none: use CFGGuider.")
@@ -124,8 +126,8 @@ class _Control:
                     f"The {word} prompt has {'/'.join(map(str, sorted(lengths)))} tokens, but this control was "
                     f"made for {length}: sample with the prompt that is written in its node."
                 )
-        levels = [float(level) for level in self.path.sigmas]
-        self._weights = tuple(None if each is None else Weights(each, levels) for each in self.schedules)
+        levels, positions = [float(level) for level in self.path.sigmas], [*self.path.step_positions, 0.0]
+        self._weights = tuple(None if each is None else Weights(each, levels, positions) for each in self.schedules)
         guider.conds[self._name] = source
         try:
             return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)

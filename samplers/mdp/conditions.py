@@ -24,6 +24,7 @@ from comfy.conds import CONDCrossAttn, CONDRegular
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from ..process import model_sampling, positions
 from ..schedule import PathSchedule, Weights
 from .region import edit_region
 
@@ -85,6 +86,12 @@ class _Manipulation:
     ) -> Tensor:
         """Before a run: the source joins its conditions, so that core encodes it and loads what it needs."""
         guider = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
+        levels = [float(level) for level in sigmas]
+        places = positions(model_sampling(guider.model_patcher), levels)
+        weights = Weights(self.schedule, levels, places) if len(levels) > 1 else None
+        everywhere = self.mask is None or bool((self.mask == 1).all())
+        if weights is None or (weights.all_zero and everywhere):
+            return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
         if "positive" not in guider.conds:
             raise ValueError(f"{self.name} mixes the positive prompt, but this guider has none: use CFGGuider.")
         source = comfy.sampler_helpers.convert_cond(self.source)
@@ -92,7 +99,6 @@ class _Manipulation:
         check_hooks(source, guider.model_options)
         mask = edit_region(self.mask, noise, guider.model_patcher.load_device)
         mask = None if mask is None else mask[:, 0]
-        weights = Weights(self.schedule, [float(level) for level in sigmas])
         caching = "easycache" in guider.model_options.get("transformer_options", {})
         if caching and not (weights.all_zero and mask is None) and regional([*guider.conds["positive"], *source]):
             raise ValueError(

@@ -24,7 +24,6 @@ from ..caching import without_step_caches
 from ..own_sampler import OwnSampler
 from ..path import DiffusionPath
 from ..path_fit import check_fits
-from ..schedule import round_half_up
 from .conditions import check_same_kind
 
 POSITIONS = (0.95, 0.9, 0.8, 0.7)
@@ -86,7 +85,7 @@ def prompt_difference(
     Costs two evaluations for each of `POSITIONS`. Raises ValueError for a path of another model or other prompts.
     """
     check_fits(path, model)
-    steps = sorted({min(max(path.steps - round_half_up(p * path.steps), 0), path.steps - 1) for p in POSITIONS})
+    steps = sorted({path.step_near(position) for position in POSITIONS})
     guider = CFGGuider(without_step_caches(model, "The comparison of prompts"))
     guider.inner_set_conds({"positive": target, "source": source})
     compare = _Compare(path, steps)

@@ -192,7 +192,7 @@ def edit(
 def report(source: Source, region: Region, settings: Settings, made: Edit) -> str:
     """What was run, in a few lines."""
     path, schedule = source.path, settings.schedule
-    window = schedule.window(path.steps)
+    window = schedule.window(path.step_positions)
     origin = {
         "given": f"as given ({path.method}, {path.steps} steps)",
         "recorded": f"recorded from seed {path.seed} in {source.evaluations} evaluations",

@@ -57,7 +57,8 @@ def inject_latent(model: Any, path: DiffusionPath, schedule: PathSchedule, mask:
 
 
 def _patched(model: Any, manipulation: _Manipulation) -> Any:
-    check_fits(manipulation.path, model)
+    if manipulation.schedule.weight != 0.0 or manipulation.mask is not None:
+        check_fits(manipulation.path, model)
     clone = model.clone()
     clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, manipulation.outer_sample)
     clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, manipulation.sampler_sample)
@@ -93,6 +94,13 @@ class _Manipulation:
         self.name, self.path, self.schedule, self.mask, self.from_slope = name, path, schedule, mask, from_slope
         self._run: _Run | None = None
 
+    def weights(self) -> Weights:
+        """The schedule at the path's levels. Raises ValueError where its window holds none of the path's steps."""
+        if self.schedule.weight != 0.0:
+            self.schedule.window(self.path.step_positions)
+        levels = [float(level) for level in self.path.sigmas]
+        return Weights(self.schedule, levels, [*self.path.step_positions, 0.0])
+
     def outer_sample(
         self,
         executor: Callable[..., Tensor],
@@ -106,13 +114,13 @@ class _Manipulation:
     ) -> Tensor:
         """Before a run: check that the path belongs to it."""
         guider = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
+        if self.schedule.weight == 0.0 and (self.mask is None or bool((self.mask == 1).all())):
+            return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
         note = check_fits(self.path, guider.model_patcher, noise, sigmas)
         if note:
             _LOG.info("%s: %s", self.name, note)
         mask = edit_region(self.mask, noise, guider.model_patcher.load_device)
-        weights = Weights(self.schedule, [float(level) for level in self.path.sigmas])
-        if mask is None and weights.all_zero:
-            return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
+        weights = self.weights()
         solvers.refuse_unfit(sampler, self.name, weighted=not weights.all_zero)
         first_order = solvers.is_first_order(sampler)
         residual = self.path.residuals is not None and walks_residuals(sampler)

@@ -45,8 +45,11 @@ class Grid:
         return sum(1 for _ in self.cells())
 
 
-def window_grid(base: PathSchedule, starts: Sequence[float], lengths: Sequence[float], steps: int) -> Grid:
-    """Windows by start (rows) and length (columns), as the notebook shows t_max and t_m; cut where the path ends."""
+def window_grid(base: PathSchedule, starts: Sequence[float], lengths: Sequence[float], steps: Sequence[float]) -> Grid:
+    """Windows by start (rows) and length (columns), as the notebook shows t_max and t_m; cut where the path ends.
+
+    steps: where the path's steps start, as fractions of training time.
+    """
     schedules = [[_window(base, start, length, steps) for length in lengths] for start in starts]
     return _grid([f"start {start:g}" for start in starts], [f"length {length:g}" for length in lengths], schedules)
 
@@ -56,7 +59,7 @@ def weight_grid(base: PathSchedule, weights: Sequence[float]) -> Grid:
     return _grid([""], [f"weight {weight:g}" for weight in weights], [[replace(base, weight=w) for w in weights]])
 
 
-def _window(base: PathSchedule, start: float, length: float, steps: int) -> PathSchedule | None:
+def _window(base: PathSchedule, start: float, length: float, steps: Sequence[float]) -> PathSchedule | None:
     schedule = base.with_window(start, length) if length > 0 and 0 < start <= 1 else None
     if schedule is None:
         raise ValueError(

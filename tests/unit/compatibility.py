@@ -236,7 +236,7 @@ def _sketch(w: World) -> Tensor:
 def sketch_guidance(w: World) -> str:
     given = {"model": w.model, "predictor": w.predictor, "vae": w.vae, "sketch": _sketch(w)}
     assert torch.equal(w.sampled(call("DPathSketchGuidance", **given, beta=0.0)[0]), w.plain)
-    guided = w.sampled(call("DPathSketchGuidance", **given, beta=0.5, stop=1.0)[0])
+    guided = w.sampled(call("DPathSketchGuidance", **given, beta=0.5, end=0.0)[0])
     finite(guided)
     if w.in_parts:
         assert torch.equal(guided, w.plain)

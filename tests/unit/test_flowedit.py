@@ -129,21 +129,23 @@ def test_evaluations_and_progress(kind: ModelType) -> None:
 
 
 def test_model_space_is_scaled_and_shifted() -> None:
-    """In a shifted latent space equal prompts still return the latent, to float32's precision."""
+    """In a shifted latent space equal prompts still return the latent bit for bit, though the way there rounds."""
     model = gaussian_model(ModelType.FLOW, SPREAD, comfy.latent_formats.Flux())
     samples = random(1, 16, 4, 4).float()
     out, *_ = flowedit(model, cond(MU_A), cond(MU_A), cond(MU_U), {"samples": samples}, 1, Settings(0.8, 4, 3.0, 3.0))
-    torch.testing.assert_close(out["samples"], samples, rtol=1e-5, atol=1e-5)
+    assert torch.equal(out["samples"], samples)
+    assert not torch.equal(process.latent_out(model, process.latent_in(model, samples)), samples)
+    zero, sigmas, evaluations = flowedit(
+        model, cond(MU_A), cond(MU_B), cond(MU_U), {"samples": samples}, 1, Settings(0.0)
+    )
+    assert torch.equal(zero["samples"], samples)
+    assert (len(sigmas), evaluations) == (0, 0)
 
 
 def test_bad_settings_are_refused_with_a_sentence() -> None:
     model, latent = gaussian_model(ModelType.EPS), {"samples": torch.randn(1, 4, 4, 4)}
-    for settings, problem in (
-        (Settings(steps=4, refine=5), "5 refining steps do not fit into 4 steps"),
-        (Settings(start=0.0), "nothing is left to edit"),
-    ):
-        with pytest.raises(ValueError, match=problem):
-            flowedit(model, cond(0.0), cond(1.0), cond(0.0), latent, 1, settings)
+    with pytest.raises(ValueError, match="5 refining steps do not fit into 4 steps"):
+        flowedit(model, cond(0.0), cond(1.0), cond(0.0), latent, 1, Settings(steps=4, refine=5))
 
 
 def test_pictures_of_a_video_model_have_a_mask_each() -> None:
@@ -152,7 +154,7 @@ def test_pictures_of_a_video_model_have_a_mask_each() -> None:
     masks[1] = 1
     latent = {"samples": torch.randn(2, 16, 1, 8, 8), "noise_mask": masks}
     edited = flowedit(model, cond(0.0), cond(0.7), cond(0.0), latent, 3, Settings(steps=3))[0]["samples"]
-    torch.testing.assert_close(edited[0], latent["samples"][0], rtol=0, atol=1e-5)
+    assert torch.equal(edited[0], latent["samples"][0])
     assert bool((edited[1] != latent["samples"][1]).all())
 
 

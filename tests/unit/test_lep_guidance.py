@@ -11,10 +11,11 @@ import comfy.patcher_extension
 import comfy.samplers
 import pytest
 import torch
+from comfy.model_base import ModelType
 from diffusion_path.lep import families
 from diffusion_path.lep.guidance import KEY, Guidance, guide
 from diffusion_path.lep.predictor import EdgePredictor, build_network
-from diffusion_path.lep.step import bend, guided_step
+from diffusion_path.lep.step import bend, step_at
 from diffusion_path.samplers import gradients, process
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit import analytic, tiny
@@ -30,7 +31,7 @@ def test_a_run_in_half_precision_leaves_no_tensors(
 ) -> None:
     monkeypatch.setattr(gradients, "loss_scales", lambda _: (2.0**10, 1.0))
     model = tiny.MODELS[name]()
-    sketch = Guidance(predictor_for(model), sketch_for(model), stop=1.0, checkpointed=checkpointed)
+    sketch = Guidance(predictor_for(model), sketch_for(model), end=0.0, checkpointed=checkpointed)
     guided, alive = guide(model, sketch), []
     for _ in range(3):
         run(guided, steps=2)
@@ -111,33 +112,46 @@ def test_mask_bounds_the_shift() -> None:
 
 
 def test_which_steps_are_guided() -> None:
-    sigmas = torch.tensor([10.0, 8.0, 5.0, 2.0, 1.0, 0.0])
+    """In training time, of a flow whose sigmas are just that; the schedule is a part of a run, or all of it."""
+    sampling = analytic.gaussian_model(ModelType.FLOW).get_model_object("model_sampling")
+    whole = torch.tensor([1.0, 0.8, 0.6, 0.4, 0.2, 0.0])
 
-    def guided(start: float, stop: float, every: int = 1) -> list[int]:
-        return [i for i in range(5) if guided_step(sigmas, float(sigmas[i]), start, stop, every)]
+    def guided(start: float, end: float, every: int = 1, part: slice = slice(None), **given: Any) -> list[int]:
+        guidance, sigmas = Guidance(None, None, start=start, end=end, every=every, **given), whole[part]  # type: ignore[arg-type]
+        weights = guidance.weights(sampling, sigmas)
+        return [round(5 - 5 * float(s)) for s in sigmas[:-1] if guidance.step(weights, sigmas, float(s))]
 
-    assert guided(0.0, 1.0) == [0, 1, 2, 3, 4]
-    assert guided(0.0, 0.5) == [0, 1, 2]
-    assert guided(0.0, 0.4) == [0, 1]
-    assert guided(0.4, 1.0) == [2, 3, 4]
-    assert guided(0.2, 1.0, 2) == [1, 3]
+    assert guided(1.0, 0.0) == [0, 1, 2, 3, 4]
+    assert guided(1.0, 0.5) == [0, 1, 2]
+    assert guided(1.0, 0.6) == [0, 1]
+    assert guided(0.6, 0.0) == [2, 3, 4]
+    assert guided(0.8, 0.0, 2) == [1, 3]
     assert guided(0.5, 0.5) == []
-    assert guided_step(sigmas, 8.0, 0, 1, 1) == (8.0, 5.0)
-    assert guided_step(sigmas, 6.0, 0, 1, 1) == (6.0, 5.0)  # a second-order sampler between two levels
-    assert guided_step(sigmas, 11.0, 0, 1, 1) == (11.0, 8.0)  # added noise above the first level
-    assert guided_step(sigmas, 0.0, 0, 1, 1) is None
-    assert guided_step(torch.tensor([1.0]), 1.0, 0, 1, 1) is None
+    for first, second in ((slice(0, i + 1), slice(i, None)) for i in range(1, 5)):
+        assert guided(1.0, 0.5, part=first) + guided(1.0, 0.5, part=second) == [0, 1, 2]
+        assert guided(0.8, 0.0, 2, first, sigmas=whole) + guided(0.8, 0.0, 2, second, sigmas=whole) == [1, 3]
 
 
-def test_schedule_multiplies_beta_and_takes_the_place_of_start_and_stop() -> None:
+def test_which_step_a_call_belongs_to() -> None:
+    sigmas = torch.tensor([10.0, 8.0, 5.0, 2.0, 1.0, 0.0])
+    # A second-order sampler between two levels, and added noise above the first level.
+    found = [step_at(sigmas, sigma) for sigma in (8.0, 6.0, 11.0, 0.0)]
+    assert found == [(8.0, 5.0), (6.0, 5.0), (11.0, 8.0), None]
+    assert step_at(torch.tensor([1.0]), 1.0) is None
+
+
+def test_schedule_multiplies_beta_and_takes_the_place_of_start_and_end() -> None:
     model = tiny.unet()
     predictor, sketch = predictor_for(model), sketch_for(model)
-    given = Guidance(predictor, sketch, beta=0.8, stop=0.0, schedule=PathSchedule(1.0, 0.5, weight=0.5))
-    halved = Guidance(predictor, sketch, beta=0.4, stop=0.5)
+    given = Guidance(predictor, sketch, beta=0.8, end=1.0, schedule=PathSchedule(1.0, 0.5, weight=0.5))
+    halved = Guidance(predictor, sketch, beta=0.4, end=0.5)
     assert torch.equal(run(guide(model, given)), run(guide(model, halved)))
-    sigmas = torch.tensor([10.0, 8.0, 5.0, 2.0, 0.0])
+    sampling = analytic.gaussian_model(ModelType.FLOW).get_model_object("model_sampling")
+    sigmas = torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0])
     falling = Guidance(predictor, sketch, beta=1.0, schedule=PathSchedule(1.0, 0.25, "linear"))
-    assert [falling.step(sigmas, float(s)) for s in sigmas[:4]] == [((10.0, 8.0), 1.0), ((8.0, 5.0), 0.5), None, None]
+    weights = falling.weights(sampling, sigmas)
+    steps = [falling.step(weights, sigmas, float(s)) for s in sigmas[:4]]
+    assert steps == [((1.0, 0.75), 1.0), ((0.75, 0.5), pytest.approx(0.5)), None, None]
 
 
 @pytest.mark.parametrize("name", tiny.MODELS)
@@ -145,7 +159,7 @@ def test_neutral_is_bit_identical(name: str) -> None:
     model = tiny.MODELS[name]()
     predictor, sketch = predictor_for(model), sketch_for(model)
     plain = run(model)
-    for neutral in ({"beta": 0.0}, {"stop": 0.0}, {"start": 1.0, "stop": 1.0}):
+    for neutral in ({"beta": 0.0}, {"end": 1.0}, {"start": 0.0, "end": 0.0}):
         assert torch.equal(run(guide(model, Guidance(predictor, sketch, **neutral))), plain)
     assert not torch.allclose(run(guide(model, Guidance(predictor, sketch))), plain)
 
@@ -154,7 +168,7 @@ def test_unguided_steps_are_bit_identical() -> None:
     """After the guided part the model runs as without the node: same x, same D."""
     model = tiny.unet()
     guided, plain = Recorder(), Recorder()
-    run(guided.on(guide(model, Guidance(predictor_for(model), sketch_for(model), start=0.5, stop=1.0))))
+    run(guided.on(guide(model, Guidance(predictor_for(model), sketch_for(model), start=0.5, end=0.0))))
     run(plain.on(model))
     for (x, _, d), (y, _, e) in list(zip(guided.calls, plain.calls, strict=True))[:2]:
         assert torch.equal(x, y)
@@ -165,7 +179,7 @@ def test_guided_euler_is_the_papers_step() -> None:
     """Within a run: z'_hat - z' has length beta ||z - z'|| and points down the slope of the loss."""
     model, beta = tiny.unet(), 0.7
     guided = Recorder()
-    run(guided.on(guide(model, Guidance(predictor_for(model), sketch_for(model), beta=beta, stop=0.25))))
+    run(guided.on(guide(model, Guidance(predictor_for(model), sketch_for(model), beta=beta, end=0.75))))
     (x, sigma, bent), (arrived, following, _) = guided.calls[:2]
     plain = Recorder()
     run(plain.on(model))
@@ -186,7 +200,7 @@ def test_direction_against_central_differences(name: str) -> None:
     model = tiny.MODELS[name]()
     predictor, sketch = predictor_for(model), sketch_for(model)
     guided = Recorder()
-    run(guided.on(guide(model, Guidance(predictor, sketch, stop=0.25))), cfg=1.0)
+    run(guided.on(guide(model, Guidance(predictor, sketch, end=0.75))), cfg=1.0)
     plain = Recorder()
     found: list[float] = []
 
@@ -263,7 +277,7 @@ def test_prompts_do_not_change_the_length() -> None:
     slopes = []
     for cfg in (1.0, 3.0):
         guided, plain = Recorder(), Recorder()
-        run(guided.on(guide(model, Guidance(predictor, sketch, beta=beta, stop=0.25))), cfg=cfg)
+        run(guided.on(guide(model, Guidance(predictor, sketch, beta=beta, end=0.75))), cfg=cfg)
         run(plain.on(model), cfg=cfg)
         (x, sigma, bent), (_, following, _) = guided.calls[:2]
         denoised = plain.calls[0][2]
@@ -366,10 +380,10 @@ def test_preview_shows_the_edges_beside_the_picture() -> None:
     def callback(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
         widths.append(denoised.shape[-1])
 
-    guidance = Guidance(predictor_for(model), sketch_for(model), stop=1.0, preview=True)
+    guidance = Guidance(predictor_for(model), sketch_for(model), end=0.0, preview=True)
     shown = run(guide(model, guidance), callback=callback)
     assert widths == [16, 16, 16, 8]  # the last is what the node gives out
-    assert torch.equal(shown, run(guide(model, Guidance(guidance.predictor, guidance.sketch, stop=1.0))))
+    assert torch.equal(shown, run(guide(model, Guidance(guidance.predictor, guidance.sketch, end=0.0))))
 
 
 def test_regional_prompts() -> None:

@@ -129,7 +129,7 @@ def sketch() -> Tensor:
 
 
 def guided(model: Any, **changes: Any) -> Any:
-    given = {"sketch": sketch(), "beta": 0.5, "stop": 0.5, **changes}
+    given = {"sketch": sketch(), "beta": 0.5, "end": 0.5, **changes}
     with torch.inference_mode():
         return SketchGuidance.execute(model, given.pop("predictor", predictor_for(model)), PoolVae(), **given).result[0]
 

@@ -10,7 +10,7 @@ from typing import Any
 import comfy.model_management as management
 import pytest
 import torch
-from diffusion_path.lep import families
+from diffusion_path.lep import families, training
 from diffusion_path.lep.predict import predict_edges
 from diffusion_path.lep.predictor import EdgePredictor
 from diffusion_path.lep.store import Row, Store
@@ -186,6 +186,51 @@ def test_an_interrupt_keeps_the_best(early: bool) -> None:
         assert trained.predictor.record["steps"] == 45
     assert snapshot(model) == state
     assert not management.in_training
+
+
+@pytest.mark.parametrize("at", ["after a step", "while activations are read"])
+def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, losses and record are those of the training without an interrupt, bit for bit; twice interrupted too."""
+    model = tiny.unet()
+    reads, sizes = [0], [0]
+    call = training._Session._call
+
+    def reading(*args: Any) -> Row:
+        reads[0] += 1
+        if reads[0] == stop:
+            raise management.InterruptProcessingException
+        row = call(*args)
+        sizes.append(row.stored().nbytes)
+        return row
+
+    def listen(progress: Progress) -> None:
+        if at == "after a step" and progress.step in (25, 26):
+            raise management.InterruptProcessingException
+
+    monkeypatch.setattr(training._Session, "_call", reading)
+    stop = 0
+    train(model, replace(PLAN, steps=1))
+    plan = replace(PLAN, steps=44, memory=5 * max(sizes))
+    whole = train(model, plan)
+    assert whole.predictor.unfinished is None
+    assert not whole.interrupted
+    reads[0], stop = 0, 15 if at != "after a step" else 0
+    trained = train(model, plan, listen=listen)
+    done = [25] if at == "after a step" else [len(trained.losses)]
+    assert trained.interrupted
+    assert len(trained.losses) == done[0] < 44
+    assert len(trained.predictor.unfinished.mark.recipes) == 5, "rows that made room are not read again"
+    if at == "after a step":
+        trained = train(model, plan, start=trained.predictor, listen=listen)
+        assert len(trained.losses) == 26
+    stop = 0
+    rest = train(model, plan, start=trained.predictor)
+    assert rest.losses == whole.losses
+    assert torch.equal(weights(rest), weights(whole))
+    assert rest.predictor.record == whole.predictor.record
+    assert rest.predictor.unfinished is None
+    other = train(model, replace(plan, seed=1, steps=20), start=trained.predictor)
+    assert len(other.losses) == 20, "another plan begins anew, from the best weights"
 
 
 @pytest.mark.parametrize(

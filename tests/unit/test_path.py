@@ -117,6 +117,13 @@ def test_latent_psnr_uses_the_range_of_each_item() -> None:
     assert values[1] == math.inf
 
 
+def test_latent_psnr_of_flat_latents_is_that_of_a_range_of_1() -> None:
+    """A single colour has no range of its own, and one that is nearly flat has none to speak of."""
+    flat = torch.stack([torch.full((16,), 3.0), torch.linspace(0, 1e-3, 16), torch.zeros(16)])
+    assert path_fit.latent_psnr(flat, flat + 0.01) == pytest.approx((40.0, 40.0, 40.0), abs=1e-3)
+    assert path_fit.latent_psnr(flat, flat) == (math.inf, math.inf, math.inf)
+
+
 def test_model_kind_tells_families_predictions_and_formats_apart() -> None:
     kinds = {model_kind(gaussian_model(kind)) for kind in (ModelType.EPS, ModelType.V_PREDICTION, ModelType.FLOW)}
     kinds.add(model_kind(gaussian_model(ModelType.EPS, latent_format=comfy.latent_formats.SDXL())))

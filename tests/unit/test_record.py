@@ -144,3 +144,12 @@ def test_the_schedule_that_came_in_is_not_changed() -> None:
     latent = torch.zeros(1, 4, 8, 8)
     record(guider(model), comfy.samplers.sampler_object("uni_pc"), sigmas, latent + 0.3, latent, disable_pbar=True)
     assert torch.equal(sigmas, before)
+
+
+def test_schedules_that_repeat_or_rise_are_refused_with_the_reason() -> None:
+    """Restart schedules: two states at one level, and a way back up, are no path."""
+    model = gaussian_model(ModelType.EPS, SPREAD)
+    noise, euler = torch.randn(1, 4, 4, 4), comfy.samplers.sampler_object("euler")
+    for levels in ([8.0, 4.0, 4.0, 0.0], [8.0, 2.0, 4.0, 1.0, 0.0]):
+        with pytest.raises(ValueError, match="a path has one state at each level.*SamplerCustomAdvanced"):
+            record(guider(model), euler, torch.tensor(levels), noise, torch.zeros_like(noise), disable_pbar=True)

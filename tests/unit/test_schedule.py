@@ -7,7 +7,7 @@ import itertools
 import math
 
 import pytest
-from diffusion_path.samplers.schedule import SHAPES, PathSchedule, Weights, parse_curve, polyline
+from diffusion_path.samplers.schedule import SHAPES, PathSchedule, Weights, even_steps, parse_curve, polyline
 
 
 def test_t40_schedule_vectors_of_the_official_code() -> None:
@@ -22,7 +22,7 @@ def test_t40_schedule_vectors_of_the_official_code() -> None:
     for shape in SHAPES[:-1]:
         assert sum(w != 0 for w in PathSchedule(1.0, 0.5, shape).weights(50)) <= 25
     earlier, later = (PathSchedule(start, start - 0.5, "linear").weights(50) for start in (1.0, 0.98))
-    assert later == (0.0, *earlier[:-1])
+    assert later == pytest.approx((0.0, *earlier[:-1]), abs=1e-12)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 20, 33, 50, 1000])
@@ -37,7 +37,7 @@ def test_windows_cover_the_path_without_overlap(steps: int) -> None:
 
 
 def test_weight_scales_every_shape_and_may_point_away_from_the_source() -> None:
-    assert PathSchedule(1.0, 0.0, "linear", -0.5).weights(3) == (-0.5, -0.25, 0.0)
+    assert PathSchedule(1.0, 0.0, "linear", -0.5).weights(3) == pytest.approx((-0.5, -0.25, 0.0))
     assert PathSchedule(1.0, 0.0, "constant", 0.25).weights(2) == (0.25, 0.25)
     assert PathSchedule(1.0, 0.0, "linear").weights(1) == (1.0,)
 
@@ -55,9 +55,38 @@ def test_curves_fill_the_window() -> None:
 
 
 def test_weights_of_levels_and_of_what_lies_between_them() -> None:
-    weights = Weights(PathSchedule(1.0, 0.0, "linear"), [8.0, 4.0, 2.0, 1.0, 0.0])
-    assert [weights.step(sigma) for sigma in (9.0, 8.0, 7.99999, 6.0, 4.0, 1.0, 0.5, 0.0)] == [0, 0, 0, 0, 1, 3, 3, 3]
+    weights = Weights(PathSchedule(1.0, 0.0, "linear"), [8.0, 4.0, 2.0, 1.0, 0.0], [1.0, 0.75, 0.5, 0.25, 0.0])
+    assert [weights.step(sigma) for sigma in (9.0, 8.0, 7.99999, 6.0, 4.0, 1.0, 0.5, 0.0)] == [0, 0, 0, 0, 1, 3, 3, 4]
     assert weights.at(4.0) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("shape", SHAPES[:-1])
+@pytest.mark.parametrize("window", [(1.0, 0.0), (0.8, 0.15), (0.5, 0.3), (0.34, 0.33)])
+def test_parts_of_a_run_have_the_weights_of_the_whole(shape: str, window: tuple[float, float]) -> None:
+    """Split after any step, a part outside of the window included; and at the level where two parts meet."""
+    starts = even_steps(20)
+    places, levels = [*starts, 0.0], [20.0 - i for i in range(21)]
+    schedule = PathSchedule(*window, shape)
+    if window == (0.34, 0.33):
+        with pytest.raises(ValueError, match="holds none of the path's 20 steps"):
+            Weights(schedule, levels, places)
+        assert Weights(schedule, levels[:9], places[:9]).all_zero
+        return
+    whole = Weights(schedule, levels, places)
+    assert [whole.at(level) for level in levels[:-1]] == list(schedule.weights(20))
+    for i in range(1, 20):
+        first = Weights(schedule, levels[: i + 1], places[: i + 1])
+        second = Weights(schedule, levels[i:], places[i:])
+        assert [first.at(level) for level in levels[: i + 1]] == pytest.approx([whole.at(s) for s in levels[: i + 1]])
+        assert [second.at(level) for level in levels[i:]] == [whole.at(level) for level in levels[i:]]
+
+
+def test_the_shape_is_that_of_the_path_and_not_of_the_number_of_steps() -> None:
+    """Uneven steps: the place in the window is in training time; the last step has the shape's end."""
+    assert PathSchedule(1.0, 0.2, "linear").weights([1.0, 0.9, 0.8, 0.4, 0.1]) == pytest.approx(
+        (1.0, 1 - 0.1 / 0.7, 1 - 0.2 / 0.4, 0.0, 0.0)
+    )
+    assert PathSchedule(0.9, 0.1).weights([0.90005, 0.5, 0.10005]) == (1.0, 1.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +98,7 @@ def test_weights_of_levels_and_of_what_lies_between_them() -> None:
         ("weight of the source is 2", lambda: PathSchedule(weight=2.0)),
         ("no shape 'round'", lambda: PathSchedule(shape="round")),
         ("but none is given", lambda: PathSchedule(shape="curve")),
-        ("holds none of the path's 10 steps", lambda: PathSchedule(0.53, 0.49).weights(10)),
+        ("holds none of the path's 10 steps", lambda: PathSchedule(0.58, 0.52).weights(10)),
         ("cannot be read at 'nonsense'", lambda: parse_curve("nonsense")),
         ("cannot be read at '1:'", lambda: parse_curve("1:")),
         ("'1.5:0' is out of range", lambda: parse_curve("1.5:0, 0:1")),

@@ -7,6 +7,7 @@ from typing import Any
 import comfy.latent_formats
 import comfy.model_management
 import comfy.sample
+import comfy.sampler_helpers
 import comfy.samplers
 import pytest
 import torch
@@ -68,7 +69,12 @@ def test_it_is_cores_run_bit_for_bit(
         model, guide, sigmas, comfy.samplers.sampler_object(core_sampler), core.RandomNoise.execute(3).args[0]
     )
     latent, _, _ = edit(model, guide, t0=t0, solver=solver)
-    assert torch.equal(latent["samples"], expected["samples"])
+    wanted = expected["samples"]
+    if mask is not None:  # core's last step rounds what the mask keeps
+        grid = comfy.sampler_helpers.prepare_mask(mask_of(mask), wanted.shape, wanted.device)
+        torch.testing.assert_close(wanted[grid == 0], guide["samples"][grid == 0], rtol=1e-5, atol=1e-5)
+        wanted = torch.where(grid == 0, guide["samples"], wanted)
+    assert torch.equal(latent["samples"], wanted)
     assert latent.keys() == expected.keys()
     assert latent["batch_index"] == [4, 1]
 
@@ -154,7 +160,7 @@ def test_kept_pixels_carry_no_noise_and_edited_ones_change(kind: ModelType, mask
     guide = {"samples": random(2, 4, 8, 8), "noise_mask": mask_of("binary")}
     for solver in SOLVERS:
         out = edit(model, guide, solver=solver, mask_mode=mask_mode)[0]["samples"]
-        torch.testing.assert_close(out[..., :3], guide["samples"][..., :3], rtol=1e-5, atol=1e-5)
+        assert torch.equal(out[..., :3], guide["samples"][..., :3])
         assert float((out - guide["samples"])[..., 5:].abs().min()) > 0
 
 

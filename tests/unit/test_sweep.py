@@ -136,6 +136,21 @@ def test_an_interrupt_of_one_node_does_not_run_the_others_again() -> None:
     assert io.Hidden.unique_id in Sweep.GET_SCHEMA().hidden
 
 
+def test_what_an_interrupt_left_goes_to_the_same_node_with_the_same_inputs_once() -> None:
+    counts = CutShort()
+    first, second = (Sweep.PREPARE_CLASS_CLONE({"hidden_inputs": {io.Hidden.unique_id: i}}) for i in ("1", "2"))
+    prompt = [[torch.ones(1, 2, 3), {"pooled_output": torch.ones(1, 3), "strength": 1.0}]]
+    equal = [[torch.ones(1, 2, 3), {"pooled_output": torch.ones(1, 3), "strength": 1.0}]]
+    weaker = [[prompt[0][0], {**prompt[0][1], "strength": 0.5}]]
+    copied = [[prompt[0][0], dict(prompt[0][1])]]
+    for node, inputs, expected in ((first, copied, "half"), (second, prompt, None), (first, equal, None),
+                                   (first, weaker, None)):  # fmt: skip
+        counts.note(first, prompt, "half")
+        assert counts.take(node, inputs) == expected
+        if node is first:
+            assert counts.take(first, prompt) is None
+
+
 def test_what_cannot_be_measured_is_said_before_anything_runs() -> None:
     model = gaussian_model(ModelType.EPS)
     for reference, words in (

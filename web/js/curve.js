@@ -59,6 +59,7 @@ class ScheduleCurve {
       snap: this.snap,
       steps: Math.max(1, real?.steps ?? number("steps", 20)),
       sigmas: real?.sigmas ?? null,
+      positions: real?.positions ?? null,
       linked: host.readOnly ? { samples: run?.curve ?? null } : null,
     };
   }

@@ -1,13 +1,13 @@
 /** What the curve editor shows and what an edit makes of it, as pure functions of the node's values. */
 
-import { formatCurve, parseCurve, pointsOf, polyline, shapeOf, tidy, weights, windowSteps } from "./schedule_math.js";
+import { evenSteps, formatCurve, parseCurve, pointsOf, polyline, shapeOf, tidy, weights, windowSteps } from "./schedule_math.js";
 
 const GRID = 0.05;
 const NARROWEST = 0.01; // window
 const MOST_POINTS = 200; // that can be grabbed: more are a line that somebody computed
 
 /**
- * A state, read: start, end, shape, weight, text, snap, steps, sigmas (or null), linked (null, or {samples: [[u, weight]]
+ * A state, read: start, end, shape, weight, text, snap, steps, sigmas (or null), positions (of the steps, or null), linked (null, or {samples: [[u, weight]]
  * or null}) as given; further `problem` and `invitation` (sentences or ""), `points` [u, weight] that can be grabbed,
  * `trail` of the line, `bars` (the weight at each step of the window), `low` (end of the axis).
  */
@@ -15,7 +15,8 @@ export function read(state) {
   const drawn = state.shape === "curve";
   const blank = drawn && !state.linked && !state.text.trim();
   const seen = { ...state, problem: "", invitation: "", points: [], trail: [], bars: [], low: 0 };
-  [seen.first, seen.stop] = windowSteps(state.start, state.end, state.steps);
+  seen.positions = state.positions ?? evenSteps(state.steps);
+  [seen.first, seen.stop] = windowSteps(state.start, state.end, seen.positions);
   try {
     if (state.start <= state.end) throw new Error("The window is empty: set start above end.");
     if (state.linked && !drawn) throw new Error("A curve is connected: choose the drawn shape for it.");

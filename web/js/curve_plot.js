@@ -101,16 +101,17 @@ export class CurvePlot {
     this.axes.replaceChildren(...parts);
   }
 
-  #drawSteps({ steps, first, stop, bars }) {
+  #drawSteps({ steps, first, stop, bars, positions }) {
     const [box, zero, gap] = [this.box, this.y(0), steps > 60 ? 0 : 1];
     const shown = bars.map((weight, j) => {
-      const [x0, x1, y] = [this.x(1 - (first + j) / steps), this.x(1 - (first + j + 1) / steps), this.y(weight)];
+      const [x0, x1] = [this.x(positions[first + j]), this.x(positions[first + j + 1] ?? 0)];
+      const y = this.y(weight);
       const size = { width: Math.max(x1 - x0 - gap, 0.5), height: Math.max(Math.abs(y - zero), 0.5) };
       return svg("rect", { x: x0, y: Math.min(y, zero), ...size, class: "dpath-bar" });
     });
     this.bars.replaceChildren(...shown);
     const ticks = Array.from({ length: steps <= MOST_TICKS ? steps + 1 : 0 }, (_, i) => {
-      const x = this.x(1 - i / steps);
+      const x = this.x(positions[i] ?? 0);
       const look = bars.length && i >= first && i < stop ? "dpath-step-in" : "dpath-step";
       return svg("line", { x1: x, x2: x, y1: box.bottom, y2: box.bottom + 6, class: look });
     });
@@ -161,7 +162,7 @@ export class CurvePlot {
   drawHint(seen, position) {
     if (seen.problem || !(position >= 0 && position <= 1)) return this.hint.replaceChildren();
     const { box } = this;
-    const step = clamp(Math.floor((1 - position) * seen.steps), 0, seen.steps - 1);
+    const step = clamp(seen.positions.filter((start) => start >= position).length - 1, 0, seen.steps - 1);
     const weight = seen.bars[step - seen.first] ?? 0;
     const level = seen.sigmas ? `, \u03c3 ${Number(seen.sigmas[step].toPrecision(3))}` : "";
     const lines = [

@@ -40,6 +40,8 @@ export function tidy(value) {
   return Number(value.toFixed(4)) + 0;
 }
 
+const EDGE = 1e-4; // as in Python: a step that starts this near to an edge of the window starts at it
+
 /** Straight lines between points, level beyond the ends; equal places make a jump. */
 export function polyline(points) {
   return (u) => {
@@ -56,19 +58,29 @@ export function shapeOf({ shape, text }) {
   return shape === "curve" ? polyline(parseCurve(text)) : FORMULAS[shape];
 }
 
-/** First step of the window and the one after its last, counted from 0 at the noisy end. */
-export function windowSteps(start, end, steps) {
-  const half = (value) => Math.floor(value + 0.5);
-  return [steps - half(start * steps), steps - half(end * steps)];
+/** Where each of N steps starts that are even in training time; 1 = noise, 0 = picture. */
+export const evenSteps = (steps) => Array.from({ length: steps }, (_, i) => 1 - i / steps);
+
+/** First step of the window and the one after its last, counted from 0 at the noisy end; positions: where steps start. */
+export function windowSteps(start, end, positions) {
+  const count = (inside) => positions.filter(inside).length;
+  const stop = count((position) => position > end + EDGE || end === 0);
+  return [count((position) => position > start + EDGE), Math.max(stop, 0)];
 }
 
 /** The weight at each of N steps; `shape` where it is known already. */
 export function weights(schedule, steps, shape = shapeOf(schedule)) {
-  const [first, stop] = windowSteps(schedule.start, schedule.end, steps);
-  const last = stop - first - 1;
-  return Array.from({ length: steps }, (_, i) =>
-    i < first || i >= stop ? 0 : schedule.weight * shape(last ? (i - first) / last : 0),
-  );
+  const positions = schedule.positions ?? evenSteps(steps);
+  const { start, end, weight } = schedule;
+  const [first, stop] = windowSteps(start, end, positions);
+  return positions.map((position, i) => {
+    if (i < first || i >= stop) return 0;
+    const following = positions[i + 1] ?? 0;
+    const reach = start - end - (position - following);
+    if (reach <= EDGE) return weight * shape(0);
+    const place = following <= end + EDGE ? 1 : (start - position) / reach;
+    return weight * shape(Math.min(Math.max(place, 0), 1));
+  });
 }
 
 /** A drawing to start from: the points that stand for a shape. */
