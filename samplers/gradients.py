@@ -14,6 +14,7 @@ It belongs inside a run (a PREDICT_NOISE, CALC_COND_BATCH or SAMPLER_SAMPLE wrap
 from __future__ import annotations
 
 import contextlib
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from .kernels import NO_BACKWARD, DifferentiableKernels
 from .recompute import recomputed
 from .saved import kept_as_saved
 from .streamed import StreamedWeights
@@ -83,8 +85,7 @@ class Gradients:
 
     def _attempt(self, loss: Loss, inputs: Sequence[Tensor], scale: float) -> tuple[float, list[Tensor]]:
         leaves = [tensor.detach().clone().requires_grad_(True) for tensor in inputs]
-        # Checkpointed blocks keep their own inputs safe, and torch does not let these contexts nest.
-        with kept_as_saved(self.weights, self.mutation and not self.checkpointed):
+        with kept_as_saved(self.weights, self.mutation), DifferentiableKernels():
             value = loss(*leaves)
             if not value.requires_grad:
                 return float(value), [torch.zeros_like(leaf) for leaf in leaves]
@@ -146,12 +147,23 @@ def grad_ready(
             if management.is_oom(error):
                 traceback.clear_frames(error.__traceback__)  # they hold the activations that did not fit
                 raise management.OOM_EXCEPTION(OUT_OF_MEMORY) from None
+            if isinstance(error, RuntimeError) and NO_BACKWARD in str(error):
+                raise ValueError(
+                    f"This model computes with an operation that no gradient can pass ({_operation(error)}): use a "
+                    "method without gradients (fixed point in the place of null text), or another model."
+                ) from error
             if isinstance(error, RuntimeError) and "nference tensor" in str(error):
                 raise ValueError(
                     "Another node's patch on this model gives it tensors that no gradient can pass: bypass the nodes "
                     "between the model loader and this one, one after the other, to find it."
                 ) from error
             raise
+
+
+def _operation(error: RuntimeError) -> str:
+    """The name of the operation that PyTorch has no backward pass for, from its own sentence."""
+    found = re.search(r"backward through (\S+)", str(error))
+    return found[1].removesuffix(".default") if found else "an operation of another pack"
 
 
 def model_roots(guider: Any) -> list[nn.Module]:
