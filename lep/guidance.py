@@ -232,8 +232,14 @@ class _Runner:
         listening = capturing(self.diffusion, predictor.taps, project, gradients=True)
         ready = gradients.grad_ready(roots, x.device, self.guidance.checkpointed, run.mutation, run.aliases)
         with listening as capture, ready as take:
-            _, (slope,) = take(loss, x, scales=scales)
+            error, (slope,) = take(loss, x, scales=scales)
             run.mutation = take.mutation
+        if run.seen is not None and error > 0.0:
+            gradients.refuse_no_gradient(
+                slope,
+                "the picture where the edge predictor reads it",
+                "the sketch could not guide anything, so load a predictor that was trained on this model",
+            )
         return found[0], (None if run.seen is None else slope)
 
     def _loss(self, run: _Run, capture: Capture, inner: Any, x: Tensor, sigma: Tensor) -> Tensor:

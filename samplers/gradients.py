@@ -160,6 +160,15 @@ def grad_ready(
             raise
 
 
+def refuse_no_gradient(gradient: Tensor, what: str, remedy: str) -> None:
+    """Raises ValueError where a gradient is zero in every element: what it should improve would stay as it is.
+
+    what: what the model does not depend on, with its article. remedy: what to do, as an imperative.
+    """
+    if not bool(gradient.any()):
+        raise ValueError(f"This model's prediction does not depend on {what} (the gradient is 0 everywhere): {remedy}.")
+
+
 def _operation(error: RuntimeError) -> str:
     """The name of the operation that PyTorch has no backward pass for, from its own sentence."""
     found = re.search(r"backward through (\S+)", str(error))
