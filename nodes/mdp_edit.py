@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.samplers
@@ -12,6 +12,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..images.grid import labelled_grid
+from ..samplers import remarks
 from ..samplers.counting import counting_from
 from ..samplers.mdp import edit as mdp
 from ..samplers.mdp.difference import POSITIONS
@@ -193,7 +194,9 @@ class MDPEdit(io.ComfyNode):
         made = mdp.edit(
             model, positive, negative, there, settings, region.mask, counting_from(callback, before + looks, total)
         )
-        text = mdp.report(there, region, settings, made)
+        notes = mdp.shared_remarks(model, positive, negative, there, cfg, mask, region)
+        notes += mdp.own_remarks(there, settings.schedule, made)
+        text = mdp.report(there, region, settings, made, notes)
         where = torch.ones(1, *there.path.shape[-2:]) if region.mask is None else region.mask
         return io.NodeOutput(made.latent, there.path, text, where, ui=ui.PreviewText(text))
 
@@ -294,7 +297,8 @@ class MDPSweep(io.ComfyNode):
         )
         if not complete:
             _cut_short.note(cls)
-        text = sweep_report(there, region, cells, len(grid))
+        notes = mdp.shared_remarks(model, positive, negative, there, cfg, mask, region)
+        text = sweep_report(there, region, cells, len(grid), notes)
         latents = {"samples": torch.cat([cell.edit.latent["samples"] for cell in cells])}
         return io.NodeOutput(draw_grid(vae, there, grid, cells), latents, there.path, text, ui=ui.PreviewText(text))
 
@@ -318,13 +322,17 @@ def _decoded(vae: Any, samples: Tensor) -> Tensor:
     return pictures.reshape(-1, *pictures.shape[-3:])[:1]
 
 
-def sweep_report(source: mdp.Source, region: mdp.Region, cells: list[Cell], wanted: int) -> str:
-    """A line per edit, and what all of it cost."""
-    lines = [
-        f"{cell.schedule.start:.3g} to {cell.schedule.end:.3g}, weight {cell.schedule.weight:.3g}: "
-        f"{cell.edit.evaluations} evaluations, {cell.edit.saved} saved"
-        for cell in cells
-    ]
+def sweep_report(
+    source: mdp.Source, region: mdp.Region, cells: list[Cell], wanted: int, notes: Sequence[str] = ()
+) -> str:
+    """A line per edit, with what is to be said of it alone, what all of it cost, and notes that are true of all."""
+    lines: list[str] = []
+    for cell in cells:
+        lines.append(
+            f"{cell.schedule.start:.3g} to {cell.schedule.end:.3g}, weight {cell.schedule.weight:.3g}: "
+            f"{cell.edit.evaluations} evaluations, {cell.edit.saved} saved"
+        )
+        lines += remarks.lines(mdp.own_remarks(source, cell.schedule, cell.edit))
     total = source.evaluations + region.evaluations + sum(cell.edit.evaluations for cell in cells)
     shared = f"{source.evaluations} of them for the source's path"
     if region.evaluations:
@@ -332,7 +340,7 @@ def sweep_report(source: mdp.Source, region: mdp.Region, cells: list[Cell], want
     lines.append(f"together: {total} evaluations, {shared}")
     if len(cells) < wanted:
         lines.append(f"interrupted: {len(cells)} of {wanted} edits were made")
-    return "\n".join(lines)
+    return "\n".join([*lines, *remarks.lines(notes)])
 
 
 NODES: list[type[io.ComfyNode]] = [MDPEdit, MDPSweep]
