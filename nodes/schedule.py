@@ -166,7 +166,7 @@ def schedule_plot(schedule: PathSchedule, steps: int, sigmas: torch.Tensor | Non
 def schedule_report(schedule: PathSchedule, steps: int) -> str:
     """The window in steps, and the weights in it."""
     window, weights = schedule.window(steps), schedule.weights(steps)
-    inside = ", ".join(f"{weights[i]:.3g}" for i in window)
+    inside = ", ".join(f"{round(weights[i], 12):.3g}" for i in window)  # a cosine's 6e-17 is 0
     return f"steps {window.start + 1} to {window.stop} of {steps} ({schedule.shape}): {inside}"
 
 

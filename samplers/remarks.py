@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from . import process
 
-# Measured on the embedded model: edits of single things found 2 % of the picture and more, prompts that differ in
-# words without a meaning to it none; a target that describes another picture, or next to nothing, found all of it.
+# Measured on the embedded model: the smallest edits (a house's colour) find 9 % of the picture, one cell that is grown
+# 0.9 %, equal prompts 0; additions up to 30 %, hills 50 %, a season 65 %, a time of day all of it.
 NEARLY_NOTHING, NEARLY_EVERYTHING = 0.005, 0.8
 _SHORT = 0.5  # a target of less than this share of the source's tokens leaves out most of what the source says
 _PADDING = 0.9  # cosine from which on the embeddings of neighbouring tokens count as one and the same padding

@@ -55,13 +55,13 @@ def world(request: pytest.FixtureRequest) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("within", [None, FULL, PathSchedule(1.0, 0.5)])
-def test_t38_identical_prompts_give_the_source(world: SimpleNamespace, within: PathSchedule | None) -> None:
+def test_identical_prompts_give_the_source(world: SimpleNamespace, within: PathSchedule | None) -> None:
     for cross in (FULL, NONE, PathSchedule(1.0, 0.25, "linear")):
         controlled = control_attention(world.model, world.path, SOURCE, SAME, cross, within)
         torch.testing.assert_close(run(controlled, SOURCE), run(world.model, SOURCE), rtol=1e-3, atol=1e-4)
 
 
-def test_t38_no_weight_is_the_plain_target_bit_for_bit(world: SimpleNamespace) -> None:
+def test_no_weight_is_the_plain_target_bit_for_bit(world: SimpleNamespace) -> None:
     assert torch.equal(run(control_attention(world.model, world.path, SOURCE, SAME, NONE, NONE)), world.plain)
     edited = run(control_attention(world.model, world.path, SOURCE, SAME, FULL, None))
     assert not torch.allclose(edited, world.plain, atol=1e-3)
