@@ -1,4 +1,4 @@
-"""What a report adds where an edit cannot have worked, or not as it was meant: a sentence for each cause, with a remedy.
+"""What a report adds where an edit cannot have worked, or not as it was meant: a sentence per cause, with a remedy.
 
 Every function judges the pictures of a batch one by one, never by their mean, and returns its sentences; none where
 nothing is wrong. `lines` turns them into lines of a report.

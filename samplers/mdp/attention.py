@@ -44,8 +44,8 @@ def control_attention(
     """Prompt-to-Prompt along a recorded path. source: CONDITIONING of the path's prompt; tokens: see `token_map`.
 
     cross, self_attention: weights of the source's maps; None leaves self-attention alone. Returns a clone of the MODEL.
-    Raises ValueError for models that are no U-Net for pictures, a path of another model, and when sampling with prompts of other
-    lengths than the token map's.
+    Raises ValueError for models that are no U-Net for pictures, a path of another model, and when sampling with prompts
+    of other lengths than the token map's.
     """
     if not isinstance(model.model.diffusion_model, UNetModel):
         raise ValueError(

@@ -419,6 +419,17 @@ def test_nothing_is_left_after_a_failure(error: BaseException) -> None:
     assert torch.equal(run(guided), run(fresh)), "the failed run has left nothing in the wrappers"
 
 
+def test_a_predictor_that_does_not_see_the_picture_is_refused() -> None:
+    """Its gradient is zero everywhere, so the run would be that without a sketch, without a word."""
+    model = tiny.unet()
+    predictor = predictor_for(model)
+    with torch.no_grad():
+        for parameter in predictor.network.parameters():
+            parameter.zero_()
+    with pytest.raises(ValueError, match="does not depend on the picture where the edge predictor reads it"):
+        run(guide(model, Guidance(predictor, sketch_for(model))))
+
+
 def test_memory_is_asked_for() -> None:
     """ComfyUI is told of the activations that a gradient keeps, so that it makes room."""
     model = tiny.unet()

@@ -274,6 +274,18 @@ def test_a_batch_of_three_is_three_single_runs(method: str) -> None:
                 torch.testing.assert_close(mine, tensor, rtol=5e-3, atol=5e-3)
 
 
+def test_null_text_that_the_model_does_not_read_is_refused() -> None:
+    """A model that takes its text in another form (HiDream O1: token ids): nothing would be optimised, silently."""
+    model = tiny.unet().clone()
+
+    def deaf(executor: Any, x: Tensor, t: Tensor, c_concat: Any = None, c_crossattn: Any = None, *args: Any, **kw: Any):
+        return executor(x, t, c_concat, c_crossattn.detach(), *args, **kw)
+
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "deaf", deaf)
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"does not depend on the text embedding.*fixed point"):
+        invert(model, tiny.cond(0), tiny.cond(1), tiny.latent(model), levels(model, 2), NullText(2, 0.0), 4.0)
+
+
 def test_an_interrupted_null_text_goes_on_where_it_was() -> None:
     model = tiny.unet()
     counted = [0]
