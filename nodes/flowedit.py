@@ -93,7 +93,10 @@ class FlowEdit(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),
-                io.String.Output(display_name="report", tooltip="Start, steps and evaluations that were run."),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Start, steps and evaluations that were run, and notes where an edit cannot have worked.",
+                ),
             ],
         )
 

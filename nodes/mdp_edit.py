@@ -152,7 +152,9 @@ class MDPEdit(io.ComfyNode):
                 io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),
                 DiffusionPathSocket.Output(display_name="path", tooltip="The source's path, for further edits."),
                 io.String.Output(
-                    display_name="report", tooltip="The window in steps, and the evaluations made and saved."
+                    display_name="report",
+                    tooltip="The window in steps, the evaluations made and saved, and notes where an edit cannot have "
+                    "worked, with what to do.",
                 ),
                 io.Mask.Output(
                     display_name="mask",
@@ -236,7 +238,9 @@ class MDPSweep(io.ComfyNode):
                 io.Image.Output(display_name="grid", tooltip="The source and all edits, labelled."),
                 io.Latent.Output(display_name="latents", tooltip="All edits as a batch, row by row."),
                 DiffusionPathSocket.Output(display_name="path", tooltip="The source's path, for further edits."),
-                io.String.Output(display_name="report", tooltip="Evaluations of every edit, and of all together."),
+                io.String.Output(
+                    display_name="report", tooltip="Evaluations of every edit and of all together, with notes."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )

@@ -16,23 +16,52 @@ from torch import Tensor
 pytest.importorskip("comfy_kitchen", reason="an older ComfyUI computes without these kernels")
 
 COSMOS = Family(
-    "Cosmos-Predict2", supported.CosmosT2IPredict2,
-    dict(
-        image_model="cosmos_predict2", max_img_h=240, max_img_w=240, max_frames=128, in_channels=16, out_channels=16,
-        patch_spatial=2, patch_temporal=1, concat_padding_mask=True, model_channels=64, crossattn_emb_channels=16,
-        pos_emb_cls="rope3d", pos_emb_learnable=True, pos_emb_interpolation="crop", min_fps=1, max_fps=30,
-        use_adaln_lora=True, adaln_lora_dim=16, num_blocks=2, num_heads=2, extra_per_block_abs_pos_emb=False,
-        rope_h_extrapolation_ratio=4.0, rope_w_extrapolation_ratio=4.0, rope_t_extrapolation_ratio=1.0,
-        rope_enable_fps_modulation=False,
-    ),
-    prefix=None, frames=1,
-)  # fmt: skip
-ERNIE = Family(
-    "ERNIE-Image", supported.ErnieImage,
-    dict(image_model="ernie", hidden_size=64, num_attention_heads=2, num_layers=2, ffn_hidden_size=64, text_in_dim=16,
-         rope_axes_dim=(8, 12, 12)),
+    "Cosmos-Predict2",
+    supported.CosmosT2IPredict2,
+    {
+        "image_model": "cosmos_predict2",
+        "in_channels": 16,
+        "out_channels": 16,
+        "model_channels": 64,
+        "crossattn_emb_channels": 16,
+        "num_blocks": 2,
+        "num_heads": 2,
+        "max_img_h": 240,
+        "max_img_w": 240,
+        "max_frames": 128,
+        "patch_spatial": 2,
+        "patch_temporal": 1,
+        "concat_padding_mask": True,
+        "pos_emb_cls": "rope3d",
+        "pos_emb_learnable": True,
+        "pos_emb_interpolation": "crop",
+        "min_fps": 1,
+        "max_fps": 30,
+        "use_adaln_lora": True,
+        "adaln_lora_dim": 16,
+        "extra_per_block_abs_pos_emb": False,
+        "rope_h_extrapolation_ratio": 4.0,
+        "rope_w_extrapolation_ratio": 4.0,
+        "rope_t_extrapolation_ratio": 1.0,
+        "rope_enable_fps_modulation": False,
+    },
     prefix=None,
-)  # fmt: skip
+    frames=1,
+)
+ERNIE = Family(
+    "ERNIE-Image",
+    supported.ErnieImage,
+    {
+        "image_model": "ernie",
+        "hidden_size": 64,
+        "num_attention_heads": 2,
+        "num_layers": 2,
+        "ffn_hidden_size": 64,
+        "text_in_dim": 16,
+        "rope_axes_dim": (8, 12, 12),
+    },
+    prefix=None,
+)
 
 
 @pytest.mark.parametrize("family", [COSMOS, ERNIE], ids=lambda family: family.name)
@@ -84,9 +113,7 @@ def test_another_operation_without_a_backward_pass_is_named_in_a_sentence() -> N
 
     assert doubled is not None
     with (
-        pytest.raises(
-            ValueError, match=r"no gradient can pass \(diffusion_path_tests::doubled\).*fixed point"
-        ) as caught,
+        pytest.raises(ValueError, match=r"can pass \(diffusion_path_tests::doubled\).*fixed point") as caught,
         gradients.grad_ready([], torch.device("cpu")) as take,
     ):
         take(loss, torch.ones(3))

@@ -151,9 +151,7 @@ def test_a_weight_of_zero_and_another_prompts_path_are_named() -> None:
     assert "not the one that the path was made with" in remarks.about_path("old", "new")[0]
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in ModelType if "IMG" not in kind.name and kind is not ModelType.FLOW_COSMOS]
-)
+@pytest.mark.parametrize("kind", [kind for kind in ModelType if "IMG" not in kind.name])
 def test_models_that_are_shown_states_of_the_wrong_size_are_named(kind: ModelType) -> None:
     """Of core's samplings, that of CogVideoX alone."""
     found = remarks.about_levels(gaussian_model(kind).get_model_object("model_sampling"))
