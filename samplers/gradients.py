@@ -50,12 +50,14 @@ class Gradients:
     """Takes gradients inside `grad_ready`.
 
     mutation: keep what autograd saved safe from in-place updates (transformers, ControlNets), which costs time: it is
-    turned on by the first network that needs it. weights: those that ComfyUI streams in.
+    turned on by the first network that needs it. weights: those that ComfyUI streams in. kernels: replace fused kernels
+    without a backward pass, which costs some time too and is turned on in the same way.
     """
 
     checkpointed: bool
     mutation: bool = False
     weights: StreamedWeights | None = None
+    kernels: bool = False
 
     def __call__(self, loss: Loss, *inputs: Tensor, scales: Sequence[float] = (1.0,)) -> tuple[float, list[Tensor]]:
         """The value of ``loss(*inputs)`` and its gradient with respect to each input, in the input's dtype.
@@ -75,17 +77,27 @@ class Gradients:
         )
 
     def _taken(self, loss: Loss, inputs: Sequence[Tensor], scale: float) -> tuple[float, list[Tensor]]:
-        try:
-            return self._attempt(loss, inputs, scale)
-        except RuntimeError as error:
-            if self.mutation or "modified by an inplace operation" not in str(error):
-                raise
-        self.mutation = True
-        return self._attempt(loss, inputs, scale)
+        while True:
+            try:
+                return self._attempt(loss, inputs, scale)
+            except RuntimeError as error:
+                if not self._learnt(str(error)):
+                    raise
+
+    def _learnt(self, problem: str) -> bool:
+        """Turn on what a network turns out to need; False where nothing is left that could help."""
+        if not self.mutation and "modified by an inplace operation" in problem:
+            self.mutation = True
+            return True
+        if not self.kernels and NO_BACKWARD in problem:
+            self.kernels = True
+            return True
+        return False
 
     def _attempt(self, loss: Loss, inputs: Sequence[Tensor], scale: float) -> tuple[float, list[Tensor]]:
         leaves = [tensor.detach().clone().requires_grad_(True) for tensor in inputs]
-        with kept_as_saved(self.weights, self.mutation), DifferentiableKernels():
+        kernels = DifferentiableKernels() if self.kernels else contextlib.nullcontext()
+        with kept_as_saved(self.weights, self.mutation), kernels:
             value = loss(*leaves)
             if not value.requires_grad:
                 return float(value), [torch.zeros_like(leaf) for leaf in leaves]
@@ -117,12 +129,13 @@ def grad_ready(
     checkpointed: bool = False,
     mutation: bool = False,
     aliases: Aliases | None = None,
+    kernels: bool = False,
 ) -> Iterator[Gradients]:
     """Make the modules under `roots` differentiable for the length of the block, weights not copied.
 
     roots: every network that the gradient passes through (`model_roots`). device: where they compute.
     checkpointed: recompute each block in the backward pass instead of keeping its activations: about a third of the
-    memory for one forward pass more. mutation: see `Gradients`. aliases: a dict to keep for the length of one run of
+    memory for one forward pass more. mutation, kernels: see `Gradients`. aliases: a dict to keep for the length of one run of
     the model, which makes the next entry faster.
     Raises the memory error of the backend with a sentence that names the knobs; ValueError where another pack feeds
     the model a tensor that autograd cannot keep. Both after everything has been put back.
@@ -142,7 +155,7 @@ def grad_ready(
             if checkpointed:
                 undo.enter_context(recomputed(roots, weights))
             management.in_training = True  # transformers then avoid kernels that have no backward pass
-            yield Gradients(checkpointed, mutation, weights)
+            yield Gradients(checkpointed, mutation, weights, kernels)
         except Exception as error:
             if management.is_oom(error):
                 traceback.clear_frames(error.__traceback__)  # they hold the activations that did not fit

@@ -24,6 +24,7 @@ from comfy.conds import CONDCrossAttn, CONDRegular
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from .. import process
 from ..schedule import PathSchedule, Weights
 from .region import edit_region
 
@@ -52,6 +53,7 @@ def mix_guidance(model: Any, source: Any, schedule: PathSchedule, mask: Tensor |
 
 
 def _patched(model: Any, manipulation: _Manipulation) -> Any:
+    process.model_sampling(model)  # refuses models without noise, whose prompts have no path to be mixed along
     clone = model.clone()
     clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, manipulation.outer_sample)
     clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, manipulation.predict_noise)

@@ -12,6 +12,7 @@ from comfy.model_base import ModelType, model_sampling
 from comfy_extras import nodes_custom_sampler as core
 from diffusion_path.devtools.direct import call
 from diffusion_path.samplers import noise, process
+from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit.analytic import cond, gaussian_model
 
 KINDS = [
@@ -218,6 +219,8 @@ def test_models_without_noise_are_refused_at_every_door(kind: ModelType) -> None
                      method={"method": "negative prompt"}),
         lambda: call("DPathRecord", **run, sampler=euler),
         lambda: call("DPathMDPEdit", model=model, **prompts, source=cond(0.5), latent=given, seed=0),
+        lambda: call("DPathMDPConditioning", model=model, source=cond(0.5), schedule=PathSchedule()),
+        lambda: call("DPathMDPGuidance", model=model, source=cond(0.5), schedule=PathSchedule()),
         lambda: sampled("DPathReverseSDE", kind="sde_small"),
         lambda: core.SamplerCustomAdvanced.execute(**{**masked, "sampler": threshold}),
     ]  # fmt: skip
