@@ -135,8 +135,8 @@ def grad_ready(
 
     roots: every network that the gradient passes through (`model_roots`). device: where they compute.
     checkpointed: recompute each block in the backward pass instead of keeping its activations: about a third of the
-    memory for one forward pass more. mutation, kernels: see `Gradients`. aliases: a dict to keep for the length of one run of
-    the model, which makes the next entry faster.
+    memory for one forward pass more. mutation, kernels: see `Gradients`. aliases: a dict to keep for the length of one
+    run of the model, which makes the next entry faster.
     Raises the memory error of the backend with a sentence that names the knobs; ValueError where another pack feeds
     the model a tensor that autograd cannot keep. Both after everything has been put back.
     """

@@ -206,7 +206,8 @@ def _content(tokens: Any, extra: dict[str, Any]) -> int:
     last = len(rows)
     while last > 1 and (bool(blank[last - 1]) or bool(alike[last - 2])):
         last -= 1
-    return last
+    padded = last < len(rows) and not bool(blank[last])
+    return last - 1 if padded and last > 1 else last  # the first of equal tokens is padding too
 
 
 def _of_item(value: Any, item: int, batch: int) -> Any:

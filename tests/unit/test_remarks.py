@@ -207,7 +207,7 @@ def test_each_edit_of_a_sweep_has_its_own_note() -> None:
     )[3].splitlines()  # fmt: skip
     assert [line.split(",")[0] for line in report] == [
         "1 to 0", "note: the weight is 0 at every step", "1 to 0", "note: the result is the source",
-        "together: 40 evaluations",
+        "together: 30 evaluations",
     ]  # fmt: skip
 
 
