@@ -177,12 +177,12 @@ def _pixel_network(state: dict[str, Tensor], name: str) -> EdgePredictor:
     inputs = int(state["layers.0.weight"].shape[1])
     if inputs == _LGP_INPUTS:
         # Trained on the empty prompt's half of the batch, at training steps 250 to 899, on grey edge maps.
-        return _published("lgp", _LGP_TAPS, _LGP_CHANNELS, {"encodings": 9}, _folded(state), _SD15,
+        return _published("lgp", _LGP_TAPS, _LGP_CHANNELS, {"encodings": 9}, folded(state), _SD15,
                           branch="negative", noise_range=(0.25, 0.9))  # fmt: skip
     encodings, remainder = divmod(inputs - sum(_LEP_CHANNELS) - 4, 4)
     if remainder == 0 and encodings in (9, 10):
         return _published(
-            "lgp", _LEP_TAPS, _LEP_CHANNELS, {"encodings": encodings}, _folded(state), _SD15, binarise=True
+            "lgp", _LEP_TAPS, _LEP_CHANNELS, {"encodings": encodings}, folded(state), _SD15, binarise=True
         )
     raise ValueError(
         f"{name} is a latent edge predictor with {inputs} inputs, which is none of the known layouts "
@@ -190,7 +190,7 @@ def _pixel_network(state: dict[str, Tensor], name: str) -> EdgePredictor:
     )
 
 
-def _folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Linear layers 0, 3, 6, 9, 12 with the batch norms before them (2, 5, 8, 11) folded in."""
     folded = {"layers.0.weight": state["layers.0.weight"].float(), "layers.0.bias": state["layers.0.bias"].float()}
     for place, source in enumerate((3, 6, 9, 12), start=1):

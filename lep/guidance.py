@@ -105,6 +105,7 @@ class _Run:
     mask: Tensor | None
     aliases: gradients.Aliases = field(default_factory=dict)
     mutation: bool = False
+    kernels: bool = False
     waiting: _Wanted | None = None
     seen: Tensor | None = None
     warned: bool = False
@@ -250,10 +251,18 @@ class _Runner:
 
         scales = gradients.loss_scales(inner.get_dtype_inference())
         listening = capturing(self.diffusion, predictor.taps, project, gradients=True)
-        ready = gradients.grad_ready(roots, x.device, self.guidance.checkpointed, run.mutation, run.aliases)
+        ready = gradients.grad_ready(
+            roots, x.device, self.guidance.checkpointed, run.mutation, run.aliases, run.kernels
+        )
         with listening as capture, ready as take:
-            _, (slope,) = take(loss, x, scales=scales)
-            run.mutation = take.mutation
+            error, (slope,) = take(loss, x, scales=scales)
+            run.mutation, run.kernels = take.mutation, take.kernels
+        if run.seen is not None and error > 0.0:
+            gradients.refuse_no_gradient(
+                slope,
+                "the picture where the edge predictor reads it",
+                "the sketch could not guide anything, so load a predictor that was trained on this model",
+            )
         return found[0], (None if run.seen is None else slope)
 
     def _loss(self, run: _Run, capture: Capture, inner: Any, x: Tensor, sigma: Tensor) -> Tensor:

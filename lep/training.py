@@ -33,6 +33,7 @@ _VALIDATION_PICTURES = 12  # looked at; more cost time and tell little more
 _CHECKS = 20  # times that the validation loss is looked at, but not more often than every so many steps
 _CHECK_STEPS = 20
 _STATISTICS = 4  # calls from which the spread of the activations is measured
+_CONSTANT = 1e-6  # relative variance below which a channel is the same everywhere, to float32's rounding
 _AVERAGE = 0.98  # of the weights' moving average, which is what is kept
 
 log = logging.getLogger(__name__)
@@ -305,11 +306,18 @@ class _Session:
         for _ in range(_STATISTICS):
             rows.append(self._read(network))
             self._collect(store, rows[-1])
+        varying = False
         for index in range(len(self.blank.taps)):
             values = [row.features[index].float().movedim(1, 0).flatten(1) for row in rows]
             sums = torch.stack([torch.stack([v.mean(1), (v**2).mean(1)]) for v in values]).mean(0)
             sums = _everywhere(sums, self.workers)
+            varying |= bool((sums[1] > sums[0] ** 2 * (1 + _CONSTANT)).any())
             network.first.set_statistics(index, sums[0], (sums[1] - sums[0] ** 2).clamp_min(0).sqrt())
+        if not varying:
+            raise ValueError(
+                "The model's blocks give the same numbers for every pixel of every picture, so no edges can be learnt "
+                "from them: check that the model samples pictures, or choose other features."
+            )
         targets = torch.cat([self.targets[i].movedim(1, 0).flatten(1) for i in self.pictures], dim=1)
         network.last.set_statistics(targets.mean(1), targets.std(1))
 

@@ -9,7 +9,7 @@ import latent_preview
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..samplers import process
+from ..samplers import process, remarks
 from ..samplers.flowedit import Settings, flowedit
 from . import validate
 from .mdp import CATEGORY
@@ -93,7 +93,10 @@ class FlowEdit(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),
-                io.String.Output(display_name="report", tooltip="Start, steps and evaluations that were run."),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Start, steps and evaluations that were run, and notes where an edit cannot have worked.",
+                ),
             ],
         )
 
@@ -129,6 +132,14 @@ class FlowEdit(io.ComfyNode):
             f"start {start:.4g}: sigma {float(sigmas[0]):.4g}, {share:.1%} noise, {steps} steps, {evaluations} "
             "evaluations of the network"
         )
+        batch = latent["samples"].shape[0]
+        notes = [
+            *remarks.about_prompts(positive, source, negative, cfg, batch),
+            *remarks.about_mask(latent.get("noise_mask"), batch),
+            *remarks.about_result(latent["samples"], edited["samples"]),
+            *remarks.about_levels(process.model_sampling(model)),
+        ]
+        text = "\n".join([text, *remarks.lines(notes)])
         return io.NodeOutput(edited, text, ui=ui.PreviewText(text))
 
 

@@ -16,6 +16,7 @@ from ..samplers.inversion.invert import invert
 from ..samplers.inversion.null_text import NullText
 from ..samplers.inversion.residual import Residual
 from ..samplers.path import DiffusionPath
+from ..samplers.remarks import about_levels, lines
 from ..samplers.replay import replay, stand_in
 from ..samplers.sigmas import sdedit_sigmas
 from .announce import announce
@@ -155,6 +156,7 @@ class Invert(io.ComfyNode):
             log.warning("Invert Picture to Path: %s", text)
         elif "latent_psnr" in path.figures:
             text += f"; reconstructs at {_decibels(path.figures['latent_psnr'])} in latent space"
+        text = "\n".join([text, *lines(about_levels(process.model_sampling(model)))])
         return io.NodeOutput(path, text, ui=ui.PreviewText(text))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.samplers
@@ -12,7 +12,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..images.grid import labelled_grid
-from ..samplers import process
+from ..samplers import process, remarks
 from ..samplers.counting import counting_from
 from ..samplers.mdp import edit as mdp
 from ..samplers.mdp.difference import POSITIONS
@@ -161,7 +161,9 @@ class MDPEdit(io.ComfyNode):
                 io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),
                 DiffusionPathSocket.Output(display_name="path", tooltip="The source's path, for further edits."),
                 io.String.Output(
-                    display_name="report", tooltip="The window in steps, and the evaluations made and saved."
+                    display_name="report",
+                    tooltip="The window in steps, the evaluations made and saved, and notes where an edit cannot have "
+                    "worked, with what to do.",
                 ),
                 io.Mask.Output(
                     display_name="mask",
@@ -203,7 +205,9 @@ class MDPEdit(io.ComfyNode):
         made = mdp.edit(
             model, positive, negative, there, settings, region.mask, counting_from(callback, before + looks, total)
         )
-        text = mdp.report(there, region, settings, made)
+        notes = mdp.shared_remarks(model, positive, negative, there, cfg, mask, region)
+        notes += mdp.own_remarks(there, settings.schedule, made)
+        text = mdp.report(there, region, settings, made, notes)
         where = torch.ones(1, *there.path.shape[-2:]) if region.mask is None else region.mask
         return io.NodeOutput(made.latent, there.path, text, where, ui=ui.PreviewText(text))
 
@@ -243,7 +247,9 @@ class MDPSweep(io.ComfyNode):
                 io.Image.Output(display_name="grid", tooltip="The source and all edits, labelled."),
                 io.Latent.Output(display_name="latents", tooltip="All edits as a batch, row by row."),
                 DiffusionPathSocket.Output(display_name="path", tooltip="The source's path, for further edits."),
-                io.String.Output(display_name="report", tooltip="Evaluations of every edit, and of all together."),
+                io.String.Output(
+                    display_name="report", tooltip="Evaluations of every edit and of all together, with notes."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -305,7 +311,8 @@ class MDPSweep(io.ComfyNode):
         )
         if not complete:
             _cut_short.note(cls)
-        text = sweep_report(there, region, cells, len(grid))
+        notes = mdp.shared_remarks(model, positive, negative, there, cfg, mask, region)
+        text = sweep_report(there, region, cells, len(grid), notes)
         latents = {"samples": torch.cat([cell.edit.latent["samples"] for cell in cells])}
         return io.NodeOutput(draw_grid(vae, there, grid, cells), latents, there.path, text, ui=ui.PreviewText(text))
 
@@ -329,13 +336,17 @@ def _decoded(vae: Any, samples: Tensor) -> Tensor:
     return pictures.reshape(-1, *pictures.shape[-3:])[:1]
 
 
-def sweep_report(source: mdp.Source, region: mdp.Region, cells: list[Cell], wanted: int) -> str:
-    """A line per edit, and what all of it cost."""
-    lines = [
-        f"{cell.schedule.start:.3g} to {cell.schedule.end:.3g}, weight {cell.schedule.weight:.3g}: "
-        f"{cell.edit.evaluations} evaluations, {cell.edit.saved} saved"
-        for cell in cells
-    ]
+def sweep_report(
+    source: mdp.Source, region: mdp.Region, cells: list[Cell], wanted: int, notes: Sequence[str] = ()
+) -> str:
+    """A line per edit, with what is to be said of it alone, what all of it cost, and notes that are true of all."""
+    lines: list[str] = []
+    for cell in cells:
+        lines.append(
+            f"{cell.schedule.start:.3g} to {cell.schedule.end:.3g}, weight {cell.schedule.weight:.3g}: "
+            f"{cell.edit.evaluations} evaluations, {cell.edit.saved} saved"
+        )
+        lines += remarks.lines(mdp.own_remarks(source, cell.schedule, cell.edit))
     total = source.evaluations + region.evaluations + sum(cell.edit.evaluations for cell in cells)
     shared = f"{source.evaluations} of them for the source's path"
     if region.evaluations:
@@ -343,7 +354,7 @@ def sweep_report(source: mdp.Source, region: mdp.Region, cells: list[Cell], want
     lines.append(f"together: {total} evaluations, {shared}")
     if len(cells) < wanted:
         lines.append(f"interrupted: {len(cells)} of {wanted} edits were made")
-    return "\n".join(lines)
+    return "\n".join([*lines, *remarks.lines(notes)])
 
 
 NODES: list[type[io.ComfyNode]] = [MDPEdit, MDPSweep]

@@ -182,7 +182,7 @@ def schedule_plot(schedule: PathSchedule, starts: Sequence[float], sigmas: torch
 def schedule_report(schedule: PathSchedule, starts: Sequence[float]) -> str:
     """The window in steps, and the weights in it."""
     window, weights = schedule.window(starts), schedule.weights(starts)
-    inside = ", ".join(f"{weights[i]:.3g}" for i in window)
+    inside = ", ".join(f"{round(weights[i], 12):.3g}" for i in window)  # a cosine's 6e-17 is 0
     return f"steps {window.start + 1} to {window.stop} of {len(starts)} ({schedule.shape}): {inside}"
 
 

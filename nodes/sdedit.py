@@ -12,7 +12,8 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..samplers import process, reverse_sde
 from ..samplers.masked import KEEP_NOISES, MODES
-from ..samplers.sdedit import SOLVERS, Settings, perturbed, report, sdedit
+from ..samplers.remarks import about_mask, lines
+from ..samplers.sdedit import SOLVERS, Settings, perturbed, remarks_on, report, sdedit
 from ..samplers.sigmas import sdedit_sigmas
 from . import validate
 
@@ -132,7 +133,8 @@ class SDEdit(io.ComfyNode):
         settings = Settings(t0, steps, cfg, solver, scheduler, repeats, mask_mode, keep_noise)
         callback = latent_preview.prepare_callback(model, steps * repeats)
         edit = sdedit(model, positive, negative, guide, seed, settings, callback)
-        text = report(model, settings, edit)
+        notes = remarks_on(model, positive, negative, guide, settings, edit)
+        text = "\n".join([report(model, settings, edit), *lines(notes)])
         return io.NodeOutput(edit.latent, edit.perturbed, text, ui=ui.PreviewText(text))
 
 
@@ -194,6 +196,9 @@ class Perturb(io.ComfyNode):
         made, seen = perturbed(model, latent, sigma, seed)
         share = float(process.noise_fraction(sampling, sigma))
         text = f"t0 {process.sigma_to_t0(sampling, sigma):.4g}: sigma {sigma:.4g}, {share:.1%} noise"
+        if sigma == 0.0:
+            text += ": the latent is returned as it is"
+        text = "\n".join([text, *lines(about_mask(latent.get("noise_mask"), latent["samples"].shape[0]))])
         if vae is None:
             blocked = ExecutionBlocker("SDE Perturb can show what the model sees only with a VAE: connect one to it.")
             return io.NodeOutput(made, blocked, text, ui=ui.PreviewText(text))

@@ -14,6 +14,7 @@ from ..images.grid import labelled_grid
 from ..images.plot import Axis, Series, line_plot
 from ..images.realism import RealPictures, l2, middle, texture_share
 from ..images.tensors import check_image, split_alpha
+from ..samplers import process, remarks
 from ..samplers.sdedit import Settings
 from ..samplers.sweep import DEFAULTS, SETTINGS, Point, parse_values, total_steps
 from ..samplers.sweep import sweep as run_sweep
@@ -121,6 +122,13 @@ class Sweep(io.ComfyNode):
         if all(math.isnan(distance) for distance, *_ in measured):
             raise ValueError("All results hold values that are no numbers: try the VAE, then the model, in fp32.")
         text = _table(sweep, points, measured, reference is not None, complete, len(numbers))
+        batch = guide["samples"].shape[0]
+        notes = [
+            *remarks.about_guidance(positive, negative, cfg, batch),
+            *remarks.about_mask(guide.get("noise_mask"), batch),
+            *remarks.about_levels(process.model_sampling(model)),
+        ]
+        text = "\n".join([text, *remarks.lines(notes)])
         return io.NodeOutput(
             _grid(sweep, points, pictures, image),
             {"samples": torch.cat([point.edit.latent["samples"] for point in points])},

@@ -27,7 +27,7 @@ def check_latent(model: Any, latent: dict[str, Any], name: str = "guide") -> Non
         )
     process.check_layout(model, samples, name)
     check_finite(samples, name)
-    check_diffusion(model)
+    process.model_sampling(model)  # refuses models without noise
     if latent.get("noise_mask") is not None:
         downscale = model.get_model_object("latent_format").spacial_downscale_ratio
         check_noise_mask(latent["noise_mask"], samples, downscale, name)
@@ -42,13 +42,6 @@ def check_finite(samples: Tensor, name: str) -> None:
             f"The {name} has {int(broken.sum())} values that are not finite (NaN or infinite), in batch item "
             f"{', '.join(map(str, items))}: make it again, with the VAE in fp32 if that is where they come from."
         )
-
-
-def check_diffusion(model: Any) -> None:
-    """Raises ValueError for models that add no noise (picture-to-picture flows)."""
-    sampling = process.model_sampling(model)
-    if float(process.coefficients(sampling, float(sampling.sigma_max))[1]) == 0.0:
-        raise ValueError("This model turns pictures into pictures without any noise: use a diffusion or flow model.")
 
 
 def check_noise_mask(mask: Any, samples: Tensor, downscale: int, name: str = "guide") -> None:

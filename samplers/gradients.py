@@ -14,6 +14,7 @@ It belongs inside a run (a PREDICT_NOISE, CALC_COND_BATCH or SAMPLER_SAMPLE wrap
 from __future__ import annotations
 
 import contextlib
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from .kernels import NO_BACKWARD, DifferentiableKernels
 from .recompute import recomputed
 from .saved import kept_as_saved
 from .streamed import StreamedWeights
@@ -48,12 +50,14 @@ class Gradients:
     """Takes gradients inside `grad_ready`.
 
     mutation: keep what autograd saved safe from in-place updates (transformers, ControlNets), which costs time: it is
-    turned on by the first network that needs it. weights: those that ComfyUI streams in.
+    turned on by the first network that needs it. weights: those that ComfyUI streams in. kernels: replace fused kernels
+    without a backward pass, which costs some time too and is turned on in the same way.
     """
 
     checkpointed: bool
     mutation: bool = False
     weights: StreamedWeights | None = None
+    kernels: bool = False
 
     def __call__(self, loss: Loss, *inputs: Tensor, scales: Sequence[float] = (1.0,)) -> tuple[float, list[Tensor]]:
         """The value of ``loss(*inputs)`` and its gradient with respect to each input, in the input's dtype.
@@ -73,18 +77,27 @@ class Gradients:
         )
 
     def _taken(self, loss: Loss, inputs: Sequence[Tensor], scale: float) -> tuple[float, list[Tensor]]:
-        try:
-            return self._attempt(loss, inputs, scale)
-        except RuntimeError as error:
-            if self.mutation or "modified by an inplace operation" not in str(error):
-                raise
-        self.mutation = True
-        return self._attempt(loss, inputs, scale)
+        while True:
+            try:
+                return self._attempt(loss, inputs, scale)
+            except RuntimeError as error:
+                if not self._learnt(str(error)):
+                    raise
+
+    def _learnt(self, problem: str) -> bool:
+        """Turn on what a network turns out to need; False where nothing is left that could help."""
+        if not self.mutation and "modified by an inplace operation" in problem:
+            self.mutation = True
+            return True
+        if not self.kernels and NO_BACKWARD in problem:
+            self.kernels = True
+            return True
+        return False
 
     def _attempt(self, loss: Loss, inputs: Sequence[Tensor], scale: float) -> tuple[float, list[Tensor]]:
         leaves = [tensor.detach().clone().requires_grad_(True) for tensor in inputs]
-        # Checkpointed blocks keep their own inputs safe, and torch does not let these contexts nest.
-        with kept_as_saved(self.weights, self.mutation and not self.checkpointed):
+        kernels = DifferentiableKernels() if self.kernels else contextlib.nullcontext()
+        with kept_as_saved(self.weights, self.mutation), kernels:
             value = loss(*leaves)
             if not value.requires_grad:
                 return float(value), [torch.zeros_like(leaf) for leaf in leaves]
@@ -116,13 +129,14 @@ def grad_ready(
     checkpointed: bool = False,
     mutation: bool = False,
     aliases: Aliases | None = None,
+    kernels: bool = False,
 ) -> Iterator[Gradients]:
     """Make the modules under `roots` differentiable for the length of the block, weights not copied.
 
     roots: every network that the gradient passes through (`model_roots`). device: where they compute.
     checkpointed: recompute each block in the backward pass instead of keeping its activations: about a third of the
-    memory for one forward pass more. mutation: see `Gradients`. aliases: a dict to keep for the length of one run of
-    the model, which makes the next entry faster.
+    memory for one forward pass more. mutation, kernels: see `Gradients`. aliases: a dict to keep for the length of one
+    run of the model, which makes the next entry faster.
     Raises the memory error of the backend with a sentence that names the knobs; ValueError where another pack feeds
     the model a tensor that autograd cannot keep. Both after everything has been put back.
     """
@@ -141,17 +155,37 @@ def grad_ready(
             if checkpointed:
                 undo.enter_context(recomputed(roots, weights))
             management.in_training = True  # transformers then avoid kernels that have no backward pass
-            yield Gradients(checkpointed, mutation, weights)
+            yield Gradients(checkpointed, mutation, weights, kernels)
         except Exception as error:
             if management.is_oom(error):
                 traceback.clear_frames(error.__traceback__)  # they hold the activations that did not fit
                 raise management.OOM_EXCEPTION(OUT_OF_MEMORY) from None
+            if isinstance(error, RuntimeError) and NO_BACKWARD in str(error):
+                raise ValueError(
+                    f"This model computes with an operation that no gradient can pass ({_operation(error)}): use a "
+                    "method without gradients (fixed point in the place of null text), or another model."
+                ) from error
             if isinstance(error, RuntimeError) and "nference tensor" in str(error):
                 raise ValueError(
                     "Another node's patch on this model gives it tensors that no gradient can pass: bypass the nodes "
                     "between the model loader and this one, one after the other, to find it."
                 ) from error
             raise
+
+
+def refuse_no_gradient(gradient: Tensor, what: str, remedy: str) -> None:
+    """Raises ValueError where a gradient is zero in every element: what it should improve would stay as it is.
+
+    what: what the model does not depend on, with its article. remedy: what to do, as an imperative.
+    """
+    if not bool(gradient.any()):
+        raise ValueError(f"This model's prediction does not depend on {what} (the gradient is 0 everywhere): {remedy}.")
+
+
+def _operation(error: RuntimeError) -> str:
+    """The name of the operation that PyTorch has no backward pass for, from its own sentence."""
+    found = re.search(r"backward through (\S+)", str(error))
+    return found[1].removesuffix(".default") if found else "an operation of another pack"
 
 
 def model_roots(guider: Any) -> list[nn.Module]:

@@ -191,6 +191,7 @@ class MaskedSampler(OwnSampler):
         if self.mode == "blend" and not self.fresh and region.picture is guide and region.noise is noise:
             # Exactly core's own masking, special cases of single samplers included.
             return _untouched_items(inner(guider, region.mask), region, sigmas)
+        process.check_diffusion(guider.inner_model.model_sampling)
         levels = guider.sigmas if isinstance(guider, UnmaskedModel) else sigmas
         levels = levels if self.original.sigmas is None else self.original.sigmas.to(sigmas)
         draw = noises.step_noise(region.picture, region.seed, region.indices) if self.fresh else None

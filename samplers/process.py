@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import comfy.model_sampling
 import torch
 from torch import Tensor
 
@@ -29,14 +30,27 @@ def model_sampling(model: Any) -> Any:
 
     It moves to the card with its model, where exponentials are rounded in another way: noise levels that are computed
     with it would change by a bit, and pictures with them, once the model has been loaded.
+    Raises ValueError for models that add no noise (see `check_diffusion`).
     """
     sampling = model.get_model_object("model_sampling")
+    check_diffusion(sampling)
     buffers = getattr(sampling, "_buffers", {})
     if all(buffer is None or buffer.device == torch.device("cpu") for buffer in buffers.values()):
         return sampling
     here = copy.copy(sampling)
     here._buffers = {name: None if buffer is None else buffer.cpu() for name, buffer in buffers.items()}
     return here
+
+
+def check_diffusion(sampling: Any) -> None:
+    """Raises ValueError for models that turn a picture into another one without noise, along no diffusion path.
+
+    They are flows whose noise has no share in a state (FlowRVS), and core's IMG_TO_IMG, which is shown a picture at
+    every level (Lotus).
+    """
+    direct = isinstance(sampling, comfy.model_sampling.IMG_TO_IMG)
+    if direct or float(coefficients(sampling, float(sampling.sigma_max))[1]) == 0.0:
+        raise ValueError("This model turns pictures into pictures without any noise: use a diffusion or flow model.")
 
 
 def coefficients(sampling: Any, sigma: Tensor | float) -> tuple[Tensor, Tensor]:

@@ -7,14 +7,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from comfy.ldm.modules.attention import BasicTransformerBlock
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock, Upsample
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from .kernels import DifferentiableKernels
 from .noise import drawing_alike
 from .saved import kept_as_saved
 from .streamed import StreamedWeights, restore_attribute
@@ -39,7 +41,7 @@ class Recompute(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor | None) -> Any:
-        with torch.inference_mode(False), torch.enable_grad(), kept_as_saved(ctx.weights):
+        with torch.inference_mode(False), torch.enable_grad(), kept_as_saved(ctx.weights), DifferentiableKernels():
             leaves = [tensor.detach().requires_grad_(True) for tensor in ctx.saved_tensors]
             outputs = ctx.call(*[leaf.clone() for leaf in leaves])
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -86,35 +88,74 @@ def _listened_in(block: nn.Module) -> bool:
 
 def _recomputing(forward: Callable[..., Any], weights: StreamedWeights | None) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        values = [*args, *kwargs.values()]
-        moving = [i for i, v in enumerate(values) if isinstance(v, Tensor) and v.requires_grad]
-        if not moving or not torch.is_grad_enabled() or any(_nested_gradient(value) for value in values):
+        given = [*args, *kwargs.values()]
+        moving = _gradient_carrying(given)
+        if not moving or not torch.is_grad_enabled():
             return forward(*args, **kwargs)
         # A snapshot: by the time of the backward pass these dicts tell of the last block.
-        fixed = [dict(value) if isinstance(value, dict) else value for value in values]
+        fixed = _with_tensors(_copy(given, clone=False), moving, [None] * len(moving))
+        shape: list[Any] = []
 
-        def again(*tensors: Tensor) -> Any:
+        def again(*tensors: Tensor) -> tuple[Any, ...]:
             # Blocks may also change in place what needs no gradient (a text stream): they get copies of it.
-            now = [_copy(value) for value in fixed]
-            for place, tensor in zip(moving, tensors, strict=True):
-                now[place] = tensor
-            return forward(*now[: len(args)], **dict(zip(kwargs, now[len(args) :], strict=True)))
+            now = _with_tensors(_copy(fixed, clone=True), moving, tensors)
+            made = forward(*now[: len(args)], **dict(zip(kwargs, now[len(args) :], strict=True)))
+            flat, how = tree_flatten(made)
+            shape[:] = [how]
+            return tuple(flat)
 
-        for place in moving:
-            fixed[place] = None
-        return Recompute.apply(drawing_alike(again), weights, *[values[place] for place in moving])
+        found = Recompute.apply(drawing_alike(again), weights, *[_at(given, place) for place in moving])
+        return tree_unflatten(list(found), shape[0])
 
     return call
 
 
-def _nested_gradient(value: Any) -> bool:
-    """Whether a gradient passes through a list or tuple, where it would be lost: such a call is left as it is."""
-    if not isinstance(value, (list, tuple)):
-        return False
-    return any(v.requires_grad if isinstance(v, Tensor) else _nested_gradient(v) for v in value)
+_Place = tuple[Any, ...]
+"""Where a tensor lies in nested lists, tuples and dicts: the index or key at each level."""
 
 
-def _copy(value: Any) -> Any:
+def _gradient_carrying(value: Any) -> list[_Place]:
+    """The places of all tensors in nested lists, tuples and dicts through which a gradient passes."""
     if isinstance(value, Tensor):
-        return value.clone()
-    return dict(value) if isinstance(value, dict) else value
+        return [()] if value.requires_grad else []
+    return [(key, *rest) for key, each in _entries(value) for rest in _gradient_carrying(each)]
+
+
+def _entries(value: Any) -> list[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, (list, tuple)) else []
+
+
+def _at(value: Any, place: _Place) -> Any:
+    for key in place:
+        value = value[key]
+    return value
+
+
+def _with_tensors(value: Any, places: Sequence[_Place], tensors: Sequence[Any]) -> Any:
+    """Nested lists, tuples and dicts with other tensors at these places; what was given stays as it is."""
+    if () in places:
+        return tensors[places.index(())]
+    if isinstance(value, dict):
+        value = dict(value)
+    parts = dict(_entries(value))
+    for key in {place[0] for place in places}:
+        inner = [(place[1:], tensor) for place, tensor in zip(places, tensors, strict=True) if place[0] == key]
+        parts[key] = _with_tensors(parts[key], *zip(*inner, strict=True))
+    if isinstance(value, dict):
+        return parts
+    if isinstance(value, tuple):
+        return type(value)(*parts.values()) if hasattr(value, "_fields") else tuple(parts.values())
+    return list(parts.values()) if isinstance(value, list) else value
+
+
+def _copy(value: Any, clone: bool) -> Any:
+    """Nested lists and tuples with shallow copies of the dicts in them; clone: of the tensors too."""
+    if isinstance(value, Tensor):
+        return value.clone() if clone else value
+    if isinstance(value, dict):
+        return dict(value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_copy(each, clone) for each in value))
+    return type(value)(_copy(each, clone) for each in value) if type(value) in (list, tuple) else value

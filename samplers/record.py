@@ -149,6 +149,7 @@ def record(
         )
     check_falling(sigmas)
     process.check_one_latent(guider.model_patcher)
+    process.model_sampling(guider.model_patcher)  # refuses models without noise, before any work
     if latent.is_nested:
         raise ValueError("A path cannot hold a nested latent (audio with video): record its video part alone.")
     recorder = RecordingSampler(sampler)

@@ -110,6 +110,8 @@ def sample_reverse_sde(
     """
     extra_args = extra_args or {}
     sampling = model.inner_model.inner_model.model_sampling
+    if kind != "ode":  # which is Euler, and asks nothing of a noise level but its number
+        process.check_diffusion(sampling)
     if noise_sampler is None:
         seed = extra_args.get("seed") or 0
         if indices is None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import noise as noises
-from . import process, reverse_sde
+from . import process, remarks, reverse_sde
 from .masked import MaskedSampler
 from .picture_masks import one_each
 from .sigmas import sdedit_sigmas
@@ -147,6 +147,21 @@ def report(model: Any, settings: Settings, edit: Edit) -> str:
         f"t0 {settings.t0:.4g}: start sigma {start:.4g}, {share:.1%} noise, {len(edit.sigmas) - 1} steps{repeats}, "
         f"{edit.evaluations} evaluations ({settings.solver}, {settings.scheduler})"
     )
+
+
+def remarks_on(
+    model: Any, positive: Any, negative: Any, guide: dict[str, Any], settings: Settings, edit: Edit
+) -> list[str]:
+    """What can be said against an edit that was made."""
+    if edit.evaluations == 0:
+        return []  # the report says why
+    batch = guide["samples"].shape[0]
+    return [
+        *remarks.about_guidance(positive, negative, settings.cfg, batch),
+        *remarks.about_mask(guide.get("noise_mask"), batch),
+        *remarks.about_result(guide["samples"], edit.latent["samples"]),
+        *remarks.about_levels(process.model_sampling(model)),
+    ]
 
 
 def perturbed(model: Any, latent: dict[str, Any], sigma: float, seed: int) -> tuple[dict[str, Any], Tensor]:

@@ -40,6 +40,7 @@ def invert(
             f"The schedule ends at noise level {float(sigmas[-1]):.4g}, but a picture is at 0: give SIGMAS that end "
             "with 0."
         )
+    process.model_sampling(model)  # refuses models without noise, before any work
     model = without_step_caches(model, "Inversion")
     samples = _picture(model, latent)
     indices = latent.get("batch_index") or range(samples.shape[0])

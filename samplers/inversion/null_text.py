@@ -29,6 +29,7 @@ from ..gradients import (
     gradient_options,
     loss_scales,
     model_roots,
+    refuse_no_gradient,
     text_embedding,
     with_text_embedding,
 )
@@ -196,6 +197,11 @@ class NullText(Method):
             busy = best.error > enough
             if not bool(busy.any()):
                 return best.null, best.reached
+            refuse_no_gradient(
+                slope[busy],
+                "the text embedding that null text optimises",
+                "it reads its prompt in another form, so choose fixed point, residual or negative prompt",
+            )
             # In units in which the curvature does not depend on the step's length or the guidance.
             moved = solver.step(null, slope / step.sensitivity)
             null = torch.where(_per_item(busy, null), null + moved, null)

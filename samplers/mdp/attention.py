@@ -16,7 +16,7 @@ import comfy.model_patcher
 import comfy.sampler_helpers
 import comfy.samplers
 import torch
-from comfy.ldm.modules.attention import SpatialTransformer, optimized_attention
+from comfy.ldm.modules.attention import SpatialTransformer, SpatialVideoTransformer, optimized_attention
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
@@ -44,13 +44,18 @@ def control_attention(
     """Prompt-to-Prompt along a recorded path. source: CONDITIONING of the path's prompt; tokens: see `token_map`.
 
     cross, self_attention: weights of the source's maps; None leaves self-attention alone. Returns a clone of the MODEL.
-    Raises ValueError for models that are no U-Net, a path of another model, and when sampling with prompts of other
-    lengths than the token map's.
+    Raises ValueError for models that are no U-Net for pictures, a path of another model, and when sampling with prompts
+    of other lengths than the token map's.
     """
     if not isinstance(model.model.diffusion_model, UNetModel):
         raise ValueError(
             f"Attention control needs a U-Net with separate cross-attention (SD 1.x, SD 2.x, SDXL), but this model is "
             f"a {type(model.model.diffusion_model).__name__}: use MDP-\u03b5 or MDP-x, which work with every model."
+        )
+    if any(isinstance(module, SpatialVideoTransformer) for module in model.model.diffusion_model.modules()):
+        raise ValueError(
+            "Attention control works on pictures, but this U-Net attends over time too (SVD, SV3D) and reads no text: "
+            "use MDP-ε or MDP-x, which work with every model."
         )
     check_fits(path, model)
     control = _Control(path, source, tokens, cross, self_attention)

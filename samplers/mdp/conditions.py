@@ -24,7 +24,7 @@ from comfy.conds import CONDCrossAttn, CONDRegular
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..process import model_sampling, positions
+from .. import process
 from ..schedule import PathSchedule, Weights
 from .region import edit_region
 
@@ -53,6 +53,7 @@ def mix_guidance(model: Any, source: Any, schedule: PathSchedule, mask: Tensor |
 
 
 def _patched(model: Any, manipulation: _Manipulation) -> Any:
+    process.model_sampling(model)  # refuses models without noise, whose prompts have no path to be mixed along
     clone = model.clone()
     clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, manipulation.outer_sample)
     clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, manipulation.predict_noise)
@@ -87,7 +88,7 @@ class _Manipulation:
         """Before a run: the source joins its conditions, so that core encodes it and loads what it needs."""
         guider = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
         levels = [float(level) for level in sigmas]
-        places = positions(model_sampling(guider.model_patcher), levels)
+        places = process.positions(process.model_sampling(guider.model_patcher), levels)
         weights = Weights(self.schedule, levels, places) if len(levels) > 1 else None
         everywhere = self.mask is None or bool((self.mask == 1).all())
         if weights is None or (weights.all_zero and everywhere):

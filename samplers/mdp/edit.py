@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from .. import noise as noises
-from .. import process
+from .. import process, remarks
+from ..conditioning import fingerprint
 from ..counting import Counter
 from ..inversion.euler import Euler
 from ..inversion.invert import invert
@@ -70,10 +71,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Region:
-    """Where to edit: MASK [B or 1, H, W], 1 = edit, None where that is everywhere; and what finding it took."""
+    """Where to edit: MASK [B or 1, H, W], 1 = edit, None where that is everywhere; and what finding it took.
+
+    found: where the prompts differ, before a given mask limits it.
+    """
 
     mask: Tensor | None = None
     evaluations: int = 0
+    found: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def find_region(
     if region.ndim == 5:  # a MASK has no room for the frames of several videos: they share one
         found = region[:, 0, 0] if region.shape[2] == 1 else region.amax((0, 2))
     given = edit_region(mask, found[:, None], found.device)
-    return Region(found if given is None else found * given[:, 0], counter.evaluations)
+    return Region(found if given is None else found * given[:, 0], counter.evaluations, found)
 
 
 def manipulated(model: Any, source: Source, kind: str, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
@@ -189,8 +194,31 @@ def edit(
     return Edit({**latent, "samples": edited}, counter.evaluations, max(0, plain - counter.evaluations))
 
 
-def report(source: Source, region: Region, settings: Settings, made: Edit) -> str:
-    """What was run, in a few lines."""
+def shared_remarks(
+    model: Any, target: Any, negative: Any, source: Source, cfg: float, mask: Tensor | None, region: Region
+) -> list[str]:
+    """What can be said against an edit before it is made; true of all edits of a sweep."""
+    batch = source.path.shape[0]
+    return [
+        *remarks.about_prompts(target, source.conditioning, negative, cfg, batch),
+        *remarks.about_path(source.path.conditioning, fingerprint(source.conditioning)),
+        *remarks.about_mask(mask, batch),
+        *remarks.about_region(region.found, region.mask, batch),
+        *remarks.about_levels(process.model_sampling(model)),
+    ]
+
+
+def own_remarks(source: Source, schedule: PathSchedule, made: Edit) -> list[str]:
+    """What can be said against one edit once it is made."""
+    path = source.path
+    return [
+        *remarks.about_weights(schedule.weights(path.steps)),
+        *remarks.about_result(path.to_vae(path.picture), made.latent["samples"]),
+    ]
+
+
+def report(source: Source, region: Region, settings: Settings, made: Edit, notes: Sequence[str] = ()) -> str:
+    """What was run, in a few lines; notes: remarks to add."""
     path, schedule = source.path, settings.schedule
     window = schedule.window(path.step_positions)
     origin = {
@@ -199,7 +227,9 @@ def report(source: Source, region: Region, settings: Settings, made: Edit) -> st
         "inverted": f"found by DDIM inversion in {source.evaluations} evaluations",
     }[source.origin]
     total = source.evaluations + region.evaluations + made.evaluations
-    where = "the whole picture" if region.mask is None else f"{float(region.mask.mean()):.0%} of the picture"
+    shares = [] if region.mask is None else remarks.per_picture(region.mask, path.shape[0])
+    where = " / ".join(f"{float(share.mean()):.0%}" for share in shares) + " of the picture"
+    where = "the whole picture" if region.mask is None else where
     found = f", found in {region.evaluations} evaluations" if region.evaluations else ""
     return "\n".join(
         [
@@ -209,5 +239,6 @@ def report(source: Source, region: Region, settings: Settings, made: Edit) -> st
             f"region: {where}{found}",
             f"edit: {made.evaluations} evaluations of the network, {made.saved} saved where the path was known",
             f"together: {total} evaluations",
+            *remarks.lines(notes),
         ]
     )

@@ -91,6 +91,7 @@ def test_prompts_of_any_kind_are_encoded(demo: Any) -> None:
         assert not torch.equal(plain, encode("(a lake:1.4), winter"))
         assert encode("a red house in summer, " * 20).shape[1] % MAX_TOKENS == 0
         for text in ("", "quetzalcoatl ¿? 42", "embedding:nothing", "((((", "雪"):
+            assert encode(text).shape == plain.shape
             assert torch.isfinite(encode(text)).all()
 
 

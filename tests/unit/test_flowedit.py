@@ -43,7 +43,7 @@ def edit(model: Any, x: Tensor, sigmas: Tensor, seed: int = 1, target=MU_B, cfgs
 
 @every_family
 @pytest.mark.parametrize("n_avg", [1, 3])
-def test_t29_equal_spreads_give_the_closed_form_for_every_seed(kind: ModelType, n_avg: int) -> None:
+def test_equal_spreads_give_the_closed_form_for_every_seed(kind: ModelType, n_avg: int) -> None:
     """e_N = dm (1 - G), independent of the noise."""
     model, x = gaussian_model(kind, SPREAD), random(2, 4, 4, 4)
     sigmas = levels(model)

@@ -353,6 +353,59 @@ def test_recompute_with_updates_in_place_and_empty_outputs() -> None:
     torch.testing.assert_close(slopes, wanted)
 
 
+class Streams(nn.Module):
+    """A network whose blocks pass a pair of streams on and update it in place, as those of video with sound do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(_Pair(i) for i in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        streams, options = (x.sin(), x.cos()), {"block": 0, "shared": [x * 0.5]}
+        for number, block in enumerate(self.blocks):
+            options["block"] = number
+            first, (second,) = block(streams, options=options)
+            streams = (first, second)
+        return streams[0] * streams[1]
+
+
+class _Pair(nn.Module):
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def forward(self, streams: tuple[Tensor, Tensor], options: dict[str, Any]) -> tuple[Tensor, list[Tensor]]:
+        assert options["block"] == self.number, "a recomputed block must see its own options"
+        first, second = streams
+        first += second.sin() * options["shared"][0]
+        second.mul_(first.cos())
+        return first, [second]
+
+
+def test_blocks_of_several_streams_are_recomputed() -> None:
+    """Pairs, lists and dicts of tensors go in and out of a block, and all of them carry the gradient."""
+    x = torch.randn(2, 3, generator=torch.Generator().manual_seed(1)).double()
+    network = Streams()
+    assert units([network]) == list(network.blocks)
+    found = []
+    for checkpointed in (False, True):
+        with gradients.grad_ready([network], x.device, checkpointed) as take:
+            found.append(take(lambda v: network(v).square().sum(), x)[1][0])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+    step = 1e-6
+    for place in [(0, 0), (1, 2)]:
+        moved = torch.zeros_like(x)
+        moved[place] = step
+        numeric = (network(x + moved).square().sum() - network(x - moved).square().sum()) / (2 * step)
+        assert float(found[0][place]) == pytest.approx(float(numeric), rel=1e-6, abs=1e-8)
+
+
+def test_a_gradient_of_zero_is_refused_in_a_sentence() -> None:
+    gradients.refuse_no_gradient(torch.tensor([0.0, 1e-30]), "the text", "choose another method")
+    with pytest.raises(ValueError, match=r"does not depend on the text \(the gradient is 0 everywhere\): choose"):
+        gradients.refuse_no_gradient(torch.zeros(3), "the text", "choose another method")
+
+
 def test_gradients_of_a_quantised_layer() -> None:
     from comfy.quant_ops import QuantizedTensor
 

@@ -61,9 +61,13 @@ def test_labels_wrap_and_end_in_an_ellipsis() -> None:
 
 @pytest.mark.parametrize("text", ["t₀ = 0.5", "10⁻⁵", "σ ≤ 3 × 2", "café", "雪山", "🏔", ""])
 def test_any_text_can_be_set(text: str) -> None:
-    sheet = labelled_grid(torch.zeros(1, 32, 64, 3), [text])
-    assert torch.isfinite(sheet).all()
-    assert text_width(text, 14) >= 0
+    picture = torch.zeros(1, 32, 64, 3)
+    sheet = labelled_grid(picture, [text])
+    row, column = find(sheet, picture[0])
+    sheet[:, row : row + 32, column : column + 64] = sheet[0, 0, 0]
+    inked = bool((sheet != sheet[0, 0, 0]).any())
+    assert inked == bool(text), "every text leaves ink, and no text none"
+    assert (text_width(text, 14) > 0) == bool(text)
 
 
 def test_a_label_of_any_length_is_cut_where_it_fits_at_once() -> None:

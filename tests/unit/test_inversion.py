@@ -59,7 +59,7 @@ def varied(batch: int = 1) -> Tensor:
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("label", LABELS)
 def test_the_round_trip_of_euler_inversion_is_of_first_order(kind: ModelType, label: str) -> None:
-    """T20: error * N tends to a constant; -1.54 for eps with the level of the state."""
+    """Error * N tends to a constant; -1.54 for eps with the level of the state."""
     model = gaussian_model(kind, SPREAD)
     scaled = []
     for steps in (50, 100, 200):
@@ -74,7 +74,7 @@ def test_the_round_trip_of_euler_inversion_is_of_first_order(kind: ModelType, la
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_guidance_at_sampling_leaves_an_error_that_no_number_of_steps_removes(kind: ModelType) -> None:
-    """T19: invert at cfg 1, sample at w: error -> (w - 1)(mu_c - mu_u)(1 - S / sqrt(S^2 + sigma_T^2)); flows: a S."""
+    """Invert at cfg 1, sample at w: error -> (w - 1)(mu_c - mu_u)(1 - S / sqrt(S^2 + sigma_T^2)); flows: a S."""
     model = gaussian_model(kind, SPREAD)
     w, uncond = 3.0, -0.4
     errors = []
@@ -93,7 +93,7 @@ def test_guidance_at_sampling_leaves_an_error_that_no_number_of_steps_removes(ki
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("steps", [4, 20])
 def test_fixed_point_inversion_is_the_exact_inverse_of_euler(kind: ModelType, steps: int) -> None:
-    """T21: the input comes back to the solver's tolerance."""
+    """The input comes back to the solver's tolerance."""
     model = gaussian_model(kind, SPREAD)
     sigmas = levels(kind, steps)
     x0 = varied(2)
@@ -117,7 +117,7 @@ def test_fixed_point_stops_early_and_item_by_item() -> None:
 @pytest.mark.parametrize("eta", [0.3, 1.0])
 @pytest.mark.parametrize("start", [0.5, 1.0])
 def test_residuals_bring_the_picture_back_exactly(kind: ModelType, eta: float, start: float) -> None:
-    """T25: for any guidance (mean), eta and start; and not without the last residual."""
+    """For any guidance (mean), eta and start; and not without the last residual."""
     model = gaussian_model(kind, SPREAD)
     sigmas = levels(kind, 12, start)
     x0 = varied(2)
@@ -137,7 +137,7 @@ def test_residuals_bring_the_picture_back_exactly(kind: ModelType, eta: float, s
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("steps", [3, 20])
 def test_an_edit_over_residuals_shifts_gaussians_by_a_known_amount(kind: ModelType, steps: int) -> None:
-    """T26: shift = dm s0^2 / (S^2 + s0^2), whatever the steps, the noise and the picture."""
+    """Shift = dm s0^2 / (S^2 + s0^2), whatever the steps, the noise and the picture."""
     model = gaussian_model(kind, SPREAD)
     sigmas = levels(kind, steps, 0.6 if kind is ModelType.FLOW else 0.1)
     x0, target = varied(2), 2.5
@@ -170,7 +170,7 @@ def test_residual_states_are_independent_noisings_and_do_not_depend_on_how_they_
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_full_control_upwards_is_plain_noising_and_none_is_euler(kind: ModelType) -> None:
-    """T28: gamma 1 ends at y1 (flow) or x0 + sigma y1, without a call of the model; gamma 0 is Euler inversion."""
+    """Gamma 1 ends at y1 (flow) or x0 + sigma y1, without a call of the model; gamma 0 is Euler inversion."""
     model = gaussian_model(kind, SPREAD)
     sigmas = levels(kind, 9)
     x0, y1 = varied(2), torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(2), dtype=F64)

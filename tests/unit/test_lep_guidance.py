@@ -43,7 +43,7 @@ def test_a_run_in_half_precision_leaves_no_tensors(
 @pytest.mark.parametrize("kind", analytic.FAMILIES)
 @pytest.mark.parametrize("following", [0.4, 0.0])
 def test_length_of_the_step(kind: Any, following: float) -> None:
-    """T31: in variance-preserving units the Euler step is moved by beta times its own length, whatever the loss."""
+    """In variance-preserving units the Euler step is moved by beta times its own length, whatever the loss."""
     sampling = analytic.gaussian_model(kind).get_model_object("model_sampling")
     generator = torch.Generator().manual_seed(0)
     x, denoised, slope = (torch.randn(3, 4, 5, 5, generator=generator, dtype=torch.float64) for _ in range(3))
@@ -193,7 +193,7 @@ def test_guided_euler_is_the_papers_step() -> None:
 
 @pytest.mark.parametrize("name", tiny.MODELS)
 def test_direction_against_central_differences(name: str) -> None:
-    """T36: going along the shift, the distance between prediction and sketch falls as the gradient says."""
+    """Going along the shift, the distance between prediction and sketch falls as the gradient says."""
     from diffusion_path.lep.features import capturing
     from diffusion_path.lep.levels import level_input
 
@@ -271,7 +271,7 @@ def test_sketches_that_do_not_match_the_pictures_are_refused() -> None:
 
 
 def test_prompts_do_not_change_the_length() -> None:
-    """T37: a branch more or less in the batch (cfg on or off) leaves the step's length beta times its own."""
+    """A branch more or less in the batch (cfg on or off) leaves the step's length beta times its own."""
     model, beta = tiny.unet(), 0.5
     predictor, sketch = predictor_for(model), sketch_for(model)
     slopes = []
@@ -423,15 +423,25 @@ def test_nothing_is_left_after_a_failure(error: BaseException) -> None:
     plain = run(model)
     guided = guide(model, Guidance(predictor_for(model), sketch_for(model)))
     state = snapshot(model)
-    runner = guided.wrappers[comfy.patcher_extension.WrappersMP.PREDICT_NOISE][KEY][0].__self__
     inner = [m for m in model.model.modules() if type(m).__name__ == "SiLU"][-2]
     with pytest.raises(type(error)), failing(inner, error):
         run(guided)
     assert snapshot(model) == state
-    assert not runner.runs
     assert not management.in_training
     assert torch.equal(run(model), plain)
-    assert torch.equal(run(guided), run(guided))
+    fresh = guide(model, Guidance(predictor_for(model), sketch_for(model)))
+    assert torch.equal(run(guided), run(fresh)), "the failed run has left nothing in the wrappers"
+
+
+def test_a_predictor_that_does_not_see_the_picture_is_refused() -> None:
+    """Its gradient is zero everywhere, so the run would be that without a sketch, without a word."""
+    model = tiny.unet()
+    predictor = predictor_for(model)
+    with torch.no_grad():
+        for parameter in predictor.network.parameters():
+            parameter.zero_()
+    with pytest.raises(ValueError, match="does not depend on the picture where the edge predictor reads it"):
+        run(guide(model, Guidance(predictor, sketch_for(model))))
 
 
 def test_memory_is_asked_for() -> None:

@@ -57,7 +57,7 @@ def up(feature: Tensor) -> Tensor:
 
 
 def test_first_layer_at_native_resolution_is_the_plain_one() -> None:
-    """T35: Linear(concat_i up(F_i)) == sum_i up(W_i F_i) + b, with the features standardised."""
+    """Linear(concat_i up(F_i)) == sum_i up(W_i F_i) + b, with the features standardised."""
     network = PixelNetwork(CHANNELS, 4)
     inputs, angle = features(), torch.tensor([0.3, 0.8])
     for i, feature in enumerate(inputs):
@@ -72,7 +72,7 @@ def test_first_layer_at_native_resolution_is_the_plain_one() -> None:
 
 
 def test_pixel_network_sees_one_pixel_at_a_time() -> None:
-    """T32: permuting the pixels of all features permutes the prediction."""
+    """Permuting the pixels of all features permutes the prediction."""
     network = PixelNetwork(CHANNELS, 4)
     inputs = [torch.randn(1, count, *SIZE) for count in CHANNELS]
     order = torch.randperm(64)
@@ -121,7 +121,7 @@ def random_norm(count: int) -> dict[str, Tensor]:
 
 
 def test_batch_norm_folds_into_the_next_layer() -> None:
-    """T34."""
+    """Before a linear layer and before a convolution."""
     norm, layer = nn.BatchNorm1d(6).train(False), nn.Linear(6, 5)
     values = random_norm(6)
     norm.load_state_dict({**values, "num_batches_tracked": torch.tensor(3)})
@@ -154,7 +154,7 @@ def test_published_pixel_network_gives_the_authors_numbers(encodings: int) -> No
     reference = published_mlp(sum(CHANNELS) + 4 * (1 + encodings))
     state = {f"layers.{key}": value for key, value in reference.state_dict().items()}
     network = BatchNormPixelNetwork(CHANNELS, encodings)
-    network.load_state_dict(checkpoint._folded(state))
+    network.load_state_dict(checkpoint.folded(state))
     encoded = [torch.sin(2 * math.pi * noise * 2**-level) for level in range(encodings)]
     wide = torch.cat([*(up(f) for f in inputs), noise, *encoded], dim=1)
     wanted = reference(wide.movedim(1, -1).flatten(0, 2)).reshape(2, *SIZE, 4).movedim(-1, 1)
@@ -162,7 +162,7 @@ def test_published_pixel_network_gives_the_authors_numbers(encodings: int) -> No
 
 
 def test_published_sizes() -> None:
-    """T33: 7040 + 4 + 36 inputs, 3,800,132 parameters with batch norm."""
+    """7040 + 4 + 36 inputs, 3,800,132 parameters with batch norm."""
     assert sum(checkpoint._LGP_CHANNELS) == 7040
     assert sum(checkpoint._LEP_CHANNELS) == 9280
     assert encode_noise(torch.zeros(1, 4, 2, 2), 9).shape[1] == 40

@@ -65,6 +65,15 @@ def test_it_learns(kind: str, steps: int) -> None:
     assert not any(p.is_inference() for p in trained.predictor.network.parameters())
 
 
+def test_activations_that_are_the_same_everywhere_are_refused() -> None:
+    model = tiny.unet()
+    with torch.inference_mode():
+        for parameter in model.model.diffusion_model.parameters():
+            parameter.zero_()
+    with pytest.raises(ValueError, match="the same numbers for every pixel of every picture"):
+        train(model, replace(PLAN, steps=2))
+
+
 @pytest.mark.parametrize("name", tiny.MODELS)
 def test_every_family_trains_and_predicts(name: str) -> None:
     model = tiny.MODELS[name]()

@@ -76,7 +76,7 @@ def test_own_masking_of_an_original_is_cores_when_it_is_the_latent_itself(kind: 
 @pytest.mark.parametrize("keep_noise", ["fixed", "fresh"])
 @pytest.mark.parametrize("solver", ["ode", "sde_small"])
 def test_nothing_to_edit_returns_the_guide_bit_for_bit(kind, mode: str, keep_noise: str, solver: str) -> None:
-    """T8, and for each batch item by itself."""
+    """Also for one picture of a batch whose other one is edited."""
     model = gaussian_model(kind, 0.8)
     guide = random(2, 4, 8, 8)
     mask = half_mask()
@@ -101,7 +101,7 @@ def test_default_leaves_no_noise_in_kept_pixels(kind: ModelType, mode: str, solv
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_kept_pixels_stay_on_their_ray(kind: ModelType) -> None:
-    """T9: with Euler and fixed noise the kept pixels of the state are a_i keep + b_i n at every step."""
+    """With Euler and fixed noise the kept pixels of the state are a_i keep + b_i n at every step."""
     model = gaussian_model(kind, 0.8)
     guide, n, mask, sigmas = random(1, 4, 8, 8), random(1, 4, 8, 8, seed=1), half_mask(1), levels(model)
     a, b = process.coefficients(process.model_sampling(model), sigmas)
@@ -116,7 +116,7 @@ def test_kept_pixels_stay_on_their_ray(kind: ModelType) -> None:
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("mode", MODES)
 def test_edited_pixels_do_not_depend_on_the_mask_elsewhere(kind: ModelType, mode: str) -> None:
-    """T10, for a model that works per pixel."""
+    """For a model that works per pixel, what is kept has no influence on what is edited."""
     model = gaussian_model(kind, 0.8)
     guide, n = random(2, 4, 8, 8), random(2, 4, 8, 8, seed=1)
     sampler = MaskedSampler(reverse_sde.sampler("sde_small"), mode)
@@ -128,7 +128,7 @@ def test_edited_pixels_do_not_depend_on_the_mask_elsewhere(kind: ModelType, mode
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("masked", [False, True])
 def test_repeats_compose(kind: ModelType, masked: bool) -> None:
-    """T7: the mean gain of K repeats is (S^2 / (S^2 + s_0^2))^K."""
+    """The mean gain of K repeats is (S^2 / (S^2 + s_0^2))^K."""
     mu, spread, g = 0.3, 0.9, 1.7
     model = gaussian_model(kind, spread)
     sigmas = levels(model, 0.4)
@@ -249,7 +249,7 @@ def test_churn_above_the_start_is_free_where_all_is_free(kind: ModelType) -> Non
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_threshold_gives_each_pixel_its_own_t0(kind: ModelType) -> None:
-    """T39: all 1 is plain SDEdit; a constant m is SDEdit started at m t_start on the edited steps."""
+    """All 1 is plain SDEdit; a constant m is SDEdit started at m t_start on the edited steps."""
     model = gaussian_model(kind, 0.8)
     guide, n, sigmas = random(1, 4, 8, 8), random(1, 4, 8, 8, seed=1), levels(model, 0.6, 10)
     plain, threshold = reverse_sde.sampler("ode"), MaskedSampler(reverse_sde.sampler("ode"), "threshold")

@@ -12,7 +12,7 @@ import torch
 from comfy.model_base import ModelType
 from comfy.nested_tensor import NestedTensor
 from comfy_extras import nodes_custom_sampler as core
-from diffusion_path.nodes.masked import NODES, MaskedReverseSDE, StrengthMap
+from diffusion_path.nodes.masked import MaskedReverseSDE, StrengthMap
 from diffusion_path.nodes.sdedit import Perturb, ReverseSDE, SDEdit, SDEditSigmas
 from diffusion_path.tests.unit.analytic import cond, gaussian_model
 
@@ -26,10 +26,6 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 def sampled(model: Any, sampler: Any, sigmas: torch.Tensor, latent: dict, noise: Any) -> dict:
     guider = core.CFGGuider.execute(model, cond(0.3), cond(0.0), 1.0).args[0]
     return core.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).args[0]
-
-
-def test_the_family_is_complete() -> None:
-    assert [node.GET_SCHEMA().node_id for node in NODES] == ["DPathMaskedSampler", "DPathStrengthMap"]
 
 
 @pytest.mark.parametrize("kind", [ModelType.EPS, ModelType.FLOW])
@@ -77,7 +73,7 @@ def test_a_strength_map_is_relative_to_its_largest_t0() -> None:
 
 
 def test_a_strength_map_gives_each_area_its_own_sdedit() -> None:
-    """T39 through the nodes: an area at t0 is what SDEdit gives there, wherever the levels meet its t0."""
+    """Through the nodes, an area at t0 is what SDEdit gives there, wherever the levels meet its t0."""
     model = gaussian_model(ModelType.FLOW, 0.8)
     samples = random(1, 4, 8, 8)
     halves = [torch.zeros(1, 64, 64) for _ in range(2)]

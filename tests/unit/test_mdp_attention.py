@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import comfy.ops
 import comfy.samplers
 import comfy.sd1_clip
 import comfy_extras.nodes_differential_diffusion as differential
@@ -12,6 +13,7 @@ import comfy_extras.nodes_pag as pag
 import pytest
 import torch
 from comfy.ldm.modules.attention import optimized_attention
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from diffusion_path.samplers.mdp.attention import attention_maps, control_attention, edited_maps
 from diffusion_path.samplers.mdp.states import inject_latent, inject_noise
 from diffusion_path.samplers.mdp.tokens import Prompt, TokenMap, token_map, tokenized
@@ -54,14 +56,29 @@ def world(request: pytest.FixtureRequest) -> SimpleNamespace:
     return SimpleNamespace(model=model, path=recorded(model), plain=run(model))
 
 
+def test_a_unet_that_attends_over_time_is_refused() -> None:
+    """SVD and SV3D: their time stacks reach the attention of the pictures with other shapes, and they read no text."""
+    sizes = {
+        **tiny.UNET, **tiny.OUTPUTS, "in_channels": 8, "use_temporal_attention": True, "use_temporal_resblock": True,
+        "extra_ff_mix_layer": True, "use_spatial_context": True, "merge_strategy": "learned_with_images",
+        "merge_factor": 0.0, "video_kernel_size": [3, 1, 1],
+    }  # fmt: skip
+    with torch.inference_mode():
+        network = UNetModel(**sizes, operations=comfy.ops.disable_weight_init, dtype=torch.float32)
+        video = SimpleNamespace(model=SimpleNamespace(diffusion_model=network))
+    path = recorded(tiny.unet())
+    with pytest.raises(ValueError, match="attends over time too"):
+        control_attention(video, path, SOURCE, SAME, FULL)
+
+
 @pytest.mark.parametrize("within", [None, FULL, PathSchedule(1.0, 0.5)])
-def test_t38_identical_prompts_give_the_source(world: SimpleNamespace, within: PathSchedule | None) -> None:
+def test_identical_prompts_give_the_source(world: SimpleNamespace, within: PathSchedule | None) -> None:
     for cross in (FULL, NONE, PathSchedule(1.0, 0.25, "linear")):
         controlled = control_attention(world.model, world.path, SOURCE, SAME, cross, within)
         torch.testing.assert_close(run(controlled, SOURCE), run(world.model, SOURCE), rtol=1e-3, atol=1e-4)
 
 
-def test_t38_no_weight_is_the_plain_target_bit_for_bit(world: SimpleNamespace) -> None:
+def test_no_weight_is_the_plain_target_bit_for_bit(world: SimpleNamespace) -> None:
     assert torch.equal(run(control_attention(world.model, world.path, SOURCE, SAME, NONE, NONE)), world.plain)
     edited = run(control_attention(world.model, world.path, SOURCE, SAME, FULL, None))
     assert not torch.allclose(edited, world.plain, atol=1e-3)

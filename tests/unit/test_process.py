@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.sample
+import comfy.samplers
 import pytest
 import torch
 from comfy.model_base import ModelType, model_sampling
+from comfy_extras import nodes_custom_sampler as core
+from diffusion_path.devtools.direct import call
 from diffusion_path.samplers import noise, process
+from diffusion_path.samplers.schedule import PathSchedule
+from diffusion_path.tests.unit.analytic import cond, gaussian_model
 
 KINDS = [
     ModelType.EPS,
@@ -187,3 +192,41 @@ def test_step_noise_depends_on_seed_item_and_sigma_alone() -> None:
     assert not torch.equal(noise.step_noise(x, 10, [0, 4, 1])(levels[0], levels[1]), first)
     assert abs(float(first.mean())) < 0.2
     assert abs(float(first.std()) - 1) < 0.1
+
+
+@pytest.mark.parametrize("kind", [ModelType.IMG_TO_IMG, ModelType.IMG_TO_IMG_FLOW])
+def test_models_without_noise_are_refused_at_every_door(kind: ModelType) -> None:
+    """Picture to picture (Lotus, FlowRVS): there is no path from noise that a method could work on."""
+    model, given = gaussian_model(kind), {"samples": torch.randn(1, 4, 8, 8)}
+    prompts = {"positive": cond(1.0), "negative": cond(0.0)}
+    sigmas = torch.tensor([4.0, 2.0, 0.0])
+    guider = core.CFGGuider.execute(model, cond(1.0), cond(0.0), 2.0).args[0]
+    run = {"noise": core.Noise_RandomNoise(0), "guider": guider, "sigmas": sigmas, "latent_image": given}
+
+    def sampled(node_id: str, **widgets: object) -> None:
+        core.SamplerCustomAdvanced.execute(**{**run, "sampler": call(node_id, **widgets)[0]})
+
+    euler = comfy.samplers.sampler_object("euler")
+    masked = {**run, "latent_image": {**given, "noise_mask": torch.eye(8)[None]}}
+    threshold = call("DPathMaskedSampler", sampler=euler, mask_mode="threshold")[0]
+    doors = [
+        lambda: call("DPathSigmas", model=model, t0=0.5, steps=4, scheduler="simple"),
+        lambda: call("DPathSDEdit", model=model, **prompts, guide=given, seed=0, t0=0.5),
+        lambda: call("DPathPerturb", model=model, latent=given, seed=0, t0=0.5),
+        lambda: call("DPathFlowEdit", model=model, **prompts, source=cond(0.5), latent=given, seed=0),
+        lambda: call("DPathInvert", model=model, **prompts, latent=given, seed=0, method={"method": "negative prompt"}),
+        lambda: call("DPathInvert", model=model, **prompts, latent=given, seed=0, sigmas=sigmas,
+                     method={"method": "negative prompt"}),
+        lambda: call("DPathRecord", **run, sampler=euler),
+        lambda: call("DPathMDPEdit", model=model, **prompts, source=cond(0.5), latent=given, seed=0),
+        lambda: call("DPathMDPConditioning", model=model, source=cond(0.5), schedule=PathSchedule()),
+        lambda: call("DPathMDPGuidance", model=model, source=cond(0.5), schedule=PathSchedule()),
+        lambda: sampled("DPathReverseSDE", kind="sde_small"),
+        lambda: core.SamplerCustomAdvanced.execute(**{**masked, "sampler": threshold}),
+    ]  # fmt: skip
+    before = model.model.evaluations
+    for door in doors:
+        with pytest.raises(ValueError, match="turns pictures into pictures without any noise"):
+            door()
+    assert model.model.evaluations == before, "nothing was run"
+    sampled("DPathReverseSDE", kind="ode")  # which is core's Euler

@@ -89,7 +89,7 @@ def test_a_path_without_anything_stored_leaves_the_model_as_it_is(kind: ModelTyp
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_with_the_source_prompt_on_both_sides_guidance_cancels(kind: ModelType) -> None:
-    """T22: negative-prompt inversion is the path of cfg 1 at any cfg."""
+    """Negative-prompt inversion is the path of cfg 1 at any cfg."""
     model, path = inverted(kind, NegativePrompt())
     at_one, _ = replay.replay(model, cond(SOURCE), cond(NULL), path, 1.0)
     for cfg in (4.0, 7.5):
@@ -101,7 +101,7 @@ def test_with_the_source_prompt_on_both_sides_guidance_cancels(kind: ModelType) 
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_the_best_null_text_of_two_gaussians_is_the_source_prompt(kind: ModelType, monkeypatch) -> None:
-    """T23: the free mean converges to mu_c, the loss to 0, and the walk to the pivots (here exact ones)."""
+    """The free mean converges to mu_c, the loss to 0, and the walk to the pivots (here exact ones)."""
     monkeypatch.setattr(null_text, "Euler", lambda: FixedPoint(40, 1e-7))
     model, path = inverted(kind, NullText(iterations=12, stop=1e-12), cfg=7.5)
     found = path.null[null_text.KEY]
@@ -125,7 +125,7 @@ def test_null_text_beats_euler_as_published(kind: ModelType) -> None:
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("cfg", [1.0, 4.0, 7.5])
 def test_residuals_replay_exactly_at_the_cfg_they_were_made_for(kind: ModelType, cfg: float) -> None:
-    """T25 through core's guider in float32, with core's rescaling and noise in between; T24: every state is met."""
+    """Exact through core's guider in float32, with core's rescaling and noise in between; every state is met."""
     model, path = inverted(kind, Residual(), cfg, batch=2)
     walked, out = replay.replay(model, cond(SOURCE), cond(NULL), path, cfg)
     assert min(walked.figures["latent_psnr"]) > 100
@@ -137,7 +137,7 @@ def test_residuals_replay_exactly_at_the_cfg_they_were_made_for(kind: ModelType,
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_the_pull_towards_the_picture_is_the_published_one(kind: ModelType) -> None:
-    """T27: x + dt [(1 - eta) v + eta v_cond] is Euler with D* = (1 - eta) D + eta y0; eta 1 at the end gives y0."""
+    """x + dt [(1 - eta) v + eta v_cond] is Euler with D* = (1 - eta) D + eta y0; eta 1 at the end gives y0."""
     model, path = inverted(kind, Controlled(eta=0.9, stop=0.5))
     walked, _ = replay.replay(model, cond(SOURCE), cond(NULL), path, 1.0)
     y0 = path.picture
@@ -275,6 +275,18 @@ def test_a_batch_of_three_is_three_single_runs(method: str) -> None:
             for key, tensor in alone.null.items():
                 mine = path.null[key] if path.null[key].shape[1] == 1 else path.null[key][:, i : i + 1]
                 torch.testing.assert_close(mine, tensor, rtol=5e-3, atol=5e-3)
+
+
+def test_null_text_that_the_model_does_not_read_is_refused() -> None:
+    """A model that takes its text in another form (HiDream O1: token ids): nothing would be optimised, silently."""
+    model = tiny.unet().clone()
+
+    def deaf(executor: Any, x: Tensor, t: Tensor, c_concat: Any = None, c_crossattn: Any = None, *args: Any, **kw: Any):
+        return executor(x, t, c_concat, c_crossattn.detach(), *args, **kw)
+
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "deaf", deaf)
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"does not depend on the text embedding.*fixed point"):
+        invert(model, tiny.cond(0), tiny.cond(1), tiny.latent(model), levels(model, 2), NullText(2, 0.0), 4.0)
 
 
 @pytest.mark.parametrize(("at", "warm"), [(3, False), (9, False), (13, False), (29, False), (20, True)])

@@ -79,7 +79,7 @@ def close(found: Tensor, wanted: Tensor) -> None:
 @every_schedule
 @pytest.mark.parametrize("eta", [1.0, 0.5])
 def test_full_weight_of_latents_meets_every_state(kind: ModelType, scheduler: str, eta: float) -> None:
-    """T17 on a residual path: MDP-x solves the kernel's own step, with its residual."""
+    """On a residual path MDP-x solves the kernel's own step, with its residual."""
     world = World(kind, scheduler, eta)
     seen = world.states(inject_latent(world.model, world.path, PathSchedule(1.0, 0.0)))
     assert len(seen) == world.path.steps

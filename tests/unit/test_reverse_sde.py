@@ -32,7 +32,7 @@ def start_of(guide: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("steps", [1, 3, 20])
 def test_euler_is_the_product_of_its_gains(kind: ModelType, steps: int) -> None:
-    """T1: output = mu + prod(g_i) (x_start - a_0 mu)."""
+    """Output = mu + prod(g_i) (x_start - a_0 mu)."""
     mu, spread = 0.7, 1.3
     model = gaussian_model(kind, spread)
     sigmas = levels(model, 0.6, steps)
@@ -48,7 +48,7 @@ def test_euler_is_the_product_of_its_gains(kind: ModelType, steps: int) -> None:
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_euler_converges_to_the_probability_flow(kind: ModelType) -> None:
-    """T2: error O(1/N), so it halves when N doubles."""
+    """Error O(1/N), so it halves when N doubles."""
     mu, spread = 0.7, 1.3
     model = gaussian_model(kind, spread)
     guide = torch.full((1, 4, 4, 4), 1.9, dtype=F64)
@@ -69,7 +69,7 @@ def test_euler_converges_to_the_probability_flow(kind: ModelType) -> None:
 @pytest.mark.parametrize("steps", [1, 4, 25])
 @pytest.mark.parametrize("t0", [0.3, 0.9])
 def test_mean_of_sdedit_for_every_step_count_and_variance(kind, variance: str, steps: int, t0: float) -> None:
-    """T3: mean = mu + (g - mu) S^2 / (S^2 + s_0^2); exact with the noise set to zero."""
+    """Mean = mu + (g - mu) S^2 / (S^2 + s_0^2); exact with the noise set to zero."""
     mu, spread, g = -0.4, 0.8, 1.5
     model = gaussian_model(kind, spread)
     sigmas = levels(model, t0, steps)
@@ -89,7 +89,7 @@ def added_variance(model, variance: str, sigmas: torch.Tensor, i: int) -> float:
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("variance", SDE)
 def test_variance_of_sdedit_obeys_its_recursion(kind: ModelType, variance: str) -> None:
-    """T4: v' = rho^2 v + tau^2 in the coordinates of the ratio s; Monte Carlo, 4 standard errors."""
+    """v' = rho^2 v + tau^2 in the coordinates of the ratio s; Monte Carlo, 4 standard errors."""
     spread, steps = 0.9, 6
     model = gaussian_model(kind, spread)
     sigmas = levels(model, 0.5, steps)
@@ -108,7 +108,7 @@ def test_variance_of_sdedit_obeys_its_recursion(kind: ModelType, variance: str) 
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_variance_converges_and_is_enclosed_by_small_and_large(kind: ModelType) -> None:
-    """T4's limit S^2 s0^2 (2 S^2 + s0^2) / (S^2 + s0^2)^2; small under-, large VE over-estimates it."""
+    """The variance tends to S^2 s0^2 (2 S^2 + s0^2) / (S^2 + s0^2)^2; small under-, large VE over-estimates it."""
     spread = 0.9
     model = gaussian_model(kind, spread)
     s0 = float(snr(model, levels(model, 0.5, 1)[0]))
@@ -131,7 +131,7 @@ def test_variance_converges_and_is_enclosed_by_small_and_large(kind: ModelType) 
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("steps", [1, 3, 12])
 def test_large_vp_is_exact_for_unit_variance_at_any_step_count(kind: ModelType, steps: int) -> None:
-    """T5, with the paper's noise on the last step too: the recursion lands on T4's limit for S = 1."""
+    """With the paper's noise on the last step too: the recursion lands on that limit for S = 1."""
     model = gaussian_model(kind, 1.0)
     sigmas = levels(model, 0.6, steps)
     s = snr(model, sigmas)
@@ -146,7 +146,7 @@ def test_large_vp_is_exact_for_unit_variance_at_any_step_count(kind: ModelType, 
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_ends_of_t0(kind: ModelType) -> None:
-    """T6: at the prior the guide's share is S^2 / (S^2 + s^2), about 1/200 for SD; near t0 = 0 it is all of it."""
+    """At the prior the guide's share is S^2 / (S^2 + s^2), about 1/200 for SD; near t0 = 0 it is all of it."""
     model = gaussian_model(kind, 1.0)
     guide = torch.full((1, 4, 4, 4), 2.0, dtype=F64)
     sampler = reverse_sde.sampler("sde_small", s_noise=0.0)
@@ -159,7 +159,7 @@ def test_ends_of_t0(kind: ModelType) -> None:
 
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 def test_ancestral_is_k_diffusions_for_eps_models(eta: float) -> None:
-    """T12: the same z gives the same path."""
+    """The same z gives the same path."""
     model = gaussian_model(ModelType.EPS, 0.8)
     sigmas = levels(model, 0.7, 9)
     guide = torch.full((2, 4, 4, 4), 0.5, dtype=F64)
@@ -174,7 +174,7 @@ def test_ancestral_is_k_diffusions_for_eps_models(eta: float) -> None:
 
 
 def test_ddpm_step_equals_the_small_variance_step() -> None:
-    """T13: DDPM's mean and beta-tilde, in z = x / sqrt(1 + sigma^2), are the small-variance step."""
+    """DDPM's mean and beta-tilde, in z = x / sqrt(1 + sigma^2), are the small-variance step."""
     model = gaussian_model(ModelType.EPS, 0.8)
     sigma, sigma_next = torch.tensor(1.7, dtype=F64), torch.tensor(1.2, dtype=F64)
     abar, abar_next = 1 / (1 + sigma**2), 1 / (1 + sigma_next**2)
@@ -195,7 +195,7 @@ def test_ddpm_step_equals_the_small_variance_step() -> None:
 
 @pytest.mark.parametrize("kind", ["ode", "ancestral", *SDE])
 def test_one_model_in_three_parameterisations_draws_one_path(kind: str) -> None:
-    """T11: VE, VP (z, abar) and flow coordinates of the same model give the same denoised path."""
+    """VE, VP (z, abar) and flow coordinates of the same model give the same denoised path."""
     eps, flow = gaussian_model(ModelType.EPS, 0.8), gaussian_model(ModelType.FLOW, 0.8)
     ve = levels(eps, 0.7, 8)
     rf = ve / (1 + ve)

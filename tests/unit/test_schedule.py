@@ -10,7 +10,7 @@ import pytest
 from diffusion_path.samplers.schedule import SHAPES, PathSchedule, Weights, even_steps, parse_curve, polyline
 
 
-def test_t40_schedule_vectors_of_the_official_code() -> None:
+def test_schedule_vectors_of_the_official_code() -> None:
     """N = 50, t_max = 50, t_m = 25."""
     linear = PathSchedule(1.0, 0.5, "linear").weights(50)
     assert (linear[0], linear[24], linear[25:]) == (1.0, 0.0, (0.0,) * 25)

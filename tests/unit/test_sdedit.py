@@ -13,7 +13,7 @@ import pytest
 import torch
 from comfy.model_base import ModelType
 from comfy_extras import nodes_custom_sampler as core
-from diffusion_path.nodes.sdedit import NODES, Perturb, ReverseSDE, SDEdit, SDEditSigmas
+from diffusion_path.nodes.sdedit import Perturb, ReverseSDE, SDEdit, SDEditSigmas
 from diffusion_path.samplers import process, reverse_sde
 from diffusion_path.samplers.sdedit import SOLVERS
 from diffusion_path.tests.unit import tiny
@@ -46,11 +46,6 @@ def edit(model: Any, guide: dict[str, Any], seed: int = 3, **changes: Any) -> tu
 def core_run(model: Any, latent: dict, sigmas: torch.Tensor, sampler: Any, noise: Any, cfg: float = 3.0) -> dict:
     guider = core.CFGGuider.execute(model, POSITIVE, NEGATIVE, cfg).args[0]
     return core.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).args[0]
-
-
-def test_the_family_is_complete() -> None:
-    ids = [node.GET_SCHEMA().node_id for node in NODES]
-    assert ids == ["DPathSDEdit", "DPathPerturb", "DPathSigmas", "DPathReverseSDE"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,7 +13,7 @@ from comfy_api.latest import io
 from diffusion_path.images.realism import RealPictures, l2, middle, texture_share
 from diffusion_path.nodes.cut_short import CutShort
 from diffusion_path.nodes.sdedit import SDEdit
-from diffusion_path.nodes.sweep import NODES, Sweep
+from diffusion_path.nodes.sweep import Sweep
 from diffusion_path.samplers.sweep import DEFAULTS, parse_values
 from diffusion_path.tests.unit.analytic import cond, gaussian_model
 
@@ -42,10 +42,6 @@ def run(sweep: str, values: str, image: torch.Tensor | None = None, **extra: Any
     image = picture() if image is None else image
     vae, model = extra.pop("vae", None) or FoldingVAE(), extra.pop("model", None) or gaussian_model(ModelType.EPS)
     return Sweep.execute(model, cond(0.2), cond(0.0), vae, image, sweep, values, seed=4, **{**settings, **extra}).args
-
-
-def test_the_family_is_complete() -> None:
-    assert [node.GET_SCHEMA().node_id for node in NODES] == ["DPathSweep"]
 
 
 @pytest.mark.parametrize(
@@ -171,8 +167,9 @@ def test_grey_pictures_and_values_that_fail_do_not_lose_the_rest() -> None:
 
     grid, latents, plot, report = run("t0", "0.3 0.5 0.7", picture()[..., :1], vae=Failing())
     assert len(latents["samples"]) == 3
-    assert bool(torch.isfinite(grid).all())
-    assert bool(torch.isfinite(plot).all())
+    grey = (grid[0] == 0.5).all(dim=-1)
+    assert int(grey.sum()) >= picture().shape[1] * picture().shape[2], "what failed is grey"
+    assert torch.equal(plot, run("t0", "0.3 0.7", picture()[..., :1])[2]), "and is not in the plot"
     assert report.count("nan") == 3
     with pytest.raises(ValueError, match="All results hold values that are no numbers"):
         run("t0", "0.3", vae=_Broken())

@@ -1,0 +1,230 @@
+"""What a report adds where an edit cannot have worked, or not as it was meant: a sentence per cause, with a remedy.
+
+Every function judges the pictures of a batch one by one, never by their mean, and returns its sentences; none where
+nothing is wrong. `lines` turns them into lines of a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from . import process
+
+# Measured on the embedded model: the smallest edits (a house's colour) find 9 % of the picture, one cell that is grown
+# 0.9 %, equal prompts 0; additions up to 30 %, hills 50 %, a season 65 %, a time of day all of it.
+NEARLY_NOTHING, NEARLY_EVERYTHING = 0.005, 0.8
+_SHORT = 0.5  # a target of less than this share of the source's tokens leaves out most of what the source says
+_PADDING = 0.9  # cosine from which on the embeddings of neighbouring tokens count as one and the same padding
+_UNCHANGED = 1e-3  # RMS of a change, in standard deviations of the picture, that no picture shows
+_LOUD = 3.0  # RMS from which on a network is not shown the unit variance that it was trained on
+
+
+def lines(remarks: Iterable[str]) -> list[str]:
+    """The remarks as lines of a report."""
+    return [f"note: {remark}" for remark in remarks]
+
+
+def for_pictures(affected: Sequence[bool], sentence: str) -> list[str]:
+    """The sentence with the numbers of the pictures it is true of, counted from 1; none where it is true of none.
+
+    Of a single picture, or of all, the numbers are left out.
+    """
+    numbers = [str(number) for number, each in enumerate(affected, 1) if each]
+    if not numbers:
+        return []
+    if len(numbers) == len(affected):
+        return [sentence]
+    word = "picture" if len(numbers) == 1 else "pictures"
+    return [f"{word} {', '.join(numbers)} of {len(affected)}: {sentence}"]
+
+
+def about_prompts(target: Any, source: Any, negative: Any, cfg: float, batch: int) -> list[str]:
+    """What CONDITIONINGs alone show to be in vain. source: None for methods without one; batch: number of pictures."""
+    items = range(batch)
+    found = about_guidance(target, negative, cfg, batch)
+    if source is None:
+        return found
+    same = [equal_prompts(target, source, i, batch) for i in items]
+    found += for_pictures(
+        same,
+        "the source prompt and the target prompt are equal, so nothing is asked to change: describe the edited picture "
+        "in the target prompt.",
+    )
+    lengths = [(content_length(target, i, batch), content_length(source, i, batch)) for i in items]
+    short = [not equal and wanted < _SHORT * given for equal, (wanted, given) in zip(same, lengths, strict=True)]
+    return found + for_pictures(
+        short,
+        "the target prompt is much shorter than the source prompt, so it leaves open what the rest of the picture "
+        "shows: repeat the source prompt in it and change only the words of the edit.",
+    )
+
+
+def about_guidance(positive: Any, negative: Any, cfg: float, batch: int) -> list[str]:
+    """Where the negative prompt, or guidance altogether, has no effect."""
+    items = range(batch)
+    if cfg == 1.0:
+        # An empty prompt is often connected only because the input needs one.
+        unused = [not is_empty(negative, i, batch) and not equal_prompts(positive, negative, i, batch) for i in items]
+        return for_pictures(
+            [any(unused)], "at cfg 1 the negative prompt has no effect: raise cfg, or leave the prompt empty."
+        )
+    return for_pictures(
+        [equal_prompts(positive, negative, i, batch) for i in items],
+        "the positive prompt and the negative prompt are equal, so cfg has no effect: leave the negative prompt empty, "
+        "or name in it what the picture should not show.",
+    )
+
+
+def about_mask(mask: Tensor | None, batch: int) -> list[str]:
+    """MASK or noise_mask (1 = edit) that leaves nothing to edit."""
+    if mask is None:
+        return []
+    return for_pictures(
+        [not bool(each.any()) for each in per_picture(mask, batch)],
+        "the mask is 0 everywhere, so nothing is edited: paint the part to edit (1 = edit), or disconnect the mask.",
+    )
+
+
+def about_region(found: Tensor | None, mask: Tensor | None, batch: int) -> list[str]:
+    """A region that was found where the prompts differ, MASK [B or 1, H, W], before `mask` limits it.
+
+    mask: the region that is edited after all.
+    """
+    if found is None:
+        return []
+    shares = [float(each.float().mean()) for each in per_picture(found, batch)]
+    within = shares if mask is None else [float(each.float().mean()) for each in per_picture(mask, batch)]
+    outside = [share >= NEARLY_NOTHING > left for share, left in zip(shares, within, strict=True)]
+    return [
+        *for_pictures(
+            [share < NEARLY_NOTHING for share in shares],
+            f"the prompts differ nearly nowhere (less than {NEARLY_NOTHING:.1%} of the picture), so nearly nothing is "
+            "edited: lower the threshold, name the change in more words, or edit the whole picture with another "
+            "method and a mask.",
+        ),
+        *for_pictures(
+            outside,
+            "the prompts differ only outside of the mask, so nearly nothing is edited: paint the mask over the edit, "
+            "or disconnect it.",
+        ),
+        *for_pictures(
+            [share > NEARLY_EVERYTHING for share in shares],
+            f"the prompts differ nearly everywhere (more than {NEARLY_EVERYTHING:.0%} of the picture), so nothing is "
+            "held: right for a change of light or season; else let both prompts describe the picture and differ in the "
+            "words of the edit alone, or raise the threshold.",
+        ),
+    ]
+
+
+def about_weights(weights: Sequence[float]) -> list[str]:
+    """Weights of the source at the steps of a path that leave it without any effect."""
+    return for_pictures(
+        [not any(weights)],
+        "the weight is 0 at every step, so the source has no effect where the picture is edited: raise the weight in "
+        "Path Schedule.",
+    )
+
+
+def about_path(path_prompt: str, prompt: str) -> list[str]:
+    """Fingerprints of the prompt that a path was made with (empty: not known) and of the source prompt given now."""
+    return for_pictures(
+        [bool(path_prompt) and path_prompt != prompt],
+        "the source prompt is not the one that the path was made with: connect that one, or make the path again.",
+    )
+
+
+def about_result(before: Tensor, after: Tensor) -> list[str]:
+    """Pictures (LATENT samples [B, C, ...]) that an edit gave back as they were."""
+    return for_pictures(
+        unchanged(before, after),
+        "the result is the source, unchanged: see that prompts, mask and strength ask for more.",
+    )
+
+
+def about_levels(sampling: Any) -> list[str]:
+    """A model that core's samplers show states of another size than it was trained on (CogVideoX)."""
+    sigma = torch.tensor([float(sampling.sigma_max)])
+    a, b = process.coefficients(sampling, sigma)
+    seen = float(process.network_view(sampling, torch.hypot(a, b), sigma).abs())
+    return for_pictures(
+        [seen > _LOUD],
+        f"the samplers show this model states {seen:.3g} times as large as it was trained on, so its pictures are not "
+        "to be trusted: set its sampling with ModelSamplingDiscrete (v_prediction, zsnr), or use its own sampler.",
+    )
+
+
+def unchanged(before: Tensor, after: Tensor) -> list[bool]:
+    """Which of the pictures [B, C, ...] are the same to the eye."""
+    a, b = before.detach().float().cpu().flatten(1), after.detach().float().cpu().flatten(1)
+    if a.shape != b.shape:
+        return [False] * len(b)
+    change = (a - b).square().mean(1).sqrt()
+    return (change <= _UNCHANGED * a.std(1)).tolist()
+
+
+def per_picture(mask: Tensor, batch: int) -> list[Tensor]:
+    """The parts of a mask by picture; one entry where it is shared by all, or is by frames of a video."""
+    whole = mask.reshape(-1, *mask.shape[-2:])
+    return list(whole) if len(whole) == batch else [whole]
+
+
+def equal_prompts(first: Any, second: Any, item: int = 0, batch: int = 1) -> bool:
+    """Whether two CONDITIONINGs are the same for one picture of a batch: embeddings and all that hangs on them."""
+    return _same(_of_item(first, item, batch), _of_item(second, item, batch))
+
+
+def content_length(conditioning: Any, item: int = 0, batch: int = 1) -> int:
+    """How many tokens of a CONDITIONING say something: those of its attention mask, else all before the padding.
+
+    Encoders with a fixed length fill it with one token, whose embeddings are all but equal. Parts are added up.
+    """
+    return sum(_content(tokens, extra) for tokens, extra in _of_item(conditioning, item, batch))
+
+
+def is_empty(conditioning: Any, item: int = 0, batch: int = 1) -> bool:
+    """Whether a prompt says nothing: zeroed out, or no more than a start and an end."""
+    parts = _of_item(conditioning, item, batch)
+    zero = all(not isinstance(tokens, Tensor) or not bool(tokens.any()) for tokens, _ in parts)
+    fixed = any(isinstance(tokens, Tensor) and tokens.shape[-2] > 2 for tokens, _ in parts)
+    return zero or (fixed and content_length(conditioning, item, batch) <= 2 * len(parts))
+
+
+def _content(tokens: Any, extra: dict[str, Any]) -> int:
+    mask = extra.get("attention_mask")
+    if isinstance(mask, Tensor):
+        return int((mask > 0).sum())
+    if not isinstance(tokens, Tensor):
+        return 0
+    rows = tokens.reshape(-1, tokens.shape[-1]).float()
+    alike = F.cosine_similarity(rows[:-1], rows[1:], dim=-1) > _PADDING
+    blank = rows.abs().amax(-1) == 0
+    last = len(rows)
+    while last > 1 and (bool(blank[last - 1]) or bool(alike[last - 2])):
+        last -= 1
+    padded = last < len(rows) and not bool(blank[last])
+    return last - 1 if padded and last > 1 else last  # the first of equal tokens is padding too
+
+
+def _of_item(value: Any, item: int, batch: int) -> Any:
+    """A CONDITIONING, or what hangs on it, as it is for one picture of a batch."""
+    if isinstance(value, Tensor):
+        return value[item] if batch > 1 and value.ndim > 0 and value.shape[0] == batch else value
+    if isinstance(value, dict):
+        return {key: _of_item(each, item, batch) for key, each in value.items()}
+    return [_of_item(each, item, batch) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        both = isinstance(a, Tensor) and isinstance(b, Tensor)
+        return both and a.shape == b.shape and torch.equal(a.cpu(), b.cpu())
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    return a is b or (isinstance(a, (str, int, float)) and type(a) is type(b) and a == b)

@@ -1,0 +1,121 @@
+"""ComfyUI's fused kernels, which have no backward pass, in a gradient: right, and gone afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.supported_models as supported
+import pytest
+import torch
+from diffusion_path.samplers import gradients
+from diffusion_path.tests.unit import families
+from diffusion_path.tests.unit.families import Family
+from diffusion_path.tests.unit.test_gradients import differences, inside_a_run, latent_gradient
+from torch import Tensor
+
+pytest.importorskip("comfy_kitchen", reason="an older ComfyUI computes without these kernels")
+
+COSMOS = Family(
+    "Cosmos-Predict2",
+    supported.CosmosT2IPredict2,
+    {
+        "image_model": "cosmos_predict2",
+        "in_channels": 16,
+        "out_channels": 16,
+        "model_channels": 64,
+        "crossattn_emb_channels": 16,
+        "num_blocks": 2,
+        "num_heads": 2,
+        "max_img_h": 240,
+        "max_img_w": 240,
+        "max_frames": 128,
+        "patch_spatial": 2,
+        "patch_temporal": 1,
+        "concat_padding_mask": True,
+        "pos_emb_cls": "rope3d",
+        "pos_emb_learnable": True,
+        "pos_emb_interpolation": "crop",
+        "min_fps": 1,
+        "max_fps": 30,
+        "use_adaln_lora": True,
+        "adaln_lora_dim": 16,
+        "extra_per_block_abs_pos_emb": False,
+        "rope_h_extrapolation_ratio": 4.0,
+        "rope_w_extrapolation_ratio": 4.0,
+        "rope_t_extrapolation_ratio": 1.0,
+        "rope_enable_fps_modulation": False,
+    },
+    prefix=None,
+    frames=1,
+)
+ERNIE = Family(
+    "ERNIE-Image",
+    supported.ErnieImage,
+    {
+        "image_model": "ernie",
+        "hidden_size": 64,
+        "num_attention_heads": 2,
+        "num_layers": 2,
+        "ffn_hidden_size": 64,
+        "text_in_dim": 16,
+        "rope_axes_dim": (8, 12, 12),
+    },
+    prefix=None,
+)
+
+
+@pytest.mark.parametrize("family", [COSMOS, ERNIE], ids=lambda family: family.name)
+def test_gradient_against_central_differences(family: Family) -> None:
+    with torch.inference_mode():
+        model = families.built(family)
+    exact, numeric = inside_a_run(model, differences)
+    assert exact > 0
+    assert numeric == pytest.approx(exact, rel=5e-3)
+    plain, _ = inside_a_run(model, latent_gradient())
+    again, _ = inside_a_run(model, latent_gradient(checkpointed=True))
+    torch.testing.assert_close(again, plain, rtol=1e-4, atol=1e-5 * float(plain.abs().max()))
+
+
+def rotated(x: Tensor, angles: Tensor) -> Tensor:
+    """A rotary embedding of neighbouring pairs, written out. x [B, H, N, D]; angles [N, D / 2]."""
+    even, odd = x[..., 0::2], x[..., 1::2]
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack([cos * even - sin * odd, sin * even + cos * odd], dim=-1).flatten(-2)
+
+
+def frequencies(angles: Tensor) -> Tensor:
+    """As ComfyUI hands them to the kernels: [1, 1, N, D / 2, 2, 2]."""
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)[None, None]
+
+
+def test_a_rotary_kernel_has_the_gradient_of_its_formula_and_is_itself_afterwards() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, angles = torch.randn(1, 2, 3, 8, generator=generator), torch.randn(3, 4, generator=generator)
+    weights = torch.randn(1, 2, 3, 8, generator=generator)
+    kernel = torch.ops.comfy_kitchen.apply_rope1
+    with gradients.grad_ready([], torch.device("cpu")) as take:
+        _, (found,) = take(lambda v: (kernel(v, frequencies(angles)) * weights).sum(), x)
+        _, (wanted,) = take(lambda v: (rotated(v, angles) * weights).sum(), x)
+    torch.testing.assert_close(found, wanted)
+    leaf = x.clone().requires_grad_(True)
+    with pytest.raises(RuntimeError, match="no autograd formula"):
+        torch.autograd.grad(kernel(leaf, frequencies(angles)).sum(), leaf)
+
+
+def test_another_operation_without_a_backward_pass_is_named_in_a_sentence() -> None:
+    @torch.library.custom_op("diffusion_path_tests::doubled", mutates_args=())
+    def doubled(x: Tensor) -> Tensor:
+        return 2.0 * x
+
+    def loss(x: Tensor) -> Any:
+        return torch.ops.diffusion_path_tests.doubled(x).sum()
+
+    assert doubled is not None
+    with (
+        pytest.raises(ValueError, match=r"can pass \(diffusion_path_tests\.doubled\).*fixed point") as caught,
+        gradients.grad_ready([], torch.device("cpu")) as take,
+    ):
+        take(loss, torch.ones(3))
+    assert "\n" not in str(caught.value)
+    assert not torch.is_grad_enabled() or not torch.is_inference_mode_enabled()
