@@ -7,12 +7,15 @@ kept pixels, what is the prediction there, and what is left there at the end.
   mixture for soft masks. The step itself starts from the unmixed x, as in core.
 - ``threshold``: a soft mask is a strength per pixel. A pixel is held until the path has come down to m times the start
   (both in training time), then it is free: SDEdit with its own t0, as in Differential Diffusion (Levin & Fried 2023).
-- ``paper``: Algorithms 3 and 5 (Meng et al. 2022) to the letter. Kept pixels enter a step one level noisier than the
-  rest, and keep the noise of the last level in the result. A soft mask is cut at 0.5, for the paper's mask is binary.
+- ``paper``: Algorithms 3 and 5 (Meng et al. 2022) to the letter. At a step from level i the network is shown of kept
+  pixels what it was shown at the level before, c(i - 1)(a(i - 1) keep + b(i - 1) n) with the scale c of the network's
+  input, which for eps and v models is sqrt(abar) keep + sqrt(1 - abar) n of that level. So kept pixels are one level
+  noisier than the rest, and keep the last level's noise in the result. A soft mask is cut at 0.5, for the paper's mask
+  is binary. Where core keeps places clean (video models that take a clean first frame) they are clean here too.
 
 The noise of kept pixels is ``fixed`` through a repeat (core and the paper's code) or ``fresh`` at every level (the
-paper's algorithms); ``auto`` is fixed, but fresh in ``paper``. With ``paper`` and fixed noise the result is that of the
-official code.
+paper's algorithms); ``auto`` is fixed, but fresh in ``paper``. ``paper`` with fixed noise and the solver ``sde_small``
+is the official code, which knows VP models alone, and its equations in the other families.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from typing import Any
 
 import comfy.sampler_helpers
 import torch
+from comfy.model_base import BaseModel
 from torch import Tensor
 
 from . import noise as noises
@@ -248,17 +252,23 @@ class _MaskedModel:
 
     def kept_state(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The kept picture with its noise, as it enters the call at this level."""
-        level, noise = sigma.reshape(-1)[0], self._region.noise
-        redraw = self._draw is not None
-        if self._mode == "paper":
+        model = self._guider.inner_model
+        told, noise = sigma.reshape(-1)[0], self._region.noise
+        level, redraw = told, self._draw is not None
+        if self._mode == "paper" and not _keeps_clean(model):
             noisier = self._levels[self._levels > level * (1 + 1e-6)]
             redraw = redraw and len(noisier) > 0
             level = noisier[-1] if len(noisier) > 0 else level
         if redraw and self._draw is not None:
             noise = self._draw(level, level)
         sigmas = level * x.new_ones([x.shape[0]])
-        model = self._guider.inner_model
-        return model.scale_latent_inpaint(x=x, sigma=sigmas, noise=noise, latent_image=self._region.picture)
+        kept = model.scale_latent_inpaint(x=x, sigma=sigmas, noise=noise, latent_image=self._region.picture)
+        return kept if level is told else process.same_view(model.model_sampling, kept, level, told)
+
+
+def _keeps_clean(model: Any) -> bool:
+    """Whether core shows this model kept places without noise, because it was trained on pictures with clean parts."""
+    return type(model).scale_latent_inpaint is not BaseModel.scale_latent_inpaint
 
 
 def _untouched_items(result: Tensor, region: Region, sigmas: Tensor) -> Tensor:
