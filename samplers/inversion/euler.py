@@ -22,8 +22,9 @@ LABELS = ("destination", "origin")
 class Euler(Method):
     """label: the noise level that the model is told.
 
-    ``destination``, as the published code does: the level that the step leads to, while the network sees the state as
-    it is; it needs nothing special where the path begins. ``origin``: the state's own level, as in a flipped schedule.
+    ``destination``, as the published code of DDIM inversion and null text does: the level that the step leads to, while
+    the network sees the state as it is; it needs nothing special where the path begins. ``origin``: the state's own
+    level, as in a flipped schedule and in the published code of RF-Inversion.
     """
 
     name = "euler"
