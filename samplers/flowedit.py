@@ -22,7 +22,7 @@ from .counting import Counter
 from .own_sampler import OwnSampler
 from .picture_masks import one_each
 from .sdedit import prepared
-from .sigmas import sdedit_sigmas
+from .sigmas import levels_of
 
 
 class SourceTargetGuider(CFGGuider):
@@ -114,7 +114,9 @@ class FlowEditSampler(OwnSampler):
 
 @dataclass(frozen=True)
 class Settings:
-    """start: where on the training time the edit begins (1 - skip); steps: all of them after it."""
+    """start: where on the training time the edit begins (1 - skip); steps: all of them after it. sigmas: levels to run
+    instead of those of start, steps and scheduler, all of them, falling to 0.
+    """
 
     start: float = 0.85
     steps: int = 17
@@ -123,6 +125,7 @@ class Settings:
     scheduler: str = "normal"
     n_avg: int = 1
     refine: int = 0
+    sigmas: Tensor | None = None
 
 
 def flowedit(
@@ -140,11 +143,13 @@ def flowedit(
     The latent's noise_mask (1 = edit) and batch_index are honoured. Equal prompts and cfgs return the latent bit for
     bit in model space. Raises ValueError for settings that leave nothing to run.
     """
-    if settings.refine > settings.steps:
-        raise ValueError(f"{settings.refine} refining steps do not fit into {settings.steps} steps: give fewer.")
-    sigmas = sdedit_sigmas(process.model_sampling(model), settings.start, settings.steps, settings.scheduler)
+    sigmas = levels_of(
+        process.model_sampling(model), settings.start, settings.steps, settings.scheduler, settings.sigmas
+    )
     if len(sigmas) == 0:
         raise ValueError("FlowEdit starts at 0, where nothing is left to edit: raise start to 0.6 or more.")
+    if settings.refine > len(sigmas) - 1:
+        raise ValueError(f"{settings.refine} refining steps do not fit into {len(sigmas) - 1} steps: give fewer.")
     model = without_step_caches(model, "FlowEdit")
     latent = prepared(model, latent)
     mask = latent.get("noise_mask")

@@ -14,7 +14,8 @@ from .. import noise as noises
 from .. import process
 from ..caching import without_step_caches
 from ..conditioning import fingerprint
-from ..path import DiffusionPath, check_falling, make_path
+from ..path import DiffusionPath, make_path
+from ..sigmas import check_falling_to_zero
 from .run import InversionSampler, Method
 
 
@@ -33,12 +34,7 @@ def invert(
 
     sigmas: falling to 0, as for sampling. Raises ValueError where the method cannot work on what is given.
     """
-    check_falling(sigmas)
-    if float(sigmas[-1]) != 0.0:
-        raise ValueError(
-            f"The schedule ends at noise level {float(sigmas[-1]):.4g}, but a picture is at 0: give SIGMAS that end "
-            "with 0."
-        )
+    check_falling_to_zero(sigmas)
     model = without_step_caches(model, "Inversion")
     samples = _picture(model, latent)
     indices = latent.get("batch_index") or range(samples.shape[0])

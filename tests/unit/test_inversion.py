@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -185,7 +186,7 @@ def test_full_control_upwards_is_plain_noising_and_none_is_euler(kind: ModelType
 
 
 def rf_inversion(velocity: Any, t: Tensor, x0: Tensor, y1: Tensor, gamma: float, first: float) -> list[Tensor]:
-    """The loop of RF-Inversion's code upwards (pipeline_flux_rf_inversion, `invert`), with the time of each sigma: every
+    """The loop of RF-Inversion's code upwards (pipeline_flux_rf_inversion, `invert`), with the time of each sigma. Every
     step asks the network at the time that it starts from, the first one at `first`. t: rising from 0.
     """
     states = [x0]
@@ -230,7 +231,7 @@ def test_controlled_inversion_of_eps_and_v_models_is_the_same_loop_on_the_noise(
         return (x - model.model.denoise(x, sigma.reshape(1), MU)) / sigma
 
     z, wanted = x0, [x0]
-    for a, above in zip(abar[:-1], abar[1:], strict=True):
+    for a, above in itertools.pairwise(abar):
         told = ((1 - a) / a).sqrt().clamp(min=float(sampling.sigma_min))
         noise = eps(z, told) + gamma * (y1 - eps(z, told))
         z = above.sqrt() * (z - (1 - a).sqrt() * noise) / a.sqrt() + (1 - above).sqrt() * noise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -84,8 +85,9 @@ def test_schedule_node_makes_the_value_a_plot_and_words() -> None:
     assert plot.shape[0] == 1
     assert plot.shape[-1] == 3
     assert report.startswith("steps 1 to 10 of 20 (linear): 1, 0.889")
-    _, with_levels, report = schedule(0.9, 0.3, "cosine", 0.5, sigmas=torch.tensor([8.0, 4.0, 2.0, 1.0, 0.0]))
-    assert report == "steps 1 to 3 of 4 (cosine): 0.5, 0.354, 3.06e-17"
+    cosine, with_levels, report = schedule(0.9, 0.3, "cosine", 0.5, sigmas=torch.tensor([8.0, 4.0, 2.0, 1.0, 0.0]))
+    assert report == "steps 1 to 3 of 4 (cosine): 0.5, 0.354, 0"
+    assert cosine.weights(4) == (0.5, pytest.approx(0.5 * math.sqrt(0.5), rel=1e-15), 0.0, 0.0)
     assert not torch.equal(with_levels, plot)
     from comfy_api.input import CurveInput
 
