@@ -186,8 +186,9 @@ def test_full_control_upwards_is_plain_noising_and_none_is_euler(kind: ModelType
 
 
 def rf_inversion(velocity: Any, t: Tensor, x0: Tensor, y1: Tensor, gamma: float, first: float) -> list[Tensor]:
-    """The loop of RF-Inversion's code upwards (pipeline_flux_rf_inversion, `invert`), with the time of each sigma. Every
-    step asks the network at the time that it starts from, the first one at `first`. t: rising from 0.
+    """The loop of RF-Inversion's code upwards (pipeline_flux_rf_inversion, `invert`), with the time of each sigma.
+
+    Every step asks the network at the time that it starts from, the first one at `first`. t: rising from 0.
     """
     states = [x0]
     for i in range(len(t) - 1):
