@@ -264,6 +264,33 @@ def test_threshold_gives_each_pixel_its_own_t0(kind: ModelType) -> None:
     assert torch.equal(gradient[..., -1], run(model, plain, sigmas, n, guide)[..., -1])
 
 
+def differential_diffusion(denoise: Any, sigmas: torch.Tensor, coefficients: Any, guide, n, keep) -> torch.Tensor:
+    """The loop of exx8/differential-diffusion (diff_pipe.py) with Euler; keep: its map, 1 = keep."""
+    (a, b), steps = coefficients, len(sigmas) - 1
+    latents = a[0] * guide + b[0] * n
+    for i in range(steps):
+        if i > 0:
+            mask = (keep > i / steps).to(guide)
+            latents = (a[i] * guide + b[i] * n) * mask + latents * (1 - mask)
+        latents = reverse_sde.euler_step(latents, denoise(latents, sigmas[i]), sigmas[i], sigmas[i + 1])
+    return latents
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_threshold_with_a_mask_lighter_by_a_step_is_differential_diffusions_code(kind: ModelType) -> None:
+    """There a pixel is edited in the step before its release already; this is what docs/methods.md says to set."""
+    model, steps = gaussian_model(kind, 0.8), 10
+    guide, n, sigmas = random(1, 4, 8, 8), random(1, 4, 8, 8, seed=1), levels(model, 0.6, steps)
+    mask = soft_mask(1) * 0.85 + 0.02
+    coefficients = process.coefficients(process.model_sampling(model), sigmas)
+    expected = differential_diffusion(
+        lambda x, s: model.model.denoise(x, s.reshape(1), 0.3), sigmas, coefficients, guide, n, 1 - mask
+    )
+    sampler = MaskedSampler(reverse_sde.sampler("ode"), "threshold")
+    out = run(model, sampler, sigmas, n, guide, mean=0.3, mask=mask + 1 / steps)
+    torch.testing.assert_close(out, expected, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_no_mode_costs_extra_evaluations(mode: str) -> None:
     model = gaussian_model(ModelType.EPS, 0.8)
