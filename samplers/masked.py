@@ -20,7 +20,8 @@ is the official code, which knows VP models alone, and its equations in the othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -199,8 +200,9 @@ class MaskedSampler(OwnSampler):
         levels = levels if self.original.sigmas is None else self.original.sigmas.to(sigmas)
         draw = noises.step_noise(region.picture, region.seed, region.indices) if self.fresh else None
         edit = self._edit_mask(region.mask)
+        told = None if self.mode == "blend" else region.mask  # core's blend leaves the run's mask in the conditioning
         region = replace(region, mask=edit)
-        masked = _MaskedModel(guider, self.mode, region, draw, levels)
+        masked = _MaskedModel(guider, self.mode, region, draw, levels, told)
         result = inner(masked, None)
         if self.mode != "paper":
             return _untouched_items(result, region, sigmas)
@@ -212,8 +214,16 @@ class MaskedSampler(OwnSampler):
 class _MaskedModel:
     """A guider as the inner sampler sees it, with the keep region held in every call."""
 
-    def __init__(self, guider: Any, mode: str, region: Region, draw: noises.StepNoise | None, levels: Tensor) -> None:
-        self._guider = guider
+    def __init__(
+        self,
+        guider: Any,
+        mode: str,
+        region: Region,
+        draw: noises.StepNoise | None,
+        levels: Tensor,
+        told: Tensor | None = None,
+    ) -> None:
+        self._guider, self._told = guider, told
         self._mode, self._region, self._draw, self._levels = mode, region, draw, levels
         self._shares: dict[float, float] = {}
 
@@ -225,7 +235,8 @@ class _MaskedModel:
         mask = self._mask_at(sigma, options)
         keep = 1.0 - mask
         x = x * mask + self.kept_state(x, sigma) * keep
-        out = self._guider(x, sigma, model_options=options, seed=seed)
+        with _telling(self._guider, self._told, mask):
+            out = self._guider(x, sigma, model_options=options, seed=seed)
         return out * mask + self._region.picture * keep
 
     def _mask_at(self, sigma: Tensor, model_options: dict[str, Any]) -> Tensor:
@@ -264,6 +275,30 @@ class _MaskedModel:
         sigmas = level * x.new_ones([x.shape[0]])
         kept = model.scale_latent_inpaint(x=x, sigma=sigmas, noise=noise, latent_image=self._region.picture)
         return kept if level is told else process.same_view(model.model_sampling, kept, level, told)
+
+
+@contextlib.contextmanager
+def _telling(guider: Any, told: Tensor | None, mask: Tensor) -> Iterator[None]:
+    """Within it, the conditioning that holds the run's mask `told` holds `mask` instead: networks that take a time for
+    each place (LTX-Video, Wan 2.2 5B, Cosmos-Predict2) make it of the mask, and the place must be of that time.
+    """
+    conds = getattr(guider, "conds", None)
+    if told is None or not isinstance(conds, dict) or torch.equal(told, mask):
+        yield
+        return
+
+    def retold(cond: dict[str, Any]) -> dict[str, Any]:
+        fed = cond.get("model_conds", {})
+        held = getattr(fed.get("denoise_mask"), "cond", None)
+        if not isinstance(held, Tensor) or held.shape != told.shape or not torch.equal(held.to(told), told):
+            return cond
+        return {**cond, "model_conds": {**fed, "denoise_mask": type(fed["denoise_mask"])(mask.to(held))}}
+
+    guider.conds = {name: [retold(cond) for cond in group] for name, group in conds.items()}
+    try:
+        yield
+    finally:
+        guider.conds = conds
 
 
 def _keeps_clean(model: Any) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.conds
 import pytest
 import torch
 from comfy.model_base import ModelType
 from diffusion_path.samplers import noise as noises
 from diffusion_path.samplers import process, reverse_sde
 from diffusion_path.samplers.masked import MaskedSampler
-from diffusion_path.tests.unit.analytic import gaussian_model, run
-from diffusion_path.tests.unit.test_masked import F64, half_mask, levels, random
+from diffusion_path.tests.unit.analytic import GaussianModel, gaussian_model, run
+from diffusion_path.tests.unit.test_masked import F64, half_mask, levels, random, sample, soft_mask
 
 VP = [ModelType.EPS, ModelType.V_PREDICTION]
 
@@ -205,3 +206,38 @@ def test_paper_mode_on_a_flow_model_leaves_the_last_levels_noise() -> None:
     )
     residue = (out - (1 - sigmas[-2]) * guide)[mask == 0]
     assert float(residue.std()) == pytest.approx(float(sigmas[-2]), rel=0.15)
+
+
+class CleanPlaces(GaussianModel):
+    """As the video models that core shows clean kept places, with a time for each place made of the run's mask."""
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        found = super().extra_conds(**kwargs)
+        return {**found, "denoise_mask": comfy.conds.CONDRegular(kwargs["denoise_mask"])}
+
+    def scale_latent_inpaint(self, sigma, noise, latent_image, **kwargs):
+        return latent_image
+
+    def _apply_model(self, x, t, c_concat=None, c_crossattn=None, control=None, options=None, denoise_mask=None):
+        self.seen.append((float(t[0]), x, denoise_mask))
+        return super()._apply_model(x, t, c_crossattn=c_crossattn)
+
+
+@pytest.mark.parametrize("mode", ["paper", "threshold", "blend"])
+def test_models_of_clean_kept_places_are_shown_them_clean_and_told_the_mask_in_force(mode: str) -> None:
+    model = gaussian_model(ModelType.FLOW, 0.8)
+    model.model.__class__, model.model.seen = CleanPlaces, []
+    samples, mask = random(1, 4, 8, 8, dtype=torch.float32), soft_mask(1).float()
+    sigmas = levels(model, 0.6, 6).float()
+    sampler = MaskedSampler(reverse_sde.sampler("sde_small"), mode, "fixed")
+    out = sample(model, sampler, sigmas, {"samples": samples, "noise_mask": mask[:, :1]})
+    sampling = process.model_sampling(model)
+    start = process.sigma_to_t0(sampling, float(sigmas[0]))
+    for sigma, x, told in model.model.seen:
+        share = process.sigma_to_t0(sampling, sigma) / start
+        in_force = {"paper": mask >= 0.5, "threshold": (mask > 0) & (mask >= share - 1e-5), "blend": mask}[mode]
+        assert torch.equal(told[:1], in_force.to(told))
+        clean = in_force == 0
+        assert torch.equal(x[:1][clean], samples[clean])
+    kept = mask < (0.5 if mode == "paper" else 1e-9)
+    torch.testing.assert_close(out[kept], samples[kept], rtol=0, atol=1e-6)
