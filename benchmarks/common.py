@@ -1,4 +1,4 @@
-"""Paired timing: what is compared runs in turns, so that a busy machine slows all of it alike."""
+"""Paired timing: what is compared runs in turns, so that a busy machine slows all of it alike; and renders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch import Tensor
+
+from ..demo.render import render
+from ..demo.scenes import Scene, random_scene
+from ..images.tensors import from_uint8
 
 
 @dataclass(frozen=True)
@@ -82,3 +88,16 @@ def clock() -> float:
 def _wait_for_device() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def rendered(scenes: list[Scene]) -> Tensor:
+    """Renders of scenes. [N, H, W, 3]"""
+    return torch.stack([from_uint8(render(scene)) for scene in scenes])
+
+
+def unrelated_renders(count: int, seed: int) -> Tensor:
+    """Renders [count, H, W, 3] of scenes of their own. A reference that shares its attributes with the pictures one by
+    one would lie nearer to them than they lie to one another, and the estimate of KID would fall below 0.
+    """
+    rng = np.random.default_rng(seed)
+    return rendered([random_scene(rng) for _ in range(count)])

@@ -27,25 +27,24 @@ from torch import Tensor
 
 from ..demo.attributes import features, read_attributes
 from ..demo.model import load_demo_model
-from ..demo.render import render
 from ..demo.scenes import ATTRIBUTES, full_caption, random_scene
 from ..images.distribution import Distance, kernel_distance
 from ..images.edges import as_picture, edge_map, of_width
 from ..images.grid import labelled_grid
 from ..images.plot import Axis, Series, line_plot
 from ..images.realism import RealPictures
-from ..images.tensors import from_uint8
 from ..lep.checkpoint import load_predictor
 from ..lep.guidance import Guidance, guide
 from ..lep.sketch import Sketch
 from ..nodes.lep import BUILT_IN_FILE, DEFAULT_BETA, DEFAULT_END
 from ..samplers.noise import item_noise
-from .common import machine
+from .common import machine, rendered, unrelated_renders
 
 _ROOT = Path(__file__).resolve().parents[1]
 WORK, DOCS = _ROOT / ".dev" / "bench" / "sketch", _ROOT / "docs" / "images"
 _SKETCHES, _CURVE = 50, 10
 _BATCH = 10
+_REFERENCE = 8  # renders to compare with, per sketch
 _NEAR, _WIDER = 2.0, 4.0  # pixels
 _CFG = 4.0
 _WOBBLE, _WAVE = 3.0, 32.0  # pixels
@@ -83,13 +82,12 @@ class World:
     def __init__(self, count: int, seeds: int) -> None:
         rng = np.random.default_rng(30_000)
         self.scenes = [random_scene(rng) for _ in range(count)]
-        pictures = torch.stack([from_uint8(render(scene)) for scene in self.scenes])
+        pictures = rendered(self.scenes)
         edges = edge_map(pictures)
         self.sketches = torch.stack([unsteady(e, i) if i % 2 else e for i, e in enumerate(edges)])
         self.count, self.seeds = count, seeds
-        reference = [scene.with_(seed=scene.seed ^ 1 << bit) for scene in self.scenes for bit in (3, 4)]
-        rendered = torch.stack([from_uint8(render(scene)) for scene in reference])
-        self.real, self.real_features = RealPictures(rendered), features(rendered)
+        reference = unrelated_renders(_REFERENCE * count, 31_000)
+        self.real, self.real_features = RealPictures(reference), features(reference)
         self.model, self.clip, self.vae = load_demo_model()
 
     def made(self, setting: Setting, work: Path) -> Tensor:
@@ -137,8 +135,17 @@ class World:
         sketches = [sketch for _ in range(self.seeds) for sketch in self.sketches]
         pairs = list(zip(edge_map(pictures), sketches, strict=True))
         f1, wider = (torch.tensor([edge_f1(*pair, near) for pair in pairs]) for near in (_NEAR, _WIDER))
-        patch, feature = self.real.distance(pictures), kernel_distance(features(pictures), self.real_features)
+        # Seed by seed, because the pictures of one sketch are not independent of one another.
+        rounds = pictures.split(self.count)
+        patch = _mean([self.real.distance(each) for each in rounds])
+        feature = _mean([kernel_distance(features(each), self.real_features) for each in rounds])
         return Measured(f1, wider, kept, patch, feature)
+
+
+def _mean(distances: list[Distance]) -> Distance:
+    """Mean of distances to one reference; its error is not taken to be smaller than one of theirs."""
+    count = len(distances)
+    return Distance(sum(d.value for d in distances) / count, sum(d.standard_error for d in distances) / count)
 
 
 def unsteady(edges: Tensor, seed: int) -> Tensor:
@@ -268,6 +275,9 @@ def main() -> None:
     print(f"{machine()}; {options.steps} steps of {usual.sampler}, cfg {_CFG:g}\n")
     if "default" in parts:
         world = World(options.sketches, options.seeds)
+        others = unrelated_renders(options.sketches, 32_000)
+        floor = world.real.distance(others), kernel_distance(features(others), world.real_features)
+        print("Unrelated renders: " + ", ".join(f"{d.value:.3f} +- {d.standard_error:.3f}" for d in floor) + "\n")
         _print_head()
         plain_pictures = world.made(replace(usual, beta=0.0), options.work)
         plain = world.measure(plain_pictures)

@@ -21,19 +21,18 @@ from torch import Tensor
 
 from ..demo.attributes import features, read_attributes
 from ..demo.model import load_demo_model
-from ..demo.render import render
 from ..demo.scenes import ATTRIBUTES, Scene, full_caption, random_scene
 from ..images.distribution import Distance, kernel_distance
 from ..images.plot import Axis, Series, line_plot
 from ..images.realism import RealPictures
 from ..images.strokes import simulate_strokes
-from ..images.tensors import from_uint8
 from ..samplers.sdedit import SOLVERS, Settings, sdedit
-from .common import machine
+from .common import machine, rendered, unrelated_renders
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PLOT, _OUT = _ROOT / "docs" / "images" / "sdedit-t0.jpg", _ROOT / "output" / "sdedit-t0.jpg"
 _PAINTINGS = 100
+_REFERENCE = 4  # renders to compare with, per painting
 _LAYOUT = ("peak", "lake", "trees", "house", "clouds")
 _BATCH = 10
 
@@ -44,10 +43,10 @@ class World:
     def __init__(self, count: int) -> None:
         rng = np.random.default_rng(20_000)
         self.scenes = [random_scene(rng) for _ in range(count)]
-        self.paintings = simulate_strokes(_rendered(self.scenes))
-        # The same attributes in another layout: what differs is the look, not how often a sunset was drawn.
-        reference = _rendered([scene.with_(seed=scene.seed ^ 1 << bit) for scene in self.scenes for bit in (3, 4)])
+        self.paintings = simulate_strokes(rendered(self.scenes))
+        reference = unrelated_renders(_REFERENCE * count, 21_000)
         self.real, self.real_features = RealPictures(reference), features(reference)
+        self.others = unrelated_renders(count, 22_000)
         self.model, self.clip, self.vae = load_demo_model()
         self.latents = torch.cat([self.vae.encode(chunk) for chunk in self.paintings.split(_BATCH)])
 
@@ -82,10 +81,6 @@ class World:
         }
 
 
-def _rendered(scenes: list[Scene]) -> Tensor:
-    return torch.stack([from_uint8(render(scene)) for scene in scenes])
-
-
 def _kept(scene: Scene, seen: dict[str, str], names: tuple[str, ...]) -> float:
     return sum(seen[name] == getattr(scene, name) for name in names) / len(names)
 
@@ -106,8 +101,11 @@ def _monotonic(rows: list[dict[str, Distance]], name: str, sign: int) -> bool:
 
 
 def _print_row(label: str, row: dict[str, Distance]) -> None:
-    cells = [f"{d.value:.3f} +- {d.standard_error:.3f}" for d in row.values()]
-    print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
+    print(f"| {label} | " + " | ".join(map(_shown, row.values())) + " |", flush=True)
+
+
+def _shown(distance: Distance) -> str:
+    return f"{distance.value:.3f} +- {distance.standard_error:.3f}"
 
 
 @torch.inference_mode()
@@ -125,6 +123,8 @@ def main() -> None:
     world = World(options.paintings)
     print(f"{machine()}; {options.paintings} paintings, {options.steps} steps, {options.solver}, {options.scheduler}\n")
     guide = world.measure(world.paintings)
+    floor = world.measure(world.others)
+    print(f"Unrelated renders: patch KID {_shown(floor['patch KID'])}, feature KID {_shown(floor['feature KID'])}\n")
     print("| t0 | " + " | ".join(guide) + " |\n|" + "---|" * (1 + len(guide)))
     _print_row("guide", guide)
     rows = []

@@ -13,7 +13,7 @@ from ..samplers import process, remarks
 from ..samplers.flowedit import Settings, flowedit
 from . import validate
 from .mdp import CATEGORY
-from .sdedit import seed_input
+from .sdedit import seed_input, sigmas_input
 
 DEFAULTS = Settings()
 
@@ -90,6 +90,10 @@ class FlowEdit(io.ComfyNode):
                     advanced=True,
                     tooltip="How the noise levels are spaced. normal: uniform in training time.",
                 ),
+                sigmas_input(
+                    "start, steps and scheduler",
+                    " The edit begins at the first one: split off what the paper skips.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),
@@ -117,27 +121,32 @@ class FlowEdit(io.ComfyNode):
         refine: int,
         mask: Tensor | None = None,
         scheduler: str = DEFAULTS.scheduler,
+        sigmas: Tensor | None = None,
     ) -> io.NodeOutput:
         if mask is not None:
             latent = {**latent, "noise_mask": mask.reshape(-1, 1, *mask.shape[-2:])}
         validate.check_latent(model, latent, "latent")
-        settings = Settings(start, steps, source_cfg, cfg, scheduler, n_avg, refine)
-        callback = latent_preview.prepare_callback(model, steps)
-        edited, sigmas, evaluations = flowedit(model, source, positive, negative, latent, seed, settings, callback)
-        if len(sigmas) == 0:
+        settings = Settings(start, steps, source_cfg, cfg, scheduler, n_avg, refine, sigmas)
+        callback = latent_preview.prepare_callback(model, steps if sigmas is None else max(sigmas.numel() - 1, 0))
+        edited, levels, evaluations = flowedit(model, source, positive, negative, latent, seed, settings, callback)
+        if len(levels) == 0:
             text = "start 0: the picture is returned as it is, 0 steps, 0 evaluations"
             return io.NodeOutput(edited, text, ui=ui.PreviewText(text))
-        share = float(process.noise_fraction(process.model_sampling(model), sigmas[0]))
+        sampling, first = process.model_sampling(model), float(levels[0])
+        if sigmas is not None:
+            start = process.sigma_to_t0(sampling, first)
         text = (
-            f"start {start:.4g}: sigma {float(sigmas[0]):.4g}, {share:.1%} noise, {steps} steps, {evaluations} "
-            "evaluations of the network"
+            f"start {start:.4g}: sigma {first:.4g}, {float(process.noise_fraction(sampling, first)):.1%} noise, "
+            f"{len(levels) - 1} steps, {evaluations} evaluations of the network"
         )
+        if sigmas is not None:
+            text += " (connected sigmas instead of start, steps and scheduler)"
         batch = latent["samples"].shape[0]
         notes = [
             *remarks.about_prompts(positive, source, negative, cfg, batch),
             *remarks.about_mask(latent.get("noise_mask"), batch),
             *remarks.about_result(latent["samples"], edited["samples"]),
-            *remarks.about_levels(process.model_sampling(model)),
+            *remarks.about_levels(sampling),
         ]
         text = "\n".join([text, *remarks.lines(notes)])
         return io.NodeOutput(edited, text, ui=ui.PreviewText(text))

@@ -22,11 +22,11 @@ from ..samplers.mdp.sweep import Cell, Grid, parse_numbers, weight_grid, window_
 from ..samplers.mdp.sweep import sweep as run_sweep
 from ..samplers.path import DiffusionPath
 from ..samplers.schedule import PathSchedule
-from ..samplers.sigmas import sdedit_sigmas
+from ..samplers.sigmas import check_falling_to_zero, levels_of
 from . import validate
 from .cut_short import CutShort
 from .mdp import CATEGORY, MASK_TIP
-from .sdedit import seed_input
+from .sdedit import seed_input, sigmas_input
 from .sockets import DiffusionPath as DiffusionPathSocket
 from .sockets import PathSchedule as PathScheduleSocket
 
@@ -35,6 +35,7 @@ _cut_short = CutShort()
 WINDOWS, WEIGHTS = "windows", "weights"
 RECOMMENDED, NOTEBOOK = "recommended", "notebook"
 METHODS = (RECOMMENDED, *mdp.KINDS, NOTEBOOK)
+_SIGMAS = ("steps and scheduler", " A path that is connected keeps its own levels.")
 _METHOD_TIP = (
     "recommended: MDP-\u03b5 where the two prompts differ, the rest of the picture is kept. The others edit all of it. "
     "noise: MDP-\u03b5, the source's predicted noise. latent: MDP-x, its states. conditioning: MDP-c, its prompt. "
@@ -44,15 +45,23 @@ _METHOD_TIP = (
 
 
 def make_settings(
-    method: str, schedule: PathSchedule | None, steps: int, cfg: float, scheduler: str, threshold: float
+    method: str,
+    schedule: PathSchedule | None,
+    steps: int,
+    cfg: float,
+    scheduler: str,
+    threshold: float,
+    sigmas: Tensor | None = None,
 ) -> mdp.Settings:
     """Settings of a method; a schedule that is connected takes the place of the method's own."""
+    if sigmas is not None:
+        check_falling_to_zero(sigmas)
     if method not in METHODS:
         raise ValueError(f"There is no method {method!r}: choose one of {', '.join(METHODS)}.")
     kind = "noise" if method in (RECOMMENDED, NOTEBOOK) else method
     own = {**mdp.WHOLE, RECOMMENDED: DEFAULTS.schedule, NOTEBOOK: mdp.NOTEBOOK}
     region = RegionSettings(threshold) if method == RECOMMENDED else None
-    return mdp.Settings(kind, schedule or own[method], steps, cfg, scheduler, region)
+    return mdp.Settings(kind, schedule or own[method], steps, cfg, scheduler, region, sigmas)
 
 
 def edit_inputs(schedule_tip: str) -> list[Any]:
@@ -120,7 +129,9 @@ def step_positions(model: Any, settings: mdp.Settings, path: DiffusionPath | Non
     if path is not None:
         return path.step_positions
     sampling = process.model_sampling(model)
-    return process.positions(sampling, sdedit_sigmas(sampling, 1.0, settings.steps, settings.scheduler)[:-1])
+    return process.positions(
+        sampling, levels_of(sampling, 1.0, settings.steps, settings.scheduler, settings.sigmas)[:-1]
+    )
 
 
 def found_source(
@@ -153,10 +164,13 @@ class MDPEdit(io.ComfyNode):
             description="Edits a picture by prompt and keeps its layout: finds the path of the source (or generates "
             "one), then walks towards the target prompt along it, and only where the prompts differ.",
             search_aliases=["mdp", "edit image", "prompt editing", "image editing", "change prompt keep layout"],
-            inputs=edit_inputs(
-                "Where on the path the source counts (Path Schedule). Without one the method's own, which the report "
-                f"names: {DEFAULTS.schedule.start:g} to {DEFAULTS.schedule.end:g} where it is recommended."
-            ),
+            inputs=[
+                *edit_inputs(
+                    "Where on the path the source counts (Path Schedule). Without one the method's own, which the "
+                    f"report names: {DEFAULTS.schedule.start:g} to {DEFAULTS.schedule.end:g} where it is recommended."
+                ),
+                sigmas_input(*_SIGMAS),
+            ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),
                 DiffusionPathSocket.Output(display_name="path", tooltip="The source's path, for further edits."),
@@ -190,10 +204,11 @@ class MDPEdit(io.ComfyNode):
         mask: Tensor | None = None,
         scheduler: str = DEFAULTS.scheduler,
         threshold: float = RegionSettings.threshold,
+        sigmas: Tensor | None = None,
     ) -> io.NodeOutput:
-        settings = make_settings(method, schedule, steps, cfg, scheduler, threshold)
-        before = 0 if path is not None else steps
-        walk = steps if path is None else path.steps
+        settings = make_settings(method, schedule, steps, cfg, scheduler, threshold, sigmas)
+        before = 0 if path is not None else settings.path_steps
+        walk = settings.path_steps if path is None else path.steps
         settings.schedule.window(step_positions(model, settings, path))  # an empty window is said before any work
         looks = len(POSITIONS) if settings.region else 0
         total = before + looks + walk
@@ -242,6 +257,7 @@ class MDPSweep(io.ComfyNode):
                 io.String.Input(
                     "weights", default="0, 0.25, 0.5, 0.75, 1", tooltip="Weights of the source, from -1 to 1."
                 ),
+                sigmas_input(*_SIGMAS),
             ],
             outputs=[
                 io.Image.Output(display_name="grid", tooltip="The source and all edits, labelled."),
@@ -280,10 +296,11 @@ class MDPSweep(io.ComfyNode):
         mask: Tensor | None = None,
         scheduler: str = DEFAULTS.scheduler,
         threshold: float = RegionSettings.threshold,
+        sigmas: Tensor | None = None,
     ) -> io.NodeOutput:
-        settings = make_settings(method, schedule, steps, cfg, scheduler, threshold)
-        before = 0 if path is not None else steps
-        walk = steps if path is None else path.steps
+        settings = make_settings(method, schedule, steps, cfg, scheduler, threshold, sigmas)
+        before = 0 if path is not None else settings.path_steps
+        walk = settings.path_steps if path is None else path.steps
         places = step_positions(model, settings, path)
         if sweep == WINDOWS:
             grid = window_grid(
@@ -312,7 +329,7 @@ class MDPSweep(io.ComfyNode):
         if not complete:
             _cut_short.note(cls)
         notes = mdp.shared_remarks(model, positive, negative, there, cfg, mask, region)
-        text = sweep_report(there, region, cells, len(grid), notes)
+        text = sweep_report(there, region, cells, len(grid), mdp.levels_note(there, settings), notes)
         latents = {"samples": torch.cat([cell.edit.latent["samples"] for cell in cells])}
         return io.NodeOutput(draw_grid(vae, there, grid, cells), latents, there.path, text, ui=ui.PreviewText(text))
 
@@ -337,9 +354,12 @@ def _decoded(vae: Any, samples: Tensor) -> Tensor:
 
 
 def sweep_report(
-    source: mdp.Source, region: mdp.Region, cells: list[Cell], wanted: int, notes: Sequence[str] = ()
+    source: mdp.Source, region: mdp.Region, cells: list[Cell], wanted: int, levels: str, notes: Sequence[str] = ()
 ) -> str:
-    """A line per edit, with what is to be said of it alone, what all of it cost, and notes that are true of all."""
+    """A line per edit, with what is to be said of it alone, what all of it cost, and notes that are true of all.
+
+    levels: a note on the levels of the source's path.
+    """
     lines: list[str] = []
     for cell in cells:
         lines.append(
@@ -348,7 +368,7 @@ def sweep_report(
         )
         lines += remarks.lines(mdp.own_remarks(source, cell.schedule, cell.edit))
     total = source.evaluations + region.evaluations + sum(cell.edit.evaluations for cell in cells)
-    shared = f"{source.evaluations} of them for the source's path"
+    shared = f"{source.evaluations} of them for the source's path{levels}"
     if region.evaluations:
         shared += f" and {region.evaluations} to find the region"
     lines.append(f"together: {total} evaluations, {shared}")

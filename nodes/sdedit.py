@@ -69,6 +69,16 @@ def t0_input(tooltip: str = T0_TIP) -> Any:
     return io.Float.Input("t0", default=0.5, min=0.0, max=1.0, step=0.01, round=False, tooltip=tooltip)
 
 
+def sigmas_input(ignored: str, more: str = "") -> Any:
+    """Optional SIGMAS of a node with a scheduler; ignored: the widgets that they take the place of."""
+    return io.Sigmas.Input(
+        "sigmas",
+        optional=True,
+        tooltip=f"Noise levels to use instead of {ignored}, which are then ignored: all of them, as they are. They "
+        f"fall to 0.{more}",
+    )
+
+
 def seed_input() -> Any:
     return io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip=SEED_TIP)
 
@@ -97,6 +107,7 @@ class SDEdit(io.ComfyNode):
                 *solver_inputs(),
                 io.Int.Input("repeats", default=1, min=1, max=5, tooltip=REPEATS_TIP),
                 *mask_inputs(),
+                sigmas_input("t0, steps and scheduler"),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),
@@ -126,11 +137,17 @@ class SDEdit(io.ComfyNode):
         repeats: int = 1,
         mask_mode: str = "blend",
         keep_noise: str = "auto",
+        sigmas: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         validate.check_latent(model, guide)
-        if t0 < 1.0:
+        if sigmas is not None:
+            steps = max(sigmas.numel() - 1, 0)
+            from_noise = steps > 0 and process.is_prior(process.model_sampling(model), float(sigmas.reshape(-1)[0]))
+        else:
+            from_noise = t0 == 1.0
+        if not from_noise:
             validate.refuse_grey_fill(model, guide)
-        settings = Settings(t0, steps, cfg, solver, scheduler, repeats, mask_mode, keep_noise)
+        settings = Settings(t0, steps, cfg, solver, scheduler, repeats, mask_mode, keep_noise, sigmas)
         callback = latent_preview.prepare_callback(model, steps * repeats)
         edit = sdedit(model, positive, negative, guide, seed, settings, callback)
         notes = remarks_on(model, positive, negative, guide, settings, edit)

@@ -22,7 +22,7 @@ from .counting import Counter
 from .own_sampler import OwnSampler
 from .picture_masks import one_each
 from .sdedit import prepared
-from .sigmas import sdedit_sigmas
+from .sigmas import levels_of
 
 
 class SourceTargetGuider(CFGGuider):
@@ -114,7 +114,9 @@ class FlowEditSampler(OwnSampler):
 
 @dataclass(frozen=True)
 class Settings:
-    """start: where on the training time the edit begins (1 - skip); steps: all of them after it."""
+    """start: where on the training time the edit begins (1 - skip); steps: all of them after it. sigmas: levels to run
+    instead of those of start, steps and scheduler, all of them, falling to 0.
+    """
 
     start: float = 0.85
     steps: int = 17
@@ -123,6 +125,7 @@ class Settings:
     scheduler: str = "normal"
     n_avg: int = 1
     refine: int = 0
+    sigmas: Tensor | None = None
 
 
 def flowedit(
@@ -140,11 +143,13 @@ def flowedit(
     The latent's noise_mask (1 = edit) and batch_index are honoured. Equal prompts and cfgs return the latent bit for
     bit where the model gives equal predictions for equal inputs, and so does start 0, where nothing is run.
     """
-    if settings.refine > settings.steps:
-        raise ValueError(f"{settings.refine} refining steps do not fit into {settings.steps} steps: give fewer.")
-    sigmas = sdedit_sigmas(process.model_sampling(model), settings.start, settings.steps, settings.scheduler)
-    if len(sigmas) == 0:  # neutral: it starts at the picture
-        return dict(latent), sigmas, 0
+    levels = levels_of(
+        process.model_sampling(model), settings.start, settings.steps, settings.scheduler, settings.sigmas, True
+    )
+    if len(levels) == 0:  # neutral: it starts at the picture
+        return dict(latent), levels, 0
+    if settings.refine > len(levels) - 1:
+        raise ValueError(f"{settings.refine} refining steps do not fit into {len(levels) - 1} steps: give fewer.")
     model = without_step_caches(model, "FlowEdit")
     latent = prepared(model, latent)
     mask = latent.get("noise_mask")
@@ -157,7 +162,7 @@ def flowedit(
         noises.start_run(latent, seed),
         latent["samples"],
         FlowEditSampler(settings.n_avg, settings.refine),
-        sigmas,
+        levels,
         denoise_mask=None if mask is None else one_each(mask, latent["samples"]),
         callback=callback,
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
@@ -167,4 +172,4 @@ def flowedit(
     if mask is not None:  # what was kept has been to the model's space and back
         grid = comfy.sampler_helpers.prepare_mask(one_each(mask, edited), tuple(edited.shape), edited.device)
         edited = torch.where(grid > 0, edited, latent["samples"].to(edited))
-    return {**latent, "samples": edited}, sigmas, counter.evaluations
+    return {**latent, "samples": edited}, levels, counter.evaluations

@@ -7,22 +7,27 @@ kept pixels, what is the prediction there, and what is left there at the end.
   mixture for soft masks. The step itself starts from the unmixed x, as in core.
 - ``threshold``: a soft mask is a strength per pixel. A pixel is held until the path has come down to m times the start
   (both in training time), then it is free: SDEdit with its own t0, as in Differential Diffusion (Levin & Fried 2023).
-- ``paper``: Algorithms 3 and 5 (Meng et al. 2022) to the letter. Kept pixels enter a step one level noisier than the
-  rest, and keep the noise of the last level in the result. A soft mask is cut at 0.5, for the paper's mask is binary.
+- ``paper``: Algorithms 3 and 5 (Meng et al. 2022) to the letter. At a step from level i the network is shown of kept
+  pixels what it was shown at the level before, c(i - 1)(a(i - 1) keep + b(i - 1) n) with the scale c of the network's
+  input, which for eps and v models is sqrt(abar) keep + sqrt(1 - abar) n of that level. So kept pixels are one level
+  noisier than the rest, and keep the last level's noise in the result. A soft mask is cut at 0.5, for the paper's mask
+  is binary. Where core keeps places clean (video models that take a clean first frame) they are clean here too.
 
 The noise of kept pixels is ``fixed`` through a repeat (core and the paper's code) or ``fresh`` at every level (the
-paper's algorithms); ``auto`` is fixed, but fresh in ``paper``. With ``paper`` and fixed noise the result is that of the
-official code.
+paper's algorithms); ``auto`` is fixed, but fresh in ``paper``. ``paper`` with fixed noise and the solver ``sde_small``
+is the official code, which knows VP models alone, and its equations in the other families.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.sampler_helpers
 import torch
+from comfy.model_base import BaseModel
 from torch import Tensor
 
 from . import noise as noises
@@ -196,8 +201,9 @@ class MaskedSampler(OwnSampler):
         levels = levels if self.original.sigmas is None else self.original.sigmas.to(sigmas)
         draw = noises.step_noise(region.picture, region.seed, region.indices) if self.fresh else None
         edit = self._edit_mask(region.mask)
+        told = None if self.mode == "blend" else region.mask  # core's blend leaves the run's mask in the conditioning
         region = replace(region, mask=edit)
-        masked = _MaskedModel(guider, self.mode, region, draw, levels)
+        masked = _MaskedModel(guider, self.mode, region, draw, levels, told)
         result = inner(masked, None)
         if self.mode != "paper":
             return _untouched_items(result, region, sigmas)
@@ -209,8 +215,16 @@ class MaskedSampler(OwnSampler):
 class _MaskedModel:
     """A guider as the inner sampler sees it, with the keep region held in every call."""
 
-    def __init__(self, guider: Any, mode: str, region: Region, draw: noises.StepNoise | None, levels: Tensor) -> None:
-        self._guider = guider
+    def __init__(
+        self,
+        guider: Any,
+        mode: str,
+        region: Region,
+        draw: noises.StepNoise | None,
+        levels: Tensor,
+        told: Tensor | None = None,
+    ) -> None:
+        self._guider, self._told = guider, told
         self._mode, self._region, self._draw, self._levels = mode, region, draw, levels
         self._shares: dict[float, float] = {}
 
@@ -222,7 +236,8 @@ class _MaskedModel:
         mask = self._mask_at(sigma, options)
         keep = 1.0 - mask
         x = x * mask + self.kept_state(x, sigma) * keep
-        out = self._guider(x, sigma, model_options=options, seed=seed)
+        with _telling(self._guider, self._told, mask):
+            out = self._guider(x, sigma, model_options=options, seed=seed)
         return out * mask + self._region.picture * keep
 
     def _mask_at(self, sigma: Tensor, model_options: dict[str, Any]) -> Tensor:
@@ -249,17 +264,47 @@ class _MaskedModel:
 
     def kept_state(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The kept picture with its noise, as it enters the call at this level."""
-        level, noise = sigma.reshape(-1)[0], self._region.noise
-        redraw = self._draw is not None
-        if self._mode == "paper":
+        model = self._guider.inner_model
+        told, noise = sigma.reshape(-1)[0], self._region.noise
+        level, redraw = told, self._draw is not None
+        if self._mode == "paper" and not _keeps_clean(model):
             noisier = self._levels[self._levels > level * (1 + 1e-6)]
             redraw = redraw and len(noisier) > 0
             level = noisier[-1] if len(noisier) > 0 else level
         if redraw and self._draw is not None:
             noise = self._draw(level, level)
         sigmas = level * x.new_ones([x.shape[0]])
-        model = self._guider.inner_model
-        return model.scale_latent_inpaint(x=x, sigma=sigmas, noise=noise, latent_image=self._region.picture)
+        kept = model.scale_latent_inpaint(x=x, sigma=sigmas, noise=noise, latent_image=self._region.picture)
+        return kept if level is told else process.same_view(model.model_sampling, kept, level, told)
+
+
+@contextlib.contextmanager
+def _telling(guider: Any, told: Tensor | None, mask: Tensor) -> Iterator[None]:
+    """Within it, the conditioning that holds the run's mask `told` holds `mask` instead: networks that take a time for
+    each place (LTX-Video, Wan 2.2 5B, Cosmos-Predict2) make it of the mask, and the place must be of that time.
+    """
+    conds = getattr(guider, "conds", None)
+    if told is None or not isinstance(conds, dict) or torch.equal(told, mask):
+        yield
+        return
+
+    def retold(cond: dict[str, Any]) -> dict[str, Any]:
+        fed = cond.get("model_conds", {})
+        held = getattr(fed.get("denoise_mask"), "cond", None)
+        if not isinstance(held, Tensor) or held.shape != told.shape or not torch.equal(held.to(told), told):
+            return cond
+        return {**cond, "model_conds": {**fed, "denoise_mask": type(fed["denoise_mask"])(mask.to(held))}}
+
+    guider.conds = {name: [retold(cond) for cond in group] for name, group in conds.items()}
+    try:
+        yield
+    finally:
+        guider.conds = conds
+
+
+def _keeps_clean(model: Any) -> bool:
+    """Whether core shows this model kept places without noise, because it was trained on pictures with clean parts."""
+    return type(model).scale_latent_inpaint is not BaseModel.scale_latent_inpaint
 
 
 def _untouched_items(result: Tensor, region: Region, sigmas: Tensor) -> Tensor:

@@ -186,6 +186,13 @@ def check_one_latent(model: Any) -> None:
         )
 
 
+def same_view(sampling: Any, x: Tensor, sigma: Tensor, told: Tensor) -> Tensor:
+    """The state of level `told` at which the network is shown what it is shown of x at level sigma (both 0-dim)."""
+    one = torch.ones_like(told)
+    view = sampling.calculate_input
+    return x * (view(sigma.reshape(1), one.reshape(1)) / view(told.reshape(1), one.reshape(1)))
+
+
 def check_layout(model: Any, samples: Tensor, name: str) -> None:
     """Raises ValueError unless LATENT samples have the channels and dimensions that the MODEL works on."""
     check_one_latent(model)

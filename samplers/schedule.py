@@ -22,7 +22,7 @@ Curve = Callable[[float], float]
 _FORMULAS: dict[str, Curve] = {
     "constant": lambda u: 1.0,
     "linear": lambda u: 1.0 - u,
-    "cosine": lambda u: math.cos(math.pi / 2 * u),
+    "cosine": lambda u: math.sin(math.pi / 2 * (1.0 - u)),  # the cosine, and exactly 0 where it ends
     "exponential": lambda u: math.exp(-5.0 * u),
 }
 _SAME = 1e-5  # relative distance below which two noise levels are one

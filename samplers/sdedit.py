@@ -18,7 +18,7 @@ from . import noise as noises
 from . import process, remarks, reverse_sde
 from .masked import MaskedSampler
 from .picture_masks import one_each
-from .sigmas import sdedit_sigmas
+from .sigmas import levels_of
 
 SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
     "sde_small": lambda: reverse_sde.sampler("sde_small"),
@@ -32,7 +32,9 @@ SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """How to edit. steps: evaluations per repeat, all of them after t0."""
+    """How to edit. steps: evaluations per repeat, all of them after t0. sigmas: levels to run instead of those of t0,
+    steps and scheduler, falling to 0; none at all returns the guide.
+    """
 
     t0: float = 0.5
     steps: int = 20
@@ -42,6 +44,7 @@ class Settings:
     repeats: int = 1
     mask_mode: str = "blend"
     keep_noise: str = "auto"
+    sigmas: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ def sdedit(
     """
     if settings.solver not in SOLVERS:
         raise ValueError(f"There is no solver {settings.solver!r}: choose one of {', '.join(SOLVERS)}.")
-    sigmas = sdedit_sigmas(process.model_sampling(model), settings.t0, settings.steps, settings.scheduler)
+    sigmas = levels_of(
+        process.model_sampling(model), settings.t0, settings.steps, settings.scheduler, settings.sigmas, True
+    )
     latent = prepared(model, guide)
     samples, mask = latent["samples"], latent.get("noise_mask")
     mask = None if mask is None else one_each(mask, samples)
@@ -137,15 +142,23 @@ def prepared(model: Any, latent: dict[str, Any]) -> dict[str, Any]:
 def report(model: Any, settings: Settings, edit: Edit) -> str:
     """One line about what was really run."""
     if edit.evaluations == 0:
-        why = "t0 is 0" if settings.t0 == 0 else "the mask is 0 everywhere"
+        if settings.sigmas is not None and settings.sigmas.numel() < 2:
+            why = "the connected sigmas hold no step"
+        elif settings.sigmas is None and settings.t0 == 0:
+            why = "t0 is 0"
+        else:
+            why = "the mask is 0 everywhere"
         return f"{why}: the guide is returned as it is, 0 steps, 0 evaluations"
     sampling = process.model_sampling(model)
     start = float(edit.sigmas[0])
     share = float(process.noise_fraction(sampling, start))
+    given = settings.sigmas is not None
+    t0 = process.sigma_to_t0(sampling, start) if given else settings.t0
+    spacing = "connected sigmas instead of t0, steps and scheduler" if given else settings.scheduler
     repeats = f" x {settings.repeats} repeats" if settings.repeats > 1 else ""
     return (
-        f"t0 {settings.t0:.4g}: start sigma {start:.4g}, {share:.1%} noise, {len(edit.sigmas) - 1} steps{repeats}, "
-        f"{edit.evaluations} evaluations ({settings.solver}, {settings.scheduler})"
+        f"t0 {t0:.4g}: start sigma {start:.4g}, {share:.1%} noise, {len(edit.sigmas) - 1} steps{repeats}, "
+        f"{edit.evaluations} evaluations ({settings.solver}, {spacing})"
     )
 
 

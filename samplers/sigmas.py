@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from . import process
+from .path_check import check_falling
 
 _LONGEST = 60  # times the steps: only the smallest t0 need more, where the shape no longer matters but the cost does
 
@@ -38,6 +39,32 @@ def sdedit_sigmas(sampling: Any, t0: float, steps: int, scheduler: str) -> Tenso
     if levels is None or not bool((levels.diff() < 0).all()):
         levels = _uniform_in_time(sampling, t0, steps)
     return levels
+
+
+def levels_of(
+    sampling: Any, t0: float, steps: int, scheduler: str, sigmas: Tensor | None = None, may_be_empty: bool = False
+) -> Tensor:
+    """The levels of a run: SIGMAS that are given, as they are, or those of t0, steps and scheduler. [N + 1] on the CPU.
+
+    may_be_empty: SIGMAS without a step (those of t0 = 0) leave the picture as it is. Raises ValueError for SIGMAS that
+    do not fall strictly to 0.
+    """
+    if sigmas is None:
+        return sdedit_sigmas(sampling, t0, steps, scheduler)
+    if sigmas.numel() < 2 and may_be_empty:
+        return torch.empty(0)
+    check_falling_to_zero(sigmas)
+    return sigmas.cpu()
+
+
+def check_falling_to_zero(sigmas: Tensor) -> None:
+    """Raises ValueError unless SIGMAS fall strictly, from one level or more to a picture's 0."""
+    check_falling(sigmas)
+    if float(sigmas[-1]) != 0.0:
+        raise ValueError(
+            f"The schedule ends at noise level {float(sigmas[-1]):.4g}, but a picture is at 0: give SIGMAS that end "
+            "with 0."
+        )
 
 
 def _tail_from(sampling: Any, scheduler: str, steps: int, start: float, t0: float) -> Tensor | None:

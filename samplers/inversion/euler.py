@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .. import process
 from .run import Fields, Method, Run, climbing
 
 LABELS = ("destination", "origin")
@@ -21,8 +22,9 @@ LABELS = ("destination", "origin")
 class Euler(Method):
     """label: the noise level that the model is told.
 
-    ``destination``, as the published code does: the level that the step leads to, while the network sees the state as
-    it is; it needs nothing special where the path begins. ``origin``: the state's own level, as in a flipped schedule.
+    ``destination``, as the published code of DDIM inversion and null text does: the level that the step leads to, while
+    the network sees the state as it is; it needs nothing special where the path begins. ``origin``: the state's own
+    level, as in a flipped schedule and in the published code of RF-Inversion.
     """
 
     name = "euler"
@@ -42,13 +44,6 @@ def euler_up(
     else:
         # The slope of a clean picture is 0 / 0: the smallest level that the model knows stands in for it.
         told = sigma if sigma > 0 else torch.minimum(sigma_next, sigma_next.new_tensor(float(run.sampling.sigma_min)))
-    shown = same_view(run, x, sigma, told)
+    shown = process.same_view(run.sampling, x, sigma, told)
     denoised = run.denoise(shown, told)
     return x + (sigma_next - sigma) * (shown - denoised) / told, denoised
-
-
-def same_view(run: Run, x: Tensor, sigma: Tensor, told: Tensor) -> Tensor:
-    """The state of level `told` at which the network is shown what it is shown of x at level sigma."""
-    one = torch.ones_like(told)
-    view = run.sampling.calculate_input
-    return x * (view(sigma.reshape(1), one.reshape(1)) / view(told.reshape(1), one.reshape(1)))

@@ -15,7 +15,7 @@ from .. import process
 from ..caching import without_step_caches
 from ..conditioning import fingerprint
 from ..path import DiffusionPath, make_path
-from ..path_check import check_falling
+from ..sigmas import check_falling_to_zero
 from .run import InversionSampler, Method
 
 
@@ -34,12 +34,7 @@ def invert(
 
     sigmas: falling to 0, as for sampling. Raises ValueError where the method cannot work on what is given.
     """
-    check_falling(sigmas)
-    if float(sigmas[-1]) != 0.0:
-        raise ValueError(
-            f"The schedule ends at noise level {float(sigmas[-1]):.4g}, but a picture is at 0: give SIGMAS that end "
-            "with 0."
-        )
+    check_falling_to_zero(sigmas)
     process.model_sampling(model)  # refuses models without noise, before any work
     model = without_step_caches(model, "Inversion")
     samples = _picture(model, latent)

@@ -24,7 +24,7 @@ from ..record import record
 from ..replay import attach, replay_sampler, start
 from ..schedule import PathSchedule
 from ..sdedit import prepared
-from ..sigmas import sdedit_sigmas
+from ..sigmas import levels_of
 from . import difference
 from .conditions import mix_conditioning, mix_guidance
 from .region import edit_region
@@ -46,7 +46,8 @@ NOTEBOOK = PathSchedule(0.96, 0.46)
 
 @dataclass(frozen=True)
 class Settings:
-    """What to do. steps: of the path that is made; a path that is given keeps its own.
+    """What to do. steps: of the path that is made; a path that is given keeps its own. sigmas: levels of the path that
+    is made, instead of those of steps and scheduler, falling to 0.
 
     region: how to find where the two prompts differ, to edit only there; None edits the whole picture.
     """
@@ -57,6 +58,12 @@ class Settings:
     cfg: float = 4.0
     scheduler: str = "normal"
     region: difference.Settings | None = field(default_factory=difference.Settings)
+    sigmas: Tensor | None = None
+
+    @property
+    def path_steps(self) -> int:
+        """Steps of a path that is made."""
+        return self.steps if self.sigmas is None else max(self.sigmas.numel() - 1, 0)
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def find_source(
     """The source's path: an empty LATENT is sampled from the seed and recorded, any other is inverted (DDIM, cfg 1)."""
     latent = prepared(model, latent)
     samples = latent["samples"]
-    sigmas = sdedit_sigmas(process.model_sampling(model), 1.0, settings.steps, settings.scheduler)
+    sigmas = levels_of(process.model_sampling(model), 1.0, settings.steps, settings.scheduler, settings.sigmas)
     counter = Counter(model, samples.shape[0])
     if torch.count_nonzero(samples) > 0:
         path = invert(counter.model, source, negative, latent, sigmas, Euler(), seed=seed, callback=callback)
@@ -226,6 +233,7 @@ def report(source: Source, region: Region, settings: Settings, made: Edit, notes
         "recorded": f"recorded from seed {path.seed} in {source.evaluations} evaluations",
         "inverted": f"found by DDIM inversion in {source.evaluations} evaluations",
     }[source.origin]
+    origin += levels_note(source, settings)
     total = source.evaluations + region.evaluations + made.evaluations
     shares = [] if region.mask is None else remarks.per_picture(region.mask, path.shape[0])
     where = " / ".join(f"{float(share.mean()):.0%}" for share in shares) + " of the picture"
@@ -242,3 +250,12 @@ def report(source: Source, region: Region, settings: Settings, made: Edit, notes
             *remarks.lines(notes),
         ]
     )
+
+
+def levels_note(source: Source, settings: Settings) -> str:
+    """What became of connected SIGMAS, to add to the line on the source's path; empty where there are none."""
+    if settings.sigmas is None:
+        return ""
+    if source.origin == "given":
+        return "; it has its own levels, so that the connected sigmas are not used"
+    return ", over the connected sigmas instead of steps and scheduler"

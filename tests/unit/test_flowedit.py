@@ -8,9 +8,11 @@ import comfy.latent_formats
 import pytest
 import torch
 from comfy.model_base import ModelType
+from diffusion_path.nodes.flowedit import FlowEdit
 from diffusion_path.samplers import noise as noises
 from diffusion_path.samplers import process
 from diffusion_path.samplers.flowedit import FlowEditSampler, Settings, SourceTargetGuider, flowedit
+from diffusion_path.samplers.sigmas import sdedit_sigmas
 from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
 from diffusion_path.tests.unit.exact_run import F64, Float64Guider
 from torch import Tensor
@@ -178,3 +180,75 @@ def test_what_the_mask_keeps_comes_back_bit_for_bit(monkeypatch: pytest.MonkeyPa
     edited, *_ = flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), latent, 1, Settings(0.8, 6, 1.5, 4.0))
     assert torch.equal(edited["samples"][..., :2], latent["samples"][..., :2])
     assert not torch.equal(edited["samples"][..., 2:], latent["samples"][..., 2:])
+
+
+def published_loop(
+    velocity: Any, t: Tensor, x_src: Tensor, noise: Any, means: tuple[float, float], n_max: int, n_min: int, n_avg: int
+) -> Tensor:
+    """The loop of fallenshock/FlowEdit, FlowEdit_utils.py (SD3). t: timesteps / 1000 and a final 0; noise(t, draw)."""
+    steps, z_edit, xt_tar = len(t) - 1, x_src.clone(), x_src
+    for i in range(steps):
+        if steps - i > n_max:
+            continue
+        t_i, t_im1 = t[i], t[i + 1]
+        if steps - i > n_min:
+            v_delta = torch.zeros_like(x_src)
+            for draw in range(n_avg):
+                zt_src = (1 - t_i) * x_src + t_i * noise(t_i, draw)
+                zt_tar = z_edit + zt_src - x_src
+                v_delta += (velocity(zt_tar, t_i, means[1]) - velocity(zt_src, t_i, means[0])) / n_avg
+            z_edit = z_edit + (t_im1 - t_i) * v_delta
+        else:
+            if steps - i == n_min:
+                xt_src = (1 - t_i) * x_src + t_i * noise(t_i, 0)
+                xt_tar = z_edit + xt_src - x_src
+            xt_tar = xt_tar + (t_im1 - t_i) * velocity(xt_tar, t_i, means[1])
+    return z_edit if n_min == 0 else xt_tar
+
+
+@pytest.mark.parametrize(("n_min", "n_avg"), [(0, 1), (0, 2), (3, 1)])
+def test_on_the_published_schedule_the_node_is_the_published_loop(n_min: int, n_avg: int) -> None:
+    """SD3: 50 steps of its scheduler at shift 3, of which the first 17 are skipped; guidance 3.5 and 13.5."""
+    model, x_src = gaussian_model(ModelType.FLOW, SPREAD, shift=3.0), random(1, 4, 8, 8).float()
+    alone = model.model.denoise
+    model.model.denoise = lambda x, sigma, mean: alone(x, sigma, mean) + 0.1 * torch.sin(3 * x + mean)
+    shifted = [3 * s / (1 + 2 * s) for s in (torch.linspace(1, 3 / (1000 + 2), 50, dtype=F64), torch.zeros(1))]
+    t = torch.cat(shifted).float().double()
+    settings: dict[str, Any] = {"start": 0.2, "steps": 4, "source_cfg": 3.5, "cfg": 13.5}
+    found, report = FlowEdit.execute(
+        model, cond(MU_B), cond(MU_U), cond(MU_A), {"samples": x_src}, 6, n_avg=n_avg, refine=n_min,
+        scheduler="karras", sigmas=t[17:].float(), **settings,
+    ).args  # fmt: skip
+
+    def velocity(x: Tensor, level: Tensor, mean: float) -> Tensor:
+        cfg = {MU_A: 3.5, MU_B: 13.5}[mean]
+        guess = [(x - model.model.denoise(x, level.reshape(1), m)) / level for m in (MU_U, mean)]
+        return guess[0] + cfg * (guess[1] - guess[0])
+
+    def noise(level: Tensor, draw: int) -> Tensor:
+        return noises.step_noise(x_src.double(), noises.mix_seed(6, "draw", draw), [0])(level, level)
+
+    wanted = published_loop(velocity, t, x_src.double(), noise, (MU_A, MU_B), 33, n_min, n_avg)
+    exact = edit(model, x_src.double(), t[17:], 6, cfgs=(3.5, 13.5), n_avg=n_avg, refine=n_min)
+    torch.testing.assert_close(exact, wanted, rtol=1e-9, atol=1e-9)
+    # The node in float32: guidance of 13.5 multiplies its rounding.
+    assert float((found["samples"].double() - wanted).abs().max()) < 2e-5 * float(wanted.abs().max())
+    assert f"sigma {float(t[17]):.4g}" in report
+    assert "33 steps" in report
+    assert "(connected sigmas instead of start, steps and scheduler)" in report
+
+
+def test_the_start_of_sigmas_is_theirs_and_bad_ones_are_refused() -> None:
+    model, latent = gaussian_model(ModelType.EPS), {"samples": random(1, 4, 4, 4).float()}
+    prompts, sampling = (cond(MU_A), cond(MU_B), cond(MU_U)), process.model_sampling(model)
+    sigmas = sdedit_sigmas(sampling, 0.6, 5, "karras")
+    by_levels, run, _ = flowedit(model, *prompts, latent, 1, Settings(0.9, 2, sigmas=sigmas))
+    by_start, same, _ = flowedit(model, *prompts, latent, 1, Settings(0.6, 5, scheduler="karras"))
+    assert torch.equal(by_levels["samples"], by_start["samples"])
+    assert torch.equal(run, same)
+    with pytest.raises(ValueError, match="6 refining steps do not fit into 5 steps"):
+        flowedit(model, *prompts, latent, 1, Settings(refine=6, sigmas=sigmas))
+    with pytest.raises(ValueError, match="give SIGMAS of 1 step or more"):
+        flowedit(model, *prompts, latent, 1, Settings(sigmas=torch.empty(0)))
+    with pytest.raises(ValueError, match="give SIGMAS that end with 0"):
+        flowedit(model, *prompts, latent, 1, Settings(sigmas=sigmas[:-1]))

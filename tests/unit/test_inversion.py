@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -181,20 +182,63 @@ def test_full_control_upwards_is_plain_noising_and_none_is_euler(kind: ModelType
         noised = process.perturb(process.model_sampling(model), x0, y1, sigma, prior=False)
         torch.testing.assert_close(state, noised, rtol=1e-10, atol=1e-10)
     free = invert(model, Controlled(gamma=0.0), sigmas, x0, noise=y1)["states"]
-    assert torch.equal(free, invert(model, Euler(), sigmas, x0)["states"])
+    assert torch.equal(free, invert(model, Euler("origin"), sigmas, x0)["states"])
 
 
-def test_the_upward_controller_is_the_published_one() -> None:
-    """Equation 8 for flows: dY = [u + gamma ((y1 - Y) / (1 - t) - u)] dt, with Euler's u."""
-    model, gamma = gaussian_model(ModelType.FLOW, SPREAD), 0.5
-    sigmas = levels(ModelType.FLOW, 9)
+def rf_inversion(velocity: Any, t: Tensor, x0: Tensor, y1: Tensor, gamma: float, first: float) -> list[Tensor]:
+    """The loop of RF-Inversion's code upwards (pipeline_flux_rf_inversion, `invert`), with the time of each sigma.
+
+    Every step asks the network at the time that it starts from, the first one at `first`. t: rising from 0.
+    """
+    states = [x0]
+    for i in range(len(t) - 1):
+        y = states[-1]
+        u = velocity(y, max(float(t[i]), first))
+        u_cond = (y1 - y) / (1 - t[i])
+        u_hat = u + gamma * (u_cond - u)
+        states.append(y + u_hat * (t[i + 1] - t[i]))
+    return states
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 0.8])
+def test_controlled_inversion_of_a_flow_is_the_published_loop(gamma: float) -> None:
     x0, y1 = varied(1), torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(2), dtype=F64)
+    sigmas = levels(ModelType.FLOW, 9)
+    for shift, clean_is_exact in ((0.0, False), (-5.0, True)):
+        model = gaussian_model(ModelType.FLUX, SPREAD, shift=shift)
+        lowest = float(process.model_sampling(model).sigma_min)
+
+        def velocity(x: Tensor, t: float, model: Any = model) -> Tensor:
+            # At t = 0 a flow of Gaussians moves by y1 - x0 with y1 = 0 on average: the limit of (x - D) / t.
+            return -x if t == 0 else (x - model.model.denoise(x, torch.tensor([t], dtype=F64), MU)) / t
+
+        states = invert(model, Controlled(gamma=gamma), sigmas, x0, noise=y1)["states"]
+        wanted = rf_inversion(velocity, sigmas.flip(0), x0, y1, gamma, 0.0 if clean_is_exact else lowest)
+        torch.testing.assert_close(states.flip(0), torch.stack(wanted), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [ModelType.EPS, ModelType.V_PREDICTION])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 0.8])
+def test_controlled_inversion_of_eps_and_v_models_is_the_same_loop_on_the_noise(kind: ModelType, gamma: float) -> None:
+    """DDIM upwards in the coordinates of diffusers, with eps at the time that a step starts from, pulled to y1."""
+    model = gaussian_model(kind, SPREAD)
+    sampling = process.model_sampling(model)
+    sigmas = levels(ModelType.EPS, 9)
+    x0, y1 = varied(1), torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(2), dtype=F64)
+    abar = (1 / (1 + sigmas**2)).flip(0)
+
+    def eps(z: Tensor, sigma: Tensor) -> Tensor:
+        x = z * (1 + sigma**2).sqrt()
+        return (x - model.model.denoise(x, sigma.reshape(1), MU)) / sigma
+
+    z, wanted = x0, [x0]
+    for a, above in itertools.pairwise(abar):
+        told = ((1 - a) / a).sqrt().clamp(min=float(sampling.sigma_min))
+        noise = eps(z, told) + gamma * (y1 - eps(z, told))
+        z = above.sqrt() * (z - (1 - a).sqrt() * noise) / a.sqrt() + (1 - above).sqrt() * noise
+        wanted.append(z / above.sqrt())
     states = invert(model, Controlled(gamma=gamma), sigmas, x0, noise=y1)["states"]
-    for i in reversed(range(9)):
-        y, t, t_next = states[i + 1], sigmas[i + 1], sigmas[i]
-        u = (y - model.model.denoise(y, t_next.repeat(1), MU)) / t_next
-        wanted = y + (u + gamma * ((y1 - y) / (1 - t) - u)) * (t_next - t)
-        torch.testing.assert_close(states[i], wanted, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(states.flip(0), torch.stack(wanted), rtol=1e-6, atol=1e-6)
 
 
 def test_pull_towards_the_picture_ends_where_it_should() -> None:

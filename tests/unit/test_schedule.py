@@ -18,6 +18,7 @@ def test_schedule_vectors_of_the_official_code() -> None:
     assert exponential[24] == pytest.approx(math.exp(-5), rel=1e-12)
     cosine = PathSchedule(1.0, 0.5, "cosine").weights(50)
     assert cosine[12] == pytest.approx(math.cos(math.pi / 4), rel=1e-12)
+    assert (cosine[0], cosine[24]) == (1.0, 0.0), "the shape begins and ends exactly"
     assert PathSchedule(1.0, 0.5).weights(50) == (1.0,) * 25 + (0.0,) * 25
     for shape in SHAPES[:-1]:
         assert sum(w != 0 for w in PathSchedule(1.0, 0.5, shape).weights(50)) <= 25

@@ -13,11 +13,13 @@ import pytest
 import torch
 from comfy.model_base import ModelType
 from comfy_extras import nodes_custom_sampler as core
-from diffusion_path.nodes.sdedit import Perturb, ReverseSDE, SDEdit, SDEditSigmas
+from diffusion_path.nodes.sdedit import NODES, Perturb, ReverseSDE, SDEdit, SDEditSigmas
+from diffusion_path.samplers import noise as noises
 from diffusion_path.samplers import process, reverse_sde
 from diffusion_path.samplers.sdedit import SOLVERS
 from diffusion_path.tests.unit import tiny
 from diffusion_path.tests.unit.analytic import cond, gaussian_model
+from diffusion_path.tests.unit.test_masked_paper import mixing_model, official_code, predicted_noise
 
 KINDS = [ModelType.EPS, ModelType.V_PREDICTION, ModelType.FLOW, ModelType.FLUX]
 POSITIVE, NEGATIVE = cond([0.4, -0.3, 0.2, 0.0]), cond(-0.2)
@@ -72,6 +74,76 @@ def test_it_is_cores_run_bit_for_bit(
     assert torch.equal(latent["samples"], wanted)
     assert latent.keys() == expected.keys()
     assert latent["batch_index"] == [4, 1]
+
+
+def core_levels(kind: ModelType) -> torch.Tensor:
+    """Levels that no t0 of a scheduler gives."""
+    if kind in (ModelType.FLOW, ModelType.FLUX):
+        return torch.tensor([0.93, 0.71, 0.4, 0.11, 0.0])
+    return torch.tensor([5.1, 2.2, 0.9, 0.31, 0.0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mask", [None, "binary", "soft"])
+@pytest.mark.parametrize("prior", [False, True])
+def test_with_sigmas_it_is_cores_run_on_them_bit_for_bit(kind: ModelType, mask: str | None, prior: bool) -> None:
+    """Whatever t0, steps and scheduler say; from the prior on too."""
+    model = model_of(kind)
+    sigmas = core_levels(kind)
+    if prior:
+        sigmas = comfy.samplers.calculate_sigmas(process.model_sampling(model), "karras", 5)
+    guide: dict[str, Any] = {"samples": random(2, 4, 8, 8), "batch_index": [4, 1]}
+    if mask is not None:
+        guide["noise_mask"] = mask_of(mask)
+    for solver, name in (("ode", "euler"), ("dpmpp_2m", "dpmpp_2m")):
+        sampler = comfy.samplers.sampler_object(name)
+        expected = core_run(model, guide, sigmas, sampler, core.RandomNoise.execute(3).args[0])
+        latent, _, text = edit(model, guide, t0=0.0, steps=9, scheduler="beta", solver=solver, sigmas=sigmas)
+        assert torch.equal(latent["samples"], expected["samples"])
+    steps = len(sigmas) - 1
+    assert f"start sigma {float(sigmas[0]):.4g}" in text
+    assert f"{steps} steps, {steps} evaluations (dpmpp_2m, connected sigmas instead of t0, steps and scheduler)" in text
+
+
+def test_the_report_names_the_t0_of_sigmas_and_repeats_run_them_again() -> None:
+    model, guide = model_of(ModelType.EPS), {"samples": random(1, 4, 8, 8)}
+    (sigmas,) = SDEditSigmas.execute(model, 0.37, 5, "karras").args
+    latent, perturbed, text = edit(model, guide, sigmas=sigmas, repeats=2)
+    same, seen, _ = edit(model, guide, t0=0.37, steps=5, scheduler="karras", repeats=2)
+    assert torch.equal(latent["samples"], same["samples"])
+    assert torch.equal(perturbed["samples"], seen["samples"])
+    assert text.startswith("t0 0.37: ")
+    assert "5 steps x 2 repeats, 10 evaluations" in text
+
+
+def test_sigmas_without_a_step_return_the_guide_and_bad_ones_are_refused() -> None:
+    model, guide = model_of(ModelType.EPS), {"samples": random(1, 4, 8, 8)}
+    latent, _, text = edit(model, guide, sigmas=torch.empty(0))
+    assert torch.equal(latent["samples"], guide["samples"])
+    assert text.startswith("the connected sigmas hold no step: the guide is returned")
+    with pytest.raises(ValueError, match="give SIGMAS that end with 0"):
+        edit(model, guide, sigmas=torch.tensor([2.0, 1.0, 0.1]))
+    with pytest.raises(ValueError, match="must fall from step to step"):
+        edit(model, guide, sigmas=torch.tensor([2.0, 2.5, 0.0]))
+
+
+@pytest.mark.parametrize("kind", [ModelType.EPS, ModelType.V_PREDICTION])
+def test_on_the_official_levels_it_is_the_official_code(kind: ModelType) -> None:
+    """The node in float32, masked: DDPM's linear betas, t = 400 of 1000 in steps of 20."""
+    model = mixing_model(kind, beta_schedule="linear", linear_start=1e-4**0.5, linear_end=0.02**0.5)
+    abar = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)[:400:20].flip(0)
+    sigmas = torch.cat([((1 - abar) / abar).sqrt(), torch.zeros(1)])
+    x0, mask = random(1, 4, 8, 8), torch.zeros(1, 1, 64, 64)
+    mask[..., 32:] = 1
+    latent = SDEdit.execute(
+        model, cond(0.3), cond(0.3), {"samples": x0, "noise_mask": mask}, 3, 0.9, 3, 1.0, "sde_small", "karras",
+        mask_mode="paper", keep_noise="fixed", sigmas=sigmas.float(),
+    ).args[0]  # fmt: skip
+    step = noises.step_noise(x0, 3, [0])
+    draws = [step(s, s) for s in sigmas[:-1].float()]
+    noise, omega = noises.draw_noise({"samples": x0}, 3), mask[..., ::8, ::8].expand_as(x0)
+    expected = official_code(predicted_noise(model), abar.float(), x0, omega, noise, draws)
+    torch.testing.assert_close(latent["samples"], expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,7 +3,7 @@
 export const FORMULAS = {
   constant: () => 1,
   linear: (u) => 1 - u,
-  cosine: (u) => Math.cos((Math.PI / 2) * u),
+  cosine: (u) => Math.sin((Math.PI / 2) * (1 - u)), // exactly 0 where it ends
   exponential: (u) => Math.exp(-5 * u),
 };
 
