@@ -46,6 +46,8 @@ def run(server: Server, info: dict[str, Any], strategy: Any, count: int, number:
         found.append(result)
         if not result.clear:
             print(f"\n{result}\n{json.dumps(prompt)}", flush=True)
+        if len(found) % 50 == 0:
+            print(f"{len(found)} of {count}", flush=True)
 
     one()
     return found

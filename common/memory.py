@@ -10,4 +10,6 @@ def check_memory(needed: int, what: str, advice: str) -> None:
     """Raises ValueError where `needed` bytes are more than what is free in main memory."""
     free = int(comfy.model_management.get_free_memory(torch.device("cpu")))
     if needed > free:
-        raise ValueError(f"{what} needs about {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free: {advice}.")
+        raise ValueError(
+            f"{what} needs about {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free: {advice}."
+        )

@@ -236,7 +236,9 @@ def hostile_prompts(info: Info) -> st.SearchStrategy[Prompt]:
     @st.composite
     def prompts(draw: Callable[..., Any]) -> Prompt:
         prompt = draw(valid_prompts(info))
-        places = [(number, key, kind) for number in sorted(prompt) for key, kind in hostile_places(info, prompt[number])]
+        places = [
+            (number, key, kind) for number in sorted(prompt) for key, kind in hostile_places(info, prompt[number])
+        ]
         number, key, kind = draw(st.sampled_from(places or [("", "", "")]))
         if number:
             link = prompt[number]["inputs"][key]
@@ -337,5 +339,7 @@ def outcome(client: Client, prompt: Prompt, patience: float = 300.0) -> Outcome:
     injected = any(node["class_type"] == "HostileFailingModel" for node in prompt.values())
     for kind, data in entry["status"]["messages"]:
         if kind == "execution_error":
-            return Outcome("failed", data["node_type"], data["exception_type"], data["exception_message"].strip(), injected)
+            return Outcome(
+                "failed", data["node_type"], data["exception_type"], data["exception_message"].strip(), injected
+            )
     return Outcome("done" if entry["status"]["completed"] else "failed")

@@ -100,16 +100,17 @@ def _check(entry: Any, value: Any) -> None:
             check_length(value, entry.id, limits.DRAWING_TEXT)
     elif kinds[0] in special:
         special[kinds[0]]()
-    elif kinds[0] in _METHODS and not all(hasattr(value, name) for name in _METHODS[kinds[0]]):
-        raise _wrong(entry.id, value, kinds[0])
-    elif kinds[0] in _CLASSES and not isinstance(value, _CLASSES[kinds[0]]):
+    elif (kinds[0] in _METHODS and not all(hasattr(value, name) for name in _METHODS[kinds[0]])) or (
+        kinds[0] in _CLASSES and not isinstance(value, _CLASSES[kinds[0]])
+    ):
         raise _wrong(entry.id, value, kinds[0])
 
 
 def _wrong(name: str, value: Any, kind: str) -> ValueError:
     article = "an" if kind[0] in "AEIOU" else "a"
     return ValueError(
-        f"{name} is {quoted(value)}, but {article} {kind} is expected: connect an output of that type, or disconnect it."
+        f"{name} is {quoted(value)}, but {article} {kind} is expected: connect an output of "
+        "that type, or disconnect it."
     )
 
 

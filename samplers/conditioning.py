@@ -17,7 +17,9 @@ def check_conditioning(conditioning: Any, name: str) -> None:
     if not isinstance(conditioning, (list, tuple)):
         raise ValueError(f"{name} is {quoted(conditioning)}, but a CONDITIONING is expected: connect CLIP Text Encode.")
     if not conditioning:
-        raise ValueError(f"{name} is an empty CONDITIONING: connect CLIP Text Encode, with an empty text for no prompt.")
+        raise ValueError(
+            f"{name} is an empty CONDITIONING: connect CLIP Text Encode, with an empty text for no prompt."
+        )
     for part in conditioning:
         if not (isinstance(part, (list, tuple)) and len(part) == 2 and isinstance(part[1], Mapping)):
             raise ValueError(

@@ -18,6 +18,7 @@ from torch import Tensor
 from . import conditioning, process
 from .own_sampler import OwnSampler, with_options
 from .path import DiffusionPath, check_falling, make_path
+from .wrong_prompt import sample_with
 
 # Solvers that start a flow at sigma = 1 evaluate it a ten-thousandth of the training time later.
 _OFFSET = 2e-4
@@ -146,7 +147,7 @@ def record(
         raise ValueError("A path cannot hold a nested latent (audio with video): record its video part alone.")
     recorder = RecordingSampler(sampler)
     # A copy of the levels, because uni_pc changes the last one of those it is given.
-    samples = guider.sample(noise, latent, recorder, sigmas.clone(), mask, callback, disable_pbar, seed)
+    samples = sample_with(guider, noise, latent, recorder, sigmas.clone(), mask, callback, disable_pbar, seed)
     assert recorder.states is not None
     assert recorder.predictions is not None
     path = make_path(

@@ -19,6 +19,7 @@ from . import process, reverse_sde
 from .masked import MaskedSampler
 from .picture_masks import one_each
 from .sigmas import sdedit_sigmas
+from .wrong_prompt import sample_with
 
 SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
     "sde_small": lambda: reverse_sde.sampler("sde_small"),
@@ -101,7 +102,8 @@ def sdedit(
     sampler = MaskedSampler(
         SOLVERS[settings.solver](), settings.mask_mode, settings.keep_noise, settings.repeats
     )  # neutral settings are core's own masking
-    edited = guider.sample(
+    edited = sample_with(
+        guider,
         noise,
         samples,
         sampler,

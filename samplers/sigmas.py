@@ -31,8 +31,8 @@ def check_levels(sigmas: object, name: str = "sigmas") -> None:
         raise ValueError(f"{name} is {quoted(sigmas)}, but SIGMAS are expected: connect a scheduler's output.")
     if sigmas.ndim != 1 or not torch.is_floating_point(sigmas):
         raise ValueError(
-            f"{name} is a tensor {list(sigmas.shape)} of {str(sigmas.dtype).removeprefix('torch.')}, but SIGMAS are one "
-            "row of floating-point noise levels: connect a scheduler's output."
+            f"{name} is a tensor {list(sigmas.shape)} of {str(sigmas.dtype).removeprefix('torch.')}, but SIGMAS are "
+            "one row of floating-point noise levels: connect a scheduler's output."
         )
     if len(sigmas) > limits.STEPS + 1:
         raise ValueError(f"{name} has {len(sigmas)} noise levels: give at most {limits.STEPS + 1}.")

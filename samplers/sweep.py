@@ -49,7 +49,8 @@ def _value(setting: str, word: str) -> float | int:
     if value is None or not low <= value <= high:
         numbers = "numbers" if kind is float else "whole numbers"
         raise ValueError(
-            f"{quoted(word)} is no value for a sweep over {setting}: give {numbers} from {low:g} to {high:g}, with commas."
+            f"{quoted(word)} is no value for a sweep over {setting}: give {numbers} from {low:g} to "
+            f"{high:g}, with commas."
         )
     return value
 

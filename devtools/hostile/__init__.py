@@ -58,16 +58,17 @@ def _masks() -> dict[str, Callable[[], Any]]:
 
 def _sigmas() -> dict[str, Callable[[], Any]]:
     lists = {
-        "empty": [], "one": [1.0], "rising": [0.0, 1.0, 2.0], "unsorted": [3.0, 1.0, 2.0, 0.0], "equal": [1.0, 1.0, 0.0],
-        "NaN": [2.0, _NAN, 0.0], "infinite": [_INFINITE, 1.0, 0.0], "negative": [1.0, -1.0], "zeros": [0.0, 0.0],
+        "empty": [], "one": [1.0], "rising": [0.0, 1.0, 2.0], "unsorted": [3.0, 1.0, 2.0, 0.0],
+        "equal": [1.0, 1.0, 0.0], "NaN": [2.0, _NAN, 0.0], "infinite": [_INFINITE, 1.0, 0.0], "negative": [1.0, -1.0],
+        "zeros": [0.0, 0.0],
         "above the model": [1e30, 1.0, 0.0], "not to zero": [9.0, 3.0, 1.0],
     }  # fmt: skip
     made: dict[str, Callable[[], Any]] = {
         name: (lambda levels=levels: torch.tensor(levels)) for name, levels in lists.items()
     }
     return {
-        **made, "a list": lambda: [3.0, 1.0, 0.0], "table": lambda: torch.zeros(2, 3), "number": lambda: torch.tensor(1.0),
-        "whole": lambda: torch.tensor([3, 1, 0]), "None": lambda: None,
+        **made, "a list": lambda: [3.0, 1.0, 0.0], "table": lambda: torch.zeros(2, 3),
+        "number": lambda: torch.tensor(1.0), "whole": lambda: torch.tensor([3, 1, 0]), "None": lambda: None,
         "1e5 levels": lambda: torch.linspace(10.0, 0.0, 100_000),
     }  # fmt: skip
 
@@ -78,8 +79,9 @@ def _conditionings() -> dict[str, Callable[[], Any]]:
 
     return {
         "empty": lambda: [], "no extras": lambda: [[torch.zeros(1, 77, 64)]], "None": lambda: None,
-        "another model's": of(1, 77, 768, pooled=torch.zeros(1, 768)), "wide": of(1, 20, 4096), "no tokens": of(1, 0, 64),
-        "flat": of(77, 64), "NaN": lambda: [[torch.full((1, 8, 64), _NAN), {}]], "a word": lambda: "a red house",
+        "another model's": of(1, 77, 768, pooled=torch.zeros(1, 768)), "wide": of(1, 20, 4096),
+        "no tokens": of(1, 0, 64), "flat": of(77, 64), "NaN": lambda: [[torch.full((1, 8, 64), _NAN), {}]],
+        "a word": lambda: "a red house",
         "tokens None": lambda: [[None, {}]],
     }  # fmt: skip
 

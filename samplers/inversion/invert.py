@@ -15,6 +15,7 @@ from .. import process
 from ..caching import without_step_caches
 from ..conditioning import fingerprint
 from ..path import DiffusionPath, check_falling, make_path
+from ..wrong_prompt import sample_with
 from .run import InversionSampler, Method
 
 
@@ -47,7 +48,7 @@ def invert(
     guider.set_cfg(method.run_cfg(cfg))
     sampler = InversionSampler(method, indices, cfg)
     noise = noises.start_run({**latent, "samples": samples}, seed)
-    guider.sample(noise, samples, sampler, sigmas, None, callback, True, seed)
+    sample_with(guider, noise, samples, sampler, sigmas, None, callback, True, seed)
     fields = {"cfg": method.run_cfg(cfg), **sampler.fields}
     return make_path(
         model,

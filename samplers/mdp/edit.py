@@ -24,6 +24,7 @@ from ..replay import attach, replay_sampler, start
 from ..schedule import PathSchedule
 from ..sdedit import prepared
 from ..sigmas import sdedit_sigmas
+from ..wrong_prompt import sample_with
 from . import difference
 from .conditions import mix_conditioning, mix_guidance
 from .region import edit_region
@@ -175,7 +176,8 @@ def edit(
     guider.set_conds(target, negative)
     guider.set_cfg(settings.cfg)
     solver = comfy.samplers.sampler_object("euler") if path.residuals is None else replay_sampler(path)
-    edited = guider.sample(
+    edited = sample_with(
+        guider,
         noise.generate_noise(latent),
         latent["samples"],
         solver,
