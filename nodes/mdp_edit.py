@@ -11,6 +11,7 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..common.texts import quoted
 from ..images.grid import labelled_grid
 from ..samplers.counting import counting_from
 from ..samplers.mdp import edit as mdp
@@ -46,7 +47,7 @@ def make_settings(
 ) -> mdp.Settings:
     """Settings of a method; a schedule that is connected takes the place of the method's own."""
     if method not in METHODS:
-        raise ValueError(f"There is no method {method!r}: choose one of {', '.join(METHODS)}.")
+        raise ValueError(f"There is no method {quoted(method)}: choose one of {', '.join(METHODS)}.")
     kind = "noise" if method in (RECOMMENDED, NOTEBOOK) else method
     own = {**mdp.WHOLE, RECOMMENDED: DEFAULTS.schedule, NOTEBOOK: mdp.NOTEBOOK}
     region = RegionSettings(threshold) if method == RECOMMENDED else None

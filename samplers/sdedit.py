@@ -14,6 +14,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ..common.texts import quoted
 from . import noise as noises
 from . import process, reverse_sde
 from .masked import MaskedSampler
@@ -81,7 +82,7 @@ def sdedit(
     Raises ValueError for a t0, steps, solver or scheduler that does not exist.
     """
     if settings.solver not in SOLVERS:
-        raise ValueError(f"There is no solver {settings.solver!r}: choose one of {', '.join(SOLVERS)}.")
+        raise ValueError(f"There is no solver {quoted(settings.solver)}: choose one of {', '.join(SOLVERS)}.")
     sigmas = sdedit_sigmas(process.model_sampling(model), settings.t0, settings.steps, settings.scheduler)
     latent = prepared(model, guide)
     samples, mask = latent["samples"], latent.get("noise_mask")

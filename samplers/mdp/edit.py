@@ -12,6 +12,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ...common.texts import quoted
 from .. import noise as noises
 from .. import process
 from ..counting import Counter
@@ -144,7 +145,7 @@ def find_region(
 def manipulated(model: Any, source: Source, kind: str, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
     """A clone of the MODEL with one of `KINDS`. Outside of the mask the source's path is held, whatever the kind."""
     if kind not in KINDS:
-        raise ValueError(f"There is no manipulation {kind!r}: choose one of {', '.join(KINDS)}.")
+        raise ValueError(f"There is no manipulation {quoted(kind)}: choose one of {', '.join(KINDS)}.")
     if kind == "noise":
         return inject_noise(model, source.path, schedule, mask)
     if kind == "latent":
