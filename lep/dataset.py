@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..common.interrupts import interruptible
 from ..images.edges import DETAIL, SCALE, as_picture, edge_map, of_width
 from ..images.morphology import check_proportions
 from ..images.tensors import check_image, split_alpha
@@ -81,7 +82,9 @@ def captioned(clip: Any, captions: str, count: int) -> list[Any]:
     lines = [line.strip() for line in captions.splitlines() if line.strip()] or [""]
     if len(lines) not in (1, count):
         raise ValueError(f"There are {len(lines)} captions for {count} pictures: write one line each, or one for all.")
-    encoded = {line: clip.encode_from_tokens_scheduled(clip.tokenize(line)) for line in dict.fromkeys(lines)}
+    encoded = {
+        line: clip.encode_from_tokens_scheduled(clip.tokenize(line)) for line in interruptible(dict.fromkeys(lines))
+    }
     return [encoded[line] for line in lines]
 
 
