@@ -71,8 +71,9 @@ _READ = """async ([curve, drawing]) => {
     const { parseCurve } = await import(curve), { readDrawing } = await import(drawing);
     const texts = {
         digits: n => "9".repeat(n), spaces: n => " ".repeat(n) + ":", colons: n => ":".repeat(n),
-        pairs: n => "1:1,".repeat(n / 4), brackets: n => "[".repeat(n), "cut strokes": n => '{"strokes":[' + " ".repeat(n),
-        "whole strokes": n => '{"strokes":[' + '{"points":[1,2]},'.repeat(n / 17), gap: n => '"strokes"' + " ".repeat(n),
+        pairs: n => "1:1,".repeat(n / 4), brackets: n => "[".repeat(n), gap: n => '"strokes"' + " ".repeat(n),
+        "cut strokes": n => '{"strokes":[' + " ".repeat(n),
+        "whole strokes": n => '{"strokes":[' + '{"points":[1,2]},'.repeat(n / 17),
     };
     const seconds = (read, text) => {
         const start = performance.now();

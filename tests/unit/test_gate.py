@@ -12,6 +12,7 @@ from diffusion_path.nodes import DiffusionPathExtension
 from diffusion_path.nodes.gate import check_inputs
 from diffusion_path.samplers.conditioning import check_conditioning
 from diffusion_path.samplers.sigmas import check_levels
+from diffusion_path.tests.unit.analytic import gaussian_model
 
 NODES = {node.GET_SCHEMA().node_id: node for node in asyncio.run(DiffusionPathExtension().get_node_list())}
 ANYTHING = (None, "text", 1.5, math.nan, [], {}, (), object(), torch.zeros(1), "x" * 10_000_000, 2**70, b"")
@@ -76,7 +77,7 @@ def test_widgets_take_all_of_their_range(name: str, entry: Any) -> None:
 
 def test_the_node_itself_refuses() -> None:
     with pytest.raises(ValueError, match=r"t0 is inf: give a number from 0\.0 to 1\.0"):
-        NODES["DPathSigmas"].execute(model=torch.nn.Identity(), t0=math.inf, steps=3, scheduler="simple")
+        NODES["DPathSigmas"].execute(model=gaussian_model(), t0=math.inf, steps=3, scheduler="simple")
     with pytest.raises(ValueError, match="model is Identity, but a MODEL is expected"):
         NODES["DPathSigmas"].execute(model=torch.nn.Identity(), t0=0.5, steps=3, scheduler="simple")
     with pytest.raises(ValueError, match="choose one of"):

@@ -187,8 +187,8 @@ def test_work_that_does_not_sample_answers_an_interrupt(name: str, monkeypatch: 
     monkeypatch.setattr(comfy.model_management, "throw_exception_if_processing_interrupted", look)
     stop = 10**9
     WORK[name]()
-    assert looks > 0
-    for stop in {0, looks // 2, looks - 1}:  # noqa: B007
+    assert looks > 1
+    for stop in (0, 1):  # noqa: B007
         looks = 0
         with pytest.raises(InterruptProcessingException):
             WORK[name]()

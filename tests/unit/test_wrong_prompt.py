@@ -70,7 +70,7 @@ def methods(family: Family, bad: Any) -> dict[str, Callable[[], object]]:
         "FlowEdit, target": lambda: flowedit(model, good, bad, good, latent, 0, FlowSettings(steps=2)),
         "FlowEdit, source": lambda: flowedit(model, bad, good, good, latent, 0, FlowSettings(steps=2)),
         "inversion": lambda: invert(model, bad, bad, latent, sigmas, Euler()),
-        "MDP": lambda: mdp.edit(model, bad, good, source, mdp.Settings(region=None)),
+        "MDP": lambda: mdp.edit(model, bad, good, source, mdp.Settings("latent", mdp.WHOLE["latent"], region=None)),
         "recording": lambda: mdp.find_source(
             model, bad, good, {"samples": torch.zeros_like(latent["samples"])}, 0, mdp.Settings(steps=2)
         ),
