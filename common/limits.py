@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 TEXT = 100_000
 """Characters of a schedule's curve, of a list of numbers, of a prompt that is compared word by word."""
+CAPTIONS = 1_000_000
 NUMBER = 64
 """Characters of one number in a text."""
 SWEEP_VALUES = 64
@@ -46,6 +47,7 @@ TABLE = (
     Limit("SDEdit Sweep", "values", SWEEP_VALUES),
     Limit("MDP Sweep", "edits: starts x lengths, or weights", SWEEP_EDITS),
     Limit("MDP Attention Control", "tokens of a prompt", PROMPT_TOKENS),
+    Limit("Train Edge Predictor", "characters of all captions", CAPTIONS),
     Limit("Any node", "characters of a list of numbers, weights or a prompt that is compared", TEXT),
     Limit("Any node", "characters of one number in a text", NUMBER),
     Limit("Any node", "steps, and levels of a connected SIGMAS less one", STEPS),

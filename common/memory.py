@@ -13,3 +13,9 @@ def check_memory(needed: int, what: str, advice: str) -> None:
         raise ValueError(
             f"{what} needs about {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free: {advice}."
         )
+
+
+def check_path_memory(levels: int, latent: torch.Tensor) -> None:
+    """Raises ValueError where a path of so many states of a latent [B, C, ...] does not fit into main memory."""
+    needed = 2 * 4 * levels * latent.numel()  # as float32, once state by state and once together
+    check_memory(needed, f"A path of {levels - 1} steps", "use fewer steps, a smaller picture or a smaller batch")

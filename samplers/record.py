@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..common.memory import check_path_memory
 from . import conditioning, process
 from .own_sampler import OwnSampler, with_options
 from .path import DiffusionPath, check_falling, make_path
@@ -145,6 +146,7 @@ def record(
     process.check_one_latent(guider.model_patcher)
     if latent.is_nested:
         raise ValueError("A path cannot hold a nested latent (audio with video): record its video part alone.")
+    check_path_memory(len(sigmas), latent)
     recorder = RecordingSampler(sampler)
     # A copy of the levels, because uni_pc changes the last one of those it is given.
     samples = sample_with(guider, noise, latent, recorder, sigmas.clone(), mask, callback, disable_pbar, seed)

@@ -10,6 +10,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+from ...common.memory import check_path_memory
 from .. import noise as noises
 from .. import process
 from ..caching import without_step_caches
@@ -42,6 +43,7 @@ def invert(
         )
     model = without_step_caches(model, "Inversion")
     samples = _picture(model, latent)
+    check_path_memory(len(sigmas), samples)
     indices = latent.get("batch_index") or range(samples.shape[0])
     guider = comfy.samplers.CFGGuider(method.prepared(model, cfg, len(sigmas) - 1, samples.shape[0]))
     guider.set_conds(positive, negative)

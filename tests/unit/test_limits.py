@@ -94,6 +94,10 @@ def test_too_large_a_picture_is_refused_before_memory_is_taken(monkeypatch: pyte
     with pytest.raises(ValueError, match=r"8192 x 8192 pixels needs about 6\.7 GB of memory, but 1\.0 GB are free"):
         render_drawing(read_drawing(""), 8192, 8192)
     memory.check_memory(10**9, "Just enough", "")
+    latent = torch.zeros(1, 4, 128, 128)
+    memory.check_path_memory(1907, latent)
+    with pytest.raises(ValueError, match=r"A path of 10000 steps needs about 5\.2 GB of memory, but 1\.0 GB are free"):
+        memory.check_path_memory(10_001, latent)
 
 
 def test_too_many_pixels_under_the_brush_are_refused_at_once() -> None:
