@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 TEXT = 100_000
 """Characters of a schedule's curve, of a list of numbers, of a prompt that is compared word by word."""
-CAPTIONS = 1_000_000
 NUMBER = 64
 """Characters of one number in a text."""
+CAPTIONS = 1_000_000
+CURVE_POINTS = 10_000
 SWEEP_VALUES = 64
 SWEEP_EDITS = 100
 PROMPT_TOKENS = 2_000
@@ -44,6 +45,7 @@ TABLE = (
     Limit("Stroke Canvas", "pixels that the brush passes, summed over all pieces of all strokes", BRUSH_PIXELS),
     Limit("Stroke Canvas, Mask to Latent", "pixels to grow by", GROW),
     Limit("Path Schedule", "characters of a curve", TEXT),
+    Limit("Path Schedule", "points of a connected CURVE", CURVE_POINTS),
     Limit("SDEdit Sweep", "values", SWEEP_VALUES),
     Limit("MDP Sweep", "edits: starts x lengths, or weights", SWEEP_EDITS),
     Limit("MDP Attention Control", "tokens of a prompt", PROMPT_TOKENS),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusion_path.nodes import DiffusionPathExtension
 from diffusion_path.nodes.gate import check_inputs
+from diffusion_path.nodes.schedule import make_schedule
 from diffusion_path.samplers.conditioning import check_conditioning
 from diffusion_path.samplers.sigmas import check_levels
 from diffusion_path.tests.unit.analytic import gaussian_model
@@ -82,6 +83,28 @@ def test_the_node_itself_refuses() -> None:
         NODES["DPathSigmas"].execute(model=torch.nn.Identity(), t0=0.5, steps=3, scheduler="simple")
     with pytest.raises(ValueError, match="choose one of"):
         NODES["DPathInvert"].execute(method={"method": "x" * 10**7})
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        5,
+        {},
+        {"points": []},
+        {"points": 3},
+        [],
+        [1, 2],
+        [["a", "b"]],
+        [[0.0, math.nan]],
+        [[0.0, 1.0]] * 10_001,
+        object(),
+    ],
+    ids=lambda curve: type(curve).__name__,
+)
+def test_a_connected_curve_has_points(curve: Any) -> None:
+    with pytest.raises(ValueError, match="The connected curve") as refusal:
+        make_schedule(1.0, 0.0, "curve", 1.0, curve)
+    assert len(str(refusal.value)) < 200
 
 
 @pytest.mark.parametrize(
