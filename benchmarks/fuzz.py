@@ -1,8 +1,9 @@
-"""Random prompts on a real server: 500 valid and 500 broken ones, and what became of them.
+"""Random prompts on a real server: 500 valid, 500 broken and 500 hostile ones, and what became of them.
 
-    ./dev bench fuzz [--valid N] [--broken N] [--seed N]
+    ./dev bench fuzz [--valid N] [--broken N] [--hostile N] [--seed N]
 
-Ends with status 1 if the server ended, was silent for long, or said something that is no clear sentence.
+Hostile prompts link a value that nothing should make (NaN, empty tensors, 10 MB of text, a model that fails) to one of
+our nodes. Ends with status 1 if the server ended, was silent for long, or said something that is no clear sentence.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from ..devtools.inprocess import comfyui_folder
-from ..devtools.random_prompts import Outcome, broken_prompts, outcome, save_a_path, valid_prompts
+from ..devtools.random_prompts import (
+    Outcome,
+    broken_prompts,
+    hostile_prompts,
+    link_hostile,
+    outcome,
+    save_a_path,
+    valid_prompts,
+)
 from ..devtools.runtime import Runtime
 from ..devtools.server import Server
 
@@ -37,6 +46,8 @@ def run(server: Server, info: dict[str, Any], strategy: Any, count: int, number:
         found.append(result)
         if not result.clear:
             print(f"\n{result}\n{json.dumps(prompt)}", flush=True)
+        if len(found) % 50 == 0:
+            print(f"{len(found)} of {count}", flush=True)
 
     one()
     return found
@@ -55,16 +66,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--valid", type=int, default=500)
     parser.add_argument("--broken", type=int, default=500)
+    parser.add_argument("--hostile", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sentences", action="store_true", help="print what users would read")
     options = parser.parse_args(arguments)
     unclear = 0
-    with Server(Runtime(Path(sys.executable), comfyui_folder()), 0, None) as server:
+    server = Server(Runtime(Path(sys.executable), comfyui_folder()), 0, None)
+    server.options = link_hostile(server.base)
+    with server:
         save_a_path(server.client, server.client.object_info())
         info = server.client.object_info()
         for title, strategy, count in (
             ("valid", valid_prompts, options.valid),
             ("broken", broken_prompts, options.broken),
+            ("hostile", hostile_prompts, options.hostile),
         ):
             if not count:
                 continue

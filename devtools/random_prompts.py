@@ -10,11 +10,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
 from .client import Client, Prompt, PromptError
+from .settings import PACK_FOLDER
 
 Info = dict[str, dict[str, Any]]
 
@@ -71,6 +73,8 @@ NASTY_TEXT = (
 )
 NASTY_VALUES = (math.nan, math.inf, -math.inf, 1e308, -1e308, -1, 2**70, True, None, [], {}, "text", [1, 2, 3])
 
+HOSTILE = "diffusion-path-hostile"
+HOSTILE_ERRORS = ("RuntimeError", "MemoryError", "KeyError")
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 
 
@@ -82,12 +86,15 @@ class Outcome:
     node: str = ""
     error: str = ""
     message: str = ""
+    injected: bool = False  # by a model that fails on purpose: such an error should pass as it is
 
     @property
     def clear(self) -> bool:
         """Whether a user can understand it: what our nodes say is a ValueError of one sentence."""
         if self.kind != "failed" or not self.node.startswith(PREFIX):
             return self.kind != "lost"
+        if self.injected and self.error in HOSTILE_ERRORS:
+            return True
         return self.error == "ValueError" and "\n" not in self.message.strip() and len(self.message) < 500
 
 
@@ -223,6 +230,49 @@ def broken_prompts(info: Info) -> st.SearchStrategy[Prompt]:
     return prompts()
 
 
+def hostile_prompts(info: Info) -> st.SearchStrategy[Prompt]:
+    """A valid prompt with one link of ours to a value that nothing should make (devtools/hostile)."""
+
+    @st.composite
+    def prompts(draw: Callable[..., Any]) -> Prompt:
+        prompt = draw(valid_prompts(info))
+        places = [
+            (number, key, kind) for number in sorted(prompt) for key, kind in hostile_places(info, prompt[number])
+        ]
+        number, key, kind = draw(st.sampled_from(places or [("", "", "")]))
+        if number:
+            link = prompt[number]["inputs"][key]
+            if kind == "MODEL" and isinstance(link, list) and draw(st.booleans()):
+                made = {"model": link, "error": draw(st.sampled_from(HOSTILE_ERRORS)), "at": draw(st.integers(1, 6))}
+                name = "HostileFailingModel"
+            else:
+                name = f"Hostile{kind}"
+                made = {"value": draw(st.sampled_from(info[name]["input"]["required"]["value"][0]))}
+            prompt["hostile"] = {"class_type": name, "inputs": made, "_meta": {"title": name}}
+            prompt[number]["inputs"][key] = ["hostile", 0]
+        return prompt
+
+    return prompts()
+
+
+def hostile_places(info: Info, node: dict[str, Any]) -> list[tuple[str, str]]:
+    """The inputs of a node of ours that a hostile value can be linked to, with their types."""
+    if not node["class_type"].startswith(PREFIX):
+        return []
+    groups = info[node["class_type"]]["input"]
+    specs = {key: spec for group in groups.values() for key, spec in group.items()}
+    kinds = {key: str(specs[key][0]).split(",")[0] for key in sorted(node["inputs"]) if key in specs}
+    return [(key, kind) for key, kind in kinds.items() if f"Hostile{kind}" in info]
+
+
+def link_hostile(base: Path) -> tuple[str, ...]:
+    """Puts the nodes of devtools/hostile into a server's folder; the options that make it load them."""
+    folder = base / "custom_nodes"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / HOSTILE).symlink_to(Path(__file__).parent / "hostile", target_is_directory=True)
+    return ("--whitelist-custom-nodes", PACK_FOLDER, HOSTILE)
+
+
 def damage(
     draw: Callable[..., Any], prompt: Prompt, inputs: dict[str, Any], key: str, number: str, links: bool
 ) -> None:
@@ -286,7 +336,10 @@ def outcome(client: Client, prompt: Prompt, patience: float = 300.0) -> Outcome:
             client.interrupt()
             return Outcome("lost", message=f"no answer after {patience:.0f} s")
         time.sleep(0.02)
+    injected = any(node["class_type"] == "HostileFailingModel" for node in prompt.values())
     for kind, data in entry["status"]["messages"]:
         if kind == "execution_error":
-            return Outcome("failed", data["node_type"], data["exception_type"], data["exception_message"].strip())
+            return Outcome(
+                "failed", data["node_type"], data["exception_type"], data["exception_message"].strip(), injected
+            )
     return Outcome("done" if entry["status"]["completed"] else "failed")

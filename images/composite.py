@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..common.interrupts import interruptible
 from .morphology import check_proportions, feather, fit_mask, grow
 from .tensors import check_image, check_mask, match_batch
 
@@ -96,7 +97,7 @@ def _match_ring(
     inside = (area > 0).float()
     rings = (grow(inside, max(1, ring)) - inside) * valid > 0
     matched = edit.clone()
-    for item in range(edit.shape[0]):
+    for item in interruptible(range(edit.shape[0])):
         chosen = rings[item]
         if int(chosen.sum()) < _SMALLEST_RING:
             notes.append(f"Item {item}: no colour match, since hardly any picture is left around the mask.")

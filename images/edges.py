@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..common.interrupts import answering, interruptible
+from ..common.texts import quoted
 from .metrics import LUMA
 from .tensors import check_image, split_alpha
 
@@ -39,7 +41,8 @@ def edge_map(image: Tensor, method: Method = "canny", detail: float = DETAIL, sc
     colour = split_alpha(check_image(image, "image"))[0].numpy().astype(np.float64)
     luma = np.stack([_stretched(grey) for grey in colour @ np.array(LUMA)])
     blur = scale * min(luma.shape[1:]) / _REFERENCE
-    drawn = [_DRAW[_known(method)](picture, min(max(detail, 0.0), 1.0), blur) for picture in luma]
+    draw = _DRAW[_known(method)]
+    drawn = [answering(draw, picture, min(max(detail, 0.0), 1.0), blur) for picture in interruptible(luma)]
     return torch.from_numpy(np.stack(drawn)).float()
 
 
@@ -54,7 +57,7 @@ def clean_sketch(
     lines to this many pixels.
     An alpha channel counts as paper where it is clear.
     """
-    cleaned = [_clean(amount, threshold, thin, specks, width) for amount in ink(image, lines)]
+    cleaned = [answering(_clean, amount, threshold, thin, specks, width) for amount in interruptible(ink(image, lines))]
     return torch.from_numpy(np.stack(cleaned)).float()
 
 
@@ -66,7 +69,7 @@ def ink(image: Tensor, lines: Lines = "auto", name: str = "sketch") -> np.ndarra
     colour, alpha = split_alpha(check_image(image, name))
     luma = (colour @ torch.tensor(LUMA)).numpy()
     opaque = np.ones_like(luma) if alpha is None else alpha[..., 0].numpy()
-    return np.stack([_ink(grey, a, lines) for grey, a in zip(luma, opaque, strict=True)])
+    return np.stack([_ink(grey, a, lines) for grey, a in interruptible(zip(luma, opaque, strict=True))])
 
 
 def _ink(grey: np.ndarray, opaque: np.ndarray, lines: Lines) -> np.ndarray:
@@ -90,9 +93,9 @@ def of_width(lines: Tensor, width: int) -> Tensor:
         return lines
     brush = _brush(width)
     redrawn = []
-    for drawing in lines.numpy():
-        middle = np.where(morphology.skeletonize(drawing > _STROKE), drawing, 0.0)
-        redrawn.append(morphology.dilation(middle, brush))
+    for drawing in interruptible(lines.numpy()):
+        middle = np.where(answering(morphology.skeletonize, drawing > _STROKE), drawing, 0.0)
+        redrawn.append(answering(morphology.dilation, middle, brush))
     return torch.from_numpy(np.stack(redrawn)).float()
 
 
@@ -109,7 +112,7 @@ def _stretched(luma: np.ndarray) -> np.ndarray:
 
 def _known(method: str) -> str:
     if method not in _DRAW:
-        raise ValueError(f"There is no edge method {method!r}: choose one of {', '.join(METHODS)}.")
+        raise ValueError(f"There is no edge method {quoted(method)}: choose one of {', '.join(METHODS)}.")
     return method
 
 

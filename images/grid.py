@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ..common.interrupts import interruptible
 from .tensors import check_image, from_pil
 from .typography import INK, MUTED, PAPER, draw_text, line_height, text_width, wrap
 
@@ -79,7 +80,7 @@ def labelled_grid(
     result = from_pil(sheet)
     if channels == 4:
         result = torch.cat((result, torch.ones_like(result[..., :1])), dim=-1)
-    for index in range(count):
+    for index in interruptible(range(count)):
         row, column = divmod(index, columns)
         y, x = first_row + row * cell_h, left + column * cell_w
         result[0, y : y + height, x : x + width] = images[index]

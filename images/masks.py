@@ -9,6 +9,8 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..common.interrupts import answering, interruptible
+from ..common.texts import quoted
 from .morphology import check_proportions, feather, grow, is_uniform
 from .tensors import check_mask
 
@@ -70,7 +72,7 @@ def reduce_mask(mask: Tensor, grid_size: tuple[int, int], reduction: Reduction) 
     elif reduction == "bilinear":
         reduced = F.interpolate(mask, size=grid_size, mode="bilinear")
     else:
-        raise ValueError(f"There is no reduction {reduction!r}: choose one of {', '.join(REDUCTIONS)}.")
+        raise ValueError(f"There is no reduction {quoted(reduction)}: choose one of {', '.join(REDUCTIONS)}.")
     return reduced.squeeze(1)
 
 
@@ -113,11 +115,11 @@ def _vanished_strokes(mask: Tensor, seen: Tensor) -> tuple[int, int]:
     from scipy.ndimage import label, maximum
 
     strokes = vanished = 0
-    for item, result in zip((mask >= 0.5).numpy(), seen.numpy(), strict=True):
-        regions, count = label(item, structure=np.ones((3, 3)))  # pyright: ignore[reportGeneralTypeIssues]
+    for item, result in interruptible(zip((mask >= 0.5).numpy(), seen.numpy(), strict=True)):
+        regions, count = answering(label, item, structure=np.ones((3, 3)))  # pyright: ignore[reportGeneralTypeIssues]
         strokes += count
         if count:
-            vanished += int((np.atleast_1d(maximum(result, regions, range(1, count + 1))) < 0.5).sum())
+            vanished += int((np.atleast_1d(answering(maximum, result, regions, range(1, count + 1))) < 0.5).sum())
     return strokes, vanished
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..common.interrupts import answering, interruptible
 from .morphology import fit_mask
 from .tensors import check_image, check_mask, match_batch, split_alpha
 
@@ -61,10 +62,11 @@ def edit_metrics(
 
     names = REGIONS if area is not None else REGIONS[:1]
     values: dict[str, dict[str, list[float]]] = {r: {m: [] for m in METRICS} for r in names}
-    for item in range(batch):
+    for item in interruptible(range(batch)):
         everywhere = np.ones(a.shape[1:3], dtype=bool)
         chosen = [everywhere] if area is None else [everywhere, area[item], ~area[item]]
-        similarity, edges = ssim_map(a[item], b[item]), (edge_strength(a[item]), edge_strength(b[item]))
+        similarity = answering(ssim_map, a[item], b[item])
+        edges = answering(edge_strength, a[item]), answering(edge_strength, b[item])
         distance = perceptual(_single(a[item]), _single(b[item])).numpy() if perceptual else None
         for name, region in zip(names, chosen, strict=True):
             row = values[name]

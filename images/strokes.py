@@ -7,12 +7,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..common.interrupts import answering, interruptible
 from .tensors import check_image, from_uint8, split_alpha, to_uint8
 
 PAPER_KERNEL, PAPER_SIZE, PAPER_COLORS = 23, 256, 6
 # Above one and a half times this width the median is taken of a reduced picture: its cost grows with the cube of the
 # size, and with the paper's brush the reduced one differs by less than one grey level of 255 (root mean square).
 _WIDEST_KERNEL = 45
+_BAND = 1 << 18  # pixels filtered between two looks at an interrupt
 
 
 def simulate_strokes(images: Tensor, colors: int = PAPER_COLORS, brush: float = PAPER_KERNEL) -> Tensor:
@@ -29,12 +31,12 @@ def simulate_strokes(images: Tensor, colors: int = PAPER_COLORS, brush: float = 
     color, alpha = split_alpha(images)
     kernel = stroke_kernel(min(images.shape[1:3]), brush)
     painted = []
-    for item in range(images.shape[0]):
+    for item in interruptible(range(images.shape[0])):
         picture = to_uint8(color[item])
         cover = None if alpha is None else to_uint8(alpha[item, ..., 0])
         if cover is not None:
-            picture = _fill_hidden(picture, cover)
-        strokes = from_uint8(_palette(wide_median(picture, kernel), colors))
+            picture = answering(_fill_hidden, picture, cover)
+        strokes = from_uint8(answering(_palette, wide_median(picture, kernel), colors))
         if cover is not None:
             strokes = torch.cat((strokes, from_uint8(wide_median(cover[..., None], kernel))), dim=-1)
         painted.append(strokes)
@@ -57,7 +59,7 @@ def wide_median(picture: np.ndarray, kernel: int) -> np.ndarray:
     factor = max(1, round(kernel / _WIDEST_KERNEL))
     height, width = picture.shape[:2]
     channels = []
-    for plane in np.moveaxis(picture, -1, 0):
+    for plane in interruptible(np.moveaxis(picture, -1, 0)):
         small = Image.fromarray(np.ascontiguousarray(plane)).reduce(factor)
         filtered = Image.fromarray(_exact_median(np.array(small), _odd(kernel / factor)))
         if factor > 1:
@@ -71,8 +73,12 @@ def _exact_median(plane: np.ndarray, kernel: int) -> np.ndarray:
 
     reach = kernel // 2
     padded = np.pad(plane, reach, mode="edge")
-    filtered = rank.median(padded, np.ones((kernel, kernel), dtype=np.uint8))
-    return filtered[reach : reach + plane.shape[0], reach : reach + plane.shape[1]]
+    brush, height = np.ones((kernel, kernel), dtype=np.uint8), max(1, _BAND // plane.shape[1])
+    bands = [
+        rank.median(padded[top : min(top + height, plane.shape[0]) + 2 * reach], brush)[reach:-reach, reach:-reach]
+        for top in interruptible(range(0, plane.shape[0], height))
+    ]
+    return np.concatenate(bands)
 
 
 def _palette(picture: np.ndarray, colors: int) -> np.ndarray:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+
+from ..common.interrupts import check_interrupt, interruptible
+
+_BAND = 1 << 22  # pixels worked on between two looks at an interrupt
 
 Path = np.ndarray  # [n, 2], x and y in pixels; the centre of the first pixel is at 0.5, 0.5
 
@@ -35,17 +40,40 @@ def brush_cover(path: Path, radii: np.ndarray, hardness: float, width: int, heig
         part = _box(np.minimum(a, b) - reach, np.maximum(a, b) + reach, width, height)
         if part is None:
             continue
-        x0, y0, x1, y1 = part
-        x = np.arange(x0, x1, dtype=np.float32) + np.float32(0.5 - a[0])
-        y = (np.arange(y0, y1, dtype=np.float32) + np.float32(0.5 - a[1]))[:, None]
-        dx, dy = np.float32(b[0] - a[0]), np.float32(b[1] - a[1])
-        length = dx * dx + dy * dy
-        along = np.clip((x * dx + y * dy) / length, 0, 1) if length > 0 else np.zeros((1, 1), np.float32)
-        distance = np.hypot(x - along * dx, y - along * dy)
-        covered = _profile(distance, np.float32(from_radius) + along * np.float32(to_radius - from_radius), hardness)
-        region = values[y0 - top : y1 - top, x0 - left : x1 - left]
-        np.maximum(region, covered, out=region)
+        for x, y, rows in _bands(part, a):
+            along, distance = _along(x, y, a, b)
+            radius = np.float32(from_radius) + along * np.float32(to_radius - from_radius)
+            region = values[rows.start - top : rows.stop - top, part[0] - left : part[2] - left]
+            np.maximum(region, _profile(distance, radius, hardness), out=region)
     return Cover(left, top, values)
+
+
+def _bands(box: tuple[int, int, int, int], a: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, range]]:
+    """Pixel centres of a box as seen from a point, x [w] and y [h, 1], by bands of rows, with a look at interrupts."""
+    left, top, right, bottom = box
+    x = np.arange(left, right, dtype=np.float32) + np.float32(0.5 - a[0])
+    height = max(1, _BAND // (right - left))
+    for start in interruptible(range(top, bottom, height)):
+        rows = range(start, min(start + height, bottom))
+        yield x, (np.arange(rows.start, rows.stop, dtype=np.float32) + np.float32(0.5 - a[1]))[:, None], rows
+
+
+def _along(x: np.ndarray, y: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest place on a piece from a to b, 0..1, of each pixel, and its distance."""
+    dx, dy = np.float32(b[0] - a[0]), np.float32(b[1] - a[1])
+    length = dx * dx + dy * dy
+    along = np.clip((x * dx + y * dy) / length, 0, 1) if length > 0 else np.zeros((1, 1), np.float32)
+    return along, np.hypot(x - along * dx, y - along * dy)
+
+
+def brush_pixels(path: Path, reach: float, width: int, height: int) -> int:
+    """How many pixels `brush_cover` and `fill_cover` look at: the boxes around all pieces, wider by `reach`."""
+    ends = path[1:] if len(path) > 1 else path
+    begins = path[: len(ends)]
+    most = np.array([width, height])
+    low = np.clip(np.floor(np.minimum(begins, ends) - reach), 0, most)
+    high = np.clip(np.ceil(np.maximum(begins, ends) + reach), 0, most)
+    return int((high - low).prod(1).sum())
 
 
 def _profile(distance: np.ndarray, radius: np.ndarray, hardness: float) -> np.ndarray:
@@ -63,6 +91,7 @@ def fill_cover(rings: list[Path], width: int, height: int) -> Cover | None:
     if box is None:
         return None
     left, top, right, bottom = box
+    check_interrupt()
     inside = np.zeros((bottom - top, right - left + 1), np.uint8)
     nearest = np.full((bottom - top, right - left), 0.5, np.float32)
     for ring in rings:
@@ -92,13 +121,9 @@ def _approach(nearest: np.ndarray, a: np.ndarray, b: np.ndarray, box: tuple[int,
     x1, y1 = min(right, int(np.ceil(max(a[0], b[0]) + 1))), min(bottom, int(np.ceil(max(a[1], b[1]) + 1)))
     if x0 >= x1 or y0 >= y1:
         return
-    x = np.arange(x0, x1, dtype=np.float32) + np.float32(0.5 - a[0])
-    y = (np.arange(y0, y1, dtype=np.float32) + np.float32(0.5 - a[1]))[:, None]
-    dx, dy = np.float32(b[0] - a[0]), np.float32(b[1] - a[1])
-    length = dx * dx + dy * dy
-    along = np.clip((x * dx + y * dy) / length, 0, 1) if length > 0 else np.float32(0)
-    region = nearest[y0 - top : y1 - top, x0 - left : x1 - left]
-    np.minimum(region, np.hypot(x - along * dx, y - along * dy), out=region)
+    for x, y, rows in _bands((x0, y0, x1, y1), a):
+        region = nearest[rows.start - top : rows.stop - top, x0 - left : x1 - left]
+        np.minimum(region, _along(x, y, a, b)[1], out=region)
 
 
 def _box(low: np.ndarray, high: np.ndarray, width: int, height: int) -> tuple[int, int, int, int] | None:

@@ -17,12 +17,14 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from ..common import limits
+from ..common.interrupts import interruptible
+from ..common.texts import quoted
+
 Tool = Literal["brush", "line", "eraser", "fill"]
 Layer = Literal["paint", "sketch"]
 
 VERSION = 1
-WIDEST = 16384
-MOST_STROKES, MOST_POINTS, LONGEST_TEXT = 20_000, 1_000_000, 32_000_000
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 # number: (default, low, high)
 _RANGES = {
@@ -81,20 +83,24 @@ def read_drawing(text: str) -> Drawing:
     if not text.strip():
         return Drawing()
     complaints: list[str] = []
-    if len(text) > LONGEST_TEXT:
+    if len(text) > limits.DRAWING_TEXT:
         complaints.append(f"The drawing is {len(text) / 1e6:.0f} MB of text: only its beginning is used.")
-        text = text[:LONGEST_TEXT]
+        text = text[: limits.DRAWING_TEXT]
     data = _load(text, complaints)
     version = data.get("version", VERSION)
     if not isinstance(version, int) or version > VERSION:
-        complaints.append(f"The drawing has format {version}, newer than {VERSION}: update the pack to see all of it.")
+        complaints.append(
+            f"The drawing has format {quoted(version)}, newer than {VERSION}: update the pack to see all of it."
+        )
     given = data.get("strokes", [])
     if not isinstance(given, list):
         raise ValueError("The strokes are no list: clear the canvas, or give {'strokes': [...]}.")
-    if len(given) > MOST_STROKES:
-        complaints.append(f"The drawing has {len(given)} strokes: the first {MOST_STROKES} are used.")
+    if len(given) > limits.STROKES:
+        complaints.append(f"The drawing has {len(given)} strokes: the first {limits.STROKES} are used.")
     reader = _Reader()
-    strokes = [stroke for item in given[:MOST_STROKES] if (stroke := _stroke(item, reader)) is not None]
+    strokes = [
+        stroke for item in interruptible(given[: limits.STROKES]) if (stroke := _stroke(item, reader)) is not None
+    ]
     complaints += [f"{count} of the strokes {what}." for what, count in reader.repaired.items()]
     width, height = (_side(data.get(name), name, complaints) for name in ("width", "height"))
     if not (width and height):
@@ -170,8 +176,8 @@ def _stroke(item: Any, reader: _Reader) -> Stroke | None:
         reader.note("have broken points and are left out")
         return None
     reader.points += sum(map(len, whole))
-    if reader.points > MOST_POINTS:
-        reader.note(f"come after the first {MOST_POINTS} points and are left out")
+    if reader.points > limits.POINTS:
+        reader.note(f"come after the first {limits.POINTS} points and are left out")
         return None
     color = _color(item.get("color", "#000000"))
     if color is None:
@@ -184,7 +190,7 @@ def _stroke(item: Any, reader: _Reader) -> Stroke | None:
 def _path(values: Any) -> tuple[tuple[float, float], ...] | None:
     if not isinstance(values, list) or not values or len(values) % 2 or not all(_is_number(value) for value in values):
         return None
-    kept = [min(max(float(value), -WIDEST), 2.0 * WIDEST) for value in values]
+    kept = [min(max(float(value), -limits.SIDE), 2.0 * limits.SIDE) for value in values]
     return tuple(zip(kept[::2], kept[1::2], strict=True))
 
 
@@ -212,8 +218,8 @@ def _number(value: Any, name: str, reader: _Reader) -> float:
 def _side(value: Any, name: str, complaints: list[str]) -> float:
     if value is None:
         return 0.0
-    if not _is_number(value) or not 1 <= value <= WIDEST:
-        complaints.append(f"The drawing's {name} is not from 1 to {WIDEST}: the picture's is used.")
+    if not _is_number(value) or not 1 <= value <= limits.SIDE:
+        complaints.append(f"The drawing's {name} is not from 1 to {limits.SIDE}: the picture's is used.")
         return 0.0
     return float(value)
 

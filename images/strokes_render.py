@@ -8,10 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..common import limits
+from ..common.interrupts import check_interrupt, interruptible
+from ..common.memory import check_memory
 from .morphology import grow
-from .strokes_coverage import Cover, brush_cover, fill_cover
+from .strokes_coverage import Cover, brush_cover, brush_pixels, fill_cover
 from .strokes_document import Drawing, Stroke
 from .tensors import check_image, split_alpha
+
+_BYTES = 100  # taken at the highest for each pixel
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,15 @@ class Rendering:
 
 
 def render_drawing(drawing: Drawing, width: int, height: int) -> Rendering:
-    """All of a drawing at a size; positions stretch with the picture, widths with the mean of both directions."""
+    """All of a drawing at a size; positions stretch with the picture, widths with the mean of both directions.
+
+    Raises ValueError, before any work, for a picture or a drawing that would take too much memory or time.
+    """
+    scale = np.array([width / drawing.width, height / drawing.height]) if drawing.width else np.ones(2)
+    _check_size(drawing, scale, width, height)
     paint = np.zeros((height, width, 4), np.float32)  # colours multiplied by alpha
     mask, t0s, sketch = (np.zeros((height, width), np.float32) for _ in range(3))
-    scale = np.array([width / drawing.width, height / drawing.height]) if drawing.width else np.ones(2)
-    for stroke in drawing.strokes:
+    for stroke in interruptible(drawing.strokes):
         cover = _cover(stroke, scale, width, height)
         if cover is None:
             continue
@@ -39,11 +48,31 @@ def render_drawing(drawing: Drawing, width: int, height: int) -> Rendering:
             _draw_line(sketch[region], cover.values, stroke)
         else:
             _paint(paint[region], mask[region], t0s[region], cover.values, stroke)
+    check_interrupt()
     alpha = paint[..., 3:]
     color = np.divide(paint[..., :3], alpha, out=np.zeros_like(paint[..., :3]), where=alpha > 0)
     strokes = torch.from_numpy(np.concatenate([color, alpha], -1).clip(0, 1))
     tensors = (torch.from_numpy(plane)[None] for plane in (mask, t0s, sketch))
     return Rendering(strokes[None], *tensors)
+
+
+def _check_size(drawing: Drawing, scale: np.ndarray, width: int, height: int) -> None:
+    if width * height > limits.DRAWING_PIXELS:
+        raise ValueError(
+            f"The picture is {width} x {height} = {width * height / 1e6:.0f} million pixels: paint at "
+            f"{limits.DRAWING_PIXELS / 1e6:.0f} million or fewer (8192 x 8192), and enlarge the result."
+        )
+    check_memory(_BYTES * width * height, f"A drawing of {width} x {height} pixels", "paint on a smaller picture")
+    passed = 0
+    for stroke in interruptible(drawing.strokes):
+        reach = 1.0 if stroke.tool == "fill" else _radius(stroke, scale) + 1.0
+        for path in stroke.paths:
+            passed += brush_pixels(np.asarray(path, np.float64) * scale, reach, width, height)
+    if passed > limits.BRUSH_PIXELS:
+        raise ValueError(
+            f"The strokes pass over {passed / 1e9:.0f} billion pixels in all, and {limits.BRUSH_PIXELS / 1e9:.0f} are "
+            "the most: use fewer points or smaller brushes, or paint on a smaller picture."
+        )
 
 
 def over_background(strokes: Tensor, background: Tensor | None, paper: tuple[int, int, int]) -> Tensor:
@@ -70,9 +99,12 @@ def _cover(stroke: Stroke, scale: np.ndarray, width: int, height: int) -> Cover 
     paths = [np.asarray(path, np.float64) * scale for path in stroke.paths]
     if stroke.tool == "fill":
         return fill_cover(paths, width, height)
-    radius = stroke.size / 2 * float(np.sqrt(scale.prod()))
     pressure = np.asarray(stroke.pressure) if stroke.pressure else np.ones(len(paths[0]))
-    return brush_cover(paths[0], radius * pressure, stroke.hardness, width, height)
+    return brush_cover(paths[0], _radius(stroke, scale) * pressure, stroke.hardness, width, height)
+
+
+def _radius(stroke: Stroke, scale: np.ndarray) -> float:
+    return stroke.size / 2 * float(np.sqrt(scale.prod()))
 
 
 def _draw_line(sketch: np.ndarray, cover: np.ndarray, stroke: Stroke) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ..common import limits
+from ..common.interrupts import interruptible
+from ..common.texts import check_length
 from ..images.edges import DETAIL, SCALE, as_picture, edge_map, of_width
 from ..images.morphology import check_proportions
 from ..images.tensors import check_image, split_alpha
@@ -78,10 +81,13 @@ def gather(
 
 def captioned(clip: Any, captions: str, count: int) -> list[Any]:
     """A CONDITIONING for each of `count` pictures from a text with one caption per line, or one line for all."""
+    check_length(captions, "list of captions", limits.CAPTIONS)
     lines = [line.strip() for line in captions.splitlines() if line.strip()] or [""]
     if len(lines) not in (1, count):
         raise ValueError(f"There are {len(lines)} captions for {count} pictures: write one line each, or one for all.")
-    encoded = {line: clip.encode_from_tokens_scheduled(clip.tokenize(line)) for line in dict.fromkeys(lines)}
+    encoded = {
+        line: clip.encode_from_tokens_scheduled(clip.tokenize(line)) for line in interruptible(dict.fromkeys(lines))
+    }
     return [encoded[line] for line in lines]
 
 

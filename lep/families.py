@@ -16,6 +16,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import TimestepEmbedSequenti
 from comfy.ldm.wan.model import WanModel
 from torch import Tensor, nn
 
+from ..common.texts import quoted
 from ..samplers import process
 
 FEATURE_SETS = ("levels", "decoder", "all")
@@ -172,7 +173,7 @@ def tap_names(network: nn.Module, feature_set: str) -> tuple[str, ...]:
         return tuple(b for b in blocks if b.startswith("output")) if unet else _spread(blocks[len(blocks) // 2 :])
     if feature_set == "levels":
         return _level_ends(network, blocks) if unet else _spread(blocks)
-    raise ValueError(f"There is no feature set {feature_set!r}: choose one of {', '.join(FEATURE_SETS)}.")
+    raise ValueError(f"There is no feature set {quoted(feature_set)}: choose one of {', '.join(FEATURE_SETS)}.")
 
 
 def _spread(blocks: list[str]) -> tuple[str, ...]:

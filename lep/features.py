@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..samplers.caching import without_step_caches
 from ..samplers.noise import start_run
 from ..samplers.own_sampler import OwnSampler
+from ..samplers.wrong_prompt import sample_with
 from .families import Call, family_of, tap_module
 
 Transform = Callable[[int, Tensor], Any]
@@ -118,7 +119,8 @@ def run_inside(
     guider.inner_set_conds({"positive": [cond[0] for cond in conds]})
     sigmas = torch.ones(2)
     start_run({"samples": like}, seed)
-    guider.sample(torch.zeros_like(like), torch.zeros_like(like), _Inside(body), sigmas, disable_pbar=True, seed=seed)
+    empty = torch.zeros_like(like)
+    sample_with(guider, empty, empty.clone(), _Inside(body), sigmas, disable_pbar=True, seed=seed)
 
 
 def batched_cond(conds: Sequence[dict[str, Any]]) -> dict[str, Any]:

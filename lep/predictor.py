@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..common.texts import quoted
 from .predictor_check import check_predictor
 
 KINDS = ("mlp", "unet")
@@ -237,4 +238,4 @@ def build_network(kind: str, channels: Sequence[int], out_channels: int, **setti
         return PixelNetwork(channels, out_channels, **settings)
     if kind == "unet":
         return UNetNetwork(channels, out_channels, **settings)
-    raise ValueError(f"There is no predictor of the kind {kind!r}: choose mlp or unet.")
+    raise ValueError(f"There is no predictor of the kind {quoted(kind)}: choose mlp or unet.")

@@ -24,6 +24,7 @@ from . import (
     stroke_canvas,
     sweep,
 )
+from .gate import guarded
 
 FAMILIES: tuple[ModuleType, ...] = (
     demo,
@@ -49,4 +50,4 @@ class DiffusionPathExtension(ComfyExtension):
     """Gives ComfyUI the nodes of all families."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [node for family in FAMILIES for node in family.NODES]
+        return [guarded(node) for family in FAMILIES for node in family.NODES]

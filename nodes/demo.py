@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import comfy.model_management
 import comfy.utils
 import numpy as np
 import torch
 from comfy_api.latest import io
 
+from ..common.interrupts import answering, interruptible
 from ..demo.model import load_demo_model
 from ..demo.render import ELEMENTS, render_with_masks
 from ..demo.scenes import ATTRIBUTES, Scene, full_caption, random_scene
@@ -132,9 +132,8 @@ class DemoScene(io.ComfyNode):
     ) -> io.NodeOutput:
         scenes = [_scene(attributes, seed + i) for i in range(batch_size)]
         bar, painted = comfy.utils.ProgressBar(batch_size), []
-        for scene in scenes:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            painted.append(render_with_masks(scene, size, LOOKS[look]))
+        for scene in interruptible(scenes):
+            painted.append(answering(render_with_masks, scene, size, LOOKS[look]))
             bar.update(1)
         images = torch.stack([torch.from_numpy(picture.copy()) for picture, _ in painted]).float() / 255.0
         masks = torch.stack([torch.from_numpy(elements[element].copy()) for _, elements in painted])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import folder_paths
 
+from ..common.texts import shortened
 from ..samplers.files import write_new
 
 EXTENSION = ".safetensors"
@@ -32,11 +33,13 @@ def listed(category: str) -> list[str]:
 def resolve(category: str, name: str) -> Path:
     """The file of a name in the list; raises ValueError where there is none."""
     if not name.lower().endswith(EXTENSION):
-        raise ValueError(f"{name} is no {EXTENSION} file: nothing else is opened. Choose a file of the list.")
+        raise ValueError(
+            f"{shortened(name)} is no {EXTENSION} file: choose a file of the list, nothing else is opened."
+        )
     found = folder_paths.get_full_path(category, name)
     if found is None:
         raise ValueError(
-            f"There is no file {name} in the folders of {category}: press R to renew the list, and choose."
+            f"There is no file {shortened(name)} in the folders of {category}: press R to renew the list, and choose."
         )
     return Path(found)
 
@@ -52,12 +55,13 @@ def save_new(category: str, prefix: str, write: Callable[[Path], object]) -> tup
         folder, stem, counter, subfolder, _ = folder_paths.get_save_image_path(prefix.strip() or "path", root)
     except OSError as error:
         raise ValueError(
-            f"The file '{prefix}' cannot be put in {root} ({error.strerror}): choose another name, or look at the "
-            "folder."
+            f"The file '{shortened(prefix)}' cannot be put in {root} ({error.strerror}): choose another name, or "
+            "check the folder."
         ) from error
     except Exception as error:
         raise ValueError(
-            f"The file name '{prefix}' leads out of the output folder: give a name without '..' and drive letters."
+            f"The file name '{shortened(prefix)}' leads out of the output folder: give a name without '..' "
+            "and drive letters."
         ) from error
     numbered = (Path(folder) / f"{stem}_{number:05}_{EXTENSION}" for number in itertools.count(counter))
     file = write_new(numbered, write)

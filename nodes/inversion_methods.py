@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..common.texts import quoted
 from ..samplers.inversion.controlled import TRENDS, Controlled
 from ..samplers.inversion.euler import LABELS, Euler
 from ..samplers.inversion.fixed_point import FixedPoint
@@ -122,4 +123,4 @@ def described_method(chosen: dict[str, Any], earlier: DiffusionPath | None) -> M
         return Controlled(chosen["gamma"], chosen["pull"], chosen["stop_at"], chosen["trend"])
     if name == NegativePrompt.name:
         return NegativePrompt()
-    raise ValueError(f"There is no inversion method {name!r}: choose one of {', '.join(METHODS)}.")
+    raise ValueError(f"There is no inversion method {quoted(name)}: choose one of {', '.join(METHODS)}.")

@@ -10,6 +10,7 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..common.texts import shortened
 from ..images.edges import LINES, Lines
 from ..lep.checkpoint import SUFFIXES, load_predictor, write_predictor
 from ..lep.families import check_fits
@@ -89,10 +90,14 @@ def _file_of(name: str) -> Path:
     if name == BUILT_IN:
         return BUILT_IN_FILE
     if Path(name).suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{name} is no edge predictor: choose a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file.")
+        raise ValueError(
+            f"{shortened(name)} is no edge predictor: choose a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file."
+        )
     found = folder_paths.get_full_path(FOLDER, name)
     if found is None:
-        raise ValueError(f"There is no file {name} in models/{FOLDER}: press R to renew the list, and choose.")
+        raise ValueError(
+            f"There is no file {shortened(name)} in models/{FOLDER}: press R to renew the list, and choose."
+        )
     return Path(found)
 
 

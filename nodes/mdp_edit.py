@@ -11,6 +11,8 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..common.interrupts import interruptible
+from ..common.texts import quoted
 from ..images.grid import labelled_grid
 from ..samplers import process, remarks
 from ..samplers.counting import counting_from
@@ -57,7 +59,7 @@ def make_settings(
     if sigmas is not None:
         check_falling_to_zero(sigmas)
     if method not in METHODS:
-        raise ValueError(f"There is no method {method!r}: choose one of {', '.join(METHODS)}.")
+        raise ValueError(f"There is no method {quoted(method)}: choose one of {', '.join(METHODS)}.")
     kind = "noise" if method in (RECOMMENDED, NOTEBOOK) else method
     own = {**mdp.WHOLE, RECOMMENDED: DEFAULTS.schedule, NOTEBOOK: mdp.NOTEBOOK}
     region = RegionSettings(threshold) if method == RECOMMENDED else None
@@ -337,7 +339,9 @@ class MDPSweep(io.ComfyNode):
 def draw_grid(vae: Any, source: mdp.Source, grid: Grid, cells: list[Cell]) -> Tensor:
     """The source's picture and the edits; of a batch, the first picture. What was not made stays grey."""
     picture = _decoded(vae, source.path.to_vae(source.path.picture[:1]))
-    pictures = {(cell.row, cell.column): _decoded(vae, cell.edit.latent["samples"][:1]) for cell in cells}
+    pictures = {
+        (cell.row, cell.column): _decoded(vae, cell.edit.latent["samples"][:1]) for cell in interruptible(cells)
+    }
     empty = torch.full_like(picture, 0.5)
     rows = [
         torch.cat([picture if row == 0 else torch.ones_like(picture)]

@@ -10,6 +10,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..common.texts import quoted
 from ..images.distribution import kernel_distance
 from ..images.metrics import REGIONS, as_json_values, edit_metrics, table
 from ..images.perceptual import lpips_map, lpips_missing
@@ -85,7 +86,7 @@ class EditMetricsNode(io.ComfyNode):
         cls, reference: Tensor, edited: Tensor, region: str, mask: Tensor | None = None, lpips: bool = False
     ) -> io.NodeOutput:
         if region not in REGIONS or (mask is None and region != "whole"):
-            raise ValueError(f"The numbers for the region {region!r} need a mask: connect one, or choose whole.")
+            raise ValueError(f"The numbers for the region {quoted(region)} need a mask: connect one, or choose whole.")
         note = lpips_missing() if lpips else ""
         metrics = edit_metrics(reference, edited, mask, lpips_map() if lpips and not note else None)
         text = "\n".join(filter(None, (table(metrics), note)))

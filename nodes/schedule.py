@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from comfy_api.latest import io
 
+from ..common import limits
+from ..common.texts import quoted
 from ..images.plot import Axis, Series, Window, line_plot
 from ..samplers.process import model_sampling, positions
 from ..samplers.schedule import SHAPES, Curve, PathSchedule, even_steps, parse_curve
@@ -136,7 +139,17 @@ def make_schedule(start: float, end: float, shape: str, weight: float, curve: An
             raise ValueError(
                 f"A curve is connected, but the shape is {shape}: set the shape to curve, or disconnect it."
             )
-        drawn = CurveInput.from_raw(curve).interp
+        try:
+            connected = CurveInput.from_raw(curve)
+            points = np.array(connected.points, dtype=float)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise ValueError(f"The connected curve is {quoted(curve)}: connect a CURVE with points (x, y).") from error
+        if not 0 < len(points) <= limits.CURVE_POINTS or not np.isfinite(points).all():
+            raise ValueError(
+                f"The connected curve has {len(points)} points: connect one of 1 to {limits.CURVE_POINTS}, all "
+                "of them finite."
+            )
+        drawn = connected.interp
     return PathSchedule(start, end, shape, weight, drawn)
 
 

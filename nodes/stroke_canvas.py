@@ -8,6 +8,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..common import limits
 from ..images.edges import as_picture
 from ..images.strokes_document import read_drawing
 from ..images.strokes_render import edit_masks, over_background, render_drawing
@@ -31,16 +32,26 @@ class StrokeCanvas(io.ComfyNode):
                     "background", optional=True, tooltip="A picture to paint on. The drawing takes its size."
                 ),
                 io.Int.Input(
-                    "width", default=512, min=16, max=16384, step=8, tooltip="Width in pixels, without a background."
+                    "width",
+                    default=512,
+                    min=16,
+                    max=limits.SIDE,
+                    step=8,
+                    tooltip="Width in pixels, without a background.",
                 ),
                 io.Int.Input(
-                    "height", default=512, min=16, max=16384, step=8, tooltip="Height in pixels, without a background."
+                    "height",
+                    default=512,
+                    min=16,
+                    max=limits.SIDE,
+                    step=8,
+                    tooltip="Height in pixels, without a background.",
                 ),
                 io.Int.Input(
                     "grow",
                     default=0,
                     min=0,
-                    max=512,
+                    max=limits.GROW,
                     tooltip="Moves the borders of mask and strength outwards by so many pixels, so that an edit can "
                     "blend the strokes into what is around them.",
                 ),

@@ -10,6 +10,7 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..common.interrupts import interruptible
 from ..images.grid import labelled_grid
 from ..images.plot import Axis, Series, line_plot
 from ..images.realism import RealPictures, l2, middle, texture_share
@@ -115,7 +116,7 @@ class Sweep(io.ComfyNode):
         points, complete = run_sweep(model, positive, negative, guide, seed, settings, sweep, numbers, callback)
         if not complete:
             _cut_short.note(cls)
-        decoded = [_decoded(vae, point) for point in points]
+        decoded = [_decoded(vae, point) for point in interruptible(points)]
         pictures = [made.nan_to_num(nan=0.5) for made in decoded]
         image = image[: len(pictures[0])]  # a video VAE leaves out frames that fill no latent
         measured = _measured(decoded, image, real)

@@ -9,6 +9,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..common.texts import quoted
+
+
+def check_conditioning(conditioning: Any, name: str) -> None:
+    """Raises ValueError unless a CONDITIONING has at least one part, each [embeddings or None, extras], all finite."""
+    if not isinstance(conditioning, (list, tuple)):
+        raise ValueError(f"{name} is {quoted(conditioning)}, but a CONDITIONING is expected: connect CLIP Text Encode.")
+    if not conditioning:
+        raise ValueError(
+            f"{name} is an empty CONDITIONING: connect CLIP Text Encode, with an empty text for no prompt."
+        )
+    for part in conditioning:
+        if not (isinstance(part, (list, tuple)) and len(part) == 2 and isinstance(part[1], Mapping)):
+            raise ValueError(
+                f"{name} has a part that is no pair of embeddings and extras: connect the CONDITIONING of CLIP Text "
+                "Encode."
+            )
+        tokens, pooled = part[0], part[1].get("pooled_output")
+        if isinstance(tokens, Tensor) and (tokens.ndim < 2 or 0 in tokens.shape):
+            raise ValueError(
+                f"{name} holds embeddings of the shape {list(tokens.shape)}, where items, tokens and channels are "
+                "expected: connect the CONDITIONING of CLIP Text Encode."
+            )
+        for tensor in (tokens, pooled):
+            if isinstance(tensor, Tensor) and not bool(torch.isfinite(tensor).all()):
+                raise ValueError(
+                    f"{name} has values that are not finite (NaN or infinite): encode the prompt again, with the text "
+                    "encoder in fp32 if that is where they come from."
+                )
+
 
 def fingerprint(conditioning: Any) -> str:
     """A short digest of a CONDITIONING (or of a guider's converted one): equal for equal prompts, on every machine."""

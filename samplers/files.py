@@ -18,6 +18,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from ..common.texts import shortened
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 # Nothing in such a folder has an ending that ComfyUI lists.
@@ -183,9 +185,10 @@ def _sentence(error: OSError | SafetensorError, file: Path) -> str:
     else:  # safetensors reports the system's error in its text alone
         found = re.search(r"os error (\d+)", str(error))
         number, reason = int(found[1]) if found else None, str(error)
+    name, folder = shortened(file.name), shortened(file.parent)
     if number in _FULL:
-        return f"The disk of {file.parent} is full, nothing was saved: free some space and queue again."
+        return f"The disk of {folder} is full, nothing was saved: free some space and queue again."
     return (
-        f"{file.name} cannot be written to {file.parent} ({reason}): choose another name, or check the folder's "
+        f"{name} cannot be written to {folder} ({shortened(reason)}): choose another name, or check the folder's "
         "permissions."
     )

@@ -23,6 +23,7 @@ from .own_sampler import OwnSampler
 from .picture_masks import one_each
 from .sdedit import prepared
 from .sigmas import levels_of
+from .wrong_prompt import sample_with
 
 
 class SourceTargetGuider(CFGGuider):
@@ -158,7 +159,8 @@ def flowedit(
     guider.set_conds(target, negative)
     guider.set_source(source, settings.source_cfg)
     guider.set_cfg(settings.cfg)
-    edited = guider.sample(
+    edited = sample_with(
+        guider,
         noises.start_run(latent, seed),
         latent["samples"],
         FlowEditSampler(settings.n_avg, settings.refine),

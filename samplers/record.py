@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..common.memory import check_path_memory
 from . import conditioning, process
 from .own_sampler import OwnSampler, with_options
 from .path import DiffusionPath, make_path
 from .path_check import MOST_SEED, check_falling, is_option
+from .wrong_prompt import sample_with
 
 # Solvers that start a flow at sigma = 1 evaluate it a ten-thousandth of the training time later.
 _OFFSET = 2e-4
@@ -152,9 +154,10 @@ def record(
     process.model_sampling(guider.model_patcher)  # refuses models without noise, before any work
     if latent.is_nested:
         raise ValueError("A path cannot hold a nested latent (audio with video): record its video part alone.")
+    check_path_memory(len(sigmas), latent)
     recorder = RecordingSampler(sampler)
     # A copy of the levels, because uni_pc changes the last one of those it is given.
-    samples = guider.sample(noise, latent, recorder, sigmas.clone(), mask, callback, disable_pbar, seed)
+    samples = sample_with(guider, noise, latent, recorder, sigmas.clone(), mask, callback, disable_pbar, seed)
     assert recorder.states is not None
     assert recorder.predictions is not None
     path = make_path(

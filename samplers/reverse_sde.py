@@ -16,6 +16,7 @@ from comfy.samplers import KSAMPLER
 from torch import Tensor
 from tqdm.auto import trange
 
+from ..common.texts import quoted
 from . import noise, process
 
 KINDS = ("ode", "ancestral", "sde_small", "sde_large_vp", "sde_large_ve")
@@ -150,6 +151,6 @@ class ReverseSDESampler(KSAMPLER):
 def sampler(kind: str, eta: float = 1.0, s_noise: float = 1.0, last_noise: bool = False) -> ReverseSDESampler:
     """A ComfyUI SAMPLER of one of `KINDS`; see `sample_reverse_sde`."""
     if kind not in KINDS:
-        raise ValueError(f"There is no reverse SDE of the kind {kind!r}: choose one of {', '.join(KINDS)}.")
+        raise ValueError(f"There is no reverse SDE of the kind {quoted(kind)}: choose one of {', '.join(KINDS)}.")
     options = {"kind": kind, "eta": eta, "s_noise": s_noise, "last_noise": last_noise}
     return ReverseSDESampler(sample_reverse_sde, options)

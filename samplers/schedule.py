@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import bisect
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+
+from ..common.texts import check_length, quoted, read_number, words_of
 
 SHAPES = ("constant", "linear", "cosine", "exponential", "curve")
 
@@ -27,7 +28,6 @@ _FORMULAS: dict[str, Curve] = {
 }
 _SAME = 1e-5  # relative distance below which two noise levels are one
 _EDGE = 1e-4  # of the path: a step that starts this near to an edge of the window starts at it
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class PathSchedule:
         if not -1.0 <= self.weight <= 1.0:
             raise ValueError(f"The weight of the source is {self.weight:g}: give a number from -1 to 1.")
         if self.shape not in SHAPES:
-            raise ValueError(f"There is no shape {self.shape!r}: choose one of {', '.join(SHAPES)}.")
+            raise ValueError(f"There is no shape {quoted(self.shape)}: choose one of {', '.join(SHAPES)}.")
         if self.shape == "curve" and self.curve is None:
             raise ValueError("The shape is a drawn curve but none is given: connect or write one, or choose a formula.")
 
@@ -155,19 +155,21 @@ def parse_curve(text: str) -> Curve:
 
     "1:1, 0.5:0.8, 0:0" falls slowly, then fast. Raises ValueError for text that is not such a list.
     """
-    pairs = [part for part in re.split(r"[,;\s]+", re.sub(r"\s*:\s*", ":", text.strip())) if part]
+    check_length(text, "curve")
+    words = words_of(text.replace(":", " : "))
     points: list[tuple[float, float]] = []
-    for pair in pairs:
-        found = re.fullmatch(rf"({_NUMBER}):({_NUMBER})", pair)
-        if found is None:
+    for i in range(0, len(words), 3):
+        pair = "".join(words[i : i + 3])
+        numbers = [read_number(word) for word in words[i : i + 3 : 2]]
+        if words[i + 1 : i + 2] != [":"] or len(numbers) != 2 or None in numbers:
             raise ValueError(
-                f"The curve cannot be read at {pair!r}: write pairs position:weight such as '1:1, 0.5:0.8, 0:0'."
+                f"The curve cannot be read at {quoted(pair)}: write pairs position:weight such as '1:1, 0.5:0.8, 0:0'."
             )
-        position, weight = float(found[1]), float(found[2])
+        position, weight = (float(number) for number in numbers if number is not None)
         if not 0.0 <= position <= 1.0 or not -1.0 <= weight <= 1.0:
             raise ValueError(
-                f"The curve's point {pair!r} is out of range: positions go from 1 (noisy end of the window) to 0, "
-                "weights from -1 to 1."
+                f"The curve's point {quoted(pair)} is out of range: positions go from 1 (noisy end of the window) to "
+                "0, weights from -1 to 1."
             )
         points.append((1.0 - position, weight))
     if not points:

@@ -14,11 +14,13 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ..common.texts import quoted
 from . import noise as noises
 from . import process, remarks, reverse_sde
 from .masked import MaskedSampler
 from .picture_masks import one_each
 from .sigmas import levels_of
+from .wrong_prompt import sample_with
 
 SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
     "sde_small": lambda: reverse_sde.sampler("sde_small"),
@@ -84,7 +86,7 @@ def sdedit(
     Raises ValueError for a t0, steps, solver or scheduler that does not exist.
     """
     if settings.solver not in SOLVERS:
-        raise ValueError(f"There is no solver {settings.solver!r}: choose one of {', '.join(SOLVERS)}.")
+        raise ValueError(f"There is no solver {quoted(settings.solver)}: choose one of {', '.join(SOLVERS)}.")
     sigmas = levels_of(
         process.model_sampling(model), settings.t0, settings.steps, settings.scheduler, settings.sigmas, True
     )
@@ -107,7 +109,8 @@ def sdedit(
     sampler = MaskedSampler(
         SOLVERS[settings.solver](), settings.mask_mode, settings.keep_noise, settings.repeats
     )  # neutral settings are core's own masking
-    edited = guider.sample(
+    edited = sample_with(
+        guider,
         noise,
         samples,
         sampler,

@@ -15,10 +15,42 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+from ..common import limits
+from ..common.texts import quoted
 from . import process
 from .path_check import check_falling
 
 _LONGEST = 60  # times the steps: only the smallest t0 need more, where the shape no longer matters but the cost does
+
+
+def check_levels(sigmas: object, name: str = "sigmas") -> None:
+    """Raises ValueError unless a SIGMAS is a list of finite noise levels [n], none negative and none above the last.
+
+    No levels at all are allowed (t0 = 0), and so are repeats: what needs steps checks them with `check_falling`.
+    """
+    if not isinstance(sigmas, Tensor):
+        raise ValueError(f"{name} is {quoted(sigmas)}, but SIGMAS are expected: connect a scheduler's output.")
+    if sigmas.ndim != 1 or not torch.is_floating_point(sigmas):
+        raise ValueError(
+            f"{name} is a tensor {list(sigmas.shape)} of {str(sigmas.dtype).removeprefix('torch.')}, but SIGMAS are "
+            "one row of floating-point noise levels: connect a scheduler's output."
+        )
+    if len(sigmas) > limits.STEPS + 1:
+        raise ValueError(f"{name} has {len(sigmas)} noise levels: give at most {limits.STEPS + 1}.")
+    bad = (~(torch.isfinite(sigmas) & (sigmas >= 0))).nonzero()
+    if bad.numel():
+        i = int(bad[0, 0])
+        raise ValueError(
+            f"Level {i + 1} of {name} is {float(sigmas[i]):g}: give finite noise levels of 0 and above, as a scheduler "
+            "makes them."
+        )
+    rises = (sigmas.diff() > 0).nonzero()
+    if rises.numel():
+        i = int(rises[0, 0])
+        raise ValueError(
+            f"The noise levels of {name} should fall, but level {i + 2} ({float(sigmas[i + 1]):.4g}) is above level "
+            f"{i + 1} ({float(sigmas[i]):.4g}): connect SIGMAS as a sampler takes them, not flipped or restarted."
+        )
 
 
 def sdedit_sigmas(sampling: Any, t0: float, steps: int, scheduler: str) -> Tensor:

@@ -8,12 +8,13 @@ from typing import Any
 
 import comfy.model_management
 
+from ..common import limits
+from ..common.texts import check_length, quoted, read_number, words_of
 from .counting import counting_from
 from .sdedit import Edit, Settings, sdedit
 
 SETTINGS = ("t0", "repeats", "seed")
 DEFAULTS = {"t0": "0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8", "repeats": "1, 2, 3", "seed": "0, 1, 2, 3"}
-_MOST_VALUES = 64
 
 
 @dataclass(frozen=True)
@@ -30,24 +31,26 @@ def parse_values(setting: str, text: str) -> list[float | int]:
     Raises ValueError that names the value which is no number, or lies outside the setting's range.
     """
     if setting not in SETTINGS:
-        raise ValueError(f"There is no sweep over {setting!r}: choose one of {', '.join(SETTINGS)}.")
-    words = (text.strip() or DEFAULTS[setting]).replace(",", " ").replace(";", " ").split()
-    if len(words) > _MOST_VALUES:
-        raise ValueError(f"The sweep has {len(words)} values: give at most {_MOST_VALUES}.")
+        raise ValueError(f"There is no sweep over {quoted(setting)}: choose one of {', '.join(SETTINGS)}.")
+    check_length(text, "list of values")
+    words = words_of(text) if text.strip() else words_of(DEFAULTS[setting])
+    if len(words) > limits.SWEEP_VALUES:
+        raise ValueError(f"The sweep has {len(words)} values: give at most {limits.SWEEP_VALUES}.")
     return [_value(setting, word) for word in words]
 
 
 def _value(setting: str, word: str) -> float | int:
     low, high = {"t0": (0.0, 1.0), "repeats": (1, 5), "seed": (0, 2**64 - 1)}[setting]
     kind = float if setting == "t0" else int
-    try:
-        value = kind(word)
-    except ValueError:
-        value = None
+    if kind is float:
+        value = read_number(word)
+    else:
+        value = int(word) if len(word) <= limits.NUMBER and word.removeprefix("+").isdecimal() else None
     if value is None or not low <= value <= high:
         numbers = "numbers" if kind is float else "whole numbers"
         raise ValueError(
-            f"{word!r} is no value for a sweep over {setting}: give {numbers} from {low:g} to {high:g}, with commas."
+            f"{quoted(word)} is no value for a sweep over {setting}: give {numbers} from {low:g} to "
+            f"{high:g}, with commas."
         )
     return value
 

@@ -10,12 +10,14 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+from ...common.memory import check_path_memory
 from .. import noise as noises
 from .. import process
 from ..caching import without_step_caches
 from ..conditioning import fingerprint
 from ..path import DiffusionPath, make_path
 from ..sigmas import check_falling_to_zero
+from ..wrong_prompt import sample_with
 from .run import InversionSampler, Method
 
 
@@ -38,13 +40,14 @@ def invert(
     process.model_sampling(model)  # refuses models without noise, before any work
     model = without_step_caches(model, "Inversion")
     samples = _picture(model, latent)
+    check_path_memory(len(sigmas), samples)
     indices = latent.get("batch_index") or range(samples.shape[0])
     guider = comfy.samplers.CFGGuider(method.prepared(model, cfg, len(sigmas) - 1, samples.shape[0]))
     guider.set_conds(positive, negative)
     guider.set_cfg(method.run_cfg(cfg))
     sampler = InversionSampler(method, indices, cfg)
     noise = noises.start_run({**latent, "samples": samples}, seed)
-    guider.sample(noise, samples, sampler, sigmas, None, callback, True, seed)
+    sample_with(guider, noise, samples, sampler, sigmas, None, callback, True, seed)
     fields = {"cfg": method.run_cfg(cfg), **sampler.fields}
     return make_path(
         model,

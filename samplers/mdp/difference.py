@@ -24,6 +24,7 @@ from ..caching import without_step_caches
 from ..own_sampler import OwnSampler
 from ..path import DiffusionPath
 from ..path_fit import check_fits
+from ..wrong_prompt import sample_with
 from .conditions import check_same_kind
 
 POSITIONS = (0.95, 0.9, 0.8, 0.7)
@@ -91,7 +92,7 @@ def prompt_difference(
     compare = _Compare(path, steps)
     latent = process.latent_out(model, path.picture)
     noises.start_run({"samples": latent}, path.seed)
-    guider.sample(torch.zeros_like(latent), latent, compare, path.sigmas, None, callback, True, path.seed)
+    sample_with(guider, torch.zeros_like(latent), latent, compare, path.sigmas, None, callback, True, path.seed)
     assert compare.difference is not None
     spread = path.picture.flatten(1).std(1).reshape(-1, *[1] * (compare.difference.ndim - 1))
     return compare.difference / spread.clamp(min=1e-6)

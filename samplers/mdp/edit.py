@@ -12,6 +12,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ...common.texts import quoted
 from .. import noise as noises
 from .. import process, remarks
 from ..conditioning import fingerprint
@@ -25,6 +26,7 @@ from ..replay import attach, replay_sampler, start
 from ..schedule import PathSchedule
 from ..sdedit import prepared
 from ..sigmas import levels_of
+from ..wrong_prompt import sample_with
 from . import difference
 from .conditions import mix_conditioning, mix_guidance
 from .region import edit_region
@@ -155,7 +157,7 @@ def find_region(
 def manipulated(model: Any, source: Source, kind: str, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
     """A clone of the MODEL with one of `KINDS`. Outside of the mask the source's path is held, whatever the kind."""
     if kind not in KINDS:
-        raise ValueError(f"There is no manipulation {kind!r}: choose one of {', '.join(KINDS)}.")
+        raise ValueError(f"There is no manipulation {quoted(kind)}: choose one of {', '.join(KINDS)}.")
     if kind == "noise":
         return inject_noise(model, source.path, schedule, mask)
     if kind == "latent":
@@ -187,7 +189,8 @@ def edit(
     guider.set_conds(target, negative)
     guider.set_cfg(settings.cfg)
     solver = comfy.samplers.sampler_object("euler") if path.residuals is None else replay_sampler(path)
-    edited = guider.sample(
+    edited = sample_with(
+        guider,
         noise.generate_noise(latent),
         latent["samples"],
         solver,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import comfy.model_management
 from torch import Tensor
 
+from ...common import limits
+from ...common.texts import read_numbers
 from ..counting import counting_from
 from ..schedule import PathSchedule
 from .edit import Edit, Settings, Source, edit
-
-_MOST_CELLS = 100
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,14 @@ def window_grid(base: PathSchedule, starts: Sequence[float], lengths: Sequence[f
 
     steps: where the path's steps start, as fractions of training time.
     """
+    _check_count(len(starts) * len(lengths))
     schedules = [[_window(base, start, length, steps) for length in lengths] for start in starts]
     return _grid([f"start {start:g}" for start in starts], [f"length {length:g}" for length in lengths], schedules)
 
 
 def weight_grid(base: PathSchedule, weights: Sequence[float]) -> Grid:
     """One row of weights in the same window."""
+    _check_count(len(weights))
     return _grid([""], [f"weight {weight:g}" for weight in weights], [[replace(base, weight=w) for w in weights]])
 
 
@@ -75,18 +76,18 @@ def _window(base: PathSchedule, start: float, length: float, steps: Sequence[flo
 
 def _grid(rows: Sequence[str], columns: Sequence[str], schedules: Sequence[Sequence[PathSchedule | None]]) -> Grid:
     grid = Grid(tuple(rows), tuple(columns), tuple(map(tuple, schedules)))
-    if not 0 < len(grid) <= _MOST_CELLS:
-        raise ValueError(f"The sweep has {len(grid)} edits: give values for 1 to {_MOST_CELLS}.")
+    _check_count(len(grid))
     return grid
 
 
+def _check_count(edits: int) -> None:
+    if not 0 < edits <= limits.SWEEP_EDITS:
+        raise ValueError(f"The sweep has {edits} edits: give values for 1 to {limits.SWEEP_EDITS}.")
+
+
 def parse_numbers(text: str, name: str) -> list[float]:
-    """Numbers from text like "0.2, 0.4 0.6". Raises ValueError that names the word which is none."""
-    words = [word for word in re.split(r"[,;\s]+", text.strip()) if word]
-    try:
-        return [float(word) for word in words]
-    except ValueError:
-        raise ValueError(f"The {name} {text!r} cannot be read: give numbers with commas, such as '0.8, 0.6'.") from None
+    """The values of one axis from text like "0.2, 0.4 0.6". Raises ValueError that names the word which is none."""
+    return read_numbers(text, name, limits.SWEEP_EDITS)
 
 
 def sweep(

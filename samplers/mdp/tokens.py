@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ...common import limits
+from ...common.texts import check_length, quoted, read_number, shortened
 
 MODES = ("replace", "refine")
 
@@ -39,7 +41,10 @@ class Prompt:
 
 def tokenized(clip: Any, text: str) -> Prompt:
     """The tokens that a CLIP makes of a text; the chunks of a long prompt follow each other, as their embeddings do."""
+    check_length(text, "prompt")
     chunks = next(iter(clip.tokenize(text, return_word_ids=True).values()))
+    if (count := sum(map(len, chunks))) > limits.PROMPT_TOKENS:
+        raise ValueError(f"The prompt has {count} tokens: attention control compares at most {limits.PROMPT_TOKENS}.")
     texts: list[str] = []
     special: list[bool] = []
     for chunk in chunks:
@@ -69,7 +74,7 @@ def token_map(source: Prompt, target: Prompt, mode: str, reweight: str = "") -> 
     Raises ValueError for an unknown mode, prompts that do not fit it, or words that the target does not have.
     """
     if mode not in MODES:
-        raise ValueError(f"There is no attention control {mode!r}: choose one of {', '.join(MODES)}.")
+        raise ValueError(f"There is no attention control {quoted(mode)}: choose one of {', '.join(MODES)}.")
     mapper = torch.zeros(len(source.texts), len(target.texts))
     pairs = _replaced(source, target) if mode == "replace" else _common(source, target)
     specials = [[i for i, special in enumerate(each.special) if special] for each in (source, target)]
@@ -114,16 +119,19 @@ def _common(source: Prompt, target: Prompt) -> list[tuple[list[int], list[int]]]
 def _scale(target: Prompt, reweight: str) -> Tensor:
     scale = torch.ones(len(target.texts))
     words = target.words()
-    for part in filter(None, (part.strip() for part in re.split(r"[,;\n]", reweight))):
-        found = re.fullmatch(r"(\S+)\s*:\s*([-+]?(?:\d+\.?\d*|\.\d+))", part)
-        if found is None:
-            raise ValueError(f"The weight {part!r} cannot be read: write pairs word:factor such as 'snow:2, red:0.5'.")
-        positions = _positions(words, found[1].lower())
-        if not positions:
+    check_length(reweight, "list of weights")
+    for part in filter(None, map(str.strip, reweight.replace(";", ",").replace("\n", ",").split(","))):
+        word, _, number = (piece.strip() for piece in part.rpartition(":"))
+        factor = read_number(number)
+        if not word or len(word.split()) > 1 or factor is None:
             raise ValueError(
-                f"The target prompt has no word {found[1]!r} to reweight: it has {', '.join(w for w, _ in words)}."
+                f"The weight {quoted(part)} cannot be read: write pairs word:factor such as 'snow:2, red:0.5'."
             )
-        scale[positions] = float(found[2])
+        positions = _positions(words, word.lower())
+        if not positions:
+            known = shortened(", ".join(name for name, _ in words))
+            raise ValueError(f"The target prompt has no word {quoted(word)} to reweight: it has {known}.")
+        scale[positions] = factor
     return scale
 
 

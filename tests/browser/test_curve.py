@@ -67,6 +67,44 @@ def test_the_page_computes_the_weights_of_python(comfy: ComfyPage) -> None:
         assert found == pytest.approx(wanted, abs=1e-6), case
 
 
+_READ = """async ([curve, drawing]) => {
+    const { parseCurve } = await import(curve), { readDrawing } = await import(drawing);
+    const texts = {
+        digits: n => "9".repeat(n), spaces: n => " ".repeat(n) + ":", colons: n => ":".repeat(n),
+        pairs: n => "1:1,".repeat(n / 4), brackets: n => "[".repeat(n), gap: n => '"strokes"' + " ".repeat(n),
+        "cut strokes": n => '{"strokes":[' + " ".repeat(n),
+        "whole strokes": n => '{"strokes":[' + '{"points":[1,2]},'.repeat(n / 17),
+    };
+    const seconds = (read, text) => {
+        const start = performance.now();
+        try { read(text); } catch (error) { if (error.message.length > 200) throw error; }
+        return (performance.now() - start) / 1000;
+    };
+    const slow = [];
+    for (const [kind, text] of Object.entries(texts))
+        for (const read of [parseCurve, readDrawing]) {
+            const [short, long] = [90000, 900000].map(n => Math.min(...[1, 2, 3].map(() => seconds(read, text(n)))));
+            if (long > 40 * short + 0.2) slow.push(`${read.name} of ${kind}: ${short} s, ${long} s`);
+        }
+    return slow;
+}"""
+
+
+def test_the_page_reads_any_text_in_linear_time(comfy: ComfyPage) -> None:
+    assert comfy.evaluate(_READ, [MATHS, MATHS.replace("schedule_math", "strokes_document")]) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["1", "1:", ":1", "1:1:1", "1:1 2", "a:1", "0x1:1", "1:Infinity", "1:NaN", "1:.", "1 1:1"]
+)
+def test_the_page_refuses_the_curves_that_python_refuses(comfy: ComfyPage, text: str) -> None:
+    with pytest.raises(ValueError, match="cannot be read"):
+        parse_curve(text)
+    script = f"async text => {{ const m = await import('{MATHS}'); try {{ m.parseCurve(text); return ''; }} "
+    said = comfy.evaluate(script + "catch (error) { return error.message; } }", text)
+    assert said.startswith("The curve cannot be read at")
+
+
 _TWO_FINGERS = """plot => { const box = plot.getBoundingClientRect();
     const send = (kind, pointerId, x, y) => {
         const [clientX, clientY] = [box.left + x * box.width, box.top + y * box.height];

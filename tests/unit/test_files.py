@@ -242,3 +242,10 @@ def test_a_kill_in_the_middle_of_writing_leaves_no_half_file(tmp_path: Path, pac
         assert len(content) == 1_000_000
         assert len(set(content)) == 1
     assert {path.suffix for path in tmp_path.iterdir()} <= {".bin", ".part"}
+
+
+def test_an_endless_name_is_not_repeated_in_full(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"File name too long.*: choose another name") as refusal:  # noqa: SIM117
+        with written_whole(tmp_path / ("x" * 1_000_000 + ".bin")) as unfinished:
+            unfinished.write_bytes(b"content")
+    assert len(str(refusal.value)) < 800

@@ -13,7 +13,7 @@ import pytest
 import torch
 from comfy.model_base import ModelType
 from comfy_extras import nodes_custom_sampler as core
-from diffusion_path.nodes.sdedit import NODES, Perturb, ReverseSDE, SDEdit, SDEditSigmas
+from diffusion_path.nodes.sdedit import Perturb, ReverseSDE, SDEdit, SDEditSigmas
 from diffusion_path.samplers import noise as noises
 from diffusion_path.samplers import process, reverse_sde
 from diffusion_path.samplers.sdedit import SOLVERS

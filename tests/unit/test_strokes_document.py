@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from diffusion_path.images import strokes_document
+from diffusion_path.common import limits
 from diffusion_path.images.strokes_document import Drawing, read_drawing
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,12 +138,12 @@ def test_a_newer_format_is_told_and_what_is_known_is_kept() -> None:
 
 
 def test_huge_drawings_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strokes_document, "MOST_STROKES", 5)
-    monkeypatch.setattr(strokes_document, "MOST_POINTS", 8)
+    monkeypatch.setattr(limits, "STROKES", 5)
+    monkeypatch.setattr(limits, "POINTS", 8)
     drawing = read(*[LINE] * 9)
     assert len(drawing.strokes) == 4
     assert len(drawing.complaints) == 2
-    monkeypatch.setattr(strokes_document, "LONGEST_TEXT", 200)
+    monkeypatch.setattr(limits, "DRAWING_TEXT", 200)
     assert len(read(*[LINE] * 9).strokes) == 4
 
 

@@ -7,25 +7,40 @@ export const FORMULAS = {
   exponential: (u) => Math.exp(-5 * u),
 };
 
-const NUMBER = "[-+]?(?:\\d+\\.?\\d*|\\.\\d+)(?:[eE][-+]?\\d+)?";
-const PAIR = new RegExp(`^(${NUMBER}):(${NUMBER})$`);
+const LONGEST_TEXT = 100000;
+const LONGEST_NUMBER = 64;
+const DIGITS = /^[0-9+\-.eE]+$/;
+
+/** A plain decimal number, NaN for anything else. Its text is looked at once, whatever its length. */
+function readNumber(word) {
+  return word.length <= LONGEST_NUMBER && DIGITS.test(word) ? Number(word) : NaN;
+}
+
+/** A word for an error message. */
+function quoted(word) {
+  return word.length > 60 ? `'${word.slice(0, 60)}...'` : `'${word}'`;
+}
 
 /** Points [u, weight] of "position:weight" pairs; u = 1 - position runs from 0, the noisy end of the window, to 1. */
 export function parseCurve(text) {
-  const pairs = text
-    .trim()
-    .replace(/\s*:\s*/g, ":")
+  if (text.length > LONGEST_TEXT)
+    throw new Error(`The curve has ${text.length} characters: give at most ${LONGEST_TEXT}.`);
+  const words = text
+    .replaceAll(":", " : ")
     .split(/[,;\s]+/)
     .filter(Boolean);
-  if (!pairs.length) throw new Error("The curve is empty: write pairs position:weight such as '1:1, 0.5:0.8, 0:0'.");
-  const points = pairs.map((pair) => {
-    const found = PAIR.exec(pair);
-    if (!found) throw new Error(`The curve cannot be read at '${pair}': write pairs position:weight.`);
-    const [position, weight] = [Number(found[1]), Number(found[2])];
+  if (!words.length) throw new Error("The curve is empty: write pairs position:weight such as '1:1, 0.5:0.8, 0:0'.");
+  const points = [];
+  for (let i = 0; i < words.length; i += 3) {
+    const [first, colon, second = ""] = words.slice(i, i + 3);
+    const [position, weight] = [readNumber(first), readNumber(second)];
+    const pair = quoted(words.slice(i, i + 3).join(""));
+    if (colon !== ":" || Number.isNaN(position) || Number.isNaN(weight))
+      throw new Error(`The curve cannot be read at ${pair}: write pairs position:weight.`);
     if (!(position >= 0 && position <= 1 && weight >= -1 && weight <= 1))
-      throw new Error(`The point '${pair}' is out of range: positions go from 1 to 0, weights from -1 to 1.`);
-    return [1 - position, weight];
-  });
+      throw new Error(`The point ${pair} is out of range: positions go from 1 to 0, weights from -1 to 1.`);
+    points.push([1 - position, weight]);
+  }
   // Two weights at one position are a jump, in the order of the path however the list is written.
   if (points[0][0] > points.at(-1)[0]) points.reverse();
   return points.sort((a, b) => a[0] - b[0]);
@@ -45,9 +60,14 @@ const EDGE = 1e-4; // as in Python: a step that starts this near to an edge of t
 /** Straight lines between points, level beyond the ends; equal places make a jump. */
 export function polyline(points) {
   return (u) => {
-    let after = points.findIndex((point) => point[0] > u);
+    let [after, end] = [0, points.length]; // the first point beyond u, by halving
+    while (after < end) {
+      const middle = (after + end) >> 1;
+      if (points[middle][0] > u) end = middle;
+      else after = middle + 1;
+    }
     if (after === 0) return points[0][1];
-    if (after < 0) return points.at(-1)[1];
+    if (after === points.length) return points.at(-1)[1];
     const [[x0, y0], [x1, y1]] = [points[after - 1], points[after]];
     return y0 + ((y1 - y0) * (u - x0)) / (x1 - x0);
   };

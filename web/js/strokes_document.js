@@ -21,8 +21,8 @@
 const VERSION = 1;
 const WIDEST = 16384;
 const MOST_STROKES = 20000;
-const MOST_POINTS = 1000000;
-const LONGEST_TEXT = 32000000;
+const MOST_POINTS = 100000;
+const LONGEST_TEXT = 8000000;
 const TOOLS = ["brush", "line", "eraser", "fill"];
 const LAYERS = ["paint", "sketch"];
 const COLOR = /^#[0-9a-f]{6}$/i;
@@ -157,11 +157,17 @@ function salvaged(text) {
     const found = new RegExp(`"${name}"\\s*:\\s*(\\d{1,9})`).exec(text.slice(0, begin.index));
     if (found) data[name] = Number(found[1]);
   }
-  const stroke = /\s*,?\s*(\{[^{}]*\})/y;
-  stroke.lastIndex = begin.index + begin[0].length;
-  for (let match; (match = stroke.exec(text)); ) {
+  // Each search begins where the one before ended, so that the text is read once.
+  const space = /[\s,]*/y;
+  const stroke = /\{[^{}]*\}/y;
+  for (let at = begin.index + begin[0].length; ; at = stroke.lastIndex) {
+    space.lastIndex = at;
+    space.exec(text);
+    stroke.lastIndex = space.lastIndex;
+    const match = stroke.exec(text);
+    if (!match) break;
     try {
-      data.strokes.push(JSON.parse(match[1]));
+      data.strokes.push(JSON.parse(match[0]));
     } catch {
       break;
     }

@@ -1,0 +1,21 @@
+"""Asks for memory before it is taken, so that too large a request ends in a sentence."""
+
+from __future__ import annotations
+
+import comfy.model_management
+import torch
+
+
+def check_memory(needed: int, what: str, advice: str) -> None:
+    """Raises ValueError where `needed` bytes are more than what is free in main memory."""
+    free = int(comfy.model_management.get_free_memory(torch.device("cpu")))
+    if needed > free:
+        raise ValueError(
+            f"{what} needs about {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free: {advice}."
+        )
+
+
+def check_path_memory(levels: int, latent: torch.Tensor) -> None:
+    """Raises ValueError where a path of so many states of a latent [B, C, ...] does not fit into main memory."""
+    needed = 2 * 4 * levels * latent.numel()  # as float32, once state by state and once together
+    check_memory(needed, f"A path of {levels - 1} steps", "use fewer steps, a smaller picture or a smaller batch")

@@ -1,0 +1,151 @@
+"""Looks at everything that reaches a node before its `execute` runs, so that nonsense ends in a sentence.
+
+Core checks what stands in widgets. What comes through links it takes on trust: a number out of a widget's range, NaN, a
+text of any length, or an object of another type from a pack that declares it wrongly.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..common import limits
+from ..common.texts import check_length, quoted
+from ..lep.predictor import EdgePredictor
+from ..samplers.conditioning import check_conditioning
+from ..samplers.path import DiffusionPath
+from ..samplers.schedule import PathSchedule
+from ..samplers.sigmas import check_levels
+
+# What an object of these types can do, or what it is.
+_METHODS = {
+    "MODEL": ("clone", "get_model_object"),
+    "CLIP": ("tokenize", "encode_from_tokens_scheduled"),
+    "VAE": ("encode", "decode"),
+    "NOISE": ("generate_noise",),
+    "SAMPLER": ("sample",),
+    "GUIDER": ("sample", "model_patcher"),
+    "CLIP_VISION": ("encode_image",),
+}
+_CLASSES: dict[str, type | tuple[type, ...]] = {
+    "IMAGE": Tensor,
+    "MASK": Tensor,
+    "BOOLEAN": (bool, int),
+    "COMBO": str,
+    "DIFFUSION_PATH": DiffusionPath,
+    "PATH_SCHEDULE": PathSchedule,
+    "EDGE_PREDICTOR": EdgePredictor,
+}
+
+
+def guarded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
+    """The node as a class of the same name that looks at its inputs first."""
+    execute = node.execute
+    names = list(inspect.signature(execute).parameters)
+
+    @functools.wraps(execute.__func__)  # type: ignore[attr-defined]
+    def checked(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> Any:
+        check_inputs(_inputs(node), {**dict(zip(names, args, strict=False)), **kwargs})
+        return execute.__func__(cls, *args, **kwargs)  # type: ignore[attr-defined]
+
+    return type(node.__name__, (node,), {"execute": classmethod(checked), "__module__": node.__module__})
+
+
+@functools.cache
+def _inputs(node: type[io.ComfyNode]) -> tuple[Any, ...]:
+    return tuple(node.GET_SCHEMA().inputs)
+
+
+def check_inputs(inputs: tuple[Any, ...], given: Mapping[str, Any]) -> None:
+    """Raises ValueError that names the first input whose value is none of its type. inputs: of a schema."""
+    for entry in inputs:
+        value = given.get(entry.id)
+        if entry.id not in given or (value is None and entry.optional):
+            continue
+        if isinstance(entry, io.DynamicCombo.Input):
+            _check_choice(entry, value)
+        else:
+            _check(entry, value)
+
+
+def _check_choice(entry: Any, value: Any) -> None:
+    """A choice with inputs of its own comes as {id: key, input: value, ...}."""
+    key = value.get(entry.id) if isinstance(value, Mapping) else None
+    chosen = next((option for option in entry.options if option.key == key), None)
+    if chosen is None:
+        keys = ", ".join(option.key for option in entry.options)
+        raise ValueError(f"{entry.id} is {quoted(key)}: choose one of {keys}.")
+    check_inputs(tuple(chosen.inputs), value)
+
+
+def _check(entry: Any, value: Any) -> None:
+    kinds = str(entry.get_io_type()).split(",")
+    special: dict[str, Callable[[], None]] = {
+        "INT": lambda: _check_number(entry, value),
+        "FLOAT": lambda: _check_number(entry, value),
+        "STRING": lambda: _check_text(entry, value),
+        "LATENT": lambda: _check_latent(entry.id, value),
+        "SIGMAS": lambda: check_levels(value, entry.id),
+        "CONDITIONING": lambda: check_conditioning(value, entry.id),
+    }
+    if len(kinds) > 1:
+        if isinstance(value, str):
+            check_length(value, entry.id, limits.DRAWING_TEXT)
+    elif kinds[0] in special:
+        special[kinds[0]]()
+    elif (kinds[0] in _METHODS and not all(hasattr(value, name) for name in _METHODS[kinds[0]])) or (
+        kinds[0] in _CLASSES and not isinstance(value, _CLASSES[kinds[0]])
+    ):
+        raise _wrong(entry.id, value, kinds[0])
+
+
+def _wrong(name: str, value: Any, kind: str) -> ValueError:
+    article = "an" if kind[0] in "AEIOU" else "a"
+    return ValueError(
+        f"{name} is {quoted(value)}, but {article} {kind} is expected: connect an output of "
+        "that type, or disconnect it."
+    )
+
+
+def _check_number(entry: Any, value: Any) -> None:
+    whole = entry.get_io_type() == "INT"
+    if not isinstance(value, int if whole else (int, float)) or (isinstance(value, float) and math.isnan(value)):
+        raise ValueError(
+            f"{entry.id} is {quoted(value)}, but a {'whole ' if whole else ''}number is expected: connect one, or type "
+            "it in."
+        )
+    if (entry.min is not None and value < entry.min) or (entry.max is not None and value > entry.max):
+        raise ValueError(f"{entry.id} is {quoted(value)}: give a number from {entry.min} to {entry.max}.")
+
+
+def _check_text(entry: Any, value: Any) -> None:
+    if not isinstance(value, str):
+        raise _wrong(entry.id, value, "STRING")
+    # A drawing cuts itself to what it can use; what is no drawing has a smaller limit where it is read.
+    check_length(value, entry.id, 4 * limits.DRAWING_TEXT)
+
+
+def _check_latent(name: str, value: Any) -> None:
+    samples = value.get("samples") if isinstance(value, Mapping) else None
+    if not getattr(samples, "is_nested", False) and not isinstance(samples, Tensor):
+        raise _wrong(name, samples if isinstance(value, Mapping) else value, "LATENT")
+    if isinstance(samples, Tensor) and not samples.is_nested:
+        if samples.ndim < 3 or 0 in samples.shape:
+            raise ValueError(
+                f"{name} is a latent of the shape {list(samples.shape)}, which holds no picture: connect one with at "
+                "least one item, channel, row and column."
+            )
+        if not torch.is_floating_point(samples):
+            raise ValueError(f"{name} is a latent of {samples.dtype} numbers: connect one of floating-point numbers.")
+    mask, index = value.get("noise_mask"), value.get("batch_index")
+    if mask is not None and not isinstance(mask, Tensor):
+        raise ValueError(f"The noise mask of {name} is {quoted(mask)}: set a MASK with Set Latent Noise Mask.")
+    if index is not None and not (isinstance(index, (list, tuple)) and all(isinstance(i, int) for i in index)):
+        raise ValueError(f"The batch_index of {name} is {quoted(index)}: it should be a whole number for each item.")
