@@ -34,6 +34,7 @@ _READY = """() => window.app?.isGraphReady && app.extensionManager?.workflow?.ac
 # What the page says by itself, with no pack at all.
 _NOISE = re.compile(
     r"graph accessed before initialization|legacy queue/history menu|MaskEditor|without a callback"
+    r"|Invalid layout total size"  # of its own side panels
     r"|willReadFrequently|Automatic fallback to software WebGL|Failed to fetch.*(version|release|survey)"
     r"|Connecting to 'https://huggingface"  # for the models of core's own first workflow
 )
