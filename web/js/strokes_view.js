@@ -10,6 +10,7 @@ import { historyOf, rememberedSettings, rememberSettings } from "./strokes_memor
 import { StrokePointer } from "./strokes_pointer.js";
 import { drawStage } from "./strokes_stage.js";
 import { buildControls } from "./strokes_toolbar.js";
+import { claim } from "./widget_host.js";
 
 const SHARPEST = 1536; // pixels of the longer side that layers are kept in
 const LOOK_AGAIN_MS = 400;
@@ -356,7 +357,7 @@ export class StrokesView {
     const key = event.key.toLowerCase();
     const command = event.ctrlKey || event.metaKey;
     if (["color", "text"].includes(event.target.type)) return;
-    if (this.#shortcut(key, command, event)) event.preventDefault();
+    if (this.#shortcut(key, command, event)) claim(event);
   }
 
   /** A button clicked with the mouse leaves the keyboard to the stage. */

@@ -253,6 +253,15 @@ function keepKeys(event) {
   if (!forGraph) event.stopPropagation();
 }
 
+/**
+ * A key that a view has used is nobody else's. The graph's undo listens before everyone and reads the key a frame later,
+ * and where the queue runs on every change it does so in text boxes, too: there it finds no Ctrl any more.
+ */
+export function claim(event) {
+  event.preventDefault();
+  for (const name of ["ctrlKey", "metaKey"]) Object.defineProperty(event, name, { value: false });
+}
+
 function asText(value) {
   if (typeof value === "string") return value;
   return value == null ? "" : JSON.stringify(value);
