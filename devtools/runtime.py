@@ -58,11 +58,11 @@ def prepare(
     return Runtime(python or environment.interpreter(plan.venv), comfyui or plan.comfyui, page)
 
 
-
 def given_frontend() -> Path | None:
     """The page that `./dev` was told to serve, as a process that it started knows it."""
     named = os.environ.get(FRONTEND_VARIABLE)
     return Path(named) if named else None
+
 
 def set_up(plan: Plan, needs_comfyui: bool = True, needs_python: bool = True) -> None:
     """Brings `.dev/` into the state the plan describes; returns at once if it is in that state."""

@@ -101,8 +101,8 @@ class LatentMaskNode(io.ComfyNode):
             )
         for warning in reduced.warnings:
             log.warning("Mask to Latent: %s", warning)
-        shown = ui.PreviewText(reduced.report)
-        return io.NodeOutput({**latent, "noise_mask": reduced.grid.unsqueeze(1)}, reduced.pixels, reduced.report, ui=shown)
+        masked = {**latent, "noise_mask": reduced.grid.unsqueeze(1)}
+        return io.NodeOutput(masked, reduced.pixels, reduced.report, ui=ui.PreviewText(reduced.report))
 
 
 class CompositeExactNode(io.ComfyNode):

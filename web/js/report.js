@@ -40,10 +40,9 @@ class Report {
   /** As much room as the text takes at this width. */
   #fit() {
     const { spec, element, node } = this.host;
-    const height = Math.min(Math.max(this.text.offsetHeight + 12, LEAST), MOST);
-    if (!this.text.offsetHeight || height === spec.minHeight) return;
-    spec.minHeight = height;
-    element.style.minHeight = `${height}px`;
+    if (!this.text.offsetHeight) return; // not shown
+    spec.minHeight = Math.min(Math.max(this.text.offsetHeight + 12, LEAST), MOST);
+    element.style.minHeight = `${spec.minHeight}px`;
     const [width, needed] = [node.size[0], node.computeSize()[1]];
     if (node.size[1] < needed) node.setSize([width, needed]);
     node.graph?.setDirtyCanvas?.(true, true);
