@@ -35,8 +35,10 @@ class ScheduleCurve {
     // The page takes the element of a linked input away (both renderers or one, by its version); here it shows what comes
     // through the link.
     const { widget } = this.host;
-    for (const hiding of widget ? ["computedDisabled", "connectionSuppressed"] : [])
+    for (const hiding of widget ? ["computedDisabled", "connectionSuppressed"] : []) {
+      widget[hiding] = false; // what the link has set already stays behind a property of our own
       Object.defineProperty(widget, hiding, { get: () => false, set() {}, configurable: true });
+    }
     this.#refresh();
   }
 
