@@ -15,9 +15,9 @@ from types import FrameType
 from .browser import ensure_chromium
 from .console import say
 from .demo import run_demo, wait_for_interrupt
-from .runtime import Runtime, prepare
+from .runtime import FRONTEND_VARIABLE, Runtime, prepare
 from .server import Server, has_accelerator, port_is_free
-from .settings import COMFYUI_ARCHIVES, HOME, ROOT, DevError, made_folder, not_writable
+from .settings import COMFYUI_ARCHIVES, HOME, NEWEST_FRONTEND, ROOT, DevError, made_folder, not_writable
 
 _TEST_MODULES = ("pytest", "hypothesis", "playwright")
 _LINT_MODULES = ("ruff", "pyright")
@@ -60,6 +60,14 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--python", type=Path, metavar="PATH", help="use this Python instead of .dev/venv; nothing is installed into it"
     )
+    page = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    page.add_argument(
+        "--frontend",
+        metavar="VERSION",
+        default=os.environ.get(FRONTEND_VARIABLE) or None,
+        help=f"serve this version of ComfyUI's page, 'newest' ({NEWEST_FRONTEND}), or a folder "
+        f"(also: {FRONTEND_VARIABLE})",
+    )
     parser = argparse.ArgumentParser(
         prog="./dev",
         description="Everything one can do with this project. What is missing is set up in .dev/ first.",
@@ -68,10 +76,15 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(
-        name: str, run: object, text: str, passes_on: bool = False, own_help: bool = True
+        name: str,
+        run: object,
+        text: str,
+        passes_on: bool = False,
+        own_help: bool = True,
+        also: Sequence[argparse.ArgumentParser] = (),
     ) -> argparse.ArgumentParser:
         sub = commands.add_parser(
-            name, parents=[common], help=text, description=text, allow_abbrev=False, add_help=own_help
+            name, parents=[common, *also], help=text, description=text, allow_abbrev=False, add_help=own_help
         )
         sub.set_defaults(run=run, passes_on=passes_on)
         return sub
@@ -81,8 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, metavar="DIR", default=ROOT / "output" / "demo", help="where to store them")
     demo.add_argument("--keep-open", action="store_true", help="leave ComfyUI running afterwards, until Ctrl-C")
     demo.add_argument("--thumbnails", action="store_true", help="also renew the .jpg of each workflow")
-    command("test", _test, "run the tests; further arguments go to pytest", passes_on=True)
-    serve = command("serve", _serve, "start ComfyUI with its web page")
+    command("test", _test, "run the tests; further arguments go to pytest", passes_on=True, also=[page])
+    serve = command("serve", _serve, "start ComfyUI with its web page", also=[page])
     serve.add_argument("--port", type=_port, default=8188)
     lint = command("lint", _lint, "check style (ruff) and types (pyright)")
     lint.add_argument("--fix", action="store_true", help="first format all files and repair what ruff can repair")
@@ -113,7 +126,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _test(options: argparse.Namespace) -> int:
-    runtime = prepare(options.comfyui, options.python, _TEST_MODULES)
+    runtime = prepare(options.comfyui, options.python, _TEST_MODULES, options.frontend)
     if sentence := ensure_chromium():
         say(sentence)
     return _call(runtime, ["-m", "pytest", *options.rest])
@@ -122,7 +135,7 @@ def _test(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     if not port_is_free(options.port):
         raise DevError(f"Port {options.port} is in use: choose another one with --port.")
-    runtime = prepare(options.comfyui, options.python)
+    runtime = prepare(options.comfyui, options.python, frontend=options.frontend)
     say("Starting ComfyUI")
     with Server(runtime, options.port, base=HOME / "serve") as server:
         say(f"ComfyUI is open at {server.client.url} (Ctrl-C ends it)")

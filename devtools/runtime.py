@@ -13,27 +13,35 @@ from pathlib import Path
 from . import comfyui as comfyui_source
 from . import environment
 from .console import say
+from .frontend import find_or_install
 from .pip import clean_environment
 from .settings import COMFYUI_ARCHIVES, NEWEST_COMFYUI, ROOT, DevError, Plan, default_plan, made_folder, other_comfyui
+
+FRONTEND_VARIABLE = "COMFYUI_FRONTEND"
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """An interpreter and the ComfyUI folder it runs."""
+    """An interpreter, the ComfyUI folder it runs, and the page it serves (None: the one ComfyUI requires)."""
 
     python: Path
     comfyui: Path
+    frontend: Path | None = None
 
     def environment(self) -> dict[str, str]:
         """The environment for child processes."""
-        return {**clean_environment(), "COMFYUI_PATH": str(self.comfyui)}
+        page = {} if self.frontend is None else {FRONTEND_VARIABLE: str(self.frontend)}
+        return {**clean_environment(), "COMFYUI_PATH": str(self.comfyui), **page}
 
 
-def prepare(comfyui: str | Path | None, python: Path | None, modules: Sequence[str] = ()) -> Runtime:
+def prepare(
+    comfyui: str | Path | None, python: Path | None, modules: Sequence[str] = (), frontend: str | None = None
+) -> Runtime:
     """Sets up what is missing and returns what to use.
 
     `comfyui` and `python` name existing ones, which are only checked; `comfyui` may also be one of the versions the
-    project knows, which is installed beside its own. `modules` are what a given `python` must have.
+    project knows, which is installed beside its own. `modules` are what a given `python` must have. `frontend` is as in
+    frontend.find_or_install.
     """
     if os.name != "posix":
         raise DevError("./dev runs on Linux, macOS and WSL; the nodes themselves run wherever ComfyUI does.")
@@ -46,7 +54,14 @@ def prepare(comfyui: str | Path | None, python: Path | None, modules: Sequence[s
     if version not in (None, NEWEST_COMFYUI):
         comfyui = other_comfyui(version).comfyui
         set_up(other_comfyui(version), needs_python=False)
-    return Runtime(python or environment.interpreter(plan.venv), comfyui or plan.comfyui)
+    page = find_or_install(frontend, plan) if frontend else None
+    return Runtime(python or environment.interpreter(plan.venv), comfyui or plan.comfyui, page)
+
+
+def given_frontend() -> Path | None:
+    """The page that `./dev` was told to serve, as a process that it started knows it."""
+    named = os.environ.get(FRONTEND_VARIABLE)
+    return Path(named) if named else None
 
 
 def set_up(plan: Plan, needs_comfyui: bool = True, needs_python: bool = True) -> None:

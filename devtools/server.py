@@ -82,6 +82,7 @@ class Server:
             *("--listen", HOST, "--port", str(self.port), "--disable-auto-launch", "--disable-api-nodes"),
             *("--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK_FOLDER),
             *(() if has_accelerator(self.runtime) else ("--cpu",)),
+            *(() if self.runtime.frontend is None else ("--front-end-root", str(self.runtime.frontend))),
             *self.options,
         ]
         with self.log.open("wb") as log:

@@ -83,6 +83,10 @@ COMFYUI_ARCHIVES = {
 }
 NEWEST_COMFYUI, *_, OLDEST_COMFYUI = COMFYUI_ARCHIVES
 
+# The newest version of ComfyUI's page (comfyui-frontend-package) that the tests were run on. Each ComfyUI names an
+# older one in its requirements, which is what `./dev test` opens without `--frontend`.
+NEWEST_FRONTEND = "1.58.1"
+
 # Newer releases of the three do not load together: torchaudio 2.11.0 refuses a newer CUDA build of torch.
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
 

@@ -76,16 +76,15 @@ def _check_size(drawing: Drawing, scale: np.ndarray, width: int, height: int) ->
 
 
 def over_background(strokes: Tensor, background: Tensor | None, paper: tuple[int, int, int]) -> Tensor:
-    """Strokes [1, H, W, 4] over pictures [B, H, W, C], or over paper of one colour; alpha of pictures survives."""
+    """Strokes [1, H, W, 4] over pictures [B, H, W, C], or over paper of one colour, as [B, H, W, 3].
+
+    A picture is its colours, as Load Image and VAE Encode take it: alpha is dropped, and nothing shows through.
+    """
     color, alpha = strokes[..., :3], strokes[..., 3:]
     if background is None:
         return color * alpha + torch.tensor(paper, dtype=torch.float32) / 255 * (1 - alpha)
-    below, opaque = split_alpha(check_image(background, "background"))
-    if opaque is None:
-        return color * alpha + below * (1 - alpha)
-    both = alpha + opaque * (1 - alpha)
-    mixed = (color * alpha + below * opaque * (1 - alpha)) / both.clamp_min(1e-6)
-    return torch.cat((torch.where(both > 0, mixed, below), both), -1)
+    below, _ = split_alpha(check_image(background, "background"))
+    return color * alpha + below * (1 - alpha)
 
 
 def edit_masks(rendering: Rendering, grow_pixels: int) -> tuple[Tensor, Tensor, float]:

@@ -7,7 +7,7 @@ import math
 
 import comfy.utils
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..common.texts import quoted
@@ -92,7 +92,7 @@ class EditMetricsNode(io.ComfyNode):
         text = "\n".join(filter(None, (table(metrics), note)))
         values = {"regions": as_json_values(metrics), **({"note": note} if note else {})}
         numbers = (metrics.mean(region, name) for name in ("l2", "psnr", "ssim", "edges"))
-        return io.NodeOutput(*numbers, text, json.dumps(values, allow_nan=False))
+        return io.NodeOutput(*numbers, text, json.dumps(values, allow_nan=False), ui=ui.PreviewText(text))
 
 
 class DistributionDistanceNode(io.ComfyNode):
@@ -163,7 +163,7 @@ class DistributionDistanceNode(io.ComfyNode):
             f"KID {distance.value:.4g}, standard error {error}: {len(sets[0])} pictures against {len(sets[1])}, "
             f"{rows[0].shape[1]} features by {features}."
         )
-        return io.NodeOutput(distance.value, distance.standard_error, report)
+        return io.NodeOutput(distance.value, distance.standard_error, report, ui=ui.PreviewText(report))
 
 
 def _features(images: Tensor, clip_vision, progress: comfy.utils.ProgressBar) -> Tensor:

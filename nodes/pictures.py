@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..images.composite import composite_exact
@@ -101,7 +101,8 @@ class LatentMaskNode(io.ComfyNode):
             )
         for warning in reduced.warnings:
             log.warning("Mask to Latent: %s", warning)
-        return io.NodeOutput({**latent, "noise_mask": reduced.grid.unsqueeze(1)}, reduced.pixels, reduced.report)
+        masked = {**latent, "noise_mask": reduced.grid.unsqueeze(1)}
+        return io.NodeOutput(masked, reduced.pixels, reduced.report, ui=ui.PreviewText(reduced.report))
 
 
 class CompositeExactNode(io.ComfyNode):
@@ -168,7 +169,7 @@ class CompositeExactNode(io.ComfyNode):
     ) -> io.NodeOutput:
         result = composite_exact(original, edited, mask, border, color_match, ring)
         log.info("Composite Exact: %s", result.report.replace("\n", " "))
-        return io.NodeOutput(result.image, result.weight, result.report)
+        return io.NodeOutput(result.image, result.weight, result.report, ui=ui.PreviewText(result.report))
 
 
 class StrokesNode(io.ComfyNode):

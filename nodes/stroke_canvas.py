@@ -95,14 +95,9 @@ class StrokeCanvas(io.ComfyNode):
         mask, strength, t0 = edit_masks(rendering, grow)
         seen: dict[str, Any] = {"complaints": list(drawing.complaints), "width": width, "height": height}
         if background is not None:
-            seen["background"] = ui.PreviewImage(_visible(background[:1]), cls=cls).as_dict()["images"][0]
+            seen["background"] = ui.PreviewImage(split_alpha(background[:1])[0], cls=cls).as_dict()["images"][0]
         outputs = (image, rendering.strokes, mask, strength, t0, as_picture(rendering.sketch))
         return io.NodeOutput(*outputs, ui={"dpath_canvas": [seen]})
-
-
-def _visible(picture: Tensor) -> Tensor:
-    """As a file shows it: grey pictures in three channels."""
-    return picture if picture.shape[-1] > 1 else split_alpha(picture)[0]
 
 
 NODES: list[type[io.ComfyNode]] = [StrokeCanvas]

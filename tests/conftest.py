@@ -58,10 +58,11 @@ def comfyui_root() -> Path:
 @pytest.fixture(scope="session")
 def server(comfyui_root: Path) -> Iterator[Server]:
     """One real ComfyUI server for all tests that talk to one."""
-    from diffusion_path.devtools.runtime import Runtime
+    from diffusion_path.devtools.runtime import Runtime, given_frontend
     from diffusion_path.devtools.server import Server
 
-    with Server(Runtime(Path(sys.executable), comfyui_root), 0, None, "--cache-none") as running:
+    runtime = Runtime(Path(sys.executable), comfyui_root, given_frontend())
+    with Server(runtime, 0, None, "--cache-none") as running:
         yield running
 
 

@@ -34,6 +34,7 @@ _READY = """() => window.app?.isGraphReady && app.extensionManager?.workflow?.ac
 # What the page says by itself, with no pack at all.
 _NOISE = re.compile(
     r"graph accessed before initialization|legacy queue/history menu|MaskEditor|without a callback"
+    r"|Invalid layout total size"  # of its own side panels
     r"|willReadFrequently|Automatic fallback to software WebGL|Failed to fetch.*(version|release|survey)"
     r"|Connecting to 'https://huggingface"  # for the models of core's own first workflow
 )
@@ -183,7 +184,8 @@ class ComfyPage:
         # Set until it stays: the page places a freshly loaded graph itself, some frames later.
         script = """([id, zoom]) => { const n = app.canvas.graph.getNodeById(id), ds = app.canvas.ds;
             const wanted = [zoom, 110 / zoom - n.pos[0], 110 / zoom - n.pos[1]];
-            const part = n.flags.collapsed ? null : n.widgets?.find(w => w.element && w.isVisible?.())?.element;
+            const ours = n.flags.collapsed ? null : n.widgets?.find(w => w.element?.dataset.widget && w.isVisible?.());
+            const part = ours?.element;  // core's own text boxes have one of their own in Nodes 2.0
             const scale = part ? part.getBoundingClientRect().width / part.offsetWidth : zoom;  // not a number at first
             if (ds.scale === zoom && ds.offset[0] === wanted[1] && Math.abs(scale / zoom - 1) < 0.01) return true;
             [ds.scale, ds.offset[0], ds.offset[1]] = wanted;

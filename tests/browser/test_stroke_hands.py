@@ -143,7 +143,8 @@ def test_undo_takes_back_the_stroke_in_the_making(comfy: ComfyPage) -> None:
     comfy.drag(place, [(0.3, 0.3), (0.7, 0.3)])
     box = place.bounding_box()
     assert box
-    ink = "stage => { let n = 0; const d = stage.getContext('2d').getImageData(0, 0, stage.width, stage.height).data;"
+    ink = "easel => { let n = 0; const stage = easel.parentElement.querySelector('canvas');"
+    ink += " const d = stage.getContext('2d').getImageData(0, 0, stage.width, stage.height).data;"
     ink += " for (let i = 0; i < d.length; i += 4) n += d[i] < 100 && d[i + 2] > 120; return n; }"
     comfy.page.mouse.move(box["x"] + 5, box["y"] + 5)
     comfy.settle()

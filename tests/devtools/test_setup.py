@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from diffusion_path.devtools import comfyui, environment, runtime
+from diffusion_path.devtools import comfyui, environment, frontend, runtime
 from diffusion_path.devtools.settings import Archive, DevError, Plan
 
 _BACKEND = """
@@ -30,12 +30,13 @@ def prepare_metadata_for_build_wheel(folder, *a, **k):
 _PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
 
 
-def write_wheel(folder: Path, name: str, version: str, content: str) -> None:
+def write_wheel(folder: Path, name: str, version: str, content: str, **more: str) -> None:
     info = f"{name}-{version}.dist-info"
     files = {
         f"{name}/__init__.py": content,
         f"{name}/data.txt": "some data",
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        **{f"{name}/{path}": text for path, text in more.items()},
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = ""
@@ -267,3 +268,32 @@ def test_two_set_ups_wait_for_each_other(plan: Plan, capfd: pytest.CaptureFixtur
     other.join(60)
     assert complete(plan)
     assert "Waiting for the set-up of another ./dev" in capfd.readouterr().out
+
+
+def test_another_page_is_fetched_once_and_kept_apart(plan: Plan, tmp_path: Path) -> None:
+    index = tmp_path / "pages"
+    index.mkdir()
+    write_wheel(index, "comfyui_frontend_package", "9.1.2", "", **{"static/index.html": "the page"})
+    plan = replace(plan, pip_options=("--isolated", "--no-index", "--find-links", str(index)))
+    root = frontend.find_or_install("9.1.2", plan)
+    assert (root / "index.html").read_text() == "the page"
+    assert root.is_relative_to(plan.home / "frontends" / "9.1.2")
+    assert not list(site_packages(plan).glob("comfyui_frontend_package*"))
+    shutil.rmtree(index)
+    assert frontend.find_or_install("9.1.2", plan) == root
+    assert frontend.find_or_install(str(root), plan) == root
+    with pytest.raises(DevError, match=r"no page at .*index\.html"):
+        frontend.find_or_install(str(tmp_path), plan)
+    with pytest.raises(DevError, match="give 'newest'"):
+        frontend.find_or_install("latest", plan)
+    with pytest.raises(DevError, match="pip failed"):
+        frontend.find_or_install("9.1.3", plan)
+    assert [folder.name for folder in (plan.home / "frontends").iterdir()] == ["9.1.2"]
+
+
+def test_the_page_to_serve_is_told_to_child_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(runtime.FRONTEND_VARIABLE, raising=False)
+    assert runtime.given_frontend() is None
+    variables = runtime.Runtime(tmp_path, tmp_path, tmp_path / "page").environment()
+    monkeypatch.setenv(runtime.FRONTEND_VARIABLE, variables[runtime.FRONTEND_VARIABLE])
+    assert runtime.given_frontend() == tmp_path / "page"

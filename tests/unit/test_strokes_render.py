@@ -117,13 +117,22 @@ def test_masks_grow_alike_and_strength_is_relative_to_the_largest_t0() -> None:
     assert (float(empty[0].max()), float(empty[1].max()), empty[2]) == (0, 0, 0)
 
 
-def test_backgrounds_keep_what_is_not_painted_and_their_alpha() -> None:
-    background = torch.rand(2, 64, 64, 4)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_backgrounds_keep_what_is_not_painted_and_drop_their_alpha(channels: int) -> None:
+    background = torch.rand(2, 64, 64, channels)
     strokes = rendered(DOT).strokes
     result = over_background(strokes, background, (255, 255, 255))
     untouched = strokes[0, ..., 3] == 0
-    assert torch.allclose(result[:, untouched], background[:, untouched])
-    assert result[:, 32, 32].tolist() == [[1, 0, 0, 1]] * 2
+    assert torch.equal(result[:, untouched], background[..., :3].expand(-1, -1, -1, 3)[:, untouched])
+    assert result[:, 32, 32].tolist() == [[1, 0, 0]] * 2
+
+
+def test_half_covered_pixels_mix_with_the_colours_of_a_transparent_background() -> None:
+    background = torch.tensor([0.2, 0.4, 0.6, 0.0]).expand(1, 64, 64, 4)
+    strokes = torch.zeros(1, 64, 64, 4)
+    strokes[..., 0], strokes[..., 3] = 1, 0.5
+    result = over_background(strokes, background, (255, 255, 255))
+    assert result[0, 0, 0].tolist() == pytest.approx([0.6, 0.2, 0.3])
 
 
 def test_the_canvas_takes_the_size_of_its_background() -> None:

@@ -3,7 +3,7 @@ import { app } from "../../../scripts/app.js";
 
 import { CurveView } from "./curve_view.js";
 import { style } from "./elements.js";
-import { outputOf } from "./outputs.js";
+import { isLinked, linkOf, outputOf } from "./outputs.js";
 import { captureUndo, hostWidget } from "./widget_host.js";
 
 const LOOK_AGAIN_MS = 120;
@@ -32,9 +32,13 @@ class ScheduleCurve {
   }
 
   setReadOnly() {
-    // The classic canvas takes the element of a linked input away; here it shows what comes through the link.
+    // The page takes the element of a linked input away (both renderers or one, by its version); here it shows what comes
+    // through the link.
     const { widget } = this.host;
-    if (widget) Object.defineProperty(widget, "computedDisabled", { get: () => false, set() {}, configurable: true });
+    for (const hiding of widget ? ["computedDisabled", "connectionSuppressed"] : []) {
+      widget[hiding] = false; // what the link has set already stays behind a property of our own
+      Object.defineProperty(widget, hiding, { get: () => false, set() {}, configurable: true });
+    }
     this.#refresh();
   }
 
@@ -93,13 +97,9 @@ class ScheduleCurve {
 
 /** A widget of the same node; of a promoted editor the one that is promoted with it, if it is. */
 function widgetBeside({ node, owner }, name) {
-  const link = node === owner ? null : owner.graph?.getLink?.(owner.inputs?.find((each) => each.name === name)?.link);
+  const link = node === owner ? null : linkOf(owner, name);
   const outer = link && node.inputs?.[link.origin_slot];
   return (outer && node.getWidgetFromSlot?.(outer)) ?? owner.widgets?.find((widget) => widget.name === name);
-}
-
-function isLinked(node, name) {
-  return node.inputs?.find((input) => input.name === name)?.link != null;
 }
 
 hostWidget({

@@ -1,4 +1,4 @@
-/** What a node sent to the page in its last run. No side effects. */
+/** What a view asks of its node: what its last run sent to the page, and which of its inputs are linked. No side effects. */
 import { app } from "../../../scripts/app.js";
 
 export function outputOf(node) {
@@ -7,4 +7,14 @@ export function outputOf(node) {
   // Nodes inside of subgraphs are known by the subgraph's id and their own.
   const key = graph === graph.rootGraph || !graph.rootGraph ? String(node.id) : `${graph.id}:${node.id}`;
   return app.nodeOutputs?.[key];
+}
+
+export function isLinked(node, name) {
+  return linkOf(node, name) !== null;
+}
+
+/** The link into the input called `name`, or null. The page warns of who reads a slot's own `link`. */
+export function linkOf(node, name) {
+  const slot = node.inputs?.findIndex((input) => input.name === name) ?? -1;
+  return (slot >= 0 && node.graph && node.getInputLink?.(slot)) || null;
 }

@@ -2,10 +2,11 @@
 
 import { api } from "../../../scripts/api.js";
 
-import { outputOf } from "./outputs.js";
+import { isLinked, outputOf } from "./outputs.js";
 
 const GRID = 8;
 const CHANGED = 1; // mean difference of two prints, in steps of 1/16 of the grey range
+const ALPHA_SIZE = 512; // longer side of the copy in which alpha is looked for
 const LOADERS = new Set(["LoadImage", "LoadImageOutput"]);
 
 /**
@@ -13,9 +14,8 @@ const LOADERS = new Set(["LoadImage", "LoadImageOutput"]);
  * @returns {string} "" if nothing is known or connected
  */
 export function backgroundAddress(owner, seen) {
-  const slot = owner.inputs?.findIndex((input) => input.name === "background") ?? -1;
-  if (slot < 0 || owner.inputs[slot].link == null) return "";
-  const source = sourceOf(owner, slot);
+  if (!isLinked(owner, "background")) return "";
+  const source = sourceOf(owner, owner.inputs.findIndex((input) => input.name === "background"));
   const loaded = source && LOADERS.has(source.type) ? outputOf(source)?.images?.[0] : null;
   const file = loaded ?? seen;
   return file ? api.apiURL(`/view?${new URLSearchParams(file)}`) : "";
@@ -27,8 +27,16 @@ function sourceOf(node, slot) {
   return source;
 }
 
-/** @returns {Promise<HTMLImageElement>} */
-export function loadPicture(address) {
+/**
+ * A picture as nodes see it: Load Image gives its colours and drops its alpha, and what it hides with it.
+ * @returns {Promise<HTMLImageElement>}
+ */
+export async function loadBackground(address) {
+  const picture = await loadPicture(address);
+  return hasAlpha(picture) ? loadPicture(`${address}&channel=rgb`) : picture;
+}
+
+function loadPicture(address) {
   return new Promise((resolve, reject) => {
     const picture = new Image();
     picture.onload = () => resolve(picture);
@@ -74,6 +82,14 @@ export function paletteOf(picture, count) {
   }
   const luma = ([r, g, b]) => 0.299 * r + 0.587 * g + 0.114 * b;
   return chosen.sort((a, b) => luma(a) - luma(b)).map(hex);
+}
+
+function hasAlpha(picture) {
+  const factor = Math.min(1, ALPHA_SIZE / Math.max(picture.naturalWidth, picture.naturalHeight));
+  const side = (length) => Math.max(1, Math.round(length * factor));
+  const pixels = reduced(picture, side(picture.naturalWidth), side(picture.naturalHeight));
+  for (let i = 3; i < pixels.length; i += 4) if (pixels[i] < 255) return true;
+  return false;
 }
 
 export function hex(rgb) {

@@ -19,15 +19,15 @@ export class StrokePointer {
     this.action = null; // {move(event), end(cancelled), guide?(context)}
     this.held = null; // the pointer that does it: a palm beside a pen is another one
     this.spaceHeld = false;
-    const { stage } = view;
-    stage.addEventListener("pointerdown", (event) => this.#down(event));
-    stage.addEventListener("pointermove", (event) => this.#move(event));
+    const { easel } = view;
+    easel.addEventListener("pointerdown", (event) => this.#down(event));
+    easel.addEventListener("pointermove", (event) => this.#move(event));
     for (const [name, cancelled] of [["pointerup", false], ["pointercancel", true], ["lostpointercapture", false]])
-      stage.addEventListener(name, (event) => event.pointerId === this.held && this.#end(cancelled));
-    stage.addEventListener("pointerleave", () => this.#hoverAt(null));
-    stage.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
-    stage.addEventListener("keyup", (event) => event.key === " " && this.#space(false));
-    stage.addEventListener("blur", () => this.#space(false));
+      easel.addEventListener(name, (event) => event.pointerId === this.held && this.#end(cancelled));
+    easel.addEventListener("pointerleave", () => this.#hoverAt(null));
+    easel.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    easel.addEventListener("keyup", (event) => event.key === " " && this.#space(false));
+    easel.addEventListener("blur", () => this.#space(false));
   }
 
   /** Draws what the tool is about to do. */
@@ -59,12 +59,12 @@ export class StrokePointer {
 
   #down(event) {
     const { view } = this;
-    view.stage.focus({ preventScroll: true });
+    view.easel.focus({ preventScroll: true });
     if (this.action) return event.stopPropagation();
     if (event.button !== 0) return;
     event.stopPropagation();
     this.held = event.pointerId;
-    view.stage.setPointerCapture(event.pointerId);
+    view.easel.setPointerCapture(event.pointerId);
     const { tool } = view.settings;
     if (this.spaceHeld) this.action = this.#pan(event);
     else if (view.locked) return;
@@ -93,8 +93,7 @@ export class StrokePointer {
 
   /** As with a text box: the wheel is the stage's while it has the focus, with Ctrl always the graph's. */
   #wheel(event) {
-    const { stage } = this.view;
-    if (event.ctrlKey || event.metaKey || document.activeElement !== stage) return;
+    if (event.ctrlKey || event.metaKey || document.activeElement !== this.view.easel) return;
     event.preventDefault();
     event.stopPropagation();
     this.view.zoomBy(Math.exp(-event.deltaY * 0.002), this.#onStage(event));
@@ -102,7 +101,7 @@ export class StrokePointer {
 
   #space(held) {
     this.spaceHeld = held;
-    this.view.stage.toggleAttribute("data-pan", held);
+    this.view.easel.toggleAttribute("data-pan", held);
   }
 
   #hoverAt(event) {

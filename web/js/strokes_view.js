@@ -3,13 +3,14 @@
 import { html, set, style } from "./elements.js";
 import { say } from "./language.js";
 import { outputOf } from "./outputs.js";
-import { backgroundAddress, loadPicture, looksChanged, paletteOf, printOf } from "./strokes_background.js";
+import { backgroundAddress, loadBackground, looksChanged, paletteOf, printOf } from "./strokes_background.js";
 import { numbersOf } from "./strokes_document.js";
 import { StrokeLayer } from "./strokes_layer.js";
 import { historyOf, rememberedSettings, rememberSettings } from "./strokes_memory.js";
 import { StrokePointer } from "./strokes_pointer.js";
 import { drawStage } from "./strokes_stage.js";
 import { buildControls } from "./strokes_toolbar.js";
+import { claim } from "./widget_host.js";
 
 const SHARPEST = 1536; // pixels of the longer side that layers are kept in
 const LOOK_AGAIN_MS = 400;
@@ -211,7 +212,7 @@ export class StrokesView {
   /** The background before stays until the new one is there. */
   async #load(address) {
     this.wanted = address;
-    const picture = address ? await loadPicture(address).catch(() => null) : null;
+    const picture = address ? await loadBackground(address).catch(() => null) : null;
     if (this.wanted !== address) return;
     this.arrived = { background: picture && { picture, print: printOf(picture) } };
     this.look();
@@ -276,15 +277,17 @@ export class StrokesView {
 
   #build() {
     this.controls = buildControls({ change: (...given) => this.change(...given), action: (name) => this.#act(name) });
-    this.stage = html("canvas", { class: "dpath-easel", tabindex: "0", role: "img", "data-capture-wheel": "true" });
-    this.stage.type = "textarea"; // as for a text box, the graph leaves Ctrl+Z to the element that has the focus
+    this.stage = html("canvas", { class: "dpath-picture", "aria-hidden": "true" });
+    // Before it is pointed and typed at: the page, and other packs, leave every key to a text box that has the focus.
+    // What cannot be written into opens no keyboard on a tablet and takes no handwriting.
+    this.easel = html("textarea", { class: "dpath-easel", readonly: true, spellcheck: "false", "data-capture-wheel": "true" });
     this.banner = html("div", { class: "dpath-banner", role: "status", hidden: true });
     const zoomed = (factor) => () => this.zoomBy(factor);
     const view = html("div", { class: "dpath-view" }, this.sizeLabel = html("span", {}),
       html("button", { type: "button", title: "Smaller (wheel, after a click on the picture)", "aria-label": "Zoom out", click: zoomed(1 / 1.4) }, "\u2212"),
       html("button", { type: "button", title: "Fit (0)", "aria-label": "Fit", click: () => this.fit() }, this.zoomLabel = html("span", {})),
       html("button", { type: "button", title: "Larger (wheel, after a click on the picture; Space drags)", "aria-label": "Zoom in", click: zoomed(1.4) }, "+"));
-    const room = html("div", { class: "dpath-room" }, this.stage, this.banner, view);
+    const room = html("div", { class: "dpath-room" }, this.stage, this.easel, this.banner, view);
     this.root = html("div", { class: "dpath-strokes", role: "group", "aria-label": "Stroke canvas",
       keydown: (event) => this.#press(event), click: (event) => this.#clicked(event) },
       this.controls.head, room, this.controls.foot);
@@ -327,7 +330,7 @@ export class StrokesView {
     this.wasLocked = this.locked;
     this.#showBanner();
     const count = this.drawing.strokes.filter((each) => !("foreign" in each)).length;
-    set(this.stage, { "aria-label": `Drawing of ${this.frame.width} by ${this.frame.height} pixels, ${count} strokes` });
+    set(this.easel, { "aria-label": `Drawing of ${this.frame.width} by ${this.frame.height} pixels, ${count} strokes` });
   }
 
   #showBanner() {
@@ -354,16 +357,16 @@ export class StrokesView {
     const key = event.key.toLowerCase();
     const command = event.ctrlKey || event.metaKey;
     if (["color", "text"].includes(event.target.type)) return;
-    if (this.#shortcut(key, command, event)) event.preventDefault();
+    if (this.#shortcut(key, command, event)) claim(event);
   }
 
   /** A button clicked with the mouse leaves the keyboard to the stage. */
   #clicked(event) {
-    if (event.detail > 0 && event.target.closest("button")) this.stage.focus({ preventScroll: true });
+    if (event.detail > 0 && event.target.closest("button")) this.easel.focus({ preventScroll: true });
   }
 
   #shortcut(key, command, event) {
-    const onStage = event.target === this.stage;
+    const onStage = event.target === this.easel;
     if (command && event.target.type === "button") return false; // there the graph's own undo hears the keys
     if (key === "z") this.step(event.shiftKey ? 1 : -1);
     else if (key === "y" && command) this.step(1);

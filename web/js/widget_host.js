@@ -38,6 +38,8 @@
  */
 import { app } from "../../../scripts/app.js";
 
+import { isLinked } from "./outputs.js";
+
 /** Keys of the graph that stay alive inside a widget: queue, save, open and the like. */
 const GRAPH_KEYS = new Set(["s", "o", "Enter", "F5", "F11", "F12"]);
 
@@ -120,14 +122,13 @@ export function hostWidget(spec) {
   app.registerExtension({
     name: `DiffusionPath.${spec.type}`,
     // Here and not in Python: without this script the input stays a text box.
-    addCustomNodeDefs(definitions) {
-      for (const [node, inputs] of Object.entries(spec.targets))
-        for (const group of ["required", "optional"])
-          for (const name of inputs) {
-            const input = definitions[node]?.input?.[group]?.[name];
-            if (!String(input?.[0]).split(",").includes("STRING")) continue; // alone, or with types that may be linked
-            Object.assign((input[1] ??= {}), { widgetType: spec.type, multiline: false });
-          }
+    // And node by node, because R brings new definitions, which no hook sees as a whole.
+    beforeRegisterNodeDef(_, { name: node, input: groups }) {
+      for (const name of spec.targets[node] ?? []) {
+        const input = groups?.required?.[name] ?? groups?.optional?.[name];
+        if (!String(input?.[0]).split(",").includes("STRING")) continue; // alone, or with types that may be linked
+        input[1] = { ...input[1], widgetType: spec.type, multiline: false };
+      }
     },
     getCustomWidgets: () => ({ [spec.type]: (node, name, input) => addTo(spec, node, name, input) }),
     nodeCreated(node) {
@@ -167,8 +168,7 @@ function addTo(spec, node, name, input) {
 }
 
 function follow(host) {
-  const slot = host.owner.inputs?.find((input) => input.widget?.name === host.name);
-  host.setReadOnly(slot?.link != null);
+  host.setReadOnly(isLinked(host.owner, host.name));
   host.view.changed?.();
 }
 
@@ -251,6 +251,15 @@ function keepKeys(event) {
   const command = event.ctrlKey || event.metaKey;
   const forGraph = GRAPH_KEYS.has(event.key) && (command || event.key.startsWith("F"));
   if (!forGraph) event.stopPropagation();
+}
+
+/**
+ * A key that a view has used is nobody else's. The graph's undo listens before everyone and reads the key a frame later,
+ * and where the queue runs on every change it does so in text boxes, too: there it finds no Ctrl any more.
+ */
+export function claim(event) {
+  event.preventDefault();
+  for (const name of ["ctrlKey", "metaKey"]) Object.defineProperty(event, name, { value: false });
 }
 
 function asText(value) {
