@@ -115,9 +115,7 @@ class FlowEdit(io.ComfyNode):
         mask: Tensor | None = None,
         scheduler: str = DEFAULTS.scheduler,
     ) -> io.NodeOutput:
-        if mask is not None:
-            latent = {**latent, "noise_mask": mask.reshape(-1, 1, *mask.shape[-2:])}
-        validate.check_latent(model, latent, "latent")
+        latent = validate.masked_latent(model, latent, mask, "latent")
         settings = Settings(start, steps, source_cfg, cfg, scheduler, n_avg, refine)
         callback = latent_preview.prepare_callback(model, steps)
         edited, sigmas, evaluations = flowedit(model, source, positive, negative, latent, seed, settings, callback)
@@ -125,7 +123,7 @@ class FlowEdit(io.ComfyNode):
         text = (
             f"start {start:.4g}: sigma {float(sigmas[0]):.4g}, {share:.1%} noise, {steps} steps, {evaluations} "
             "evaluations of the network"
-        )
+        ) + validate.mask_line(latent)
         return io.NodeOutput(edited, text, ui=ui.PreviewText(text))
 
 

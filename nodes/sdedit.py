@@ -132,7 +132,7 @@ class SDEdit(io.ComfyNode):
         settings = Settings(t0, steps, cfg, solver, scheduler, repeats, mask_mode, keep_noise)
         callback = latent_preview.prepare_callback(model, steps * repeats)
         edit = sdedit(model, positive, negative, guide, seed, settings, callback)
-        text = report(model, settings, edit)
+        text = report(model, settings, edit) + validate.mask_line(guide)
         return io.NodeOutput(edit.latent, edit.perturbed, text, ui=ui.PreviewText(text))
 
 
@@ -183,9 +183,7 @@ class Perturb(io.ComfyNode):
         mask: torch.Tensor | None = None,
         vae: Any = None,
     ) -> io.NodeOutput:
-        if mask is not None:
-            latent = {**latent, "noise_mask": mask.reshape(-1, 1, *mask.shape[-2:])}
-        validate.check_latent(model, latent, "latent")
+        latent = validate.masked_latent(model, latent, mask, "latent")
         sampling = process.model_sampling(model)
         if sigmas is None:
             sigma = process.t0_to_sigma(sampling, t0)
@@ -194,6 +192,7 @@ class Perturb(io.ComfyNode):
         made, seen = perturbed(model, latent, sigma, seed)
         share = float(process.noise_fraction(sampling, sigma))
         text = f"t0 {process.sigma_to_t0(sampling, sigma):.4g}: sigma {sigma:.4g}, {share:.1%} noise"
+        text += validate.mask_line(made)
         if vae is None:
             blocked = ExecutionBlocker("SDE Perturb can show what the model sees only with a VAE: connect one to it.")
             return io.NodeOutput(made, blocked, text, ui=ui.PreviewText(text))

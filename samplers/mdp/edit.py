@@ -12,8 +12,8 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from .. import masks, process
 from .. import noise as noises
-from .. import process
 from ..counting import Counter
 from ..inversion.euler import Euler
 from ..inversion.invert import invert
@@ -26,7 +26,6 @@ from ..sdedit import prepared
 from ..sigmas import sdedit_sigmas
 from . import difference
 from .conditions import mix_conditioning, mix_guidance
-from .region import edit_region
 from .states import inject_latent, inject_noise
 
 KINDS = ("noise", "latent", "conditioning", "guidance")
@@ -70,7 +69,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Region:
-    """Where to edit: MASK [B or 1, H, W], 1 = edit, None where that is everywhere; and what finding it took."""
+    """Where to edit: MASK [B or 1, h, w] on the latent grid ([T, h, w] of a video), 1 = edit, None where that is
+    everywhere; and what finding it took."""
 
     mask: Tensor | None = None
     evaluations: int = 0
@@ -128,16 +128,15 @@ def find_region(
     callback: Callable[..., None] | None = None,
 ) -> Region:
     """The MASK, and within it, where settings ask for it, the region where both prompts differ along the path."""
+    given = None if mask is None else masks.on_grid(mask, source.path.shape, masks.block_of(model))
     if settings.region is None:
-        return Region(mask)
+        return Region(None if given is None or bool((given == 1).all()) else masks.as_mask(given))
     counter = Counter(model, source.path.shape[0])
     differs = difference.prompt_difference(counter.model, source.path, source.conditioning, target, callback)
     region = difference.region_of(differs, settings.region)
-    found = region[:, 0]
-    if region.ndim == 5:  # a MASK has no room for the frames of several videos: they share one
-        found = region[:, 0, 0] if region.shape[2] == 1 else region.amax((0, 2))
-    given = edit_region(mask, found[:, None], found.device)
-    return Region(found if given is None else found * given[:, 0], counter.evaluations)
+    if not masks.is_still(region.shape):  # one for all frames, which fits those of the decoded video too
+        region = region.amax((0, 2), keepdim=True)
+    return Region(masks.as_mask(region if given is None else region * given), counter.evaluations)
 
 
 def manipulated(model: Any, source: Source, kind: str, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
@@ -199,7 +198,7 @@ def report(source: Source, region: Region, settings: Settings, made: Edit) -> st
         "inverted": f"found by DDIM inversion in {source.evaluations} evaluations",
     }[source.origin]
     total = source.evaluations + region.evaluations + made.evaluations
-    where = "the whole picture" if region.mask is None else f"{float(region.mask.mean()):.0%} of the picture"
+    where = "the whole picture" if region.mask is None else masks.cell_count(region.mask)
     found = f", found in {region.evaluations} evaluations" if region.evaluations else ""
     return "\n".join(
         [
