@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ BUILT_IN_FILE = Path(__file__).parents[1] / "demo" / "weights" / "edges.safetens
 MEMORY_MODES = ("fast", "checkpointed")
 DEFAULT_BETA, DEFAULT_STOP = 1.2, 0.8
 
+log = logging.getLogger(__name__)
 folders.register(FOLDER)
 _paths, _extensions = folder_paths.folder_names_and_paths[FOLDER]
 folder_paths.folder_names_and_paths[FOLDER] = (_paths, set(_extensions) | set(SUFFIXES))
@@ -282,6 +284,9 @@ class SketchGuidance(io.ComfyNode):
         check_fits(model, predictor.model, predictor.taps, predictor.channels)
         strokes = read_sketch(sketch, lines)
         weight = None if importance is None else read_importance(importance, strokes)
+        if weight is not None and not bool(weight.any()):
+            log.warning("Sketch Guidance: the importance mask is 0 everywhere, so the sketch is not followed.")
+            beta = 0.0
         drawing = Sketch(model, vae, predictor, strokes, weight, greys)
         guidance = Guidance(
             predictor, drawing.at, beta, start, stop, every, memory == "checkpointed", preview, schedule

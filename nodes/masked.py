@@ -133,12 +133,12 @@ class StrengthMap(io.ComfyNode):
 
     @classmethod
     def execute(cls, t0_elsewhere: float = 0.0, **areas: Any) -> io.NodeOutput:
-        chosen = []
+        chosen = {}
         for number in range(1, _AREAS + 1):
             mask, t0 = areas.get(f"mask_{number}"), areas.get(f"t0_{number}", 0.4)
             if mask is not None:
-                chosen.append((mask, t0))
-        return io.NodeOutput(*strength_map(chosen, t0_elsewhere))
+                chosen[f"mask_{number}"] = (mask, t0)
+        return io.NodeOutput(*strength_map([*chosen.values()], t0_elsewhere, [*chosen]))
 
 
 NODES: list[type[io.ComfyNode]] = [MaskedReverseSDE, StrengthMap]
