@@ -107,7 +107,7 @@ def read_importance(mask: Tensor, strokes: Tensor) -> Tensor:
     """
     weight = read_mask(mask, "importance mask")
     if weight.shape[0] > 1 and strokes.shape[0] > 1:
-        match_batch(weight, strokes.shape[0], "importance", "the sketch")
+        match_batch(weight, strokes.shape[0], "importance mask", "the sketch")
     if not is_uniform(weight):
         check_proportions(
             weight.shape[2], weight.shape[1], strokes.shape[2], strokes.shape[1], "importance mask", "the sketch"

@@ -66,16 +66,16 @@ def test_a_line_of_one_pixel_edits_the_latent_row_that_holds_it(size, block: int
     kept = encoded(numbers.expand(1, *size), block)
     kept = kept[0, :, 0] if axis == 0 else kept[0, 0]
     for place, line in enumerate(kept.tolist()):
-        if place % 7 and place > block:
-            continue  # every cell's first rows are looked at, and a seventh of the rest
+        if place % block not in (0, block - 1):
+            continue  # the first and the last row of a cell are where an offset shows
         mask = torch.zeros(1, *size)
         mask.select(1 + axis, line)[:] = 1.0
         expected = torch.zeros(samples.shape[2 + axis])
         expected[place // block] = 1.0
-        for grid in (
-            masks.on_grid(mask, samples.shape, block),
-            call("DPathLatentMask", mask=mask, latent={"samples": samples})[0]["noise_mask"],
-        ):
+        grids = [masks.on_grid(mask, samples.shape, block)]
+        if size[0] < 500:
+            grids.append(call("DPathLatentMask", mask=mask, latent={"samples": samples})[0]["noise_mask"])
+        for grid in grids:
             assert torch.equal(grid[0, 0].amax(1 - axis), expected)
             assert torch.equal(grid[0, 0].amin(1 - axis), expected)
 
