@@ -35,7 +35,7 @@ PASSED: dict[str, dict[str, str]] = {
     "DPathToSampling": {"model": "model"},
     "DPathTrainEdgePredictor": {"predictor": "predictor", "preview": "images"},
 }
-"""By node: outputs and the inputs that take their place. Other sockets pass nothing, so that what needs them says so."""
+"""By node: outputs and the inputs that take their place. Other sockets pass nothing, and what needs them says so."""
 
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
