@@ -18,6 +18,7 @@ from ..lep.predict import predict_edges
 from ..lep.predictor import EdgePredictor
 from ..lep.sketch import GREYS, Greys, Sketch, read_importance, read_sketch
 from ..lep.targets import edge_picture
+from ..samplers.masks import block_of_vae
 from ..samplers.schedule import PathSchedule
 from . import folders, validate
 from .edges import CATEGORY, LINES_TIP
@@ -177,7 +178,7 @@ class PredictEdges(io.ComfyNode):
         validate.check_latent(model, {"samples": latent["samples"]}, "latent")
         samples = latent["samples"]
         seen = predict_edges(model, predictor, samples, conditioning, [t0], seed)[0]
-        scale = int(vae.spacial_compression_encode())
+        scale = block_of_vae(vae)
         size = (int(samples.shape[-2]) * scale, int(samples.shape[-1]) * scale)
         return io.NodeOutput(edge_picture(model, vae, seen, predictor.target, size))
 
