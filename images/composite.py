@@ -44,9 +44,10 @@ def composite_exact(
     area = on_picture(mask, height, width, "the original")
     if tuple(mask.shape[-2:]) != (height, width):
         notes.append(f"The mask was resized from {mask.shape[-1]} x {mask.shape[-2]} to {width} x {height}.")
-    batch = max(base.shape[0], edit.shape[0], area.shape[0])
+    pictures = max(base.shape[0], edit.shape[0])
+    batch = pictures if pictures > 1 else area.shape[0]
     base, edit = match_batch(base, batch, "original", "the rest"), match_batch(edit, batch, "edited", "the rest")
-    area = match_batch(area, batch, "mask", "the rest") * valid
+    area = match_batch(area, batch, "mask", "the batch of pictures") * valid
 
     if base.shape[-1] == 1:
         base = base.expand(*base.shape[:-1], 3)

@@ -54,8 +54,8 @@ def edit_metrics(
     area = None
     if mask is not None:
         area = on_picture(mask, first.shape[1], first.shape[2], "the reference")
-        batch = max(batch, area.shape[0])
-        area = match_batch(area, batch, "mask", "the rest").numpy() > 0
+        batch = batch if batch > 1 else area.shape[0]
+        area = match_batch(area, batch, "mask", "the batch of pictures").numpy() > 0
     a = match_batch(split_alpha(first)[0], batch, "reference", "the rest").numpy().astype(np.float64)
     b = match_batch(split_alpha(second)[0], batch, "edited", "the rest").numpy().astype(np.float64)
 

@@ -318,7 +318,7 @@ REFUSED: dict[str, tuple[Tensor, str]] = {
     "other proportions": (HALF[None, :, 32:].contiguous(), "64 x 64.*(96 x 64|12 x 8)"),
     "an empty batch": (torch.zeros(0, 64, 96), r"is empty \(\[0, 64, 96\]\)"),
     "no pixels": (torch.zeros(1, 0, 96), "is empty"),
-    "three for two": (torch.stack([HALF, HALF, 1 - HALF]), "batch of 3.*2"),
+    "three for two": (torch.stack([HALF, HALF, 1 - HALF]), "batch of 3.*2|mask_2 is a batch of 2.*3"),
     "NaN": (torch.full((1, 64, 96), float("nan")), "values that are (NaN|not finite)"),
     "0 to 255": (255 * HALF[None], "from 0 to 255, but it must stay within 0 .keep. and 1 .edit.: divide"),
     "0 to 255, whole": ((255 * HALF[None]).to(torch.uint8), "from 0 to 255"),
