@@ -13,6 +13,7 @@ import pytest
 import torch
 from comfy.model_base import ModelType
 from comfy.nested_tensor import NestedTensor
+from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
 from diffusion_path.devtools.direct import call
 from diffusion_path.lep.sketch import Sketch
 from diffusion_path.samplers import masks
@@ -233,16 +234,10 @@ def masked_sampler(w: World, mask: Tensor) -> Any:
 def record(w: World, mask: Tensor) -> Any:
     guider = comfy.samplers.CFGGuider(w.model)
     guider.set_conds(w.prompts["positive"], w.prompts["negative"])
-    noise = comfy_noise(1)
+    noise = Noise_RandomNoise(1)
     sampler, levels = comfy.samplers.sampler_object("euler"), torch.tensor([2.0, 1.0, 0.0])
     given = {"noise": noise, "guider": guider, "sampler": sampler, "sigmas": levels}
     return call("DPathRecord", **given, latent_image=w.masked(mask))[1]["samples"]
-
-
-def comfy_noise(seed: int) -> Any:
-    from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
-
-    return Noise_RandomNoise(seed)
 
 
 def latent_mask(w: World, mask: Tensor) -> Any:
@@ -265,15 +260,10 @@ SKETCHED = tiny.unet()
 PREDICTOR = predictor_for(SKETCHED)
 
 
-class PoolVae(FoldingVAE):
-    def encode(self, image: Tensor) -> Tensor:
-        return super().encode(image)
-
-
 def sketch_guidance(w: World, mask: Tensor) -> Any:
     drawing = torch.zeros(2, 64, 96, 3)
     drawing[:, 30:34] = 1.0
-    given = {"model": SKETCHED, "predictor": PREDICTOR, "vae": PoolVae(), "sketch": drawing}
+    given = {"model": SKETCHED, "predictor": PREDICTOR, "vae": FoldingVAE(), "sketch": drawing}
     return call("DPathSketchGuidance", **given, importance=mask)[0]
 
 
@@ -428,7 +418,7 @@ def test_an_importance_of_zeros_follows_nothing_and_of_thin_lines_follows_them()
     strokes[:, 30:34] = 1.0
     thin = torch.zeros(1, 64, 96)
     thin[:, 33] = 1.0
-    _, weight = Sketch(SKETCHED, PoolVae(), PREDICTOR, strokes, thin).at(8, 12)
+    _, weight = Sketch(SKETCHED, FoldingVAE(), PREDICTOR, strokes, thin).at(8, 12)
     assert weight is not None
     assert weight[0, 0, :, 0].tolist() == [0, 0, 0, 0, 1, 0, 0, 0]
 
@@ -437,7 +427,7 @@ def test_sketch_and_importance_lie_where_the_vae_crops_the_picture() -> None:
     """A picture of 203 x 141 is encoded from row 1 and column 2 on."""
     strokes = torch.zeros(1, 203, 141)
     strokes[:, 9:17] = 1.0  # the second latent row
-    target, weight = Sketch(SKETCHED, PoolVae(), PREDICTOR, strokes, strokes, greys="shade").at(25, 17)
+    target, weight = Sketch(SKETCHED, FoldingVAE(), PREDICTOR, strokes, strokes, greys="shade").at(25, 17)
     assert weight is not None
     assert weight[0, 0, :, 0].nonzero().flatten().tolist() == [1]
     rows = target[0, 0].mean(1)
