@@ -39,9 +39,6 @@ def grid_of(size: tuple[int, int], block: int) -> tuple[int, int]:
     return size[0] // block, size[1] // block
 
 
-# --- where a pixel lies on the grid
-
-
 @pytest.mark.parametrize("block", [4, 8, 16, 32])
 @pytest.mark.parametrize("size", ODD_SIZES)
 def test_the_crop_is_that_of_cores_vae_whether_the_block_is_known_or_found(size: tuple[int, int], block: int) -> None:
@@ -132,9 +129,6 @@ def test_frames_of_a_video_lie_on_latent_frames_as_causal_vaes_take_them(frames:
     first[0] = 1.0
     if frames > 1:
         assert masks.on_grid(first, (1, 16, 3, 8, 8))[0, 0, :, 0, 0].tolist() == [1.0, 0.0, 0.0]
-
-
-# --- one rule for every node
 
 
 class World:
