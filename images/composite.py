@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..common.interrupts import interruptible
-from .morphology import check_proportions, feather, fit_mask, grow
-from .tensors import check_image, check_mask, match_batch
+from ..samplers.masks import check_proportions, cropped_by_a_vae, on_picture
+from .morphology import feather, grow
+from .tensors import check_image, match_batch
 
 # A ring with fewer pixels than this says nothing reliable about the colours.
 _SMALLEST_RING = 16
@@ -38,15 +39,16 @@ def composite_exact(
     an original without alpha the edit's alpha lets the original through.
     """
     notes: list[str] = []
-    base, edit, area = check_image(original, "original"), check_image(edited, "edited"), check_mask(mask)
+    base, edit = check_image(original, "original"), check_image(edited, "edited")
     height, width = base.shape[1:3]
     edit, valid = _fit_edit(edit, height, width, notes)
-    area = fit_mask(area, height, width, "the original")
+    area = on_picture(mask, height, width, "the original")
     if tuple(mask.shape[-2:]) != (height, width):
         notes.append(f"The mask was resized from {mask.shape[-1]} x {mask.shape[-2]} to {width} x {height}.")
-    batch = max(base.shape[0], edit.shape[0], area.shape[0])
+    pictures = max(base.shape[0], edit.shape[0])
+    batch = pictures if pictures > 1 else area.shape[0]
     base, edit = match_batch(base, batch, "original", "the rest"), match_batch(edit, batch, "edited", "the rest")
-    area = match_batch(area, batch, "mask", "the rest") * valid
+    area = match_batch(area, batch, "mask", "the batch of pictures") * valid
 
     if base.shape[-1] == 1:
         base = base.expand(*base.shape[:-1], 3)
@@ -75,7 +77,7 @@ def _fit_edit(edit: Tensor, height: int, width: int, notes: list[str]) -> tuple[
     if (h, w) == (height, width):
         return edit, valid
     # ComfyUI's VAE encoding crops the middle of a picture that does not divide into its blocks.
-    if any((h, w) == (height // block * block, width // block * block) for block in (4, 8, 16, 32)):
+    if cropped_by_a_vae((h, w), (height, width)):
         top, left = (height - h) // 2, (width - w) // 2
         around = (left, width - w - left, top, height - h - top)
         notes.append(

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..common.interrupts import answering, interruptible
-from .morphology import fit_mask
-from .tensors import check_image, check_mask, match_batch, split_alpha
+from ..samplers.masks import on_picture
+from .tensors import check_image, match_batch, split_alpha
 
 REGIONS = ("whole", "inside", "outside")
 METRICS = ("l2", "rms", "psnr", "ssim", "edges", "lpips")
@@ -54,9 +54,9 @@ def edit_metrics(
     batch = max(first.shape[0], second.shape[0])
     area = None
     if mask is not None:
-        area = fit_mask(check_mask(mask), first.shape[1], first.shape[2], "the reference")
-        batch = max(batch, area.shape[0])
-        area = match_batch(area, batch, "mask", "the rest").numpy() > 0
+        area = on_picture(mask, first.shape[1], first.shape[2], "the reference")
+        batch = batch if batch > 1 else area.shape[0]
+        area = match_batch(area, batch, "mask", "the batch of pictures").numpy() > 0
     a = match_batch(split_alpha(first)[0], batch, "reference", "the rest").numpy().astype(np.float64)
     b = match_batch(split_alpha(second)[0], batch, "edited", "the rest").numpy().astype(np.float64)
 

@@ -1,4 +1,4 @@
-"""Growing, shrinking and feathering masks by a number of pixels, and fitting them to a size. 1 = edit everywhere."""
+"""Growing, shrinking and feathering masks by a number of pixels. 1 = edit everywhere."""
 
 from __future__ import annotations
 
@@ -73,39 +73,3 @@ def _dilate(mask: Tensor, step: int) -> Tensor:
     else:
         grown = torch.maximum(F.max_pool2d(mask, (3, 1), 1, (1, 0)), F.max_pool2d(mask, (1, 3), 1, (0, 1)))
     return grown.squeeze(1)
-
-
-def is_uniform(mask: Tensor) -> bool:
-    """Whether the mask is the same everywhere, so that its size carries no meaning (as Load Image's empty mask)."""
-    return bool((mask == mask.flatten()[0]).all())
-
-
-def fit_mask(mask: Tensor, height: int, width: int, target: str) -> Tensor:
-    """Bring [B, H, W] to the size of the picture it belongs to; refused where the proportions differ.
-
-    A reduced pixel holds the share of masked pixels below it, so that no stroke vanishes; an enlarged one repeats.
-    """
-    if tuple(mask.shape[1:]) == (height, width):
-        return mask
-    if is_uniform(mask):
-        return mask[:, :1, :1].expand(mask.shape[0], height, width)
-    check_proportions(mask.shape[2], mask.shape[1], width, height, "mask", target)
-    mode = "area" if mask.shape[1] >= height and mask.shape[2] >= width else "nearest-exact"
-    return F.interpolate(mask.unsqueeze(1), size=(height, width), mode=mode).squeeze(1)
-
-
-def check_proportions(
-    width: int, height: int, target_width: int, target_height: int, name: str, target: str, rounding: int = 16,
-    advice: str = "",
-) -> None:  # fmt: skip
-    """Refuse a size whose proportions differ by more than rounding the target to blocks of some pixels explains.
-
-    advice: what else may help, after a semicolon.
-    """
-    stretch = (width / height) / (target_width / target_height)
-    slack = 1 + rounding / min(target_width, target_height)
-    if not 1 / slack <= stretch <= slack:
-        raise ValueError(
-            f"The {name} is {width} x {height}, but {target} is {target_width} x {target_height}, of other "
-            f"proportions: make, crop or resize the {name} to match{'; ' if advice else ''}{advice}."
-        )

@@ -21,23 +21,6 @@ def check_image(image: Tensor, name: str) -> Tensor:
     return _finite(image, name)
 
 
-def check_mask(mask: Tensor, name: str = "mask") -> Tensor:
-    """Return `mask` as float32 [B, H, W] in 0..1 on the CPU, or raise a ValueError that names what is wrong with it.
-
-    A single mask [H, W] and a latent-style mask [B, 1, H, W] are accepted too.
-    """
-    if isinstance(mask, Tensor) and mask.ndim == 2:
-        mask = mask.unsqueeze(0)
-    if isinstance(mask, Tensor) and mask.ndim == 4 and mask.shape[1] == 1:
-        mask = mask.squeeze(1)
-    if not isinstance(mask, Tensor) or mask.ndim != 3:
-        given = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"{name} is {given}, but a MASK [batch, height, width] is expected: connect a MASK output.")
-    if 0 in mask.shape:
-        raise ValueError(f"{name} is empty ({list(mask.shape)}): connect a mask with at least one pixel.")
-    return _finite(mask, name).clamp(0.0, 1.0)
-
-
 def _finite(tensor: Tensor, name: str) -> Tensor:
     tensor = tensor.detach().to(device="cpu", dtype=torch.float32)
     bad = (~torch.isfinite(tensor)).flatten(1).sum(dim=1)

@@ -13,10 +13,10 @@ from ..common import limits
 from ..common.interrupts import interruptible
 from ..common.texts import check_length
 from ..images.edges import DETAIL, SCALE, as_picture, edge_map, of_width
-from ..images.morphology import check_proportions
 from ..images.tensors import check_image, split_alpha
 from ..samplers import process
-from .sketch import fit_lines, read_sketch
+from ..samplers.masks import block_of_vae
+from .sketch import as_encoded, fit_lines, read_sketch
 from .targets import check_target, edge_target, normal
 from .training import Example
 
@@ -130,10 +130,9 @@ class _EdgeMaps:
             picture = self.pictures[index] if self.pictures else self.vae.decode(code).flatten(0, -4)
             return of_width(edge_map(picture, "canny", self.detail, self.scale), LINE_WIDTH)
         lines = read_sketch(self._drawing(index, code.ndim == 5), name=f"edge map of picture {index + 1}")
-        scaling = int(self.vae.spacial_compression_encode())
-        height, width = int(code.shape[-2]) * scaling, int(code.shape[-1]) * scaling
-        check_proportions(lines.shape[2], lines.shape[1], width, height, "edge map", "its picture")
-        return of_width(fit_lines(lines, height, width), LINE_WIDTH)
+        grid, block = (int(code.shape[-2]), int(code.shape[-1])), block_of_vae(self.vae)
+        lines = as_encoded(lines, grid, block, "edge map")
+        return of_width(fit_lines(lines, grid[0] * block, grid[1] * block), LINE_WIDTH)
 
     def _drawing(self, index: int, video: bool) -> Tensor:
         """[1, H, W, C], or a video's [T, H, W, C]."""

@@ -12,8 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..images.edges import FAINT, Lines, as_picture, ink, of_width
-from ..images.morphology import check_proportions
-from ..images.tensors import check_mask, match_batch
+from ..images.tensors import match_batch
+from ..samplers.masks import (
+    block_of_vae,
+    check_proportions,
+    find_crop,
+    fits_grid,
+    is_uniform,
+    over_time,
+    read_mask,
+    reduce_mask,
+)
 from .predictor import EdgePredictor
 from .targets import binary, check_drawn, check_target, edge_target, normal
 
@@ -51,29 +60,37 @@ class Sketch:
 
         Raises ValueError where the latent has other proportions than the sketch.
         """
-        scale = int(self.vae.spacial_compression_encode())
-        own = self.strokes.shape[2], self.strokes.shape[1]
-        check_proportions(*own, width * scale, height * scale, "sketch", "the picture", advice=_CROPPED)
-        if own != (width * scale, height * scale):
+        block = block_of_vae(self.vae)
+        drawing = as_encoded(self.strokes, (height, width), block, "sketch", _CROPPED)
+        own, picture = (drawing.shape[2], drawing.shape[1]), (width * block, height * block)
+        if own != picture:
             # A run does not know what part of a picture it works on: a crop is guided by the whole sketch.
-            log.info("The whole sketch of %d x %d guides a picture of %d x %d.", *own, width * scale, height * scale)
-        strokes, weight = (by_importance if self.greys == "importance" else as_shades)(self.strokes)
-        fitted = fit_lines(strokes, height * scale, width * scale)
+            log.info("The whole sketch of %d x %d guides a picture of %d x %d.", *own, *picture)
+        strokes, weight = (by_importance if self.greys == "importance" else as_shades)(drawing)
+        fitted = fit_lines(strokes, height * block, width * block)
         if self.greys == "importance":
             fitted = of_width(fitted, self.predictor.line_width)
         if self.predictor.binarise:
             fitted = binary(fitted)
         target = edge_target(self.model, self.vae, as_picture(fitted), self.predictor.target, (height, width))
         check_target(self.model, self.predictor.target, target, (height, width), "the sketch")
-        if self.importance is not None:
-            given = fit_lines(self.importance, *weight.shape[-2:]) if weight is not None else self.importance
-            weight = given if weight is None else weight * given
-        if weight is None:
+        grid = self._weight(weight, (height, width), block)
+        if grid is None:
             return normal(target).cpu(), None
-        grid = F.interpolate(weight.unsqueeze(1), size=(height, width), mode="area")
         if len(target) < len(self.strokes) == len(grid):  # a video VAE, which makes one latent of several frames
-            grid = fewer_frames(grid, len(target))
-        return normal(target).cpu(), normal(grid)
+            grid = over_time(grid, len(target), "area")
+        return normal(target).cpu(), normal(grid.unsqueeze(1))
+
+    def _weight(self, greys: Tensor | None, size: tuple[int, int], block: int) -> Tensor | None:
+        """What counts how much, [B, h, w]: the strokes' own greys by their share of a cell, the mask by its largest."""
+        weight = None if greys is None else reduce_mask(greys, size, "area")
+        if self.importance is None:
+            return weight
+        if is_uniform(self.importance):
+            given = self.importance[:, :1, :1].expand(-1, *size)
+        else:
+            given = reduce_mask(as_encoded(self.importance, size, block, "importance mask"), size, "max")
+        return given if weight is None else weight * given
 
 
 def read_sketch(image: Tensor, lines: Lines = "auto", name: str = "sketch") -> Tensor:
@@ -84,18 +101,30 @@ def read_sketch(image: Tensor, lines: Lines = "auto", name: str = "sketch") -> T
 
 
 def read_importance(mask: Tensor, strokes: Tensor) -> Tensor:
-    """A weight MASK [B, H, W] in 0..1 of the sketch's proportions. Raises ValueError for others or an empty one."""
-    weight = check_mask(mask, "importance")
+    """A weight MASK [B, H, W] in 0..1 of the sketch's proportions, of any size where it is the same everywhere.
+
+    Raises ValueError for other masks.
+    """
+    weight = read_mask(mask, "importance mask")
     if weight.shape[0] > 1 and strokes.shape[0] > 1:
-        match_batch(weight, strokes.shape[0], "importance", "the sketch")
-    check_proportions(
-        weight.shape[2], weight.shape[1], strokes.shape[2], strokes.shape[1], "importance mask", "the sketch"
-    )
-    if float(weight.max()) == 0.0:
-        raise ValueError(
-            "The importance mask is empty, so no stroke counts: paint the strokes to follow, or remove it."
+        match_batch(weight, strokes.shape[0], "importance mask", "the sketch")
+    if not is_uniform(weight):
+        check_proportions(
+            weight.shape[2], weight.shape[1], strokes.shape[2], strokes.shape[1], "importance mask", "the sketch"
         )
     return weight
+
+
+def as_encoded(plane: Tensor, grid: tuple[int, int], block: int, name: str, advice: str = "") -> Tensor:
+    """The part of a drawing [B, H, W] that the VAE would encode to the latent grid (h, w), at the drawing's own size.
+
+    Raises ValueError where the latent has other proportions; advice: what else may help.
+    """
+    size = (plane.shape[1], plane.shape[2])
+    if not fits_grid(size, grid):
+        check_proportions(size[1], size[0], grid[1] * block, grid[0] * block, name, "the picture", advice)
+    crop = find_crop(size, grid, block)
+    return plane if crop is None else crop.of(plane, grid)
 
 
 def by_importance(strokes: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,18 +143,6 @@ def by_importance(strokes: Tensor) -> tuple[Tensor, Tensor]:
 def as_shades(strokes: Tensor) -> tuple[Tensor, None]:
     """Strokes as they are, all of one weight."""
     return strokes, None
-
-
-def fewer_frames(weight: Tensor, count: int) -> Tensor:
-    """A weight for each frame [T, 1, H, W] as one for each latent of a video VAE.
-
-    They are causal: the first latent holds the first frame alone, each further one as many as the others.
-    """
-    if count == 1:
-        return weight[:1]
-    rest = weight[1:].movedim(0, 1).unsqueeze(0)
-    means = F.interpolate(rest, size=(count - 1, *weight.shape[-2:]), mode="area").squeeze(0).movedim(0, 1)
-    return torch.cat([weight[:1], means])
 
 
 def fit_lines(lines: Tensor, height: int, width: int) -> Tensor:

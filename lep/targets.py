@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..samplers import process
+from ..samplers.masks import find_crop
 
 BINARY = 0.5
 
@@ -22,7 +23,9 @@ def edge_target(model: Any, vae: Any, edges: Tensor, kind: str, size: tuple[int,
     if kind == "pixels":
         if size is None:
             raise ValueError("The size of the latent grid is needed for an edge map in pixels.")
-        return F.interpolate(edges[..., :3].movedim(-1, 1).float(), size=size, mode="area") - 0.5
+        planes = edges[..., :3].movedim(-1, 1).float()
+        crop = find_crop((planes.shape[-2], planes.shape[-1]), size)
+        return F.interpolate(planes if crop is None else crop.of(planes, size), size=size, mode="area") - 0.5
     return as_frames(process.latent_in(model, vae.encode(edges[..., :3]))).float()
 
 

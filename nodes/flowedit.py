@@ -123,9 +123,7 @@ class FlowEdit(io.ComfyNode):
         scheduler: str = DEFAULTS.scheduler,
         sigmas: Tensor | None = None,
     ) -> io.NodeOutput:
-        if mask is not None:
-            latent = {**latent, "noise_mask": mask.reshape(-1, 1, *mask.shape[-2:])}
-        validate.check_latent(model, latent, "latent")
+        latent = validate.masked_latent(model, latent, mask, "latent")
         settings = Settings(start, steps, source_cfg, cfg, scheduler, n_avg, refine, sigmas)
         callback = latent_preview.prepare_callback(model, steps if sigmas is None else max(sigmas.numel() - 1, 0))
         edited, levels, evaluations = flowedit(model, source, positive, negative, latent, seed, settings, callback)
@@ -148,7 +146,7 @@ class FlowEdit(io.ComfyNode):
             *remarks.about_result(latent["samples"], edited["samples"]),
             *remarks.about_levels(sampling),
         ]
-        text = "\n".join([text, *remarks.lines(notes)])
+        text = "\n".join([text + validate.mask_line(latent), *remarks.lines(notes)])
         return io.NodeOutput(edited, text, ui=ui.PreviewText(text))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..lep.predict import predict_edges
 from ..lep.predictor import EdgePredictor
 from ..lep.sketch import GREYS, Greys, Sketch, read_importance, read_sketch
 from ..lep.targets import edge_picture
+from ..samplers.masks import block_of_vae
 from ..samplers.schedule import PathSchedule
 from . import folders, validate
 from .edges import CATEGORY, LINES_TIP
@@ -31,6 +33,7 @@ BUILT_IN_FILE = Path(__file__).parents[1] / "demo" / "weights" / "edges.safetens
 MEMORY_MODES = ("fast", "checkpointed")
 DEFAULT_BETA, DEFAULT_END = 1.2, 0.2
 
+log = logging.getLogger(__name__)
 folders.register(FOLDER)
 _paths, _extensions = folder_paths.folder_names_and_paths[FOLDER]
 folder_paths.folder_names_and_paths[FOLDER] = (_paths, set(_extensions) | set(SUFFIXES))
@@ -179,7 +182,7 @@ class PredictEdges(io.ComfyNode):
         validate.check_latent(model, {"samples": latent["samples"]}, "latent")
         samples = latent["samples"]
         seen = predict_edges(model, predictor, samples, conditioning, [t0], seed)[0]
-        scale = int(vae.spacial_compression_encode())
+        scale = block_of_vae(vae)
         size = (int(samples.shape[-2]) * scale, int(samples.shape[-1]) * scale)
         return io.NodeOutput(edge_picture(model, vae, seen, predictor.target, size))
 
@@ -302,6 +305,9 @@ class SketchGuidance(io.ComfyNode):
         check_fits(model, predictor.model, predictor.taps, predictor.channels)
         strokes = read_sketch(sketch, lines)
         weight = None if importance is None else read_importance(importance, strokes)
+        if weight is not None and not bool(weight.any()):
+            log.warning("Sketch Guidance: the importance mask is 0 everywhere, so the sketch is not followed.")
+            beta = 0.0
         drawing = Sketch(model, vae, predictor, strokes, weight, greys)
         guidance = Guidance(
             predictor, drawing.at, beta, start, end, every, memory == "checkpointed", preview, schedule, sigmas

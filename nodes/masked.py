@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ..samplers import masks
 from ..samplers.masked import KEEP_NOISES, MODES, MaskedSampler, Original
 from ..samplers.strength import strength_map
 from . import validate
@@ -72,6 +73,8 @@ class MaskedReverseSDE(io.ComfyNode):
     ) -> io.NodeOutput:
         if original is not None and not original["samples"].is_nested:
             validate.check_finite(original["samples"], "original")
+            if original.get("noise_mask") is not None:
+                masks.check_noise_mask(original["noise_mask"], original["samples"], name="mask of the original")
         return io.NodeOutput(MaskedSampler(sampler, mask_mode, keep_noise, repeats, Original(original, seed, sigmas)))
 
 
@@ -130,12 +133,12 @@ class StrengthMap(io.ComfyNode):
 
     @classmethod
     def execute(cls, t0_elsewhere: float = 0.0, **areas: Any) -> io.NodeOutput:
-        chosen = []
+        chosen = {}
         for number in range(1, _AREAS + 1):
             mask, t0 = areas.get(f"mask_{number}"), areas.get(f"t0_{number}", 0.4)
             if mask is not None:
-                chosen.append((mask.reshape(-1, *mask.shape[-2:]), t0))
-        return io.NodeOutput(*strength_map(chosen, t0_elsewhere))
+                chosen[f"mask_{number}"] = (mask, t0)
+        return io.NodeOutput(*strength_map([*chosen.values()], t0_elsewhere, [*chosen]))
 
 
 NODES: list[type[io.ComfyNode]] = [MaskedReverseSDE, StrengthMap]

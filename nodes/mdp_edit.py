@@ -14,12 +14,11 @@ from torch import Tensor
 from ..common.interrupts import interruptible
 from ..common.texts import quoted
 from ..images.grid import labelled_grid
-from ..samplers import process, remarks
+from ..samplers import masks, process, remarks
 from ..samplers.counting import counting_from
 from ..samplers.mdp import edit as mdp
 from ..samplers.mdp.difference import POSITIONS
 from ..samplers.mdp.difference import Settings as RegionSettings
-from ..samplers.mdp.region import edit_region
 from ..samplers.mdp.sweep import Cell, Grid, parse_numbers, weight_grid, window_grid
 from ..samplers.mdp.sweep import sweep as run_sweep
 from ..samplers.path import DiffusionPath
@@ -149,10 +148,12 @@ def found_source(
 ) -> mdp.Source:
     """The connected path, or a new one of the latent; a mask that does not fit is said before any work is done."""
     if path is not None:
-        edit_region(mask, path.picture, path.picture.device)
+        if mask is not None:
+            masks.on_grid(mask, path.shape, masks.block_of(model))
         return mdp.Source(path, source)
     validate.check_latent(model, latent, "latent")
-    edit_region(mask, latent["samples"], latent["samples"].device)
+    if mask is not None:
+        masks.on_grid(mask, latent["samples"].shape, masks.block_of(model))
     return mdp.find_source(model, source, negative, latent, seed, settings, callback)
 
 

@@ -11,7 +11,7 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..samplers import process
+from ..samplers import masks, process
 from ..samplers.path import DiffusionPath
 from ..samplers.path_file import load_path, write_path
 from ..samplers.path_fit import check_fits
@@ -71,6 +71,10 @@ class RecordPath(io.ComfyNode):
     def execute(
         cls, noise: Any, guider: Any, sampler: Any, sigmas: Tensor, latent_image: dict[str, Any]
     ) -> io.NodeOutput:
+        mask, samples = latent_image.get("noise_mask"), latent_image["samples"]
+        if mask is not None and not samples.is_nested:
+            block = masks.block_of(guider.model_patcher)
+            masks.check_noise_mask(mask, samples, block, "mask of the latent_image")
         latent = prepared(guider.model_patcher, latent_image)
         path, samples = record(
             guider,

@@ -8,9 +8,9 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..images.composite import composite_exact
-from ..images.masks import REDUCTIONS, Reduction, latent_grid_size, latent_mask
+from ..images.masks import latent_mask
 from ..images.strokes import PAPER_COLORS, PAPER_KERNEL, simulate_strokes
-from ..samplers.picture_masks import is_still
+from ..samplers.masks import REDUCTIONS, Reduction, check_count, grid_size, is_still, over_time
 
 CATEGORY = "diffusion path/pictures"
 MAX_PIXELS = 512
@@ -89,19 +89,15 @@ class LatentMaskNode(io.ComfyNode):
         cls, mask: Tensor, latent: dict, reduction: Reduction, grow: int, feather: int, patch: int = 1
     ) -> io.NodeOutput:
         samples = latent["samples"]
-        if samples.is_nested:
-            raise ValueError("The latent is nested (video with audio): separate it first and connect its video part.")
-        reduced = latent_mask(mask, latent_grid_size(samples), reduction, grow, feather, patch)
-        items = reduced.grid.shape[0]
-        # In a video latent the items of a mask are its frames, which ComfyUI spreads over the latent's frames.
-        if (samples.ndim == 4 or is_still(samples)) and items not in (1, samples.shape[0]):
-            raise ValueError(
-                f"The mask has a batch of {items}, but the latent has {samples.shape[0]}: give one mask, or one "
-                "for each latent."
-            )
+        reduced = latent_mask(mask, grid_size(samples), reduction, grow, feather, patch)
+        check_count(len(reduced.grid), samples.shape)
         for warning in reduced.warnings:
             log.warning("Mask to Latent: %s", warning)
-        masked = {**latent, "noise_mask": reduced.grid.unsqueeze(1)}
+        cells = reduced.grid[:, None]  # [B, 1, h, w]
+        if samples.ndim == 5:
+            frames = over_time(reduced.grid, samples.shape[2], reduction)
+            cells = cells[:, None] if is_still(samples.shape) else frames[None, None]
+        masked = {**latent, "noise_mask": cells}
         return io.NodeOutput(masked, reduced.pixels, reduced.report, ui=ui.PreviewText(reduced.report))
 
 
@@ -117,12 +113,12 @@ class CompositeExactNode(io.ComfyNode):
             search_aliases=["exact outside", "paste inpaint", "composite masked", "stitch", "color match"],
             inputs=[
                 io.Image.Input(
-                    "original", tooltip="The picture before the edit. Its pixels outside the mask are kept exactly."
-                ),
-                io.Image.Input(
                     "edited",
                     tooltip="The picture after the edit. One that the autoencoder cropped is put back in its place; "
-                    "one of another size is resized.",
+                    "one of another size is resized. A bypassed node passes this picture.",
+                ),
+                io.Image.Input(
+                    "original", tooltip="The picture before the edit. Its pixels outside the mask are kept exactly."
                 ),
                 io.Mask.Input("mask", tooltip="1 = edit, 0 = keep. Grey values mix."),
                 io.Int.Input(
@@ -165,7 +161,7 @@ class CompositeExactNode(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, original: Tensor, edited: Tensor, mask: Tensor, border: int, color_match: float, ring: int = 16
+        cls, edited: Tensor, original: Tensor, mask: Tensor, border: int, color_match: float, ring: int = 16
     ) -> io.NodeOutput:
         result = composite_exact(original, edited, mask, border, color_match, ring)
         log.info("Composite Exact: %s", result.report.replace("\n", " "))

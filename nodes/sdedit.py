@@ -151,7 +151,7 @@ class SDEdit(io.ComfyNode):
         callback = latent_preview.prepare_callback(model, steps * repeats)
         edit = sdedit(model, positive, negative, guide, seed, settings, callback)
         notes = remarks_on(model, positive, negative, guide, settings, edit)
-        text = "\n".join([report(model, settings, edit), *lines(notes)])
+        text = "\n".join([report(model, settings, edit) + validate.mask_line(guide), *lines(notes)])
         return io.NodeOutput(edit.latent, edit.perturbed, text, ui=ui.PreviewText(text))
 
 
@@ -202,9 +202,7 @@ class Perturb(io.ComfyNode):
         mask: torch.Tensor | None = None,
         vae: Any = None,
     ) -> io.NodeOutput:
-        if mask is not None:
-            latent = {**latent, "noise_mask": mask.reshape(-1, 1, *mask.shape[-2:])}
-        validate.check_latent(model, latent, "latent")
+        latent = validate.masked_latent(model, latent, mask, "latent")
         sampling = process.model_sampling(model)
         if sigmas is None:
             sigma = process.t0_to_sigma(sampling, t0)
@@ -215,7 +213,8 @@ class Perturb(io.ComfyNode):
         text = f"t0 {process.sigma_to_t0(sampling, sigma):.4g}: sigma {sigma:.4g}, {share:.1%} noise"
         if sigma == 0.0:
             text += ": the latent is returned as it is"
-        text = "\n".join([text, *lines(about_mask(latent.get("noise_mask"), latent["samples"].shape[0]))])
+        notes = about_mask(latent.get("noise_mask"), latent["samples"].shape[0])
+        text = "\n".join([text + validate.mask_line(made), *lines(notes)])
         if vae is None:
             blocked = ExecutionBlocker("SDE Perturb can show what the model sees only with a VAE: connect one to it.")
             return io.NodeOutput(made, blocked, text, ui=ui.PreviewText(text))

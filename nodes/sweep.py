@@ -15,7 +15,7 @@ from ..images.grid import labelled_grid
 from ..images.plot import Axis, Series, line_plot
 from ..images.realism import RealPictures, l2, middle, texture_share
 from ..images.tensors import check_image, split_alpha
-from ..samplers import process, remarks
+from ..samplers import masks, process, remarks
 from ..samplers.sdedit import Settings
 from ..samplers.sweep import DEFAULTS, SETTINGS, Point, parse_values, total_steps
 from ..samplers.sweep import sweep as run_sweep
@@ -108,10 +108,7 @@ class Sweep(io.ComfyNode):
         real = None if reference is None else RealPictures(reference)
         check_image(image, "image")
         image = split_alpha(image)[0]
-        guide: dict[str, Any] = {"samples": vae.encode(image)}
-        if mask is not None:
-            guide["noise_mask"] = mask.reshape(-1, 1, *mask.shape[-2:])
-        validate.check_latent(model, guide)
+        guide = validate.masked_latent(model, {"samples": vae.encode(image)}, mask, block=masks.block_of_vae(vae))
         callback = latent_preview.prepare_callback(model, total_steps(settings, sweep, numbers))
         points, complete = run_sweep(model, positive, negative, guide, seed, settings, sweep, numbers, callback)
         if not complete:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import comfy.sampler_helpers
 import torch
 from torch import Tensor
 
-from ..samplers import process
+from ..samplers import masks, process
 from ..samplers.grey_fill import is_grey_filled
-from ..samplers.picture_masks import is_still
 
-_RANGE_SLACK = 1e-3
-_ASPECT_SLACK = 0.02
+log = logging.getLogger(__name__)
 
 
 def check_latent(model: Any, latent: dict[str, Any], name: str = "guide") -> None:
@@ -29,8 +28,37 @@ def check_latent(model: Any, latent: dict[str, Any], name: str = "guide") -> Non
     check_finite(samples, name)
     process.model_sampling(model)  # refuses models without noise
     if latent.get("noise_mask") is not None:
-        downscale = model.get_model_object("latent_format").spacial_downscale_ratio
-        check_noise_mask(latent["noise_mask"], samples, downscale, name)
+        masks.check_noise_mask(latent["noise_mask"], samples, masks.block_of(model), f"mask of the {name}")
+        lost = masks.losses(latent["noise_mask"], samples)
+        if lost:
+            log.warning("%s", lost)
+
+
+def masked_latent(
+    model: Any, latent: dict[str, Any], mask: Tensor | None, name: str = "guide", block: int | None = None
+) -> dict[str, Any]:
+    """The LATENT, checked, with a MASK (if one is given) on its grid as noise_mask.
+
+    block: pixels to a cell of the VAE that made the latent; None asks the model.
+    """
+    if mask is None:
+        check_latent(model, latent, name)
+        return latent
+    check_latent(model, {key: value for key, value in latent.items() if key != "noise_mask"}, name)
+    grid = masks.on_grid(mask, latent["samples"].shape, block or masks.block_of(model))
+    return {**latent, "noise_mask": grid}
+
+
+def mask_line(latent: dict[str, Any]) -> str:
+    """A further line of a report on a LATENT's noise_mask as the sampler sees it; empty without one."""
+    mask, samples = latent.get("noise_mask"), latent["samples"]
+    if mask is None or samples.ndim < 4:
+        return ""
+    grid = comfy.sampler_helpers.prepare_mask(
+        masks.noise_mask(mask, samples), (samples.shape[0], 1, *samples.shape[2:]), torch.device("cpu")
+    )
+    lost = masks.losses(mask, samples)
+    return f"\nmask: {masks.cell_count(grid)} edited{f'. {lost}' if lost else ''}"
 
 
 def check_finite(samples: Tensor, name: str) -> None:
@@ -44,40 +72,12 @@ def check_finite(samples: Tensor, name: str) -> None:
         )
 
 
-def check_noise_mask(mask: Any, samples: Tensor, downscale: int, name: str = "guide") -> None:
-    """Raises ValueError unless a mask has the shape, batch and range for these samples."""
-    if mask.is_nested:
-        raise ValueError(f"The mask of the {name} is nested: set one plain mask (Set Latent Noise Mask).")
-    if not torch.isfinite(mask).all():
-        raise ValueError(f"The mask of the {name} has values that are not finite (NaN or infinite): make it again.")
-    low, high = float(mask.min()), float(mask.max())
-    if low < -_RANGE_SLACK or high > 1 + _RANGE_SLACK:
-        raise ValueError(
-            f"The mask of the {name} goes from {low:.3g} to {high:.3g}: it must stay within 0 (keep) and 1 (edit)."
-        )
-    if samples.ndim < 4:
-        return
-    height, width, tall, wide = *mask.shape[-2:], *samples.shape[-2:]
-    same_grid = (height // downscale, width // downscale) == (tall, wide)
-    same_aspect = abs(height * wide - width * tall) <= _ASPECT_SLACK * max(height * wide, width * tall)
-    if not same_grid and not same_aspect:
-        raise ValueError(
-            f"The mask is {width} x {height} but the {name} is {wide * downscale} x {tall * downscale} pixels: "
-            "resize or crop the mask to the picture."
-        )
-    pictures = mask.shape[0] if mask.ndim > 2 else 1
-    if (samples.ndim == 4 or is_still(samples)) and pictures not in (1, samples.shape[0]):
-        raise ValueError(
-            f"There are {pictures} masks for a {name} of {samples.shape[0]} pictures: give one mask, or one for each."
-        )
-
-
 def refuse_grey_fill(model: Any, latent: dict[str, Any]) -> None:
     """Raises ValueError for a latent of VAE Encode (for Inpainting), whose grey is no guide below t0 = 1."""
     mask, samples = latent.get("noise_mask"), latent["samples"]
     if mask is None or samples.ndim != 4 or not bool(((mask == 0) | (mask == 1)).all()):
         return
-    grid = comfy.sampler_helpers.prepare_mask(mask, tuple(samples.shape), samples.device)
+    grid = comfy.sampler_helpers.prepare_mask(masks.noise_mask(mask, samples), tuple(samples.shape), samples.device)
     latent_format = model.get_model_object("latent_format")
     if is_grey_filled(latent_format, process.latent_in(model, samples.float()), grid):
         raise ValueError(

@@ -20,7 +20,6 @@ from . import process, reverse_sde
 from .caching import without_step_caches
 from .counting import Counter
 from .own_sampler import OwnSampler
-from .picture_masks import one_each
 from .sdedit import prepared
 from .sigmas import levels_of
 from .wrong_prompt import sample_with
@@ -165,13 +164,13 @@ def flowedit(
         latent["samples"],
         FlowEditSampler(settings.n_avg, settings.refine),
         levels,
-        denoise_mask=None if mask is None else one_each(mask, latent["samples"]),
+        denoise_mask=mask,
         callback=callback,
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
     edited = process.untouched(model, edited.to(comfy.model_management.intermediate_device()), latent["samples"])
     if mask is not None:  # what was kept has been to the model's space and back
-        grid = comfy.sampler_helpers.prepare_mask(one_each(mask, edited), tuple(edited.shape), edited.device)
+        grid = comfy.sampler_helpers.prepare_mask(mask, tuple(edited.shape), edited.device)
         edited = torch.where(grid > 0, edited, latent["samples"].to(edited))
     return {**latent, "samples": edited}, levels, counter.evaluations

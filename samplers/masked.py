@@ -33,6 +33,7 @@ from torch import Tensor
 from . import noise as noises
 from . import process
 from .counting import counting_from
+from .masks import noise_mask
 from .own_sampler import OwnSampler, UnmaskedModel, with_options
 from .replay import walks_residuals
 from .reverse_sde import ReverseSDESampler
@@ -152,7 +153,8 @@ class MaskedSampler(OwnSampler):
             )
         drawn = noises.draw_noise({**original, "samples": samples}, self.original.seed)
         if mask is None and original.get("noise_mask") is not None:
-            mask = comfy.sampler_helpers.prepare_mask(original["noise_mask"], tuple(guide.shape), guide.device)
+            given = noise_mask(original["noise_mask"], samples)
+            mask = comfy.sampler_helpers.prepare_mask(given, tuple(guide.shape), guide.device)
         kept = process.latent_in(guider.model_patcher, samples).to(guide)
         indices = original.get("batch_index") or range(guide.shape[0])
         return Region(mask if mask is None else mask.to(guide), kept, drawn.to(noise), self.original.seed, indices)

@@ -18,7 +18,7 @@ from ..common.texts import quoted
 from . import noise as noises
 from . import process, remarks, reverse_sde
 from .masked import MaskedSampler
-from .picture_masks import one_each
+from .masks import noise_mask
 from .sigmas import levels_of
 from .wrong_prompt import sample_with
 
@@ -92,7 +92,6 @@ def sdedit(
     )
     latent = prepared(model, guide)
     samples, mask = latent["samples"], latent.get("noise_mask")
-    mask = None if mask is None else one_each(mask, samples)
     touched = None if mask is None else _touched(mask, samples)
     if len(sigmas) == 0 or (touched is not None and not touched.any()):
         return Edit(latent, dict(latent), torch.empty(0), 0)
@@ -133,24 +132,30 @@ def sdedit(
 
 
 def prepared(model: Any, latent: dict[str, Any]) -> dict[str, Any]:
-    """A LATENT as core's samplers take it: a copy, with the frame axis of video models, without size hints."""
+    """A LATENT as core's samplers take it: a copy, with the frame axis of video models, without size hints.
+
+    Its noise_mask is in floats, and one for each picture.
+    """
     latent = dict(latent)
     ratios = [latent.pop("downscale_ratio_spacial", None), latent.pop("downscale_ratio_temporal", None)]
     while ratios and ratios[-1] is None:
         ratios.pop()  # an older core knows no temporal ratio, and no latent there has one
     latent["samples"] = comfy.sample.fix_empty_latent_channels(model, latent["samples"], *ratios)
+    if latent.get("noise_mask") is not None and not latent["samples"].is_nested:
+        latent["noise_mask"] = noise_mask(latent["noise_mask"], latent["samples"])
     return latent
 
 
 def report(model: Any, settings: Settings, edit: Edit) -> str:
     """One line about what was really run."""
     if edit.evaluations == 0:
+        empty = bool((edit.latent.get("noise_mask", torch.zeros(1)) == 0).all())
         if settings.sigmas is not None and settings.sigmas.numel() < 2:
             why = "the connected sigmas hold no step"
         elif settings.sigmas is None and settings.t0 == 0:
             why = "t0 is 0"
         else:
-            why = "the mask is 0 everywhere"
+            why = "the mask is 0 everywhere" + ("" if empty else " on the latent grid")
         return f"{why}: the guide is returned as it is, 0 steps, 0 evaluations"
     sampling = process.model_sampling(model)
     start = float(edit.sigmas[0])
@@ -197,11 +202,9 @@ def perturbed(model: Any, latent: dict[str, Any], sigma: float, seed: int) -> tu
         seen = process.latent_out(model, process.network_view(sampling, x, sigma))
     mask = latent.get("noise_mask")
     if mask is not None:
-        mask = one_each(mask, samples)
         edit = comfy.sampler_helpers.prepare_mask(mask, tuple(samples.shape), samples.device).to(samples)
         carried = torch.where(edit > 0, edit * carried + (1.0 - edit) * samples, samples)
         seen = torch.where(edit > 0, edit * seen + (1.0 - edit) * samples, samples)
-        latent["noise_mask"] = mask
     latent["samples"] = carried
     return latent, seen
 

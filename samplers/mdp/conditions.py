@@ -25,8 +25,8 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from .. import process
+from ..masks import edit_region
 from ..schedule import PathSchedule, Weights
-from .region import edit_region
 
 KEY = "diffusion_path_mdp"
 _MOST_REPEATS = 4  # core repeats tokens at most so often to bring two prompts to one length
@@ -98,7 +98,7 @@ class _Manipulation:
         source = comfy.sampler_helpers.convert_cond(self.source)
         check_same_kind(guider.conds["positive"], source)
         check_hooks(source, guider.model_options)
-        mask = edit_region(self.mask, noise, guider.model_patcher.load_device)
+        mask = edit_region(self.mask, guider.model_patcher, noise, guider.model_patcher.load_device)
         mask = None if mask is None else mask[:, 0]
         caching = "easycache" in guider.model_options.get("transformer_options", {})
         if caching and not (weights.all_zero and mask is None) and regional([*guider.conds["positive"], *source]):

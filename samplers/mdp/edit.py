@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ...common.texts import quoted
+from .. import masks, process, remarks
 from .. import noise as noises
-from .. import process, remarks
 from ..conditioning import fingerprint
 from ..counting import Counter
 from ..inversion.euler import Euler
@@ -29,7 +29,6 @@ from ..sigmas import levels_of
 from ..wrong_prompt import sample_with
 from . import difference
 from .conditions import mix_conditioning, mix_guidance
-from .region import edit_region
 from .states import inject_latent, inject_noise
 
 KINDS = ("noise", "latent", "conditioning", "guidance")
@@ -80,7 +79,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Region:
-    """Where to edit: MASK [B or 1, H, W], 1 = edit, None where that is everywhere; and what finding it took.
+    """Where to edit: MASK [B or 1, h, w] on the latent grid ([T, h, w] of a video), 1 = edit, None where that is
+    everywhere; and what finding it took.
 
     found: where the prompts differ, before a given mask limits it.
     """
@@ -142,16 +142,16 @@ def find_region(
     callback: Callable[..., None] | None = None,
 ) -> Region:
     """The MASK, and within it, where settings ask for it, the region where both prompts differ along the path."""
+    given = None if mask is None else masks.on_grid(mask, source.path.shape, masks.block_of(model))
     if settings.region is None:
-        return Region(mask)
+        return Region(None if given is None or bool((given == 1).all()) else masks.as_mask(given))
     counter = Counter(model, source.path.shape[0])
     differs = difference.prompt_difference(counter.model, source.path, source.conditioning, target, callback)
     region = difference.region_of(differs, settings.region)
-    found = region[:, 0]
-    if region.ndim == 5:  # a MASK has no room for the frames of several videos: they share one
-        found = region[:, 0, 0] if region.shape[2] == 1 else region.amax((0, 2))
-    given = edit_region(mask, found[:, None], found.device)
-    return Region(found if given is None else found * given[:, 0], counter.evaluations, found)
+    if not masks.is_still(region.shape):  # one for all frames, which fits those of the decoded video too
+        region = region.amax((0, 2), keepdim=True)
+    found = masks.as_mask(region)
+    return Region(found if given is None else masks.as_mask(region * given), counter.evaluations, found)
 
 
 def manipulated(model: Any, source: Source, kind: str, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
@@ -239,8 +239,7 @@ def report(source: Source, region: Region, settings: Settings, made: Edit, notes
     origin += levels_note(source, settings)
     total = source.evaluations + region.evaluations + made.evaluations
     shares = [] if region.mask is None else remarks.per_picture(region.mask, path.shape[0])
-    where = " / ".join(f"{float(share.mean()):.0%}" for share in shares) + " of the picture"
-    where = "the whole picture" if region.mask is None else where
+    where = " / ".join(masks.cell_count(share) for share in shares) or "the whole picture"
     found = f", found in {region.evaluations} evaluations" if region.evaluations else ""
     return "\n".join(
         [

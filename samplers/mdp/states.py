@@ -26,13 +26,13 @@ import torch
 from comfy.patcher_extension import WrappersMP, get_all_wrappers
 from torch import Tensor
 
+from ..masks import edit_region
 from ..path import SAME_LEVEL, DiffusionPath
 from ..path_fit import check_fits
 from ..record import sampler_name
 from ..replay import innermost, walks_residuals
 from ..schedule import PathSchedule, Weights
 from . import solvers
-from .region import edit_region
 
 KEY = "diffusion_path_mdp"
 _LOG = logging.getLogger(__name__)
@@ -119,8 +119,10 @@ class _Manipulation:
         note = check_fits(self.path, guider.model_patcher, noise, sigmas)
         if note:
             _LOG.info("%s: %s", self.name, note)
-        mask = edit_region(self.mask, noise, guider.model_patcher.load_device)
+        mask = edit_region(self.mask, guider.model_patcher, noise, guider.model_patcher.load_device)
         weights = self.weights()
+        if mask is None and weights.all_zero:
+            return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
         solvers.refuse_unfit(sampler, self.name, weighted=not weights.all_zero)
         first_order = solvers.is_first_order(sampler)
         residual = self.path.residuals is not None and walks_residuals(sampler)

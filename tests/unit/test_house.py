@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "common": {"common"},
     "samplers": {"samplers", "common"},
     "lep": {"lep", "samplers", "images", "common"},
-    "images": {"images", "common"},
+    "images": {"images", "samplers", "common"},
     "demo": {"demo", "samplers", "lep", "images", "common"},
     "nodes": {"nodes", "samplers", "lep", "images", "demo", "common"},
 }
@@ -142,6 +142,16 @@ def test_packages_know_only_those_below_them(package: str) -> None:
         if target not in MAY_IMPORT[package]
     ]
     assert not wrong
+
+
+def test_images_know_of_the_samplers_only_what_a_mask_is() -> None:
+    known = {
+        f"{path.name}: {node.module}"
+        for path in python_files("images")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level == 2
+    }
+    assert {entry.split(": ")[1] for entry in known} <= {"samplers.masks"}, sorted(known)
 
 
 def test_the_embedded_model_is_known_to_its_own_nodes_and_the_metrics_alone() -> None:

@@ -28,7 +28,7 @@ def test_pixels_outside_twenty_masks_are_identical_in_a_batch_of_three() -> None
         mask = random_mask(seed, 3 if seed % 3 else 1, 72, 60)
         edited = changed(original, seed)
         kept = (original.clone(), edited.clone(), mask.clone())
-        result = CompositeExactNode.execute(original, edited, mask, seed % 11, 0.5 * (seed % 3)).args[0]
+        result = CompositeExactNode.execute(edited, original, mask, seed % 11, 0.5 * (seed % 3)).args[0]
         outside = (mask == 0).expand(3, 72, 60)
         assert outside.any()
         assert torch.equal(result[outside].view(torch.int32), original[outside].view(torch.int32))

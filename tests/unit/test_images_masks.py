@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from comfy.nested_tensor import NestedTensor
-from diffusion_path.images.masks import REDUCTIONS, latent_mask, reduce_mask, snap_to_patches
-from diffusion_path.images.morphology import feather, fit_mask, grow
+from diffusion_path.images.masks import latent_mask, snap_to_patches
+from diffusion_path.images.morphology import feather, grow
 from diffusion_path.nodes.pictures import LatentMaskNode
+from diffusion_path.samplers.masks import REDUCTIONS, on_picture, reduce_mask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
@@ -146,9 +147,13 @@ def test_a_mask_of_the_same_value_everywhere_fits_any_size() -> None:
 
 def test_video_latents_take_one_mask_item_per_frame() -> None:
     latent = {"samples": torch.zeros(1, 16, 3, 8, 8)}
-    result = LatentMaskNode.execute(torch.rand(9, 64, 64), latent, "area", 0, 0).args[0]
-    assert result["noise_mask"].shape == (9, 1, 8, 8)
-    assert comfy.utils.reshape_mask(result["noise_mask"], (1, 16, 3, 8, 8)).shape == (1, 16, 3, 8, 8)
+    mask = torch.rand(9, 64, 64)
+    given = LatentMaskNode.execute(mask, latent, "area", 0, 0).args[0]["noise_mask"]
+    assert given.shape == (1, 1, 3, 8, 8)
+    means = reduce_mask(mask, (8, 8), "area")
+    expected = torch.stack([means[0], means[1:5].mean(0), means[5:].mean(0)])
+    torch.testing.assert_close(given[0, 0], expected)
+    assert torch.equal(comfy.utils.reshape_mask(given, (1, 16, 3, 8, 8)), given.expand(1, 16, 3, 8, 8))
 
 
 def test_half_precision_inference_tensors_are_fine() -> None:
@@ -162,7 +167,7 @@ def test_half_precision_inference_tensors_are_fine() -> None:
     ("mask", "samples", "words"),
     [
         (torch.rand(1, 64, 64), torch.zeros(1, 4, 8, 12), "64 x 64.*12 x 8.*other proportions"),
-        (torch.rand(3, 64, 64), torch.zeros(2, 4, 8, 8), "batch of 3.*latent has 2"),
+        (torch.rand(3, 64, 64), torch.zeros(2, 4, 8, 8), "batch of 3.*there are 2 pictures"),
         (torch.full((1, 64, 64), float("nan")), torch.zeros(1, 4, 8, 8), "mask holds 4096 values that are NaN"),
         (torch.rand(1, 64, 64, 3), torch.zeros(1, 4, 8, 8), "a MASK .* is expected"),
         (torch.zeros(1, 0, 64), torch.zeros(1, 4, 8, 8), "empty"),
@@ -178,5 +183,5 @@ def test_bad_input_is_named(mask: torch.Tensor, samples: torch.Tensor, words: st
 def test_fitting_a_mask_to_a_picture_keeps_thin_strokes() -> None:
     mask = torch.zeros(1, 128, 128)
     mask[0, 62, :] = 1.0
-    assert (fit_mask(mask, 64, 64, "the picture") > 0).any(dim=1).all()
-    assert torch.equal(fit_mask(square(), 128, 128, "the picture"), square(128, 48, 80))
+    assert (on_picture(mask, 64, 64, "the picture") > 0).any(dim=1).all()
+    assert torch.equal(on_picture(square(), 128, 128, "the picture"), square(128, 48, 80))

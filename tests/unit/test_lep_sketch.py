@@ -174,9 +174,10 @@ def test_importance_must_fit() -> None:
     with pytest.raises(ValueError, match="importance mask is 32 x 64, but the sketch is 64 x 64"):
         read_importance(torch.ones(1, 64, 32) * torch.linspace(0, 1, 32), cross())
     with pytest.raises(ValueError, match="importance mask is empty"):
-        read_importance(torch.zeros(1, 64, 64), cross())
+        read_importance(torch.zeros(0, 64, 64), cross())
+    assert not read_importance(torch.zeros(1, 5, 7), cross()).any()
     three = cross().repeat(3, 1, 1)
-    with pytest.raises(ValueError, match="importance has a batch of 2, but the sketch has 3: give"):
+    with pytest.raises(ValueError, match="importance mask has a batch of 2, but the sketch has 3: give"):
         read_importance(torch.ones(2, 64, 64), three)
     for masks, strokes in ((1, three), (2, cross()), (3, three)):
         drawing = a_sketch(strokes, importance=read_importance(torch.ones(masks, 64, 64), strokes))

@@ -106,10 +106,13 @@ BAD_GUIDES: dict[str, tuple[dict[str, Any], str]] = {
     "channels": (guide_with(samples=random(1, 16, 8, 8)), r"has 16 channels but this model works on 4"),
     "empty of other channels": (guide_with(samples=torch.zeros(1, 16, 8, 8)), r"has 16 channels"),
     "not a number": (guide_with(samples=broken()), r"3 values that are not finite .* batch item 1:"),
-    "mask size": (guide_with(noise_mask=torch.ones(1, 1, 64, 32)), r"mask is 32 x 64 but the guide is 64 x 64 pixels"),
-    "mask batch": (guide_with(noise_mask=torch.ones(3, 1, 64, 64)), r"3 masks for a guide of 2 pictures"),
+    "mask size": (guide_with(noise_mask=torch.eye(64, 32)), r"mask of the guide is 32 x 64.*8 x 8, 64 x 64 pixels"),
+    "mask batch": (guide_with(noise_mask=torch.ones(3, 1, 64, 64)), r"mask of the guide is a batch of 3.*2 pictures"),
     "mask range": (guide_with(noise_mask=torch.full((1, 1, 64, 64), 255.0)), r"goes from 255 to 255"),
-    "mask not a number": (guide_with(noise_mask=torch.full((1, 1, 64, 64), float("nan"))), r"mask of the guide has"),
+    "mask not a number": (
+        guide_with(noise_mask=torch.full((1, 1, 64, 64), float("nan"))),
+        r"mask of the guide holds 4096 values",
+    ),
 }
 
 
@@ -151,8 +154,8 @@ def test_a_bad_setting_is_refused_in_one_sentence(changes: dict[str, Any], words
 @pytest.mark.parametrize(
     ("masks", "words"),
     [
-        ({"mask_1": torch.ones(1, 4, 4), "mask_2": torch.ones(1, 8, 4)}, "Mask 2 is 4 x 8 but the first is 4 x 4"),
-        ({"mask_1": torch.ones(2, 4, 4), "mask_2": torch.ones(3, 4, 4)}, "Mask 1 has 2 pictures and another has 3"),
+        ({"mask_1": torch.eye(4), "mask_3": torch.eye(8, 4)}, "The mask_3 is 4 x 8, but the mask_1 is 4 x 4"),
+        ({"mask_1": torch.ones(2, 4, 4), "mask_2": torch.ones(3, 4, 4)}, "The mask_1 is a batch of 2.*one of 3"),
         ({"mask_1": torch.ones(1, 4, 4), "t0_1": 0.0}, "Every t0 of the strength map is 0"),
         ({}, "connect one"),
     ],

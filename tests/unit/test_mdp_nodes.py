@@ -149,7 +149,7 @@ def test_recommended_edit_keeps_what_both_prompts_agree_on(kind: ModelType) -> N
     same, path, report, where = run(cond(MU_A))
     assert torch.equal(same["samples"], source["samples"])
     assert not where.any()
-    assert "region: 0% / 0% of the picture, found in 8 evaluations" in report
+    assert "region: 0 of 64 latent cells (0.0%) / 0 of 64 latent cells (0.0%), found in 8 evaluations" in report
     assert "note: the source prompt and the target prompt are equal" in report
     assert "note: the prompts differ nearly nowhere" in report
     assert "note: the result is the source, unchanged" in report
@@ -184,7 +184,7 @@ def test_pictures_of_a_video_model_have_a_mask_each(method: str) -> None:
         assert torch.equal(where[i], place[0])
     kept = both["samples"][1, ..., :4, :]
     assert torch.equal(kept, edit_all(model, {"samples": samples}, method, mask=masks * 0)[0]["samples"][1, ..., :4, :])
-    with pytest.raises(ValueError, match="There are 3 masks for 2 pictures"):
+    with pytest.raises(ValueError, match="mask is a batch of 3, but there are 2 pictures"):
         edit_all(model, {"samples": samples}, method, mask=torch.zeros(3, 64, 64))
 
 
@@ -205,8 +205,11 @@ def test_edit_node_refuses_with_a_sentence() -> None:
         ),
         ("nested latent", lambda: edit(model, nested)),
         ("no method 'magic'", lambda: edit(model, latent(), "magic")),
-        ("which is not the shape of the latent", lambda: edit(model, latent(), mask=torch.zeros(1, 64, 32))),
-        ("There are 3 masks for 2 pictures", lambda: edit(model, latent(), mask=torch.zeros(3, 64, 64))),
+        (
+            "mask is 32 x 64, but the latent is 8 x 8, 64 x 64 pixels",
+            lambda: edit(model, latent(), mask=torch.eye(64, 32)),
+        ),
+        ("mask is a batch of 3, but there are 2 pictures", lambda: edit(model, latent(), mask=torch.zeros(3, 64, 64))),
         ("must stay within 0", lambda: edit(model, latent(), mask=torch.full((1, 64, 64), 2.0))),
     ):
         with pytest.raises(ValueError, match=problem):
@@ -255,14 +258,14 @@ def test_sweep_node_makes_a_grid_on_one_path(kind: ModelType) -> None:
 
 @pytest.mark.parametrize("method", ["recommended", "noise"])
 def test_a_mask_that_does_not_fit_is_said_before_any_work_is_done(method: str) -> None:
-    model, wide = gaussian_model(ModelType.EPS), torch.ones(1, 8, 16) * 0.5
+    model, wide = gaussian_model(ModelType.EPS), torch.eye(8, 16)
     for path in (None, edit(model, latent(1))[1]):
         before = model.model.evaluations
         for run in (
             lambda **extra: edit_all(model, latent(1), method, **extra),
             lambda **e: sweep(model, latent(1), **e),
         ):
-            with pytest.raises(ValueError, match="not the shape of the latent"):
+            with pytest.raises(ValueError, match="mask is 16 x 8, but the latent is 8 x 8"):
                 run(mask=wide, path=path)
         assert model.model.evaluations == before
 

@@ -412,5 +412,5 @@ def test_pictures_of_a_video_model_have_a_mask_each() -> None:
         changed = (found["samples"] != guide["samples"])[1, ..., 4:]
         assert bool(changed.all())
         torch.testing.assert_close(found["samples"][1, ..., :4], guide["samples"][1, ..., :4], rtol=0, atol=1e-5)
-    with pytest.raises(ValueError, match="There are 3 masks for a guide of 2 pictures"):
+    with pytest.raises(ValueError, match="mask of the guide is a batch of 3, but there are 2 pictures"):
         SDEdit.execute(model, cond(0.5), cond(0.0), {**guide, "noise_mask": torch.ones(3, 1, 8, 8)}, **widgets)

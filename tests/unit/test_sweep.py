@@ -24,6 +24,9 @@ class FoldingVAE:
     def __init__(self) -> None:
         self.encoded = 0
 
+    def spacial_compression_encode(self) -> int:
+        return 8
+
     def encode(self, image: torch.Tensor) -> torch.Tensor:
         self.encoded += 1
         cells = torch.nn.functional.avg_pool2d(image.movedim(-1, 1), 8)
