@@ -53,7 +53,7 @@ _PARAMETER = _Name("torch._utils", "_rebuild_parameter")
 _DICT = _Name("collections", "OrderedDict")
 _KNOWN = {_TENSOR, _PARAMETER, _DICT, *(_Name("torch", name) for name in _ITEM_SIZES)}
 _MARK = object()
-_WEIGHTS, _HOLDER = object(), object()  # a tensor; a list, dictionary or set, whatever is in it
+_WEIGHTS, _HOLDER = object(), object()  # a tensor; a list or dictionary, whatever is in it
 _SWOLLEN = "claims to hold more weights than fit into it: download it again"
 
 
@@ -128,7 +128,7 @@ class _Reader:
         module, _, name = both.partition(" ")
         found = _Name(module, name)
         if found not in _KNOWN:
-            raise UnsafePickleError(f"an import of {module[:40]}.{name[:40]}")
+            raise UnsafePickleError(f"an import of {ascii(f'{module}.{name}'[:80])[1:-1]}")
         return found
 
     def called(self) -> Any:
@@ -199,7 +199,7 @@ _STEPS: dict[str, Callable[[_Reader, Any], object]] = {
     "TUPLE2": _push(lambda reader, argument: tuple(reader.pop(2))),
     "TUPLE3": _push(lambda reader, argument: tuple(reader.pop(3))),
     "TUPLE": _push(lambda reader, argument: tuple(reader.since_mark())),
-    **dict.fromkeys(("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"), _push(lambda reader, argument: _HOLDER)),
+    **dict.fromkeys(("EMPTY_LIST", "EMPTY_DICT"), _push(lambda reader, argument: _HOLDER)),
     "APPEND": lambda reader, argument: reader.pop(1),
     "APPENDS": lambda reader, argument: reader.since_mark(),
     "SETITEM": lambda reader, argument: reader.pop(2),
