@@ -41,7 +41,7 @@ _JUNK: tuple[Any, ...] = (
 # What Python, PyTorch and safetensors say, and no sentence of ours does.
 _FOREIGN = re.compile(
     r"object has no|unexpected keyword|argument must be|must be str|not supported between|list index|NoneType|"
-    r"Traceback|dtype=|torch\.[A-Zf]|\bself\b|integer string conversion|invalid literal|not iterable"
+    r"Traceback|dtype=|torch\.Size|\bself\b|integer string conversion|invalid literal|not iterable"
 )
 
 
