@@ -99,6 +99,11 @@ def _check_levels(path: DiffusionPath) -> None:
     for name, values in (("signal", path.signal), ("noise", path.noise)):
         fits = values.shape == (levels,) and bool((torch.isfinite(values) & (values >= 0)).all())
         _must(fits, name, f"{levels} numbers of 0 or more", values)
+    places = path.positions
+    if places is not None:
+        _check_tensor("positions", places)
+        fits = places.shape == (levels,) and bool(((places >= 0) & (places <= 1)).all() and (places.diff() <= 0).all())
+        _must(fits, "positions", f"{levels} fractions of training time from 1 to 0 that never rise", places)
     _must(
         bool((path.noise[:-1] > 0).all()) and float(path.signal[-1]) > 0,
         "noise and signal", "above 0 at every level but the last, and the signal above 0 there", path.noise,
