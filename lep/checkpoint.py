@@ -107,17 +107,15 @@ def _load_own(path: Path) -> EdgePredictor:
 
 def _predictor(spec: dict[str, Any], state: dict[str, Tensor]) -> EdgePredictor:
     """The predictor of a description and its weights; raises some error where they do not belong together."""
-    values = sum(tensor.numel() for tensor in state.values())
+    weights = sum(tensor.numel() for tensor in state.values())
     sizes = [*spec["channels"], *_numbers(spec["settings"])]
-    too_large = not sizes or max(sizes) > values or len(sizes) > len(state) + _PLAIN_SETTINGS
+    too_large = not sizes or max(sizes) > weights or len(sizes) > len(state) + _PLAIN_SETTINGS
     if too_large or spec["settings"].get("depth", 0) > len(state):
         raise ValueError("no network of that size fits into this file")
-    return EdgePredictor(
-        network=_filled(spec["kind"], spec["channels"], spec["settings"], state),
-        **{name: spec[name] for name in ("kind", "model", "target", "line_width", "branch", "binarise")},
-        **{name: spec[name] for name in ("settings", "record")},
-        **{name: tuple(spec[name]) for name in ("taps", "channels", "noise_range")},
-    )
+    fields = ("kind", "model", "target", "line_width", "branch", "binarise", "settings", "record")
+    values: dict[str, Any] = {name: spec[name] for name in fields}
+    values |= {name: tuple(spec[name]) for name in ("taps", "channels", "noise_range")}
+    return EdgePredictor(network=_filled(spec["kind"], spec["channels"], spec["settings"], state), **values)
 
 
 def _numbers(value: Any) -> list[float]:
