@@ -138,7 +138,7 @@ def test_sketch_guidance_steers_and_is_neutral_at_zero() -> None:
     model = tiny.unet()
     plain = run(model)
     assert torch.equal(run(guided(model, beta=0.0)), plain)
-    assert torch.equal(run(guided(model, stop=0.0)), plain)
+    assert torch.equal(run(guided(model, end=1.0)), plain)
     bent = run(guided(model))
     assert not torch.allclose(bent, plain)
     assert torch.equal(bent, run(guided(model, sketch=1.0 - sketch())))  # dark lines on light are the same sketch

@@ -45,6 +45,7 @@ class World:
         sampling = process.model_sampling(self.model)
         levels = [process.t0_to_sigma(sampling, 1 - j / N) for j in range(N + 1)]
         self.sigmas = torch.tensor(levels, dtype=F64)
+        self.starts = process.positions(sampling, self.sigmas)[:-1]
         self.a, _ = process.coefficients(sampling, self.sigmas)
         gain = self.a * SPREAD**2 / (self.a**2 * SPREAD**2 + self.sigmas**2)
         ratio = self.sigmas[1:] / self.sigmas[:-1]
@@ -71,7 +72,7 @@ def test_deviation(kind: ModelType, method, shape: str, weight: float) -> None:
     world = World(kind)
     schedule = PathSchedule(0.9, 0.3, shape, weight)
     delta = torch.zeros((), dtype=F64)
-    for i, w in enumerate(schedule.weights(N)):
+    for i, w in enumerate(schedule.weights(world.starts)):
         dm = (1 - w) * DM
         delta = world.g[i] * (delta - world.a[i] * dm) + world.a[i + 1] * dm
     found = world.run(method(world.model, cond(MU_A), schedule)) - world.source

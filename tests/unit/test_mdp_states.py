@@ -67,7 +67,7 @@ def test_deviation_of_predicted_noise(kind: ModelType, shape: str, weight: float
     """u' = (w + (1 - w) g) u - w (a' - a) dm with u_0 = -a_0 dm; for eps models 1 - prod(w + (1 - w) g)."""
     world = World(kind)
     schedule = PathSchedule(0.9, 0.3, shape, weight)
-    w = schedule.weights(N)
+    w = schedule.weights(world.path.step_positions)
     u = -world.a[0] * DM
     for i in range(N):
         u = (w[i] + (1 - w[i]) * world.g[i]) * u - w[i] * (world.a[i + 1] - world.a[i]) * DM
@@ -87,7 +87,7 @@ def test_deviation_of_latents(kind: ModelType, shape: str, weight: float) -> Non
     world = World(kind)
     schedule = PathSchedule(0.9, 0.3, shape, weight)
     delta = torch.zeros((), dtype=F64)
-    for i, w in enumerate(schedule.weights(N)):
+    for i, w in enumerate(schedule.weights(world.path.step_positions)):
         delta = (1 - w) * (world.g[i] * (delta - world.a[i] * DM) + world.a[i + 1] * DM)
     found = world.edit(inject_latent(world.model, world.path, schedule)) - world.path.picture
     torch.testing.assert_close(found, delta.expand_as(found), rtol=1e-10, atol=1e-10)
@@ -188,7 +188,8 @@ def test_manipulations_chain(kind: ModelType) -> None:
     first = inject_latent(inject_noise(world.model, world.path, noise), world.path, latent)
     second = inject_noise(inject_latent(world.model, world.path, latent), world.path, noise)
     u = -world.a[0] * DM
-    for i, (w, v) in enumerate(zip(noise.weights(N), latent.weights(N), strict=True)):
+    weights = (each.weights(world.path.step_positions) for each in (noise, latent))
+    for i, (w, v) in enumerate(zip(*weights, strict=True)):
         u = (w + (1 - w) * world.g[i]) * u - w * (world.a[i + 1] - world.a[i]) * DM
         u = (1 - v) * u - v * world.a[i + 1] * DM
     for model in (first, second):

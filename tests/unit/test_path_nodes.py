@@ -217,7 +217,8 @@ def test_the_path_viewer_gets_every_frame_and_the_numbers_of_every_level() -> No
     assert len(both["dpath_frames"]) == 8
     assert all(frame["type"] == "temp" for frame in both["dpath_frames"])
     assert numbers["levels"] == [0, 4, 7, 8]
-    assert numbers["weights"] == list(PathSchedule(1.0, 0.5, "linear").weights(8))
+    assert numbers["weights"] == list(PathSchedule(1.0, 0.5, "linear").weights(first.step_positions))
+    assert numbers["weights"][0] < 1, "the path starts at t0 0.9, inside of the window"
     assert numbers["drift"] == pytest.approx(drift(second, first)[:, 0].tolist())
     assert numbers["names"] == ["path: residual", "other: euler"]
     assert numbers["shares"][0] == pytest.approx(0.81 / 0.82)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import Any
 
 import comfy.k_diffusion.sampling
@@ -16,7 +15,6 @@ from comfy.patcher_extension import WrappersMP
 from comfy_extras import nodes_custom_sampler as core
 from diffusion_path.devtools.direct import call
 from diffusion_path.samplers import process, replay
-from diffusion_path.samplers.gradients import Gradients
 from diffusion_path.samplers.inversion import null_text
 from diffusion_path.samplers.inversion.controlled import Controlled
 from diffusion_path.samplers.inversion.euler import Euler
@@ -26,7 +24,6 @@ from diffusion_path.samplers.inversion.negative_prompt import NegativePrompt
 from diffusion_path.samplers.inversion.null_text import NullText
 from diffusion_path.samplers.inversion.residual import Residual
 from diffusion_path.samplers.inversion.run import Method
-from diffusion_path.samplers.path_file import load_path, save_path
 from diffusion_path.samplers.path_fit import drift, latent_psnr
 from diffusion_path.samplers.record import record
 from diffusion_path.samplers.sigmas import sdedit_sigmas
@@ -287,93 +284,6 @@ def test_null_text_that_the_model_does_not_read_is_refused() -> None:
     model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "deaf", deaf)
     with torch.inference_mode(), pytest.raises(ValueError, match=r"does not depend on the text embedding.*fixed point"):
         invert(model, tiny.cond(0), tiny.cond(1), tiny.latent(model), levels(model, 2), NullText(2, 0.0), 4.0)
-
-
-@pytest.mark.parametrize(("at", "warm"), [(3, False), (9, False), (13, False), (29, False), (20, True)])
-def test_an_interrupted_null_text_continues_as_if_nothing_had_happened(at: int, warm: bool, tmp_path: Path) -> None:
-    """Stopped at any gradient, in the middle of a step too, saved, loaded and continued: the same path bit for bit."""
-    model, given, taken = tiny.unet(), tiny.latent(tiny.unet()), [0]
-
-    def run(earlier: Any = None, stop_at: int = 0, updates: int = 6) -> tuple[Any, int]:
-        taken[0] = 0
-
-        def interrupt(*args: Any) -> Any:
-            taken[0] += 1
-            if taken[0] == stop_at:
-                raise comfy.model_management.InterruptProcessingException
-            return attempt(*args)
-
-        method = NullText(updates, 0.0, earlier=earlier)
-        with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
-            patch.setattr(Gradients, "_attempt", interrupt)
-            return invert(model, tiny.cond(0), tiny.cond(1), given, levels(model, 6), method, 4.0), taken[0]
-
-    attempt = Gradients._attempt
-    before = [each.requires_grad for each in model.model.parameters()]
-    first = run(updates=1)[0] if warm else None
-    whole, gradients = run(first)
-    assert gradients == 36
-    assert dict(whole.progress) == {}
-    if at < 7:  # nothing was found yet, so that there is nothing to show either
-        with pytest.raises(comfy.model_management.InterruptProcessingException):
-            run(first, at)
-        return
-    partial, _ = run(first, at)
-    done = (at - 1) // 6
-    assert [each.requires_grad for each in model.model.parameters()] == before
-    assert partial.figures == {"optimised_steps": (float(done),)}
-    assert torch.equal(partial.null[null_text.KEY][:done], whole.null[null_text.KEY][:done])
-    assert torch.equal(partial.null[null_text.KEY][5], partial.null[null_text.KEY][done - 1])
-    save_path(partial, tmp_path / "unfinished.safetensors")
-    rest, less = run(load_path(tmp_path / "unfinished.safetensors"))
-    assert less == 36 - 6 * done
-    assert torch.equal(rest.null[null_text.KEY], whole.null[null_text.KEY])
-    assert torch.equal(rest.states, whole.states)
-    assert rest.figures == whole.figures
-    assert dict(rest.progress) == {}
-
-
-def test_an_interrupted_null_text_is_continued_only_as_the_same_run() -> None:
-    model, given = tiny.unet(), tiny.latent(tiny.unet())
-    gradients: list[int] = []
-
-    def run(method: NullText, cfg: float = 4.0, prompt: int = 0, **other: Any) -> Any:
-        gradients.append(0)
-
-        def counted(*args: Any) -> Any:
-            gradients[-1] += 1
-            return attempt(*args)
-
-        sigmas = other.get("sigmas", levels(model, 4))
-        with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
-            patch.setattr(Gradients, "_attempt", counted)
-            return invert(
-                model, tiny.cond(prompt), tiny.cond(1), given, sigmas, method, cfg, callback=other.get("callback")
-            )
-
-    def stop(step: int, *_: Any) -> None:
-        if step == 1:
-            raise comfy.model_management.InterruptProcessingException
-
-    attempt = Gradients._attempt
-    partial = run(NullText(3, 0.0), callback=stop)
-    run(NullText(3, 0.0, earlier=partial))
-    run(NullText(2, 0.0, earlier=partial))
-    run(NullText(3, 0.0, earlier=partial), cfg=5.0)
-    run(NullText(3, 0.0, earlier=partial), prompt=2)
-    run(NullText(3, 0.0, earlier=partial), sigmas=levels(model, 4, t0=0.9))
-    assert gradients == [6, 6, 8, 12, 12, 12]
-    assert not partial.from_sigma(float(partial.sigmas[1])).progress, "a part of the path is another run"
-
-
-def test_a_finished_null_text_is_where_another_one_starts() -> None:
-    model, given = tiny.unet(), tiny.latent(tiny.unet())
-    with torch.inference_mode():
-        found = [invert(model, tiny.cond(0), tiny.cond(1), given, levels(model, 6), NullText(3, 0.0), 4.0)]
-        again = NullText(3, 0.0, earlier=found[0])
-        found.append(invert(model, tiny.cond(0), tiny.cond(1), given, levels(model, 6), again, 4.0))
-    first, better = (path.figures["latent_psnr"][0] for path in found)
-    assert better >= first
 
 
 def test_null_text_of_another_text_encoder_is_refused() -> None:

@@ -1,0 +1,57 @@
+"""Which steps of a run a sketch guides: windows, every n-th step, schedules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from comfy.model_base import ModelType
+from diffusion_path.lep.guidance import Guidance, guide
+from diffusion_path.lep.step import step_at
+from diffusion_path.samplers.schedule import PathSchedule
+from diffusion_path.tests.unit import analytic, tiny
+from diffusion_path.tests.unit.guided import predictor_for, run, sketch_for
+
+
+def test_which_steps_are_guided() -> None:
+    """In training time, of a flow whose sigmas are just that; the schedule is a part of a run, or all of it."""
+    sampling = analytic.gaussian_model(ModelType.FLOW).get_model_object("model_sampling")
+    whole = torch.tensor([1.0, 0.8, 0.6, 0.4, 0.2, 0.0])
+
+    def guided(start: float, end: float, every: int = 1, part: slice = slice(None), **given: Any) -> list[int]:
+        guidance, sigmas = Guidance(None, None, start=start, end=end, every=every, **given), whole[part]  # type: ignore[arg-type]
+        weights = guidance.weights(sampling, sigmas)
+        return [round(5 - 5 * float(s)) for s in sigmas[:-1] if guidance.step(weights, sigmas, float(s))]
+
+    assert guided(1.0, 0.0) == [0, 1, 2, 3, 4]
+    assert guided(1.0, 0.5) == [0, 1, 2]
+    assert guided(1.0, 0.6) == [0, 1]
+    assert guided(0.6, 0.0) == [2, 3, 4]
+    assert guided(0.8, 0.0, 2) == [1, 3]
+    assert guided(0.5, 0.5) == []
+    for first, second in ((slice(0, i + 1), slice(i, None)) for i in range(1, 5)):
+        assert guided(1.0, 0.5, part=first) + guided(1.0, 0.5, part=second) == [0, 1, 2]
+        assert guided(0.8, 0.0, 2, first, sigmas=whole) + guided(0.8, 0.0, 2, second, sigmas=whole) == [1, 3]
+
+
+def test_which_step_a_call_belongs_to() -> None:
+    sigmas = torch.tensor([10.0, 8.0, 5.0, 2.0, 1.0, 0.0])
+    # A second-order sampler between two levels, and added noise above the first level.
+    found = [step_at(sigmas, sigma) for sigma in (8.0, 6.0, 11.0, 0.0)]
+    assert found == [(8.0, 5.0), (6.0, 5.0), (11.0, 8.0), None]
+    assert step_at(torch.tensor([1.0]), 1.0) is None
+
+
+def test_schedule_multiplies_beta_and_takes_the_place_of_start_and_end() -> None:
+    model = tiny.unet()
+    predictor, sketch = predictor_for(model), sketch_for(model)
+    given = Guidance(predictor, sketch, beta=0.8, end=1.0, schedule=PathSchedule(1.0, 0.5, weight=0.5))
+    halved = Guidance(predictor, sketch, beta=0.4, end=0.5)
+    assert torch.equal(run(guide(model, given)), run(guide(model, halved)))
+    sampling = analytic.gaussian_model(ModelType.FLOW).get_model_object("model_sampling")
+    sigmas = torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0])
+    falling = Guidance(predictor, sketch, beta=1.0, schedule=PathSchedule(1.0, 0.25, "linear"))
+    weights = falling.weights(sampling, sigmas)
+    steps = [falling.step(weights, sigmas, float(s)) for s in sigmas[:4]]
+    assert steps == [((1.0, 0.75), 1.0), ((0.75, 0.5), pytest.approx(0.5)), None, None]
