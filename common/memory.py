@@ -8,7 +8,8 @@ import torch
 
 def check_memory(needed: int, what: str, advice: str) -> None:
     """Raises ValueError where `needed` bytes are more than what is free in main memory."""
-    free = int(comfy.model_management.get_free_memory(torch.device("cpu")))
+    free = comfy.model_management.get_free_memory(torch.device("cpu"))
+    assert not isinstance(free, tuple)
     if needed > free:
         raise ValueError(
             f"{what} needs about {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free: {advice}."

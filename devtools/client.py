@@ -115,7 +115,7 @@ class Client:
         """Yields a function that waits for the server's next JSON message; it raises ConnectionError at the end."""
         import aiohttp  # ComfyUI requires it; the Python that runs `./dev` itself may not have it
 
-        async def connect() -> tuple[aiohttp.ClientSession, aiohttp.ClientWebSocketResponse]:
+        async def connect() -> tuple[aiohttp.ClientSession, aiohttp.ClientWebSocketResponse[Any]]:
             session = aiohttp.ClientSession()
             try:
                 address = f"{self.url}/ws?clientId={self.client_id}"
@@ -124,7 +124,7 @@ class Client:
                 await session.close()
                 raise ConnectionError(f"the server refused the websocket ({error})") from error
 
-        async def next_message(socket: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
+        async def next_message(socket: aiohttp.ClientWebSocketResponse[Any]) -> dict[str, Any]:
             while True:
                 message = await asyncio.wait_for(socket.receive(), self.timeout)
                 if message.type == aiohttp.WSMsgType.TEXT:

@@ -294,18 +294,16 @@ class _Session:
         self.best_state = {key: value.to(average[key].device, copy=True) for key, value in kept.best_state.items()}
         return kept.validation
 
-    def _collect(self, store: Store, row: Row, recipe: Recipe | None = None) -> None:
+    def _collect(self, store: Store, row: Row, recipe: Recipe | None = None) -> Row:
         """Keep a row of activations, and how to read it again."""
         store.add(row.stored())
         self.recipes.append(recipe or self.recipe)
         del self.recipes[: len(self.recipes) - len(store.rows)]
+        return row
 
     def _standardise(self, network: Any, store: Store) -> None:
         """Measure each channel's mean and spread, of the targets and on the first calls, which go into the store."""
-        rows: list[Row] = []
-        for _ in range(_STATISTICS):
-            rows.append(self._read(network))
-            self._collect(store, rows[-1])
+        rows = [self._collect(store, self._read(network)) for _ in range(_STATISTICS)]
         varying = False
         for index in range(len(self.blank.taps)):
             values = [row.features[index].float().movedim(1, 0).flatten(1) for row in rows]
@@ -315,8 +313,8 @@ class _Session:
             network.first.set_statistics(index, sums[0], (sums[1] - sums[0] ** 2).clamp_min(0).sqrt())
         if not varying:
             raise ValueError(
-                "The model's blocks give the same numbers for every pixel of every picture, so no edges can be learnt "
-                "from them: check that the model samples pictures, or choose other features."
+                "The chosen features are the same for every pixel of every picture: choose other features, or a model "
+                "that samples pictures."
             )
         targets = torch.cat([self.targets[i].movedim(1, 0).flatten(1) for i in self.pictures], dim=1)
         network.last.set_statistics(targets.mean(1), targets.std(1))

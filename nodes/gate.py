@@ -28,7 +28,7 @@ from ..samplers.sigmas import check_levels
 _METHODS = {
     "MODEL": ("clone", "get_model_object"),
     "CLIP": ("tokenize", "encode_from_tokens_scheduled"),
-    "VAE": ("encode", "decode"),
+    "VAE": ("decode",),
     "NOISE": ("generate_noise",),
     "SAMPLER": ("sample",),
     "GUIDER": ("sample", "model_patcher"),

@@ -21,7 +21,9 @@ class DifferentiableKernels(TorchFunctionMode):
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _plain_forms().get(func, func)(*args, **(kwargs or {}))
+        plain = _plain_forms()
+        call: Callable[..., Any] = plain.get(func, func)
+        return call(*args, **(kwargs or {}))
 
 
 @cache

@@ -133,7 +133,11 @@ def find_crop(size: tuple[int, int], grid: tuple[int, int], block: int | None = 
     fitting = range(lowest, highest + 1)
     if not fitting:
         return None
-    side = block if block in fitting else max(fitting, key=lambda number: (number & -number, -number))
+    side = (
+        block
+        if block is not None and block in fitting
+        else max(fitting, key=lambda number: (number & -number, -number))
+    )
     return Crop(side, size[0] % side // 2, size[1] % side // 2)
 
 

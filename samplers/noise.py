@@ -47,7 +47,9 @@ def start_run(latent: dict[str, Any], seed: int) -> Tensor:
     Bit for bit core's ``prepare_noise`` with the LATENT's ``batch_index``, on the CPU, so that a patch draws during the
     run what it draws in core's. Call it right before the run, even where the noise itself is not used.
     """
-    return comfy.sample.prepare_noise(latent["samples"], seed, latent.get("batch_index"))
+    noise = comfy.sample.prepare_noise(latent["samples"], seed, latent.get("batch_index"))
+    assert isinstance(noise, Tensor)
+    return noise
 
 
 @contextmanager

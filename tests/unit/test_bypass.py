@@ -12,7 +12,7 @@ PASSED: dict[str, dict[str, str]] = {
     "DPathCompositeExact": {"IMAGE": "edited", "weight": "mask"},
     "DPathEdgeMap": {"edges": "image"},
     "DPathFlowEdit": {"latent": "latent"},
-    "DPathInvert": {"path": "start"},
+    "DPathInvert": {"path": "earlier"},
     "DPathLatentMask": {"LATENT": "latent", "MASK": "mask"},
     "DPathMDPAttention": {"MODEL": "model"},
     "DPathMDPConditioning": {"MODEL": "model"},

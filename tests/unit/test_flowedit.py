@@ -248,7 +248,8 @@ def test_the_start_of_sigmas_is_theirs_and_bad_ones_are_refused() -> None:
     assert torch.equal(run, same)
     with pytest.raises(ValueError, match="6 refining steps do not fit into 5 steps"):
         flowedit(model, *prompts, latent, 1, Settings(refine=6, sigmas=sigmas))
-    with pytest.raises(ValueError, match="give SIGMAS of 1 step or more"):
-        flowedit(model, *prompts, latent, 1, Settings(sigmas=torch.empty(0)))
+    untouched, nothing, evaluations = flowedit(model, *prompts, latent, 1, Settings(sigmas=torch.empty(0)))
+    assert torch.equal(untouched["samples"], latent["samples"])
+    assert (len(nothing), evaluations) == (0, 0)
     with pytest.raises(ValueError, match="give SIGMAS that end with 0"):
         flowedit(model, *prompts, latent, 1, Settings(sigmas=sigmas[:-1]))

@@ -211,6 +211,8 @@ def test_paper_mode_on_a_flow_model_leaves_the_last_levels_noise() -> None:
 class CleanPlaces(GaussianModel):
     """As the video models that core shows clean kept places, with a time for each place made of the run's mask."""
 
+    seen: list[Any]
+
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         found = super().extra_conds(**kwargs)
         return {**found, "denoise_mask": comfy.conds.CONDRegular(kwargs["denoise_mask"])}

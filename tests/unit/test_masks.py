@@ -80,7 +80,9 @@ def test_a_line_of_one_pixel_edits_the_latent_row_that_holds_it(size, block: int
 
 @pytest.mark.parametrize("block", [8, 16, 32])
 @pytest.mark.parametrize("size", ODD_SIZES)
-def test_a_mask_on_the_latent_grid_lies_in_the_picture_where_the_vae_took_it_from(size, block: int) -> None:
+def test_a_mask_on_the_latent_grid_lies_in_the_picture_where_the_vae_took_it_from(
+    size: tuple[int, int], block: int
+) -> None:
     cells = (torch.rand(2, *grid_of(size, block), generator=torch.Generator().manual_seed(1)) > 0.5).float()
     pixels = masks.on_picture(cells, *size, "the picture")
     assert pixels.shape == (2, *size)

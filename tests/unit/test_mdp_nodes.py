@@ -296,7 +296,7 @@ def test_sweep_node_keeps_what_is_done_and_runs_again(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("problem", "widgets"),
     [
-        ("starts '1, x' cannot be read", {"starts": "1, x"}),
+        ("starts cannot be read at 'x'", {"starts": "1, x"}),
         ("length 0 from 1 is none", {"lengths": "0"}),
         ("length 0.5 from 1.5 is none", {"starts": "1.5", "lengths": "0.5"}),
         ("has 0 edits", {"starts": ""}),

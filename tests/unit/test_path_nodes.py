@@ -134,7 +134,7 @@ def test_the_cost_is_told_before_and_is_never_exceeded() -> None:
 def test_an_unknown_method_is_refused() -> None:
     model = gaussian_model(ModelType.EPS, SPREAD)
     for method in (None, {"method": "magic"}):
-        with pytest.raises(ValueError, match="There is no inversion method .*: choose one of residual"):
+        with pytest.raises(ValueError, match="method is .*: choose one of residual"):
             NODES["DPathInvert"].execute(
                 model, cond(SOURCE), cond(NULL), latent(), 0, 1.0, 4, "normal", 4.0, method=method
             )
