@@ -103,7 +103,7 @@ def test_only_the_positive_branch_is_edited(cfg: float) -> None:
 
     watched = model.clone()
     watched.set_model_unet_function_wrapper(spy)
-    run(control_attention(watched, path, SOURCE, SAME, PathSchedule(1.0, 0.5), None), cfg=cfg)
+    run(control_attention(watched, path, SOURCE, SAME, PathSchedule(1.0, 0.6), None), cfg=cfg)
     branch = [1, 0] if cfg != 1.0 else [0]
     assert seen == [[0], branch, [0], branch, branch, branch], "one more call for the source, in the window alone"
 

@@ -93,9 +93,9 @@ def test_a_split_run_equals_the_whole_one(name: str, sampler: str, scheduler: st
         model = METHODS[name](world)
         whole = world.run(model, sampler)
         assert not torch.allclose(whole, world.run(world.model, sampler), atol=1e-2), "the method does something"
-        for cut in range(1, STEPS):
-            torch.testing.assert_close(world.run(model, sampler, cut), whole, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(world.run(model, sampler, 2, 4), whole, rtol=1e-4, atol=1e-4)
+        for cuts in (*((cut,) for cut in range(1, STEPS)), (2, 4)):
+            apart = (world.run(model, sampler, *cuts) - whole).abs().max()
+            assert float(apart) < 1e-5 * float(whole.abs().max()), cuts  # between two parts latents are rounded
 
 
 @pytest.mark.parametrize("name", ["MDP-c", "MDP-beta", "MDP-eps", "MDP-x"])
