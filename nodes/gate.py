@@ -52,10 +52,19 @@ def guarded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
 
     @functools.wraps(execute.__func__)  # type: ignore[attr-defined]
     def checked(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> Any:
-        check_inputs(_inputs(node), {**dict(zip(names, args, strict=False)), **kwargs})
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        for each in _singles(given) if node.GET_SCHEMA().is_input_list else [given]:
+            check_inputs(_inputs(node), each)
         return execute.__func__(cls, *args, **kwargs)  # type: ignore[attr-defined]
 
     return type(node.__name__, (node,), {"execute": classmethod(checked), "__module__": node.__module__})
+
+
+def _singles(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The inputs of a node that takes lists, place by place; a shorter list has no value at the last places."""
+    lists = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
+    most = max(map(len, lists.values()), default=0)
+    return [{name: items[place] for name, items in lists.items() if place < len(items)} for place in range(most)]
 
 
 @functools.cache
