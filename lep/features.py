@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..samplers.caching import without_step_caches
-from ..samplers.noise import start_run
+from ..samplers.noise import drawn_again, start_run
 from ..samplers.own_sampler import OwnSampler
 from ..samplers.wrong_prompt import sample_with
 from .families import Call, family_of, tap_module
@@ -118,9 +118,10 @@ def run_inside(
     guider = comfy.samplers.CFGGuider(without_step_caches(model, "The edge predictor"))
     guider.inner_set_conds({"positive": [cond[0] for cond in conds]})
     sigmas = torch.ones(2)
-    start_run({"samples": like}, seed)
     empty = torch.zeros_like(like)
-    sample_with(guider, empty, empty.clone(), _Inside(body), sigmas, disable_pbar=True, seed=seed)
+    with drawn_again(guider.model_patcher.load_device):  # nothing is sampled here, so no later draw may change
+        start_run({"samples": like}, seed)
+        sample_with(guider, empty, empty.clone(), _Inside(body), sigmas, disable_pbar=True, seed=seed)
 
 
 def batched_cond(conds: Sequence[dict[str, Any]]) -> dict[str, Any]:

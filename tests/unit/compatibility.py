@@ -105,6 +105,14 @@ def perturb(w: World) -> str:
     return EXACT
 
 
+def path_schedule(w: World) -> str:
+    widgets = {"start": 1.0, "end": 0.0, "shape": "linear", "weight": 1.0}
+    _, plot, text = call("DPathSchedule", **widgets, sigmas=w.sigmas, model=w.model)
+    finite(plot)
+    assert f"of {len(w.sigmas) - 1} (linear): 1, " in text
+    return WORKS
+
+
 def sigmas(w: World) -> str:
     whole = call("DPathSigmas", model=w.model, t0=1.0, steps=4, scheduler="simple")[0]
     assert torch.equal(whole, core.BasicScheduler.execute(w.model, "simple", 4, 1.0).args[0])
@@ -281,6 +289,7 @@ CASES: dict[str, Case] = {
     "DPathInvert: negative prompt": inversion("negative prompt", CFG),
     "DPathInvert: null text": inversion("null text", CFG, iterations=1, stop=1e-5, save_memory=False),
     "DPathInvert: controlled": inversion("controlled", CFG, gamma=0.5, pull=0.9, stop_at=0.25, trend="constant"),
+    "DPathSchedule": path_schedule,
     "DPathMDPNoise": manipulation("DPathMDPNoise", "path"),
     "DPathMDPLatent": manipulation("DPathMDPLatent", "path"),
     "DPathMDPConditioning": manipulation("DPathMDPConditioning", "source"),

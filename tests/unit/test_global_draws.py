@@ -223,7 +223,7 @@ def test_a_block_that_runs_again_for_its_gradient_draws_the_same_numbers(world: 
     inputs = {"model": world.model, "predictor": world.predictor, "vae": world.vae, "sketch": sketch}
     with torch.inference_mode():
         fast, checkpointed, unguided = (
-            world.sampled(call("DPathSketchGuidance", **inputs, beta=beta, stop=1.0, memory=memory)[0])
+            world.sampled(call("DPathSketchGuidance", **inputs, beta=beta, end=0.0, memory=memory)[0])
             for beta, memory in ((0.5, "fast"), (0.5, "checkpointed"), (0.0, "fast"))
         )
     moved = float((fast - unguided).abs().max())

@@ -55,7 +55,7 @@ def test_two_processes_train_what_one_trains(pictures: Path, tmp_path: Path) -> 
     for name, weight in one.network.state_dict().items():
         # Adam turns the rounding of a gradient near zero into a step, so single weights may differ a little.
         apart = (two.network.state_dict()[name] - weight).norm()
-        assert float(apart) <= 5e-3 * float(weight.norm()) + 1e-3, name
+        assert float(apart) <= 5e-3 * float(weight.norm()) + 2e-3, name
 
 
 def test_reading_a_folder(pictures: Path, tmp_path: Path) -> None:

@@ -314,7 +314,7 @@ def test_importance() -> None:
     left = [weighed(s, weight) for s in (sketch, other)]
     assert torch.equal(left[0], left[1])
     nothing = weighed(sketch, torch.zeros(1, 1, 8, 8))
-    torch.testing.assert_close(nothing, run(model), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(nothing, run(model), rtol=1e-3, atol=1e-3)
 
 
 def test_a_second_sketch_replaces_the_first() -> None:
