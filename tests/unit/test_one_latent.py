@@ -89,6 +89,12 @@ def test_the_sweep_refuses_them(name: str) -> None:
         def encode(self, pixels: torch.Tensor) -> torch.Tensor:
             return latents(name)[0]["samples"]
 
+        def decode(self, samples: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("nothing may be sampled, let alone decoded")
+
+        def spacial_compression_encode(self) -> int:
+            return 8
+
     prompts = {"positive": cond(0.0), "negative": cond(0.0), "seed": 1, "vae": Vae(), "image": torch.rand(1, 64, 64, 3)}
     with pytest.raises(ValueError, match=SENTENCES[name]):
         call("DPathSweep", model=with_format(name), **prompts, sweep="t0", values="0.5")
