@@ -227,7 +227,7 @@ def test_tools_are_remembered_and_reached_by_keyboard(comfy: ComfyPage) -> None:
     sizes = [part(comfy, each, ".dpath-slider output").inner_text() for each in (node, other)]
     assert chosen[0] == chosen[1]
     assert sizes[0] == sizes[1] != "24"
-    names = """el => [...el.querySelectorAll('button, input, canvas')].filter(e => e.offsetParent !== null)
+    names = """el => [...el.querySelectorAll('button, input, textarea')].filter(e => e.offsetParent !== null)
         .map(e => e.getAttribute('aria-label') || e.textContent || e.closest('label')?.textContent || '')"""
     shown = comfy.page.evaluate(names, comfy.element(node, "strokes"))
     assert len(shown) > 25
