@@ -22,7 +22,7 @@ class DifferentiableKernels(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         plain = _plain_forms()
-        call: Callable[..., Any] = plain.get(func, func)
+        call: Any = plain.get(func) or func
         return call(*args, **(kwargs or {}))
 
 
