@@ -40,7 +40,7 @@ def main() -> None:
     for size in (256, 1024):
         image = photo(size)
         picture = Image.fromarray((image[0] * 255).round().to(torch.uint8).numpy())
-        # Pillow's filter sorts every window anew: at 1024 pixels it takes minutes, so it gets a 64th of the picture.
+        # Pillow's filter sorts every window again: at 1024 pixels it takes minutes, so it gets a 64th of the picture.
         part = picture if size == 256 else picture.crop((0, 0, size // 8, size // 8))
         kernel = stroke_kernel(size)
         ours, pillow = f"Simulate Strokes, {size} px", f"Pillow, {part.width} px, kernel {kernel}"

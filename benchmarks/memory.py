@@ -1,4 +1,4 @@
-"""Memory that a run takes beyond what is in use before it: the card's, or the process's where there is none."""
+"""Memory that a run takes beyond what is in use before it: the card's, or the process's where there is no card."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=64, help="side of the latent: an eighth of the picture's")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float16")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--card", type=float, help="GiB that the card shall have")
+    parser.add_argument("--card", type=float, help="GiB that the card should have")
     parser.add_argument("--only", nargs="+", help="beginnings of the methods' names")
     options = parser.parse_args()
     if not torch.cuda.is_available():

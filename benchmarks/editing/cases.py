@@ -1,4 +1,4 @@
-"""What is edited: landscapes with their prompts, and the one attribute that an edit shall change."""
+"""What is edited: landscapes with their prompts, and the one attribute that an edit should change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REACH = 6  # pixels around a change that belong to it, as shadows and blurred e
 
 @dataclass(frozen=True)
 class Case:
-    """A scene, the scene it shall become, and the attribute in which they differ."""
+    """A scene, the scene it should become, and the attribute in which they differ."""
 
     scene: Scene
     target: Scene
@@ -61,7 +61,7 @@ def _case(kind: str, scene: Scene, rng: np.random.Generator) -> Case:
             scene = scene.with_(house="red")
         return Case(scene, scene.with_(house=another("house", "no house")), "house")
     name = kind
-    if kind == "element":  # one is added where there is none, and removed where there is
+    if kind == "element":  # one is added where it is missing, and removed where there is
         name = str(rng.choice(["lake", "house", "trees"]))
         absent = ATTRIBUTES[name][0]
         new = another(name) if getattr(scene, name) == absent else absent

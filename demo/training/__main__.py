@@ -1,6 +1,6 @@
 """The whole recipe: `./dev train-demo-model` makes both weight files of the embedded world from nothing.
 
-Every stage resumes where it stopped and is skipped when it is done; delete the work folder to start anew. A run that is
+Every stage resumes where it stopped and is skipped when it is done; delete the work folder to start over. A run that is
 shorter than the recipe has a folder of its own, and its weights stay there, unless --out says where they shall go.
 """
 
