@@ -54,7 +54,7 @@ def read_number(word: str) -> float | None:
 
 
 def read_numbers(text: str, name: str, most: int) -> list[float]:
-    """Numbers from text like "0.2, 0.4 0.6". Raises ValueError for more than `most`, and for a word that is no number."""
+    """Numbers from text like "0.2, 0.4 0.6". Raises ValueError for more than `most` and for other words."""
     check_length(text, name)
     words = words_of(text)
     if len(words) > most:
