@@ -53,18 +53,26 @@ def capturing(
 
     keep: what to keep of each value; the value itself must be copied where it is kept, since transformers update it in
     place afterwards. stop: end each call after its last tap, by `Enough`, which the caller catches. gradients: record
-    history up to the last tap of each call and none after it.
+    history up to the last tap of each call and none after it; between calls it is recorded as it was, for ComfyUI
+    cuts the next call's input out of the state there.
     Raises ValueError where the network lacks a tap.
     """
     family, capture, handles = family_of(network), Capture(), []
 
+    recorded = True  # whether history is recorded outside of the calls
+
     def begin(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+        nonlocal recorded
         x = arguments[0]
         frames = x.shape[2] if x.ndim == 5 else 1
         call = Call(int(x.shape[-2]), int(x.shape[-1]), int(frames))
         capture.readings.append(Reading(call, int(x.shape[0]), [None] * len(taps)))
         if gradients:
+            recorded = torch.is_grad_enabled()
             torch.set_grad_enabled(True)
+
+    def end(*_: Any) -> None:
+        torch.set_grad_enabled(recorded)
 
     def reader(index: int) -> Callable[..., None]:
         def read(_: nn.Module, __: tuple[Any, ...], arguments: dict[str, Any], output: Any) -> None:
@@ -87,6 +95,8 @@ def capturing(
             if module is None:
                 raise ValueError(f"This model has no block {tap}: load the predictor that belongs to this model.")
             handles.append(module.register_forward_hook(reader(index), with_kwargs=True))
+        if gradients:
+            handles.append(network.register_forward_hook(end))
         yield capture
     finally:
         for handle in handles:

@@ -348,6 +348,7 @@ def test_regional_prompts() -> None:
     part = [[tiny.cond(2)[0][0], {**tiny.cond(2)[0][1], "area": (8, 4, 0, 0)}]]
     mixed = run(guided, positive=tiny.cond(0) + part)
     assert not torch.allclose(mixed, run(model, positive=tiny.cond(0) + part))
+    assert torch.equal(run(guided, positive=part + tiny.cond(0)), mixed), "their order does not matter"
     rest = [[tiny.cond(3)[0][0], {**tiny.cond(3)[0][1], "area": (8, 4, 0, 4)}]]
     halves = part + rest
     torch.testing.assert_close(run(guided, positive=halves), run(model, positive=halves), rtol=1e-4, atol=1e-3)

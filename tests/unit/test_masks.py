@@ -145,7 +145,7 @@ class World:
         self.image = torch.rand(2, 64, 96, 3, generator=generator)
         self.prompts = {"positive": cond(-0.5), "negative": cond(0.25)}
         self.path = call(
-            "DPathMDPEdit", model=self.model, **self.prompts, source=cond(0.75), latent=self.latent, steps=2, cfg=1.0
+            "DPathMDPEdit", model=self.model, **self.prompts, source=cond(0.75), latent=self.latent, steps=3, cfg=1.0
         )[1]
 
     def masked(self, mask: Tensor) -> dict[str, Any]:
@@ -385,7 +385,7 @@ def test_reports_count_the_grid_that_is_edited(world: World) -> None:
     given = {"model": world.model, **world.prompts, "source": cond(0.75), "latent": world.latent}
     report = call("DPathFlowEdit", **given, steps=2, mask=mask)[1]
     assert "mask: 24 of 192 latent cells (12.5%) edited" in report
-    report = call("DPathMDPEdit", **given, steps=2, mask=mask, method="noise")[2]
+    report = call("DPathMDPEdit", **given, steps=3, mask=mask, method="noise")[2]
     assert "region: 12 of 96 latent cells (12.5%)" in report
 
 
@@ -432,7 +432,7 @@ def test_sketch_and_importance_lie_where_the_vae_crops_the_picture() -> None:
 
 
 def test_nested_masks_and_latents_are_named(world: World) -> None:
-    with pytest.raises(ValueError, match="mask of the guide is nested"):
+    with pytest.raises(ValueError, match="noise mask of guide is NestedTensor"):
         sdedit(world, NestedTensor([torch.zeros(1, 1, 8, 8)]))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="mask has height and width, but the latent has neither"):
         masks.on_grid(HALF, (1, 64, 100))

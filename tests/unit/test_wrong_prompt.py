@@ -14,6 +14,7 @@ from diffusion_path.samplers.flowedit import flowedit
 from diffusion_path.samplers.inversion.euler import Euler
 from diffusion_path.samplers.inversion.invert import invert
 from diffusion_path.samplers.mdp import edit as mdp
+from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.samplers.sdedit import Settings, sdedit
 from diffusion_path.samplers.wrong_prompt import explanation, sample_with
 from diffusion_path.tests.unit import families
@@ -64,13 +65,13 @@ def methods(family: Family, bad: Any) -> dict[str, Callable[[], object]]:
     model, good, latent = families.model(family.name), families.cond(family), families.latent(family)
     sigmas = torch.tensor([0.6, 0.3, 0.0])
     path = invert(model, good, good, latent, sigmas, Euler())
-    source = mdp.Source(path, good)
+    source, everywhere = mdp.Source(path, good), PathSchedule(1.0, 0.0, weight=0.3)
     return {
         "SDEdit": lambda: sdedit(model, bad, good, latent, 0, Settings(steps=1)),
         "FlowEdit, target": lambda: flowedit(model, good, bad, good, latent, 0, FlowSettings(steps=2)),
         "FlowEdit, source": lambda: flowedit(model, bad, good, good, latent, 0, FlowSettings(steps=2)),
         "inversion": lambda: invert(model, bad, bad, latent, sigmas, Euler()),
-        "MDP": lambda: mdp.edit(model, bad, good, source, mdp.Settings("latent", mdp.WHOLE["latent"], region=None)),
+        "MDP": lambda: mdp.edit(model, bad, good, source, mdp.Settings("latent", everywhere, region=None)),
         "recording": lambda: mdp.find_source(
             model, bad, good, {"samples": torch.zeros_like(latent["samples"])}, 0, mdp.Settings(steps=2)
         ),
