@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map_only
 
 _PACK = Path(__file__).resolve().parents[2]
 PLACE = torch.device("cpu", 1)
@@ -80,24 +80,44 @@ def device() -> Iterator[torch.device]:
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if func is torch.ops.prim.device.default:
         return PLACE
-    if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+    if _is_composite(func.name()):
         with _Mode():  # in inference mode such operations come whole
             return func.decompose(*args, **kwargs)
-    tensors = [each for each in tree_flatten((args, kwargs))[0] if isinstance(each, Tensor)]
-    here = [each for each in tensors if isinstance(each, Placed)]
-    away = [each for each in tensors if not isinstance(each, Placed) and each.ndim > 0]
+    here: list[Tensor] = []
+    away: list[Tensor] = []
+    plain_args, plain_kwargs = _held(args, here, away), _held(kwargs, here, away)
     name = func._schema.name
     if here and away and name not in _MIXING:
         raise RuntimeError(f"Expected all tensors to be on the same device, but {func} got some on {PLACE} and on cpu.")
     wanted = kwargs.get("device")
     if wanted is not None:
-        kwargs = {**kwargs, "device": torch.device("cpu")}
+        plain_kwargs["device"] = torch.device("cpu")
     to_here = bool(here) if wanted is None else torch.device(wanted) == PLACE
-    plain_args, plain_kwargs = tree_map_only(Placed, lambda each: each.held, (args, kwargs))
     made = func(*plain_args, **plain_kwargs)
     if isinstance(made, (tuple, list)):
         return type(made)(_given(func, i, args, kwargs, each, to_here) for i, each in enumerate(made))
     return _given(func, 0, args, kwargs, made, to_here)
+
+
+@cache
+def _is_composite(operation: str) -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key(operation, "CompositeImplicitAutograd")
+
+
+def _held(given: Any, here: list[Tensor], away: list[Tensor]) -> Any:
+    """The arguments with the values of the device's tensors; collects the tensors (torch's own pytree is far slower)."""
+    if isinstance(given, Placed):
+        here.append(given)
+        return given.held
+    if isinstance(given, Tensor):
+        if given.ndim > 0:
+            away.append(given)
+        return given
+    if isinstance(given, (tuple, list)):
+        return type(given)([_held(each, here, away) for each in given])
+    if isinstance(given, dict):
+        return {key: _held(each, here, away) for key, each in given.items()}
+    return given
 
 
 def _asked_by_the_pack() -> bool:

@@ -7,19 +7,23 @@ from functools import cache
 from typing import Any
 
 import comfy.model_management
+import comfy.supported_models as supported
 import pytest
 import torch
 from diffusion_path.demo.model import load_demo_model
 from diffusion_path.devtools.direct import call
 from diffusion_path.nodes.lep import BUILT_IN
 from diffusion_path.samplers import process
-from diffusion_path.tests.unit import elsewhere, families
+from diffusion_path.tests.unit import elsewhere, families, tiny
 from diffusion_path.tests.unit.compatibility import CASES, REFUSED, World, outcome
-from diffusion_path.tests.unit.families import FAMILIES
-from diffusion_path.tests.unit.neighbours import UNET
+from diffusion_path.tests.unit.families import FAMILIES, Family
 from torch import Tensor
 
-PLACES = {"U-Net": UNET, "Wan 2.1": FAMILIES["Wan 2.1"]}
+_SMALL = {
+    **tiny.UNET, "channel_mult": (1,), "num_res_blocks": [1], "transformer_depth": [1], "out_channels": 4,
+    "transformer_depth_output": [1, 1],
+}  # fmt: skip
+PLACES = {"U-Net": Family("U-Net", supported.SD15, _SMALL, prefix=None), "Wan 2.1": FAMILIES["Wan 2.1"]}
 
 
 @pytest.fixture
@@ -101,7 +105,7 @@ def test_the_embedded_model_on_a_card_that_is_nearly_full(
 
 def test_noise_levels_are_computed_in_the_same_place_before_and_after_the_model_is_loaded(device: torch.device) -> None:
     with torch.inference_mode():
-        model = families.built(UNET)
+        model = families.built(PLACES["U-Net"])
     sampling = model.get_model_object("model_sampling")
     before = process.t0_to_sigma(process.model_sampling(model), 0.37)
     assert process.model_sampling(model) is sampling
