@@ -105,7 +105,7 @@ def _is_composite(operation: str) -> bool:
 
 
 def _held(given: Any, here: list[Tensor], away: list[Tensor]) -> Any:
-    """The arguments with the values of the device's tensors; collects the tensors (torch's own pytree is far slower)."""
+    """The arguments with the values of the device's tensors, which are collected (torch's own pytree is slower)."""
     if isinstance(given, Placed):
         here.append(given)
         return given.held
