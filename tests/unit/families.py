@@ -56,6 +56,15 @@ SD15 = Family(
     },
     width=768, prefix="model.diffusion_model.", grid=4,
 )  # fmt: skip
+ONE_LEVEL = Family(
+    "U-Net, one level", supported.SD15,
+    {
+        **tiny.UNET, "num_res_blocks": [1], "channel_mult": (1,), "transformer_depth": [1],
+        "transformer_depth_output": [1, 1], "out_channels": 4,
+    },
+    prefix=None,
+)  # fmt: skip
+"""For tests that run every node many times: the smallest network that has all kinds of blocks."""
 _SD2: dict[str, Any] = {
     "context_dim": 1024,
     "use_linear_in_transformer": True,

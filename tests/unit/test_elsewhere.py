@@ -7,23 +7,18 @@ from functools import cache
 from typing import Any
 
 import comfy.model_management
-import comfy.supported_models as supported
 import pytest
 import torch
 from diffusion_path.demo.model import load_demo_model
 from diffusion_path.devtools.direct import call
 from diffusion_path.nodes.lep import BUILT_IN
 from diffusion_path.samplers import process
-from diffusion_path.tests.unit import elsewhere, families, tiny
+from diffusion_path.tests.unit import elsewhere, families
 from diffusion_path.tests.unit.compatibility import CASES, REFUSED, World, outcome
-from diffusion_path.tests.unit.families import FAMILIES, Family
+from diffusion_path.tests.unit.families import FAMILIES, ONE_LEVEL
 from torch import Tensor
 
-_SMALL = {
-    **tiny.UNET, "channel_mult": (1,), "num_res_blocks": [1], "transformer_depth": [1], "out_channels": 4,
-    "transformer_depth_output": [1, 1],
-}  # fmt: skip
-PLACES = {"U-Net": Family("U-Net", supported.SD15, _SMALL, prefix=None), "Wan 2.1": FAMILIES["Wan 2.1"]}
+PLACES = {"U-Net": ONE_LEVEL, "Wan 2.1": FAMILIES["Wan 2.1"]}
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from diffusion_path.tests.unit import families
 from diffusion_path.tests.unit.compatibility import CASES, World
-from diffusion_path.tests.unit.families import SD15
+from diffusion_path.tests.unit.families import ONE_LEVEL
 
 
 class Failure(Exception):
@@ -30,7 +30,7 @@ def test_no_node_keeps_a_model_alive(label: str, call: int | None) -> None:
 def run(label: str, failing: int | None) -> dict[str, weakref.ref[Any]]:
     """One case on a model of its own, whose given call of the network fails; what must be gone afterwards."""
     with torch.inference_mode():
-        place = World(SD15, families.model.__wrapped__(SD15.name))
+        place = World(ONE_LEVEL, families.built(ONE_LEVEL))
         watched = {"MODEL": weakref.ref(place.model), "network": weakref.ref(place.model.model.diffusion_model)}
         watched["BaseModel"] = weakref.ref(place.model.model)
         calls = [0]
