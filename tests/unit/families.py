@@ -57,7 +57,7 @@ SD15 = Family(
     width=768, prefix="model.diffusion_model.", grid=4,
 )  # fmt: skip
 ONE_LEVEL = Family(
-    "U-Net, one level", supported.SD15,
+    "U-Net", supported.SD15,
     {
         **tiny.UNET, "num_res_blocks": [1], "channel_mult": (1,), "transformer_depth": [1],
         "transformer_depth_output": [1, 1], "out_channels": 4,

@@ -27,7 +27,7 @@ from comfy_extras import (
 )
 from diffusion_path.tests.unit import families, tiny
 from diffusion_path.tests.unit.compatibility import CASES, World, outcome, short_name
-from diffusion_path.tests.unit.families import FLUX, SD3, WAN, Family
+from diffusion_path.tests.unit.families import FLUX, ONE_LEVEL, SD3, WAN, Family
 
 UNET = Family("U-Net", supported.SD15, {**tiny.UNET, **tiny.OUTPUTS}, prefix=None)
 FILM = replace(WAN, name="Wan 2.1, long", frames=6)
@@ -114,21 +114,21 @@ def _two_devices(w: World) -> None:
 _SLG = nodes_slg.SkipLayerGuidanceDiT
 
 NEIGHBOURS: dict[str, tuple[Family, Change]] = {
-    "ControlNet": (UNET, _controlnet),
-    "LoRA": (UNET, _model(tiny.add_lora)),
-    "LoRA hooked onto a prompt": (UNET, _hooks),
-    "regional prompts": (UNET, _regions),
-    "attention patches (IP-Adapter)": (UNET, _model(_adapter)),
-    "Differential Diffusion": (UNET, _model(nodes_differential_diffusion.DifferentialDiffusion.execute)),
-    "PAG": (UNET, _model(lambda m: nodes_pag.PerturbedAttentionGuidance.execute(m, 3.0))),
+    "ControlNet": (ONE_LEVEL, _controlnet),
+    "LoRA": (ONE_LEVEL, _model(tiny.add_lora)),
+    "LoRA hooked onto a prompt": (ONE_LEVEL, _hooks),
+    "regional prompts": (ONE_LEVEL, _regions),
+    "attention patches (IP-Adapter)": (ONE_LEVEL, _model(_adapter)),
+    "Differential Diffusion": (ONE_LEVEL, _model(nodes_differential_diffusion.DifferentialDiffusion.execute)),
+    "PAG": (ONE_LEVEL, _model(lambda m: nodes_pag.PerturbedAttentionGuidance.execute(m, 3.0))),
     "SAG": (UNET, _model(lambda m: nodes_sag.SelfAttentionGuidance.execute(m, 0.5, 2.0))),
     "NAG": (FLUX, _model(lambda m: nodes_nag.NAGuidance.execute(m, 5.0, 0.5, 1.5))),
     "SLG": (SD3, _model(lambda m: _SLG.execute(m, 3.0, 0.0, 1.0, "0", "", 0.0))),
     "FreeU": (UNET, _model(lambda m: nodes_freelunch.FreeU_V2.execute(m, 1.3, 1.4, 0.9, 0.2))),
-    "RescaleCFG": (UNET, _model(lambda m: nodes_model_advanced.RescaleCFG().patch(m, 0.7))),
-    "pre-CFG and post-CFG patches": (UNET, _model(_post_cfg)),
-    "CFG Override": (UNET, _cfg_override),
-    "guidance split over two devices": (UNET, _two_devices),
+    "RescaleCFG": (ONE_LEVEL, _model(lambda m: nodes_model_advanced.RescaleCFG().patch(m, 0.7))),
+    "pre-CFG and post-CFG patches": (ONE_LEVEL, _model(_post_cfg)),
+    "CFG Override": (ONE_LEVEL, _cfg_override),
+    "guidance split over two devices": (ONE_LEVEL, _two_devices),
     "EasyCache": (FLUX, _model(lambda m: nodes_easycache.EasyCacheNode.execute(m, 0.2, 0.0, 1.0, False))),
     "context windows": (FILM, _context_windows),
     "another shift (ModelSamplingSD3)": (SD3, _model(lambda m: nodes_model_advanced.ModelSamplingSD3().patch(m, 5.0))),
@@ -149,7 +149,7 @@ def world(name: str) -> World:
 def compiled() -> World:
     """A world with torch.compile at work, as core's node does it, on two small parts: the whole takes minutes."""
     with torch.inference_mode():
-        place = World(UNET, families.built(UNET))
+        place = World(ONE_LEVEL, families.built(ONE_LEVEL))
         place.model = place.model.clone()
         set_torch_compile_wrapper(
             place.model, backend="eager", keys=["diffusion_model.time_embed", "diffusion_model.out"]
