@@ -267,12 +267,12 @@ class _Call:
                 continue  # a regional prompt sees a part of the picture, of which the sketch cannot be told
             level = level_input(run.network.noise, self.inner, sigma, run.noise, reading.batch * frames, frames)
             seen = run.network.combine(reading.values, level, size)
-            total = total + distance(seen, *run.target)
+            total = total + _distance(seen, *run.target)
             self.seen = seen.detach()[: x.shape[0] * frames]
         return total
 
 
-def distance(seen: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+def _distance(seen: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     """Sum over the samples of the mean weighted square distance to the sketch.
 
     seen [N, C, H, W]; target, weight: [n, C or 1, H, W], repeated to N samples.

@@ -299,15 +299,17 @@ def test_keep_region_stays() -> None:
 
 def test_importance() -> None:
     """Weights scale with the loss: uniform ones change nothing, zeros take a part of the sketch away."""
-    model = tiny.unet()
+    model = tiny.unet(torch.float64)
     predictor, sketch = predictor_for(model), drawing_for(model)
+    predictor.network.double()
 
     def weighed(target: Tensor, weight: Tensor | None) -> Tensor:
         return run(guide(model, Guidance(predictor, Fixed(target, weight))))
 
     plain = weighed(sketch, None)
-    half = weighed(sketch, torch.full((1, 1, 8, 8), 0.5))
-    torch.testing.assert_close(half, plain, rtol=1e-3, atol=1e-3)
+    uniform = [weighed(sketch, torch.full((1, 1, 8, 8), value)) for value in (1.0, 0.5)]
+    assert torch.equal(uniform[0], uniform[1]), "half of a number rounds as the number does"
+    torch.testing.assert_close(uniform[0], plain, rtol=1e-6, atol=1e-6)
     weight = torch.zeros(1, 1, 8, 8)
     weight[..., :4] = 1.0
     other = sketch.clone()
@@ -315,7 +317,7 @@ def test_importance() -> None:
     left = [weighed(s, weight) for s in (sketch, other)]
     assert torch.equal(left[0], left[1])
     nothing = weighed(sketch, torch.zeros(1, 1, 8, 8))
-    torch.testing.assert_close(nothing, run(model), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(nothing, run(model), rtol=1e-6, atol=1e-6)
 
 
 def test_a_second_sketch_replaces_the_first() -> None:
