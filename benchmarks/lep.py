@@ -21,12 +21,13 @@ import torch.nn.functional as F
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
+from .. import gradients
 from ..lep import families
 from ..lep.features import capturing
 from ..lep.guidance import Guidance, guide
 from ..lep.predictor import PAPER_WIDTHS, EdgePredictor
 from ..lep.training import Example, Plan, train_predictor
-from ..samplers import gradients, process
+from ..samplers import process
 from .common import clock, machine, paired_times, table
 from .memory import extra_memory
 from .random_models import SIZES, random_model, random_predictor, random_text
@@ -100,8 +101,8 @@ def plainly_guided(bench: Bench) -> Any:
 
         plain = gradients.gradient_options(options)
         with gradients.grad_ready(gradients.model_roots(guider), x.device) as take:
-            _, (slope,) = take(loss, x)
-        return denoised - slope * (denoised.norm() / slope.norm().clamp_min(1e-12))
+            _, (gradient,) = take(loss, x)
+        return denoised - gradient * (denoised.norm() / gradient.norm().clamp_min(1e-12))
 
     clone = bench.model.clone()
     clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "plain", wrapper)

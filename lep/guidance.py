@@ -12,9 +12,10 @@ the two are the same; every other sampler follows D as it always does. Lengths a
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.samplers
@@ -22,22 +23,23 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..samplers import gradients, process
+from .. import gradients
+from ..samplers import process
 from ..samplers.noise import item_noise
 from ..samplers.schedule import PathSchedule, Weights
 from .families import family_of, network_of
 from .features import Capture, capturing
 from .levels import level_input
-from .predictor import EdgePredictor, PredictorNetwork
+from .predictor import EdgePredictor
 from .step import bend, step_at
 
 KEY = "diffusion_path_sketch"
 _WRAPPERS = (
     WrappersMP.OUTER_SAMPLE,
+    WrappersMP.PREPARE_SAMPLING,
     WrappersMP.SAMPLER_SAMPLE,
     WrappersMP.PREDICT_NOISE,
     WrappersMP.CALC_COND_BATCH,
-    WrappersMP.PREPARE_SAMPLING,
 )
 _MEMORY = {False: 3, True: 2}  # how many times the activations of one call a guided step holds, by checkpointed
 
@@ -92,35 +94,6 @@ class Guidance:
         return None if found is None else (found, beta)
 
 
-@dataclass
-class _Run:
-    """One sampling run: the network on its device, the schedule, and the gradient that is being waited for."""
-
-    network: PredictorNetwork
-    target: Tensor
-    weight: Tensor | None
-    sigmas: Tensor
-    weights: Weights | None
-    noise: Tensor
-    mask: Tensor | None
-    aliases: gradients.Aliases = field(default_factory=dict)
-    mutation: bool = False
-    kernels: bool = False
-    waiting: _Wanted | None = None
-    seen: Tensor | None = None
-    warned: bool = False
-
-
-@dataclass
-class _Wanted:
-    """The gradient at one model call; `slope` and `denoised` are filled in by whoever runs the branch."""
-
-    guider: Any
-    conds: list[dict[str, Any]]
-    slope: Tensor | None = None
-    tried: bool = False
-
-
 def guide(model: Any, guidance: Guidance) -> Any:
     """A clone of the MODEL that follows the sketch under any sampler and guider. beta = 0 gives the plain model."""
     clone = model.clone()
@@ -128,41 +101,33 @@ def guide(model: Any, guidance: Guidance) -> Any:
         clone.remove_wrappers_with_key(kind, KEY)
     if guidance.window is None:
         return clone
-    runner = _Runner(guidance, network_of(model))
-    wrappers = (runner.outer, runner.sample, runner.predict, runner.branches, runner.prepare)
+    guided = _GuidedModel(guidance, network_of(model))
+    wrappers = (guided.outer, guided.prepare, guided.sample, guided.predict, guided.branches)
     for kind, wrapper in zip(_WRAPPERS, wrappers, strict=True):
         clone.add_wrapper_with_key(kind, KEY, wrapper)
     return clone
 
 
-@dataclass
-class _Runner:
-    """The wrappers of one guided model. Between runs it keeps only the targets, for the sizes that were sampled."""
+class _GuidedModel:
+    """The wrappers of one guided model, in the order in which ComfyUI calls them."""
 
-    guidance: Guidance
-    diffusion: torch.nn.Module
-    runs: list[_Run] = field(default_factory=list)
-    targets: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+    def __init__(self, guidance: Guidance, diffusion: torch.nn.Module) -> None:
+        self.guidance, self.diffusion = guidance, diffusion
+        self.target = functools.cache(guidance.sketch)  # once for each size; all that is kept between runs
+        self.run: _Run | None = None
 
     def outer(self, executor: Any, noise: Tensor, latent_image: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Prepare the target for this run's size, while the model is not loaded yet and the VAE has room."""
+        """Make the target for this run's size, while the model is not loaded yet and the VAE has room."""
         if len(kwargs.get("latent_shapes") or [0]) > 1:
             raise ValueError("Sketch Guidance cannot guide a latent of several parts (video with audio): use one part.")
         frames = latent_image.shape[2] if latent_image.ndim == 5 else 1
-        for name, given in zip(("sketches", "importance masks"), self.target(latent_image), strict=True):
+        for name, given in zip(("sketches", "importance masks"), self.target(*latent_image.shape[-2:]), strict=True):
             if given is not None and len(given) not in (1, frames, frames * len(latent_image)):
                 raise ValueError(
                     f"There are {len(given)} {name} for a latent of {len(latent_image)} pictures"
                     f"{f' of {frames} frames' if frames > 1 else ''}: give one for all, or one for each."
                 )
         return executor(noise, latent_image, *args, **kwargs)
-
-    def target(self, latent: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Target and weight for a latent's size, made once."""
-        size = (int(latent.shape[-2]), int(latent.shape[-1]))
-        if size not in self.targets:
-            self.targets[size] = self.guidance.sketch(*size)
-        return self.targets[size]
 
     def prepare(self, executor: Any, model: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:
         """Let ComfyUI make room for the activations that a gradient needs."""
@@ -172,133 +137,154 @@ class _Runner:
 
     def sample(self, executor: Any, guider: Any, sigmas: Tensor, extra_args: Any, callback: Any, noise: Tensor,
                latent_image: Any = None, denoise_mask: Any = None, disable_pbar: bool = False) -> Any:  # fmt: skip
-        """One run: the predictor lives on the device for its length."""
-        network = self.guidance.predictor.network_on(noise.device)
-        weights = self.guidance.weights(process.model_sampling(guider.model_patcher), sigmas)
-        run = _Run(
-            network, *self.target(noise), sigmas, weights, _unit_noise(noise, extra_args.get("seed")), denoise_mask
-        )
-        run.mutation = family_of(self.diffusion).in_place
-        shown = self._beside(callback, run) if self.guidance.preview and callback is not None else callback
-        self.runs.append(run)
+        """One sampling run."""
+        unit = _unit_noise(noise, extra_args.get("seed"))
+        target = self.target(*noise.shape[-2:])
+        run = _Run(self.guidance, self.diffusion, guider.model_patcher, target, sigmas, unit, denoise_mask)
+        if self.guidance.preview and callback is not None:
+            callback = functools.partial(run.show, callback)
+        before, self.run = self.run, run
         try:
-            return executor(guider, sigmas, extra_args, shown, noise, latent_image, denoise_mask, disable_pbar)
+            return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
         finally:
-            self.runs.remove(run)
+            self.run = before
+
+    def predict(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """One evaluation of D."""
+        return executor(*args, **kwargs) if self.run is None else self.run.predict(executor, *args, **kwargs)
+
+    def branches(self, executor: Any, *args: Any, **kwargs: Any) -> list[Tensor]:
+        """The predictions of the branches (positive, negative, ...) that one evaluation of D consists of."""
+        call = None if self.run is None else self.run.call
+        return executor(*args, **kwargs) if call is None else call.branches(executor, *args, **kwargs)
+
+
+class _Run:
+    """One sampling run: what stays the same for its length, and the guided call that is going on."""
+
+    def __init__(
+        self, guidance: Guidance, diffusion: torch.nn.Module, model: Any, target: tuple[Tensor, Tensor | None],
+        sigmas: Tensor, noise: Tensor, mask: Tensor | None,
+    ) -> None:  # fmt: skip
+        self.guidance, self.diffusion, self.target = guidance, diffusion, target
+        self.sigmas, self.noise, self.mask = sigmas, noise, mask
+        self.network = guidance.predictor.network_on(noise.device)
+        self.weights = guidance.weights(process.model_sampling(model), sigmas)
+        self.needs = gradients.Needs(in_place=family_of(diffusion).in_place)
+        self.call: _Call | None = None
+        self.seen: Tensor | None = None
+        self.warned = False
 
     def predict(self, executor: Any, x: Tensor, sigma: Tensor, model_options: Any = None, seed: Any = None) -> Tensor:
-        """One evaluation of D: unguided, or with the branch that carries the gradient singled out."""
-        run, guider = (self.runs[-1] if self.runs else None), executor.class_obj
-        if run is None:
-            return executor(x, sigma, model_options, seed)
-        run.seen = None
-        guided = self.guidance.step(run.weights, run.sigmas, float(sigma.max()))
+        """D, bent towards the sketch where the step is guided."""
+        self.seen = None
+        guided = self.guidance.step(self.weights, self.sigmas, float(sigma.max()))
         if guided is None:
             return executor(x, sigma, model_options, seed)
-        step, beta = guided
-        run.waiting = wanted = _Wanted(guider, self._branch(guider))
+        call = self.call = _Call(self, executor.class_obj)
         try:
             denoised = executor(x, sigma, model_options, seed)
-            if not wanted.tried:  # a guider that does not evaluate the branch by itself
-                comfy.samplers.calc_cond_batch(guider.inner_model, [wanted.conds], x, sigma, model_options)
+            if not call.done:  # a guider that does not evaluate the branch by itself
+                comfy.samplers.calc_cond_batch(call.inner, [call.conds], x, sigma, model_options)
         finally:
-            run.waiting = None
-        if wanted.slope is None:
-            if not run.warned:
+            self.call = None
+        self.seen = call.seen
+        if call.gradient is None:
+            if not self.warned:
                 log.warning("Sketch Guidance: the model was skipped or seen only in parts, so this run is not guided.")
-                run.warned = True
+                self.warned = True
             return denoised
-        return bend(guider.inner_model.model_sampling, x, denoised, wanted.slope, step, beta, run.mask)
+        return bend(call.inner.model_sampling, x, denoised, call.gradient, *guided, self.mask)
+
+    def show(self, callback: Callable[..., Any], step: int, denoised: Tensor, x: Tensor, total: int) -> Any:
+        """A sampler's callback, shown the predicted edges beside the picture, except at the last step."""
+        # What the last step shows becomes the node's output.
+        if self.seen is not None and step < total - 1 and self.seen.shape == denoised.shape:
+            denoised = torch.cat([denoised, self.seen.to(denoised)], dim=-1)
+        return callback(step, denoised, x, total)
+
+
+class _Call:
+    """One guided evaluation of D: its guided branch is run by itself, once, and leaves its gradient here.
+
+    conds: of the branch that the predictor reads; the guider's own one where it has it. gradient: of the loss with
+    respect to x. seen: what the predictor saw. Both are None where it saw no whole picture.
+    """
+
+    def __init__(self, run: _Run, guider: Any) -> None:
+        self.run, self.guider, self.inner = run, guider, guider.inner_model
+        conds, branch = guider.conds, run.guidance.predictor.branch
+        self.conds: list[dict[str, Any]] = conds.get(branch) or conds.get("positive") or next(iter(conds.values()))
+        self.done = False
+        self.gradient: Tensor | None = None
+        self.seen: Tensor | None = None
 
     def branches(self, executor: Any, model: Any, conds: list[Any], x: Tensor, sigma: Tensor, options: Any) -> Any:
         """Run the guided branch by itself, with its gradient, and the others as ever."""
-        run = self.runs[-1] if self.runs else None
-        wanted = None if run is None else run.waiting
-        place = -1 if wanted is None else next((i for i, c in enumerate(conds) if c is wanted.conds), -1)
-        if run is None or wanted is None or wanted.tried or place < 0:
+        place = next((i for i, cond in enumerate(conds) if cond is self.conds), None)
+        if self.done or place is None:
             return executor(model, conds, x, sigma, options)
-        wanted.tried = True
+        self.done = True
         others = [None if i == place else cond for i, cond in enumerate(conds)]
         results: list[Tensor] = [torch.zeros_like(x)] * len(conds)
         if any(others):
             results = list(executor(model, others, x, sigma, options))
-        results[place], wanted.slope = self._gradient(executor, run, wanted, x, sigma, options)
+        results[place] = self._evaluate(executor, x, sigma, options)
         return results
 
-    def _branch(self, guider: Any) -> list[dict[str, Any]]:
-        """The conds whose activations the predictor reads; its own branch where the guider has it."""
-        conds = guider.conds
-        return conds.get(self.guidance.predictor.branch) or conds.get("positive") or next(iter(conds.values()))
-
-    def _gradient(
-        self, executor: Any, run: _Run, wanted: _Wanted, x: Tensor, sigma: Tensor, model_options: Any
-    ) -> tuple[Tensor, Tensor | None]:
-        """D of the guided branch, and the gradient of the loss with respect to x (None where nothing was read)."""
-        found: list[Tensor] = []
-        roots, predictor = gradients.model_roots(wanted.guider), self.guidance.predictor
+    def _evaluate(self, executor: Any, x: Tensor, sigma: Tensor, model_options: Any) -> Tensor:
+        """D of the guided branch; its gradient becomes known."""
+        run, found = self.run, []
         options = gradients.gradient_options(model_options)
-        inner = wanted.guider.inner_model
-
-        def project(index: int, feature: Tensor) -> Tensor:
-            return run.network.project(index, feature)
 
         def loss(state: Tensor) -> Tensor:
-            found.clear()
             capture.readings.clear()
-            found.append(executor(inner, [wanted.conds], state, sigma.clone(), options)[0].detach())
+            found[:] = [executor(self.inner, [self.conds], state, sigma.clone(), options)[0].detach()]
             with torch.enable_grad():
-                return self._loss(run, capture, inner, state, sigma)
+                return self._loss(capture, state, sigma)
 
-        scales = gradients.loss_scales(inner.get_dtype_inference())
-        listening = capturing(self.diffusion, predictor.taps, project, gradients=True)
-        ready = gradients.grad_ready(
-            roots, x.device, self.guidance.checkpointed, run.mutation, run.aliases, run.kernels
-        )
-        with listening as capture, ready as take:
-            error, (slope,) = take(loss, x, scales=scales)
-            run.mutation, run.kernels = take.mutation, take.kernels
-        if run.seen is not None and error > 0.0:
-            gradients.refuse_no_gradient(
-                slope,
-                "the picture where the edge predictor reads it",
-                "the sketch could not guide anything, so load a predictor that was trained on this model",
-            )
-        return found[0], (None if run.seen is None else slope)
+        roots, checkpointed = gradients.model_roots(self.guider), run.guidance.checkpointed
+        listening = capturing(run.diffusion, run.guidance.predictor.taps, run.network.project, gradients=True)
+        with listening as capture, gradients.grad_ready(roots, x.device, checkpointed, run.needs) as take:
+            error, (gradient,) = take(loss, x, scales=gradients.loss_scales(self.inner.get_dtype_inference()))
+        if self.seen is not None:
+            self.gradient = gradient
+            if error > 0.0:
+                gradients.refuse_no_gradient(
+                    gradient,
+                    "the picture where the edge predictor reads it",
+                    "the sketch could not guide anything, so load a predictor that was trained on this model",
+                )
+        return found[0]
 
-    def _loss(self, run: _Run, capture: Capture, inner: Any, x: Tensor, sigma: Tensor) -> Tensor:
-        """Sum over the samples of the mean weighted square distance to the sketch, over all whole-picture calls."""
-        total = x.new_zeros(())
+    def _loss(self, capture: Capture, x: Tensor, sigma: Tensor) -> Tensor:
+        """The distance to the sketch, summed over the samples and over all calls that see the whole picture."""
+        run, total = self.run, x.new_zeros(())
         size, frames = (int(x.shape[-2]), int(x.shape[-1])), (x.shape[2] if x.ndim == 5 else 1)
         for reading in capture.readings:
             call = reading.call
             if not reading.complete or (call.height, call.width) != size or call.frames != frames:
                 continue  # a regional prompt sees a part of the picture, of which the sketch cannot be told
-            level = level_input(run.network.noise, inner, sigma, run.noise, reading.batch * frames, frames)
+            level = level_input(run.network.noise, self.inner, sigma, run.noise, reading.batch * frames, frames)
             seen = run.network.combine(reading.values, level, size)
-            target, weight = (self._spread(t, seen) for t in (run.target, run.weight))
-            error = (seen - target) ** 2
-            total = total + (error if weight is None else error * weight).flatten(1).mean(dim=1).sum()
-            run.seen = seen.detach()[: x.shape[0] * frames]
+            total = total + _distance(seen, *run.target)
+            self.seen = seen.detach()[: x.shape[0] * frames]
         return total
 
-    @staticmethod
-    def _spread(given: Tensor | None, like: Tensor) -> Any:
-        """Repeat a target to a batch. A normal tensor, whatever it was."""
-        if given is None:
-            return None
-        copies = -(-like.shape[0] // given.shape[0])
-        return given.clone().to(like).repeat(copies, 1, 1, 1)[: like.shape[0]]
 
-    def _beside(self, callback: Callable[..., Any], run: _Run) -> Callable[..., Any]:
-        """A sampler's callback that shows the predicted edges beside the picture, except at the last step."""
+def _distance(seen: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    """Sum over the samples of the mean weighted square distance to the sketch.
 
-        def shown(step: int, denoised: Tensor, x: Tensor, total: int) -> Any:
-            # What the last step shows becomes the node's output.
-            if run.seen is None or step >= total - 1 or run.seen.shape != denoised.shape:
-                return callback(step, denoised, x, total)
-            return callback(step, torch.cat([denoised, run.seen.to(denoised)], dim=-1), x, total)
+    seen [N, C, H, W]; target, weight: [n, C or 1, H, W], repeated to N samples.
+    """
+    error = (seen - _spread(target, seen)) ** 2
+    return (error if weight is None else error * _spread(weight, seen)).flatten(1).mean(dim=1).sum()
 
-        return shown
+
+def _spread(given: Tensor, like: Tensor) -> Tensor:
+    """Repeat a target to a batch. A normal tensor, whatever it was."""
+    copies = -(-like.shape[0] // given.shape[0])
+    return given.clone().to(like).repeat(copies, 1, 1, 1)[: like.shape[0]]
 
 
 def _unit_noise(noise: Tensor, seed: int | None) -> Tensor:

@@ -39,6 +39,10 @@ class PredictorNetwork(nn.Module, ABC):
 
     noise = "angle"
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
     @abstractmethod
     def project(self, index: int, feature: Tensor) -> Tensor:
         """The first layer's share of tap `index` [B, C, h, w], at its own resolution."""
@@ -81,9 +85,10 @@ class EdgePredictor:
         check_predictor(self)
 
     def network_on(self, device: torch.device) -> PredictorNetwork:
-        """A frozen float32 copy of the network for use on a device, of normal tensors that autograd accepts."""
+        """A frozen copy of the network for use on a device, in float32 at least, of tensors that autograd accepts."""
         with torch.inference_mode(False):
-            network = copy.deepcopy(self.network).to(device=device, dtype=torch.float32)
+            dtype = torch.promote_types(self.network.dtype, torch.float32)
+            network = copy.deepcopy(self.network).to(device=device, dtype=dtype)
             for parameter in network.parameters():
                 parameter.requires_grad_(False)
             return network.train(False)
@@ -136,10 +141,11 @@ class FirstLayer(nn.Module):
         weight = self.weights[index] * getattr(self, f"scale_{index}")
         bias = -(weight @ getattr(self, f"mean_{index}"))
         # Pixel by pixel in memory too: what follows works on each pixel's channels.
-        return F.linear(feature.float().movedim(1, -1), weight, bias).movedim(-1, 1)
+        return F.linear(feature.to(weight.dtype).movedim(1, -1), weight, bias).movedim(-1, 1)
 
     def combine(self, projected: Sequence[Tensor], angle: Tensor, size: tuple[int, int]) -> Tensor:
-        return resized_sum(projected, size) + self.level(encode_level(angle))[:, :, None, None]
+        level = self.level(encode_level(angle.to(self.level.weight.dtype)))
+        return resized_sum(projected, size) + level[:, :, None, None]
 
 
 class LastLayer(nn.Module):

@@ -27,13 +27,13 @@ def step_at(sigmas: Tensor, sigma: float) -> tuple[float, float] | None:
 
 
 def bend(
-    sampling: Any, x: Tensor, denoised: Tensor, slope: Tensor, step: tuple[float, float], beta: float,
+    sampling: Any, x: Tensor, denoised: Tensor, gradient: Tensor, step: tuple[float, float], beta: float,
     mask: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """D for which an Euler step ends up beta times its own length further down the slope (section 4.2, per sample).
+    """D for which an Euler step ends up beta times its own length against the gradient (section 4.2, per sample).
 
-    x, denoised, slope: [B, ...]; step: (sigma, sigma_next). Lengths are in variance-preserving units. mask: 1 where
-    the picture may change: lengths count there alone. A sample whose slope is zero keeps its D.
+    x, denoised, gradient: [B, ...]; step: (sigma, sigma_next). Lengths are in variance-preserving units. mask: 1 where
+    the picture may change: lengths count there alone. A sample whose gradient is zero keeps its D.
     """
     sigma, following = step
     ratio = following / sigma
@@ -41,9 +41,9 @@ def bend(
     area = torch.ones_like(x) if mask is None else mask.to(x).expand_as(x)
     arrived = ratio * x + (1.0 - ratio) * denoised
     length = beta * _norm((x / here - arrived / there) * area)
-    direction = slope.to(x) * area
+    direction = gradient.to(x) * area
     steepness = _norm(direction)
-    # Divided in two steps: a slope may be so small that its square underflows.
+    # Divided in two steps: a gradient may be so small that its square underflows.
     unit = direction / torch.where(steepness > 0, steepness, torch.ones_like(steepness))
     shift = -length * there * unit / (1.0 - ratio)
     moved = (denoised + shift).to(denoised.dtype)

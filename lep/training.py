@@ -220,6 +220,7 @@ class _Session:
         self.guider, self.options, self.conds, self.device = guider, options, conds, device
         with torch.inference_mode(False), torch.enable_grad():
             network = self.blank.network_on(device)
+            self.dtype = network.dtype
             try:
                 self._train(network)
             except comfy.model_management.InterruptProcessingException:
@@ -306,7 +307,7 @@ class _Session:
         rows = [self._collect(store, self._read(network)) for _ in range(_STATISTICS)]
         varying = False
         for index in range(len(self.blank.taps)):
-            values = [row.features[index].float().movedim(1, 0).flatten(1) for row in rows]
+            values = [row.features[index].to(network.dtype).movedim(1, 0).flatten(1) for row in rows]
             sums = torch.stack([torch.stack([v.mean(1), (v**2).mean(1)]) for v in values]).mean(0)
             sums = _everywhere(sums, self.workers)
             varying |= bool((sums[1] > sums[0] ** 2 * (1 + _CONSTANT)).any())
@@ -387,8 +388,8 @@ class _Session:
         return mean, seen[:1]
 
     def _to_device(self, row: Row) -> Row:
-        features = tuple(f.to(self.device, torch.float32) for f in row.features)
-        return Row(features, row.level.to(self.device), row.target.to(self.device), row.frames)
+        features = tuple(f.to(self.device, self.dtype) for f in row.features)
+        return Row(features, row.level.to(self.device), row.target.to(self.device, self.dtype), row.frames)
 
     def result(self) -> Trained:
         """The best predictor of the training. Raises ValueError where no loss was ever finite."""

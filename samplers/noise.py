@@ -62,28 +62,6 @@ def drawn_again(device: torch.device) -> Iterator[None]:
         yield
 
 
-def drawing_alike(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, which at every later call draws from PyTorch's global generators what it drew at its first.
-
-    For a block of a network that runs again in a backward pass. Later calls leave the generators as they are.
-    """
-    states: dict[torch.device, Tensor] = {}
-
-    def alike(*tensors: Tensor) -> Any:
-        cards = sorted({tensor.device for tensor in tensors if tensor.device.type == "cuda"}, key=str)
-        if not states:
-            states.update({card: torch.cuda.get_rng_state(card) for card in cards})
-            states[torch.device("cpu")] = torch.get_rng_state()
-            return function(*tensors)
-        with torch.random.fork_rng(cards):
-            torch.set_rng_state(states[torch.device("cpu")])
-            for card in cards:
-                torch.cuda.set_rng_state(states[card], card)
-            return function(*tensors)
-
-    return alike
-
-
 def draw_noise(latent: dict[str, Any], seed: int) -> Tensor:
     """The initial noise of a LATENT: bit for bit core's ``prepare_noise`` with its ``batch_index``, on the CPU.
 

@@ -2,8 +2,8 @@
 
 Upwards, each step is mixed with one that holds the noise y1 (equation 8): gamma 0 is Euler inversion, gamma 1 draws a
 straight line to y1, which is plain noising. As published, the model is told the level that a step upwards starts from
-(the lowest level of training for the clean picture, where a prediction says nothing about the slope). Downwards, the
-prediction is mixed with the picture y0 (equation 15): D* = (1 - eta) D + eta y0, in the first part of the steps.
+(the lowest level of training for the clean picture, where a prediction says nothing about the derivative). Downwards,
+the prediction is mixed with the picture y0 (equation 15): D* = (1 - eta) D + eta y0, in the first part of the steps.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Euler inversion: DDIM inversion (Song et al. 2021, section 4.3; Dhariwal & Nichol 2021, appendix F) in any family.
 
-Sampling takes x = x' + (sigma - sigma') d(x', sigma'), which asks for the slope at the noisier state x', not known yet.
-Euler inversion takes the slope at x instead. The error of a round trip is of first order in the step, at cfg 1; with
-guidance at sampling it stays, however many steps are taken.
+Sampling takes x = x' + (sigma - sigma') d(x', sigma'), which needs the derivative at the noisier state x', not known
+yet. Euler inversion takes the derivative at x instead. The error of a round trip is of first order in the step, at
+cfg 1; with guidance at sampling it stays, however many steps are taken.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def euler_up(
     if label == "destination":
         told = sigma_next
     else:
-        # The slope of a clean picture is 0 / 0: the smallest level that the model knows stands in for it.
+        # The derivative of a clean picture is 0 / 0: the smallest level that the model knows stands in for it.
         told = sigma if sigma > 0 else torch.minimum(sigma_next, sigma_next.new_tensor(float(run.sampling.sigma_min)))
     shown = process.same_view(run.sampling, x, sigma, told)
     denoised = run.denoise(shown, told)

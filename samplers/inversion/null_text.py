@@ -20,9 +20,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from .. import process
-from ..conditioning import fingerprint, single_part
-from ..gradients import (
+from ...gradients import (
     Gradients,
     branch,
     grad_ready,
@@ -33,6 +31,8 @@ from ..gradients import (
     text_embedding,
     with_text_embedding,
 )
+from .. import process
+from ..conditioning import fingerprint, single_part
 from ..path import DiffusionPath
 from ..path_fit import latent_psnr
 from ..reverse_sde import euler_step
@@ -193,17 +193,17 @@ class NullText(Method):
 
         solver.new_objective()
         for _ in range(self.iterations):
-            _, (slope,) = gradients(loss, null, scales=step.scales)
+            _, (gradient,) = gradients(loss, null, scales=step.scales)
             busy = best.error > enough
             if not bool(busy.any()):
                 return best.null, best.reached
             refuse_no_gradient(
-                slope[busy],
+                gradient[busy],
                 "the text embedding that null text optimises",
                 "it reads its prompt in another form, so choose fixed point, residual or negative prompt",
             )
             # In units in which the curvature does not depend on the step's length or the guidance.
-            moved = solver.step(null, slope / step.sensitivity)
+            moved = solver.step(null, gradient / step.sensitivity)
             null = torch.where(_per_item(busy, null), null + moved, null)
         with torch.no_grad():
             loss(null)

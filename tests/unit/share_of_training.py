@@ -1,18 +1,22 @@
 """One process of a shared training: `python devtools/inprocess.py tests.unit.share_of_training FOLDER OUT`.
 
-What `lep.train_folder` does after it has read a checkpoint, with the embedded model in its place.
+What `lep.train_folder` does after it has read a checkpoint, with the embedded model in its place. Model and predictor
+compute in float64, so that the result does not depend on the order in which a processor adds.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from diffusion_path.demo.model import load_demo_model
-from diffusion_path.lep import train_folder
+from diffusion_path.demo import model as demo
+from diffusion_path.lep import train_folder, training
 from diffusion_path.lep.checkpoint import save_predictor
+from diffusion_path.lep.predictor import build_network
 from diffusion_path.lep.training import Plan
 
 PLAN = Plan(kind="mlp", feature_set="decoder", steps=6, batch=4, reuse=2)
@@ -22,8 +26,10 @@ def main(pictures: Path, out: Path) -> Any:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     crew = train_folder.workers()
-    with torch.inference_mode():
-        model, clip, vae = load_demo_model()
+    with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "build_base_model", partial(demo.build_base_model, torch.float64))
+        patch.setattr(training, "build_network", lambda *given, **named: build_network(*given, **named).double())
+        model, clip, vae = demo.load_demo_model()
         folder = train_folder.read_folder(pictures, None, 64)
         trained = train_folder.train_folder(model, clip, vae, folder, PLAN, crew, None)
     if crew.rank == 0:

@@ -2,91 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import comfy.model_management as management
 import comfy.ops
 import comfy.patcher_extension
 import comfy.samplers
 import pytest
 import torch
-from comfy.model_patcher import ModelPatcher
-from diffusion_path.samplers import gradients, process
-from diffusion_path.samplers.recompute import Recompute, units
+from diffusion_path import gradients
+from diffusion_path.gradients.checkpoint import Recompute, units
 from diffusion_path.tests.unit import tiny
+from diffusion_path.tests.unit.gradient_probes import (
+    Stop,
+    changes,
+    differences,
+    failing,
+    inside_a_run,
+    latent_gradient,
+    snapshot,
+    weighted_square,
+)
 from torch import Tensor, nn
-
-Probe = Callable[[Any, Tensor, Tensor, dict[str, Any]], Any]
-
-
-def inside_a_run(model: ModelPatcher, probe: Probe, positive: Any = None, batch: int = 1, seed: int = 0) -> Any:
-    """Call probe(guider, x, sigma, model_options) at the first model call of a run, as a node's wrapper would be."""
-    found = []
-
-    def wrapper(executor: Any, x: Tensor, sigma: Tensor, model_options: dict[str, Any], seed: int) -> Tensor:
-        if not found:
-            found.append(probe(executor.class_obj, x, sigma, model_options))
-        return executor(x, sigma, model_options, seed)
-
-    clone = model.clone()
-    clone.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, "test", wrapper)
-    with torch.inference_mode():
-        guider = comfy.samplers.CFGGuider(clone)
-        guider.set_conds(positive or tiny.cond(0), tiny.cond(1))
-        guider.set_cfg(3.0)
-        latent = tiny.latent(model, batch)["samples"]
-        noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
-        sampling = process.model_sampling(model)
-        sigmas = torch.tensor([float(sampling.percent_to_sigma(0.6)), 0.0])
-        guider.sample(noise, latent, comfy.samplers.sampler_object("euler"), sigmas, disable_pbar=True, seed=0)
-    return found[0]
-
-
-def weighted_square(d: Tensor) -> Tensor:
-    """A loss that depends on every element differently."""
-    weights = torch.randn(d.shape[1:], generator=torch.Generator().manual_seed(5)).to(d)
-    return ((d * weights).sum(dim=tuple(range(1, d.ndim))) ** 2).sum() + (d**2 * weights).sum()
-
-
-def loss_of(guider: Any, sigma: Tensor, options: dict[str, Any]) -> Callable[[Tensor], Tensor]:
-    def loss(x: Tensor) -> Tensor:
-        denoised = gradients.branch(guider.inner_model, guider.conds["positive"], x, sigma, options)
-        return weighted_square(denoised.float())
-
-    return loss
-
-
-def latent_gradient(checkpointed: bool = False, device: torch.device | None = None) -> Probe:
-    def probe(guider: Any, x: Tensor, sigma: Tensor, model_options: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        options = gradients.gradient_options(model_options)
-        with gradients.grad_ready(gradients.model_roots(guider), device or x.device, checkpointed) as take:
-            _, (slope,) = take(loss_of(guider, sigma, options), x)
-        return slope, x.clone()
-
-    return probe
-
-
-def differences(guider: Any, x: Tensor, sigma: Tensor, model_options: dict[str, Any]) -> tuple[float, float]:
-    """The directional derivative along the gradient: autograd's, and by central differences of ComfyUI's own calls."""
-    slope, _ = latent_gradient()(guider, x, sigma, model_options)
-    direction = slope / slope.norm()
-    loss, step = loss_of(guider, sigma, model_options), 2e-2 * float(x.norm()) / x.numel() ** 0.5
-    numeric = (loss(x + step * direction) - loss(x - step * direction)) / (2 * step)
-    return float(slope.norm()), float(numeric)
-
-
-def snapshot(model: ModelPatcher, *others: nn.Module) -> list[Any]:
-    """Everything that a gradient could leave changed: tensors by identity, instance attributes, hooks, switches."""
-    modules = [m for root in (model.model, *others) for m in root.modules()]
-    state: list[Any] = [management.in_training, torch.is_inference_mode_enabled(), torch.is_grad_enabled()]
-    for module in modules:
-        tensors = [*module._parameters.values(), *module._buffers.values()]
-        state.append([(id(t), t.is_inference(), t.grad is None) for t in tensors if t is not None])
-        state.append([name for name in ("forward", "weight_function", "bias_function") if name in module.__dict__])
-        state.append([len(module._forward_hooks), len(module._forward_pre_hooks)])
-    return state
 
 
 @pytest.mark.parametrize("name", tiny.MODELS)
@@ -168,13 +104,13 @@ def test_gradient_of_the_text_embedding(name: str) -> None:
 
         options = gradients.gradient_options(model_options)
         with gradients.grad_ready(gradients.model_roots(guider), x.device) as take:
-            _, (slope,) = take(lambda embedding: loss(embedding, options), before)
-        direction, step = slope / slope.norm(), 1e-2
+            _, (gradient,) = take(lambda embedding: loss(embedding, options), before)
+        direction, step = gradient / gradient.norm(), 1e-2
         above = loss(before + step * direction, model_options)
         below = loss(before - step * direction, model_options)
         numeric = (above - below) / (2 * step)
         assert torch.equal(gradients.text_embedding(conds), before)
-        return float(slope.norm()), float(numeric)
+        return float(gradient.norm()), float(numeric)
 
     exact, numeric = inside_a_run(tiny.MODELS[name](), probe)
     assert exact > 0
@@ -198,22 +134,6 @@ def test_what_comfyui_notes_on_a_weight_stays_on_it() -> None:
     assert layer.weight is original
 
 
-class Stop(BaseException):
-    """Stands for an interrupt: ComfyUI's own is not an Exception either."""
-
-
-@contextmanager
-def failing(module: nn.Module, error: BaseException) -> Iterator[None]:
-    def hook(*_: Any) -> None:
-        raise error
-
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
 @pytest.mark.parametrize("checkpointed", [False, True])
 @pytest.mark.parametrize("error", [Stop(), RuntimeError("broken"), torch.cuda.OutOfMemoryError("CUDA out of memory")])
 def test_nothing_is_left_after_a_failure(error: BaseException, checkpointed: bool) -> None:
@@ -234,7 +154,7 @@ def test_nothing_is_left_after_a_failure(error: BaseException, checkpointed: boo
         return "nothing raised"
 
     said = inside_a_run(model, probe, tiny.with_control(tiny.cond(0), control))
-    assert states[0] == states[1]
+    assert not changes(*states)
     if isinstance(error, torch.cuda.OutOfMemoryError):
         assert said == f"OutOfMemoryError: {gradients.OUT_OF_MEMORY}"
         assert "smaller picture" in gradients.OUT_OF_MEMORY
@@ -247,14 +167,30 @@ def test_nothing_is_left_after_success() -> None:
     model, control = tiny.unet(), tiny.controlnet()
     network: Any = control.control_model
 
-    def probe(*arguments: Any) -> tuple[list[Any], list[Any]]:
+    def probe(*arguments: Any) -> set[str]:
         before = snapshot(model, network)
         for checkpointed in (False, True):
             latent_gradient(checkpointed)(*arguments)
-        return before, snapshot(model, network)
+        return changes(before, snapshot(model, network))
 
-    before, after = inside_a_run(model, probe, tiny.with_control(tiny.cond(0), control))
-    assert before == after
+    assert inside_a_run(model, probe, tiny.with_control(tiny.cond(0), control)) == set()
+
+
+def test_what_is_changed_for_the_length_of_a_block_and_put_back() -> None:
+    """CONTRIBUTING's rule 2 lists the same."""
+    model = tiny.unet()
+
+    def probe(guider: Any, *_: Any) -> tuple[set[str], set[str]]:
+        before = snapshot(model)
+        # Another device than the weights': so they count as streamed in.
+        with gradients.grad_ready(gradients.model_roots(guider), torch.device("meta"), checkpointed=True):
+            within = changes(before, snapshot(model))
+        return within, changes(before, snapshot(model))
+
+    within, after = inside_a_run(model, probe)
+    modes = {"inference mode", "recording"}
+    assert within == {"in_training", "_parameters", "_buffers", "forward", "weight_function", "bias_function"} | modes
+    assert after == set()
 
 
 def test_weights_that_a_hook_replaced_are_left_to_it() -> None:
@@ -300,15 +236,15 @@ def test_weights_that_ask_for_gradients_cost_no_memory() -> None:
 def test_loss_scales_find_a_finite_gradient() -> None:
     with gradients.grad_ready([], torch.device("cpu")) as take:
         x = torch.tensor([1.0, 2.0])
-        _, (slope,) = take(lambda x: (x.half() * 200.0).square().sum(), x, scales=(2.0**10, 1.0, 2.0**-10))
-        assert torch.equal(slope, torch.tensor([80000.0, 160000.0]))
+        _, (gradient,) = take(lambda x: (x.half() * 200.0).square().sum(), x, scales=(2.0**10, 1.0, 2.0**-10))
+        assert torch.equal(gradient, torch.tensor([80000.0, 160000.0]))
         with pytest.raises(ValueError, match="not finite"):
             take(lambda x: (x / 0.0).sum(), x, scales=(1024.0, 1.0))
     assert gradients.loss_scales(torch.float16) != (1.0,)
     assert gradients.loss_scales(torch.bfloat16) == (1.0,)
 
 
-def test_a_loss_that_ignores_an_input_has_no_slope() -> None:
+def test_a_loss_that_ignores_an_input_has_no_gradient() -> None:
     with gradients.grad_ready([], torch.device("cpu")) as take:
         value, (first, second) = take(lambda a, b: (a**2).sum(), torch.tensor([3.0]), torch.tensor([4.0]))
         assert (value, float(first), float(second)) == (9.0, 6.0, 0.0)
@@ -348,9 +284,9 @@ def test_recompute_with_updates_in_place_and_empty_outputs() -> None:
     x, y = torch.randn(4, requires_grad=True), torch.randn(4, requires_grad=True)
     out, none = Recompute.apply(block, None, x, y)
     assert none is None
-    slopes = torch.autograd.grad(out.sum(), (x, y))
+    found = torch.autograd.grad(out.sum(), (x, y))
     wanted = torch.autograd.grad((x + torch.sin(x * y)).sum(), (x, y))
-    torch.testing.assert_close(slopes, wanted)
+    torch.testing.assert_close(found, wanted)
 
 
 class Streams(nn.Module):
@@ -417,6 +353,8 @@ def test_gradients_of_a_quantised_layer() -> None:
     with gradients.grad_ready([layer], torch.device("cpu")) as take:
         assert not layer.weight.is_inference()
         plain = layer.weight.dequantize()
-        _, (slope,) = take(lambda x: torch.nn.functional.linear(x, layer.weight.dequantize()).sum(), torch.ones(1, 32))
-    torch.testing.assert_close(slope, plain.sum(dim=0, keepdim=True))
+        _, (gradient,) = take(
+            lambda x: torch.nn.functional.linear(x, layer.weight.dequantize()).sum(), torch.ones(1, 32)
+        )
+    torch.testing.assert_close(gradient, plain.sum(dim=0, keepdim=True))
     assert layer.weight is original

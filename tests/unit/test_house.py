@@ -16,14 +16,15 @@ from diffusion_path.devtools.settings import OLDEST_COMFYUI
 from diffusion_path.nodes import DiffusionPathExtension
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("nodes", "common", "samplers", "lep", "images", "demo", "devtools", "benchmarks", "tests")
+PACKAGES = ("nodes", "common", "samplers", "gradients", "lep", "images", "demo", "devtools", "benchmarks", "tests")
 LONGEST_FILE = 450
 
 # What each package of the pack may import of the others.
 MAY_IMPORT = {
     "common": {"common"},
-    "samplers": {"samplers", "common"},
-    "lep": {"lep", "samplers", "images", "common"},
+    "gradients": {"gradients"},
+    "samplers": {"samplers", "gradients", "common"},
+    "lep": {"lep", "samplers", "gradients", "images", "common"},
     "images": {"images", "samplers", "common"},
     "demo": {"demo", "samplers", "lep", "images", "common"},
     "nodes": {"nodes", "samplers", "lep", "images", "demo", "common"},
@@ -163,7 +164,7 @@ def test_the_embedded_model_is_known_to_its_own_nodes_and_the_metrics_alone() ->
 def test_the_pack_prints_nothing() -> None:
     printing = [
         str(path.relative_to(ROOT))
-        for path in python_files("nodes", "common", "samplers", "lep", "images")
+        for path in python_files("nodes", "common", "samplers", "gradients", "lep", "images")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]

@@ -7,10 +7,10 @@ from typing import Any
 import comfy.supported_models as supported
 import pytest
 import torch
-from diffusion_path.samplers import gradients
+from diffusion_path import gradients
 from diffusion_path.tests.unit import families
 from diffusion_path.tests.unit.families import Family
-from diffusion_path.tests.unit.test_gradients import differences, inside_a_run, latent_gradient
+from diffusion_path.tests.unit.gradient_probes import differences, inside_a_run, latent_gradient
 from torch import Tensor
 
 pytest.importorskip("comfy_kitchen", reason="an older ComfyUI computes without these kernels")

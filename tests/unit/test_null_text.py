@@ -8,8 +8,8 @@ from typing import Any
 import comfy.model_management
 import pytest
 import torch
+from diffusion_path.gradients import Gradients
 from diffusion_path.samplers import process
-from diffusion_path.samplers.gradients import Gradients
 from diffusion_path.samplers.inversion import null_text
 from diffusion_path.samplers.inversion.invert import invert
 from diffusion_path.samplers.inversion.null_text import NullText

@@ -140,9 +140,9 @@ def test_the_pull_towards_the_picture_is_the_published_one(kind: ModelType) -> N
     y0 = path.picture
     for i in range(path.steps):
         x, sigma = walked.states[i], path.sigmas[i]
-        slope = (x - model.model.denoise(x, sigma.repeat(1), SOURCE)) / sigma
+        derivative = (x - model.model.denoise(x, sigma.repeat(1), SOURCE)) / sigma
         eta = 0.9 if i < path.steps // 2 else 0.0
-        x = x + (path.sigmas[i + 1] - sigma) * ((1 - eta) * slope + eta * (x - y0) / sigma)
+        x = x + (path.sigmas[i + 1] - sigma) * ((1 - eta) * derivative + eta * (x - y0) / sigma)
         torch.testing.assert_close(walked.states[i + 1], x, rtol=1e-5, atol=1e-4)
     pinned = path.replaced(control=torch.ones(path.steps))
     model.model.evaluations = 0

@@ -1,7 +1,7 @@
 """Gradient checkpointing that tolerates blocks which update their inputs in place, as ComfyUI's transformers do.
 
-``torch.utils.checkpoint`` is silently wrong there: by the time of the backward pass the block's inputs, and the shared
-``transformer_options`` that tell patches where they are, have changed.
+``torch.utils.checkpoint`` is silently wrong there: by the time of the backward pass the block's inputs have changed,
+and so have the shared ``transformer_options`` that tell patches which block they are in.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .kernels import DifferentiableKernels
-from .noise import drawing_alike
-from .saved import kept_as_saved
-from .streamed import StreamedWeights, restore_attribute
+from .saved_tensors import saved_tensors
+from .streamed_weights import StreamedWeights, override
 
 UNET_UNITS = (ResBlock, BasicTransformerBlock, Downsample, Upsample)
 
@@ -40,35 +39,33 @@ class Recompute(torch.autograd.Function):
             return call(*[tensor.clone() for tensor in tensors])
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor | None) -> Any:
-        with torch.inference_mode(False), torch.enable_grad(), kept_as_saved(ctx.weights), DifferentiableKernels():
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
+        with torch.inference_mode(False), torch.enable_grad(), saved_tensors(ctx.weights), DifferentiableKernels():
             leaves = [tensor.detach().requires_grad_(True) for tensor in ctx.saved_tensors]
             outputs = ctx.call(*[leaf.clone() for leaf in leaves])
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
             pairs = [
-                (output, slope)
-                for output, slope in zip(outputs, slopes, strict=True)
-                if output is not None and slope is not None and output.requires_grad
+                (output, gradient)
+                for output, gradient in zip(outputs, gradients, strict=True)
+                if output is not None and gradient is not None and output.requires_grad
             ]
-            found = torch.autograd.grad([o for o, _ in pairs], leaves, [s for _, s in pairs], allow_unused=True)
+            found = torch.autograd.grad([o for o, _ in pairs], leaves, [g for _, g in pairs], allow_unused=True)
         return None, None, *found
 
 
 @contextlib.contextmanager
-def recomputed(roots: Iterable[nn.Module], weights: StreamedWeights | None = None) -> Iterator[None]:
-    """Give every block under `roots` (see `units`) a forward that recomputes, for the length of the block."""
+def checkpointed(roots: Iterable[nn.Module], weights: StreamedWeights | None = None) -> Iterator[None]:
+    """Within it, every block under `roots` (see `units`) is recomputed in the backward pass."""
     with contextlib.ExitStack() as undo:
         for unit in units(roots):
-            mine = unit.__dict__.get("forward")
-            unit.__dict__["forward"] = _recomputing(unit.forward, weights)
-            undo.callback(restore_attribute, unit.__dict__, "forward", mine)
+            override(unit, "forward", _recomputing(unit.forward, weights), undo)
         yield
 
 
 def units(roots: Iterable[nn.Module]) -> list[nn.Module]:
     """The blocks to recompute: a U-Net's residual and transformer blocks, or else the blocks in a network's lists.
 
-    None of them contains another, and none in which somebody listens (a forward hook inside would see no gradient).
+    None contains another. Blocks that contain forward hooks are skipped: a hook inside would see no gradient.
     """
     found: dict[int, nn.Module] = {}
     for root in roots:
@@ -104,10 +101,32 @@ def _recomputing(forward: Callable[..., Any], weights: StreamedWeights | None) -
             shape[:] = [how]
             return tuple(flat)
 
-        found = Recompute.apply(drawing_alike(again), weights, *[_at(given, place) for place in moving])
+        found = Recompute.apply(_drawing_alike(again), weights, *[_at(given, place) for place in moving])
         return tree_unflatten(list(found), shape[0])
 
     return call
+
+
+def _drawing_alike(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which at every later call draws from PyTorch's global generators what it drew at its first.
+
+    For a block of a network that runs again in a backward pass. Later calls leave the generators as they are.
+    """
+    states: dict[torch.device, Tensor] = {}
+
+    def alike(*tensors: Tensor) -> Any:
+        cards = sorted({tensor.device for tensor in tensors if tensor.device.type == "cuda"}, key=str)
+        if not states:
+            states.update({card: torch.cuda.get_rng_state(card) for card in cards})
+            states[torch.device("cpu")] = torch.get_rng_state()
+            return function(*tensors)
+        with torch.random.fork_rng(cards):
+            torch.set_rng_state(states[torch.device("cpu")])
+            for card in cards:
+                torch.cuda.set_rng_state(states[card], card)
+            return function(*tensors)
+
+    return alike
 
 
 _Place = tuple[Any, ...]

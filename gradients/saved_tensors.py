@@ -1,9 +1,9 @@
-"""What autograd saved stays as it was, whatever updates it in place afterwards.
+"""Protects tensors that autograd has saved from later updates in place.
 
 PyTorch's own ``allow_mutation_on_saved_tensors`` knows a tensor by its addresses and version. Once a tensor has been
 copied aside its addresses are free, another one may get them, and the backward pass is then given the wrong tensor;
 and an update of a part is missed where the part begins elsewhere. Here what is saved is an object of its own, found by
-the memory it lies in. A weight that was streamed in is not saved at all: it is fetched again (`streamed`).
+the memory it lies in. A weight that was streamed in is not saved at all: it is fetched again (`streamed_weights`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
-from .streamed import StreamedWeights, memory_of
+from .streamed_weights import StreamedWeights, memory_of
 
 MODIFIED = "A tensor that the gradient needs has been modified by an inplace operation."
 
@@ -36,7 +36,7 @@ class _Saved:
 
 
 class _Checked(_Saved):
-    """One that fails where it has been updated in place since: PyTorch looks after that only without hooks."""
+    """One that fails where it has been updated in place since: PyTorch itself checks that only without hooks."""
 
     def __init__(self, tensor: Tensor) -> None:
         super().__init__(tensor)
@@ -73,29 +73,29 @@ class _Watch(TorchDispatchMode):
                 given = args[place] if place < len(args) else kwargs.get(argument.name)
                 for tensor in tree_leaves(given):
                     if isinstance(tensor, Tensor) and not is_traceable_wrapper_subclass(tensor):
-                        # Not saved from here on: what is copied aside has no part in this memory any more.
+                        # What is copied aside no longer lies in this memory.
                         for entry in self.by_memory.pop(memory_of(tensor), ()):
                             entry.tensor = entry.tensor.clone()
         return func(*args, **kwargs)
 
 
 @contextlib.contextmanager
-def kept_as_saved(weights: StreamedWeights | None = None, mutation: bool = True) -> Iterator[None]:
+def saved_tensors(weights: StreamedWeights | None = None, in_place: bool = True) -> Iterator[None]:
     """Within it, gradients are those of the values that were saved, also where their memory is used again.
 
-    weights: those that are streamed in. mutation: save all else from updates in place too, which costs some time;
-    without it the backward pass raises PyTorch's RuntimeError (or `MODIFIED`) where there was one.
+    weights: those that are streamed in. in_place: protect everything else from updates in place too, which costs some
+    time; without it the backward pass raises PyTorch's RuntimeError (or `MODIFIED`) where there was one.
     """
     watch = _Watch()
 
     def save(tensor: Tensor) -> Any:
         streamed = weights.find(tensor) if weights else None
-        return streamed or (watch.save(tensor) if mutation else _Checked(tensor))
+        return streamed or (watch.save(tensor) if in_place else _Checked(tensor))
 
     with contextlib.ExitStack() as hooks:
-        if mutation or weights:
+        if in_place or weights:
             hooks.enter_context(saved_tensors_hooks(save, lambda entry: entry.restored()))
-        if mutation:
+        if in_place:
             hooks.enter_context(watch)
         yield
 

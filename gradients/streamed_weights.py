@@ -1,14 +1,14 @@
 """Weights that ComfyUI streams in, in a gradient: the backward pass fetches them again.
 
-A layer whose weights are not on the device for good (offloaded ones, and all of them under dynamic VRAM) computes with
-a copy in memory that is taken from it as soon as it is done. Autograd would find other weights there; to keep a copy of
-each would take as much memory as the whole model, which is what offloading is there to avoid.
+A layer whose weights do not stay on the device (offloaded ones, and all of them under dynamic VRAM) computes with a
+copy in memory that is reused as soon as the layer is done. Autograd would find other weights there; to keep a copy of
+each would take as much memory as the whole model, which is what offloading avoids.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from weakref import ReferenceType, ref
@@ -17,6 +17,19 @@ import comfy.ops
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+
+@contextlib.contextmanager
+def streamed_weights(modules: Iterable[nn.Module], device: torch.device) -> Iterator[StreamedWeights]:
+    """Within it, what it yields knows the weights of those modules that stream them in to compute on the device."""
+    with contextlib.ExitStack() as undo:
+        yield StreamedWeights([module for module in modules if _streams(module, device)], undo)
+
+
+def _streams(module: nn.Module, device: torch.device) -> bool:
+    weight = getattr(module, "weight", None)
+    elsewhere = isinstance(weight, Tensor) and weight.device != device
+    return hasattr(module, "weight_function") and (hasattr(module, "_v") or elsewhere)
 
 
 @dataclass(frozen=True)
@@ -53,26 +66,18 @@ class _Present:
 class StreamedWeights:
     """Knows the streamed weights that are on the device at the moment, by the memory they lie in."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: Iterable[Any], undo: contextlib.ExitStack) -> None:
+        """layers: whose weights to notice whenever they come, until `undo` is closed."""
         self._present: dict[int, list[_Present]] = {}
-        self._watched = 0
+        self._watched = False
+        for layer in layers:
+            self._watched = True
+            for name in ("weight", "bias"):
+                key = f"{name}_function"
+                override(layer, key, [*getattr(layer, key), self._noting(layer, name)], undo)
 
     def __bool__(self) -> bool:
-        return self._watched > 0
-
-    def watch(self, module: nn.Module, device: torch.device, undo: contextlib.ExitStack) -> None:
-        """Learn of a layer's weights whenever they come, until `undo` is closed, if they are streamed in."""
-        weight = getattr(module, "weight", None)
-        streamed = hasattr(module, "_v") or (isinstance(weight, Tensor) and weight.device != device)
-        if not streamed or not hasattr(module, "weight_function"):
-            return
-        self._watched += 1
-        for name in ("weight", "bias"):
-            key = f"{name}_function"
-            mine = module.__dict__.get(key)
-            # Bound to the instance: the default list belongs to the class.
-            module.__dict__[key] = [*getattr(module, key), self._noting(module, name)]
-            undo.callback(restore_attribute, module.__dict__, key, mine)
+        return self._watched
 
     def find(self, tensor: Tensor) -> Fetched | None:
         """What fetches a tensor again that is, or is a view of, a streamed weight; None for any other."""
@@ -96,7 +101,7 @@ class StreamedWeights:
                     other is not None and _place(other) not in _extent(weight) and _place(weight) not in _extent(other)
                 )
 
-            # Who is gone has left its memory to others, and who is overwritten too; a bias lies beside its weight.
+            # Drop entries whose tensor was freed or overwritten; a bias may lie beside its weight.
             stay = [each for each in self._present.get(memory_of(weight), ()) if beside(each.tensor())]
             self._present[memory_of(weight)] = [*stay, _Present(ref(weight), module, name)]
             return weight
@@ -117,9 +122,11 @@ def _extent(tensor: Tensor) -> range:
     return range(tensor.data_ptr(), tensor.data_ptr() + max(1, tensor.nbytes))
 
 
-def restore_attribute(store: dict[str, Any], name: str, original: Any) -> None:
-    """Undo the setting of an attribute of an instance, which had `original` or, for None, only its class's."""
-    if original is None:
-        store.pop(name, None)
+def override(module: nn.Module, name: str, value: Any, undo: contextlib.ExitStack) -> None:
+    """Set an attribute of the instance until `undo` is closed; the class's own stays as it is."""
+    attributes = module.__dict__
+    if name in attributes:
+        undo.callback(attributes.__setitem__, name, attributes[name])
     else:
-        store[name] = original
+        undo.callback(attributes.pop, name, None)
+    attributes[name] = value

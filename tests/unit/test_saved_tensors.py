@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 from weakref import ref
 
 import comfy.ops
 import pytest
 import torch
-from diffusion_path.samplers import gradients
-from diffusion_path.samplers.saved import kept_as_saved
-from diffusion_path.samplers.streamed import StreamedWeights
+from diffusion_path import gradients
+from diffusion_path.gradients.saved_tensors import saved_tensors
+from diffusion_path.gradients.streamed_weights import streamed_weights
 from diffusion_path.tests.unit import tiny
-from diffusion_path.tests.unit.test_gradients import inside_a_run, latent_gradient
+from diffusion_path.tests.unit.gradient_probes import inside_a_run, latent_gradient
 from torch import Tensor, nn
 
 
@@ -58,16 +57,16 @@ def test_streamed_weights_are_not_kept_until_the_backward_pass() -> None:
         return y
 
     with gradients.grad_ready([layer], torch.device("meta")) as take:
-        _, (slope,) = take(loss, torch.ones(8))
+        _, (gradient,) = take(loss, torch.ones(8))
     assert len(fetched) == 2
-    torch.testing.assert_close(slope, weight.sum(dim=0))
+    torch.testing.assert_close(gradient, weight.sum(dim=0))
 
 
 def test_gradients_of_what_is_updated_in_place_whose_memory_is_used_again() -> None:
     """d/dx of sum_k sin(kx) + sum (kx + 1)^2 over the last 412; PyTorch's own way of saving mixes the tensors up."""
     x = torch.linspace(0.1, 1, 512, dtype=torch.float64, requires_grad=True)
     total, wanted, tail = torch.zeros(()), torch.zeros(512, dtype=torch.float64), torch.arange(512) >= 100
-    with kept_as_saved():
+    with saved_tensors():
         for k in range(1, 60):
             a = x * float(k)
             total = total + a.sin().sum()
@@ -76,8 +75,8 @@ def test_gradients_of_what_is_updated_in_place_whose_memory_is_used_again() -> N
             a[50:].mul_(0.5)
             known = x.detach()
             wanted += k * (k * known).cos() + 2 * (k * known + 1) * k * tail
-        (slope,) = torch.autograd.grad(total, x)
-    torch.testing.assert_close(slope, wanted)
+        (gradient,) = torch.autograd.grad(total, x)
+    torch.testing.assert_close(gradient, wanted)
 
 
 @pytest.mark.parametrize("streamed", [True, False])
@@ -96,19 +95,18 @@ def test_an_update_in_place_is_noticed(streamed: bool) -> None:
     place = torch.device("meta" if streamed else "cpu")
     with gradients.grad_ready([layer], place) as take:
         assert bool(take.weights) == streamed
-        _, (slope,) = take(loss, x)
-        assert take.mutation
+        _, (gradient,) = take(loss, x)
+        assert take.needs.in_place
     assert len(given) == 2
-    torch.testing.assert_close(slope, x.exp() * x.exp().cos() + 2 * x.exp())
+    torch.testing.assert_close(gradient, x.exp() * x.exp().cos() + 2 * x.exp())
 
 
-@pytest.mark.parametrize("mutation", [True, False])
-def test_what_was_saved_goes_with_the_gradient(mutation: bool) -> None:
+@pytest.mark.parametrize("in_place", [True, False])
+def test_what_was_saved_goes_with_the_gradient(in_place: bool) -> None:
     """An output that its own operation saves (exp, attention) must not keep the whole graph alive."""
     x = torch.linspace(0.1, 1, 8, requires_grad=True)
-    weights = StreamedWeights()
-    weights.watch(comfy.ops.manual_cast.Linear(8, 8), torch.device("meta"), contextlib.ExitStack())
-    with kept_as_saved(weights, mutation):
+    layer = comfy.ops.manual_cast.Linear(8, 8)
+    with streamed_weights([layer], torch.device("meta")) as weights, saved_tensors(weights, in_place):
         y = x.exp()
         gone = ref(y)
         torch.autograd.grad(y.sin().sum(), x, retain_graph=True)  # as where another loss scale may be tried
