@@ -16,11 +16,12 @@ from ..samplers.path import DiffusionPath
 from ..samplers.path_file import load_path, write_path
 from ..samplers.path_fit import check_fits
 from ..samplers.record import record
-from ..samplers.replay import adds_noise, attach, replay_sampler, stand_in
+from ..samplers.replay import attach, replay_sampler, stand_in
 from ..samplers.replay import start as starting_point
 from ..samplers.reverse_sde import ReverseSDESampler
 from ..samplers.schedule import PathSchedule
 from ..samplers.sdedit import prepared
+from ..samplers.solvers import adds_noise
 from . import folders
 from .path_pictures import filmstrip, judge, strip_numbers, strip_sheet
 from .sockets import DiffusionPath as DiffusionPathSocket

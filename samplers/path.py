@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import comfy.model_sampling
@@ -17,11 +18,10 @@ import torch
 from torch import Tensor
 
 from . import process
+from .levels import Levels
 from .path_check import check_falling, check_path
 from .reverse_sde import noise_shares
 from .schedule import even_steps
-
-SAME_LEVEL = 1e-5  # relative distance below which two noise levels are one
 
 
 @dataclass(frozen=True)
@@ -119,19 +119,17 @@ class DiffusionPath:
     def replaced(self, **changes: Any) -> DiffusionPath:
         return dataclasses.replace(self, **changes)
 
+    @cached_property
+    def levels(self) -> Levels:
+        return Levels(self.sigmas)
+
     def level(self, sigma: float) -> int | None:
         """Which of the path's levels sigma is, if any."""
-        distance = (self.sigmas.double() - float(sigma)).abs()
-        nearest = int(distance.argmin())
-        tolerance = SAME_LEVEL * max(float(sigma), float(self.sigmas[nearest]), SAME_LEVEL)
-        return nearest if float(distance[nearest]) <= tolerance else None
+        return self.levels.index(float(sigma))
 
     def step_at(self, sigma: float) -> int:
-        """The step that is under way at noise level sigma (the one that starts there, at a level of the path)."""
-        level = self.level(sigma)
-        if level is None:
-            level = int((self.sigmas.double() > float(sigma)).sum()) - 1
-        return min(max(level, 0), self.steps - 1)
+        """The step that is under way at noise level sigma; the last one where the path ends."""
+        return min(self.levels.step(float(sigma)), self.steps - 1)
 
     def displacement(self, step: int) -> Tensor:
         """How the path moves per unit of sigma during a step: d = (x' - x) / (sigma' - sigma), [B, C, ...].
@@ -201,26 +199,13 @@ class DiffusionPath:
         """The rest of the path from noise level sigma on; between levels its first state is interpolated."""
         level = self.level(sigma)
         if level is None:
-            levels = torch.cat([self.sigmas.new_tensor([sigma]), self.sigmas[self.step_at(sigma) + 1 :]])
-            return self.at_levels(levels)
+            return self.at_levels(torch.cat([self.sigmas.new_tensor([sigma]), self.sigmas[self.step_at(sigma) + 1 :]]))
         if level == self.steps:
             raise ValueError(
                 f"The path ends at noise level {float(self.sigmas[-1]):.4g}, so nothing is left to walk from "
                 f"{sigma:.4g} on: start at a higher level."
             )
-        rest = slice(level, None)
-        return self.replaced(
-            sigmas=self.sigmas[rest],
-            states=self.states[rest],
-            signal=self.signal[rest],
-            noise=self.noise[rest],
-            denoised=None if self.denoised is None else self.denoised[rest],
-            residuals=None if self.residuals is None else self.residuals[rest],
-            control=None if self.control is None else self.control[rest],
-            positions=None if self.positions is None else self.positions[rest],
-            null={key: tensor if tensor.shape[0] == 1 else tensor[rest] for key, tensor in self.null.items()},
-            progress={},
-        )
+        return self.at_levels(self.sigmas[level:])
 
     def entered_at(self, sigma: float) -> DiffusionPath:
         """The rest of the path from noise level sigma on, or all of it where sigma is above its start.

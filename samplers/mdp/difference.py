@@ -7,7 +7,7 @@ without guidance are enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,9 @@ from torch.nn import functional as F
 from .. import noise as noises
 from .. import process
 from ..caching import without_step_caches
-from ..own_sampler import OwnSampler
+from ..own_sampler import SamplerRun, run_inside
 from ..path import DiffusionPath
 from ..path_fit import check_fits
-from ..wrong_prompt import sample_with
 from .conditions import check_same_kind
 
 POSITIONS = (0.95, 0.9, 0.8, 0.7)
@@ -42,42 +41,6 @@ class Settings:
     grow: int = 1
 
 
-class _Compare(OwnSampler):
-    """Stands where a sampler stands, and compares two prompts at states of a path."""
-
-    def __init__(self, path: DiffusionPath, steps: Sequence[int]) -> None:
-        super().__init__()
-        self.path, self.steps = path, steps
-        self.difference: Tensor | None = None
-
-    def run(
-        self,
-        model_wrap: Any,
-        sigmas: Tensor,
-        extra_args: dict[str, Any],
-        callback: Callable[..., None] | None,
-        noise: Tensor,
-        latent_image: Tensor,
-        denoise_mask: Tensor | None = None,
-        disable_pbar: bool = False,
-    ) -> Tensor:
-        """ComfyUI's Sampler contract; returns the latent unchanged."""
-        conds, options = model_wrap.conds, extra_args.get("model_options", {})
-        check_same_kind(conds["positive"], conds["source"])
-        squares = []
-        for done, step in enumerate(self.steps):
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            x = self.path.states[step].to(latent_image)
-            sigma = self.path.sigmas[step].to(x).repeat(x.shape[0])
-            both = [conds["positive"], conds["source"]]
-            target, source = comfy.samplers.calc_cond_batch(model_wrap.inner_model, both, x, sigma, options)
-            squares.append((target - source).square().mean(1, keepdim=True).sqrt())
-            if callback is not None:
-                callback(done, target, x, len(self.steps))
-        self.difference = torch.stack(squares).mean(0).cpu().float()
-        return latent_image
-
-
 def prompt_difference(
     model: Any, path: DiffusionPath, source: Any, target: Any, callback: Callable[..., None] | None = None
 ) -> Tensor:
@@ -89,13 +52,27 @@ def prompt_difference(
     steps = sorted({path.step_near(position) for position in POSITIONS})
     guider = CFGGuider(without_step_caches(model, "The comparison of prompts"))
     guider.inner_set_conds({"positive": target, "source": source})
-    compare = _Compare(path, steps)
+
+    def compare(given: SamplerRun) -> Tensor:
+        conds = given.guider.conds
+        check_same_kind(conds["positive"], conds["source"])
+        differences = []
+        for done, step in enumerate(steps):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            x = path.states[step].to(given.latent_image)
+            sigma = path.sigmas[step].to(x).repeat(x.shape[0])
+            both = [conds["positive"], conds["source"]]
+            wanted, kept = comfy.samplers.calc_cond_batch(given.guider.inner_model, both, x, sigma, given.model_options)
+            differences.append((wanted - kept).square().mean(1, keepdim=True).sqrt())
+            if given.callback is not None:
+                given.callback(done, wanted, x, len(steps))
+        return torch.stack(differences).mean(0).cpu().float()
+
     latent = process.latent_out(model, path.picture)
     noises.start_run({"samples": latent}, path.seed)
-    sample_with(guider, torch.zeros_like(latent), latent, compare, path.sigmas, None, callback, True, path.seed)
-    assert compare.difference is not None
-    spread = path.picture.flatten(1).std(1).reshape(-1, *[1] * (compare.difference.ndim - 1))
-    return compare.difference / spread.clamp(min=1e-6)
+    difference = run_inside(guider, torch.zeros_like(latent), latent, path.sigmas, compare, callback, path.seed)
+    spread = path.picture.flatten(1).std(1).reshape(-1, *[1] * (difference.ndim - 1))
+    return difference / spread.clamp(min=1e-6)
 
 
 def region_of(difference: Tensor, settings: Settings | None = None) -> Tensor:

@@ -20,7 +20,6 @@ from ..counting import Counter
 from ..inversion.euler import Euler
 from ..inversion.invert import invert
 from ..path import DiffusionPath
-from ..path_fit import check_fits
 from ..record import record
 from ..replay import attach, replay_sampler, start
 from ..schedule import PathSchedule
@@ -182,7 +181,6 @@ def edit(
     another model, an empty window, or prompts of different kinds.
     """
     path = source.path
-    check_fits(path, model)
     counter = Counter(attach(model, path), path.shape[0])
     noise, latent = start(model, path)
     guider = comfy.samplers.CFGGuider(manipulated(counter.model, source, settings.kind, settings.schedule, mask))
@@ -208,10 +206,10 @@ def shared_remarks(
     model: Any, target: Any, negative: Any, source: Source, cfg: float, mask: Tensor | None, region: Region
 ) -> list[str]:
     """What can be said against an edit before it is made; true of all edits of a sweep."""
-    batch = source.path.shape[0]
+    path, batch = source.path, source.path.shape[0]
     return [
         *remarks.about_prompts(target, source.conditioning, negative, cfg, batch),
-        *remarks.about_path(source.path.conditioning, fingerprint(source.conditioning)),
+        *(remarks.about_path(path.conditioning, fingerprint(source.conditioning)) if source.origin == "given" else []),
         *remarks.about_mask(mask, batch),
         *remarks.about_region(region.found, region.mask, batch),
         *remarks.about_levels(process.model_sampling(model)),
