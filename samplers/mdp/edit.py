@@ -202,17 +202,17 @@ def shared_remarks(
     ]
 
 
-def own_remarks(source: Source, schedule: PathSchedule, made: MDPResult) -> list[str]:
+def own_remarks(source: Source, schedule: PathSchedule, result: MDPResult) -> list[str]:
     """What can be said against one edit once it is made."""
     path = source.path
     return [
         *remarks.about_weights(schedule.weights(path.steps)),
-        *remarks.about_result(path.to_vae(path.picture), made.latent["samples"]),
+        *remarks.about_result(path.to_vae(path.picture), result.latent["samples"]),
     ]
 
 
 def report(
-    source: Source, region: EditRegion, settings: MDPSettings, made: MDPResult, notes: Sequence[str] = ()
+    source: Source, region: EditRegion, settings: MDPSettings, result: MDPResult, notes: Sequence[str] = ()
 ) -> str:
     """What was run, in a few lines; notes: remarks to add."""
     path, schedule = source.path, settings.schedule
@@ -223,7 +223,7 @@ def report(
         "inverted": f"found by DDIM inversion in {source.evaluations} evaluations",
     }[source.origin]
     origin += levels_note(source, settings)
-    total = source.evaluations + region.evaluations + made.evaluations
+    total = source.evaluations + region.evaluations + result.evaluations
     shares = [] if region.mask is None else remarks.per_picture(region.mask, path.shape[0])
     where = " / ".join(masks.cell_count(share) for share in shares) or "the whole picture"
     found = f", found in {region.evaluations} evaluations" if region.evaluations else ""
@@ -233,7 +233,7 @@ def report(
             f"{window.stop} of {path.steps}, {schedule.shape}, weight {schedule.weight:g}",
             f"source path: {origin}",
             f"region: {where}{found}",
-            f"edit: {made.evaluations} evaluations of the network, {made.saved} saved where the path was known",
+            f"edit: {result.evaluations} evaluations of the network, {result.saved} saved where the path was known",
             f"together: {total} evaluations",
             *remarks.lines(notes),
         ]
