@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from ..samplers.caching import without_step_caches
 from ..samplers.noise import drawn_again, start_run
-from ..samplers.own_sampler import OwnSampler
-from ..samplers.wrong_prompt import sample_with
+from ..samplers.own_sampler import run_inside
 from .families import Call, family_of, tap_module
 
 Transform = Callable[[int, Tensor], Any]
@@ -103,20 +102,7 @@ def capturing(
             handle.remove()
 
 
-class _Inside(OwnSampler):
-    """A SAMPLER that samples nothing: it calls a function where the model is loaded and its conditioning is ready."""
-
-    def __init__(self, body: Callable[[Any, dict[str, Any], Tensor], None]) -> None:
-        super().__init__()
-        self.body = body
-
-    def run(self, model_wrap: Any, sigmas: Tensor, extra_args: dict[str, Any], callback: Any, noise: Tensor,
-            latent_image: Any = None, denoise_mask: Any = None, disable_pbar: bool = False) -> Any:  # fmt: skip
-        self.body(model_wrap, extra_args["model_options"], noise)
-        return latent_image
-
-
-def run_inside(
+def run_with_prompts(
     model: Any, conds: Sequence[Any], like: Tensor, body: Callable[[Any, dict[str, Any], Tensor], None], seed: int = 0
 ) -> None:
     """Call body(guider, model_options, noise) inside a run of the model, as if it were sampling.
@@ -131,7 +117,9 @@ def run_inside(
     empty = torch.zeros_like(like)
     with drawn_again(guider.model_patcher.load_device):  # nothing is sampled here, so no later draw may change
         start_run({"samples": like}, seed)
-        sample_with(guider, empty, empty.clone(), _Inside(body), sigmas, disable_pbar=True, seed=seed)
+        run_inside(
+            guider, empty, empty.clone(), sigmas, lambda run: body(run.guider, run.model_options, run.noise), seed=seed
+        )
 
 
 def batched_cond(conds: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -25,13 +25,14 @@ from torch import Tensor
 
 from .. import gradients
 from ..samplers import process
+from ..samplers.levels import Levels
 from ..samplers.noise import item_noise
 from ..samplers.schedule import PathSchedule, Weights
 from .families import family_of, network_of
 from .features import Capture, capturing
 from .levels import level_input
 from .predictor import EdgePredictor
-from .step import bend, step_at
+from .step import bend
 
 KEY = "diffusion_path_sketch"
 _WRAPPERS = (
@@ -90,8 +91,8 @@ class Guidance:
         beta = 0.0 if weights is None else self.beta * weights.at(sigma)
         if weights is None or beta == 0.0 or (weights.step(sigma) - weights.first) % self.every:
             return None
-        found = step_at(sigmas, sigma)
-        return None if found is None else (found, beta)
+        following = Levels(sigmas).following(sigma)
+        return None if following is None else ((sigma, following), beta)
 
 
 def guide(model: Any, guidance: Guidance) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..samplers import process
 from ..samplers.noise import item_noise
 from .families import network_of
-from .features import read_features, run_inside
+from .features import read_features, run_with_prompts
 from .levels import level_input
 from .predictor import EdgePredictor
 
@@ -48,5 +48,5 @@ def predict_edges(
             found.append(seen if latents.ndim == 4 else seen.unflatten(0, (batch, frames)).movedim(1, 2))
 
     with torch.no_grad():
-        run_inside(model, [cond], latents, body, seed)
+        run_with_prompts(model, [cond], latents, body, seed)
     return found

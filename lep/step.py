@@ -1,4 +1,4 @@
-"""The arithmetic of a guided step: which step a call belongs to, and how far it is bent."""
+"""The arithmetic of a guided step: how far it is bent."""
 
 from __future__ import annotations
 
@@ -8,22 +8,6 @@ import torch
 from torch import Tensor
 
 from ..samplers import process
-
-_SAME = 1e-4  # relative distance within which a level is one of the schedule's
-
-
-def step_at(sigmas: Tensor, sigma: float) -> tuple[float, float] | None:
-    """The step (sigma, sigma_next) that a model call at noise level sigma belongs to; None where none is left.
-
-    sigmas: the run's schedule [N + 1]. A call between two levels belongs to the upper one's step.
-    """
-    levels = [float(level) for level in sigmas]
-    steps = len(levels) - 1
-    if steps < 1 or sigma <= 0.0:
-        return None
-    index = max((i for i in range(steps) if levels[i] >= sigma * (1 - _SAME)), default=0)
-    following = levels[index + 1]
-    return (sigma, following) if following < sigma * (1 - _SAME) else None
 
 
 def bend(

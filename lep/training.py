@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..samplers import process
 from ..samplers.noise import item_noise, mix_seed
 from .families import check_fits, network_of, signature, tap_channels, tap_names
-from .features import read_features, run_inside
+from .features import read_features, run_with_prompts
 from .levels import level_input
 from .predictor import KINDS, EdgePredictor, PredictorNetwork, build_network
 from .store import Row, Store
@@ -137,7 +137,7 @@ def train_predictor(
     def body(guider: Any, options: dict[str, Any], _: Tensor) -> None:
         session.run(guider, options, conds)
 
-    run_inside(model, [examples[0].cond], like, body, plan.seed)
+    run_with_prompts(model, [examples[0].cond], like, body, plan.seed)
     return session.result()
 
 
@@ -182,7 +182,7 @@ def _processed_conds(model: Any, examples: Sequence[Example]) -> list[dict[str, 
         def body(guider: Any, _: dict[str, Any], __: Tensor, members: list[int] = members) -> None:
             found.update(zip(members, guider.conds["positive"], strict=True))
 
-        run_inside(model, [examples[i].cond for i in members], examples[members[0]].latent, body)
+        run_with_prompts(model, [examples[i].cond for i in members], examples[members[0]].latent, body)
     return [found[index] for index in range(len(examples))]
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
 import comfy.sampler_helpers
 import comfy.samplers
-import comfy.utils
 import torch
 from comfy.samplers import CFGGuider
 from torch import Tensor
@@ -19,7 +18,7 @@ from . import noise as noises
 from . import process, reverse_sde
 from .caching import without_step_caches
 from .counting import Counter
-from .own_sampler import OwnSampler
+from .own_sampler import OwnSampler, SamplerRun
 from .sdedit import prepared
 from .sigmas import levels_of
 from .wrong_prompt import sample_with
@@ -55,65 +54,56 @@ class FlowEditSampler(OwnSampler):
 
     With e = z_edit - x_src, r = sigma' / sigma and, for each of n_avg draws of noise n, z_src = a x_src + b n:
     e' = r e + (1 - r) mean(D_tar(z_src + e) - D_src(z_src)). The last `refine` steps sample z_src + e as usual. A soft
-    mask is the share of the edit that is laid over the source.
+    mask is the share of the edit that is laid over the source. indices: batch_index of each item, which otherwise is
+    read back from the noise.
     """
 
-    def __init__(self, n_avg: int = 1, refine: int = 0) -> None:
+    def __init__(self, n_avg: int = 1, refine: int = 0, indices: Sequence[int] | None = None) -> None:
         super().__init__()
-        self.n_avg, self.refine = n_avg, refine
+        self.n_avg, self.refine, self.indices = n_avg, refine, indices
 
-    def run(
-        self,
-        model_wrap: Any,
-        sigmas: Tensor,
-        extra_args: dict[str, Any],
-        callback: Callable[..., None] | None,
-        noise: Tensor,
-        latent_image: Tensor | None = None,
-        denoise_mask: Tensor | None = None,
-        disable_pbar: bool = False,
-    ) -> Tensor:
-        """ComfyUI's Sampler contract, all tensors in model space; denoise_mask: 1 = edit, 0 stays bit for bit."""
-        assert latent_image is not None
-        seed, total = extra_args.get("seed") or 0, len(sigmas) - 1
-        indices = noises.batch_indices(noise, seed, noise.shape[0])
-        mask = torch.ones_like(latent_image) if denoise_mask is None else denoise_mask.to(latent_image)
+    def run(self, given: SamplerRun) -> Tensor:
+        """denoise_mask: 1 = edit, 0 stays bit for bit."""
+        guider, sigmas, callback, picture = given.guider, given.sigmas, given.callback, given.latent_image
+        seed, total = given.seed, len(sigmas) - 1
+        indices = self.indices or noises.batch_indices(given.noise, seed, len(picture))
+        mask = torch.ones_like(picture) if given.denoise_mask is None else given.denoise_mask.to(picture)
         # Where a soft mask is grey the edit is made in full, and laid over in part at the end: laid over in part at
         # each step, the next one would take it for the source, and it would vanish.
         region = mask > 0
-        levels = latent_image.new_ones([latent_image.shape[0]])
-        edit = torch.zeros_like(latent_image)
+        levels = picture.new_ones([picture.shape[0]])
+        edit = torch.zeros_like(picture)
 
         def noised(sigma: Tensor, draw: int = 0) -> Tensor:
-            fresh = noises.step_noise(latent_image, noises.mix_seed(seed, "draw", draw), indices)(sigma, sigma)
-            return process.perturb(model_wrap.inner_model.model_sampling, latent_image, fresh, sigma, prior=False)
+            fresh = noises.step_noise(picture, noises.mix_seed(seed, "draw", draw), indices)(sigma, sigma)
+            return process.perturb(guider.inner_model.model_sampling, picture, fresh, sigma, prior=False)
 
-        for i in trange(total - self.refine, disable=disable_pbar):
+        for i in trange(total - self.refine, disable=given.disable_pbar):
             sigma, ratio = sigmas[i], sigmas[i + 1] / sigmas[i]
             apart = torch.zeros_like(edit)
             for draw in range(self.n_avg):
                 source = noised(sigma, draw)
                 with noises.drawn_again(source.device):
-                    there = model_wrap.predict_source(source, sigma * levels, **extra_args)
-                here = model_wrap(source + edit, sigma * levels, **extra_args)
-                apart += (here - there) / self.n_avg
+                    before = guider.predict_source(source, sigma * levels, **given.extra_args)
+                after = guider(source + edit, sigma * levels, **given.extra_args)
+                apart += (after - before) / self.n_avg
             edit = region * (ratio * edit + (1 - ratio) * apart)
             if callback is not None:
-                callback(i, latent_image + mask * apart, latent_image + mask * edit, total)
+                callback(i, picture + mask * apart, picture + mask * edit, total)
         if self.refine == 0:
-            return latent_image + mask * edit
+            return picture + mask * edit
 
         x = noised(sigmas[total - self.refine]) + edit
         for i in range(total - self.refine, total):
-            denoised = torch.where(region, model_wrap(x, sigmas[i] * levels, **extra_args), latent_image)
+            denoised = torch.where(region, guider(x, sigmas[i] * levels, **given.extra_args), picture)
             if callback is not None:
-                callback(i, torch.lerp(latent_image, denoised, mask), x, total)
+                callback(i, torch.lerp(picture, denoised, mask), x, total)
             x = reverse_sde.euler_step(x, denoised, sigmas[i], sigmas[i + 1])
-        return torch.where(region, torch.lerp(latent_image, x, mask), latent_image)
+        return torch.where(region, torch.lerp(picture, x, mask), picture)
 
 
 @dataclass(frozen=True)
-class Settings:
+class FlowEditSettings:
     """start: where on the training time the edit begins (1 - skip); steps: all of them after it. sigmas: levels to run
     instead of those of start, steps and scheduler, all of them, falling to 0.
     """
@@ -135,7 +125,7 @@ def flowedit(
     negative: Any,
     latent: dict[str, Any],
     seed: int,
-    settings: Settings,
+    settings: FlowEditSettings,
     callback: Callable[..., None] | None = None,
 ) -> tuple[dict[str, Any], Tensor, int]:
     """Edits a LATENT from one prompt to another; returns it, the SIGMAS that were run, and the evaluations per picture.
@@ -158,17 +148,9 @@ def flowedit(
     guider.set_conds(target, negative)
     guider.set_source(source, settings.source_cfg)
     guider.set_cfg(settings.cfg)
-    edited = sample_with(
-        guider,
-        noises.start_run(latent, seed),
-        latent["samples"],
-        FlowEditSampler(settings.n_avg, settings.refine),
-        levels,
-        denoise_mask=mask,
-        callback=callback,
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
-    )
+    sampler = FlowEditSampler(settings.n_avg, settings.refine, noises.indices_of(latent))
+    noise = noises.start_run(latent, seed)
+    edited = sample_with(guider, noise, latent["samples"], sampler, levels, mask, callback, seed=seed)
     edited = process.untouched(model, edited.to(comfy.model_management.intermediate_device()), latent["samples"])
     if mask is not None:  # what was kept has been to the model's space and back
         grid = comfy.sampler_helpers.prepare_mask(mask, tuple(edited.shape), edited.device)

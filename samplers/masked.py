@@ -21,7 +21,7 @@ is the official code, which knows VP models alone, and its equations in the othe
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,10 +33,11 @@ from torch import Tensor
 from . import noise as noises
 from . import process
 from .counting import counting_from
+from .levels import Levels
 from .masks import noise_mask
-from .own_sampler import OwnSampler, UnmaskedModel, with_options
-from .replay import walks_residuals
+from .own_sampler import OwnSampler, SamplerRun, UnmaskedModel, with_options
 from .reverse_sde import ReverseSDESampler
+from .solvers import walks_residuals
 
 MODES = ("blend", "threshold", "paper")
 KEEP_NOISES = ("auto", "fixed", "fresh")
@@ -54,7 +55,7 @@ class Original:
 
 
 @dataclass(frozen=True)
-class Region:
+class KeepRegion:
     """The keep region of one repeat: mask, kept picture and its noise, all [B, C, ...] in model space."""
 
     mask: Tensor | None
@@ -74,73 +75,68 @@ class MaskedSampler(OwnSampler):
         keep_noise: str = "auto",
         repeats: int = 1,
         original: Original | None = None,
+        indices: Sequence[int] | None = None,
     ) -> None:
+        """indices: batch_index of each item, which otherwise is read back from the noise."""
         if mode not in MODES or keep_noise not in KEEP_NOISES:
             raise ValueError(f"Masked sampling knows the modes {MODES} with noise {KEEP_NOISES}: choose from these.")
         super().__init__(sampler)
-        self.sampler = sampler
         self.mode = mode
         self.fresh = keep_noise == "fresh" or (keep_noise == "auto" and mode == "paper")
         self.repeats = repeats
         self.original = original or Original()
+        self.indices = indices
 
     def works_on(self, mask: Tensor | None) -> bool:
         return mask is not None or self.repeats > 1 or self.original.latent is not None
 
-    def run(
-        self,
-        model_wrap: Any,
-        sigmas: Tensor,
-        extra_args: dict[str, Any],
-        callback: Callable[..., None] | None,
-        noise: Tensor,
-        latent_image: Tensor | None = None,
-        denoise_mask: Tensor | None = None,
-        disable_pbar: bool = False,
-    ) -> Tensor:
-        """ComfyUI's Sampler contract, all tensors in model space: noise, latent_image, denoise_mask [B, C, ...]."""
-        guide = torch.zeros_like(noise) if latent_image is None else latent_image
+    def run(self, given: SamplerRun) -> Tensor:
+        sigmas, noise, mask = given.sigmas, given.noise, given.denoise_mask
+        guide = torch.zeros_like(noise) if given.latent_image is None else given.latent_image
         if self.repeats > 1 and sigmas[-1] != 0:
             raise ValueError(
                 f"{self.repeats} repeats need a run that ends at sigma 0, but this one ends at "
                 f"{float(sigmas[-1]):.3g}: set repeats to 1 in the first part of a split run."
             )
         # Inside of another sampler a run may start at a state of its own, while kept pixels keep the whole run's noise.
-        own = model_wrap.noise if isinstance(model_wrap, UnmaskedModel) else noise
-        region = self._region(model_wrap, guide, own, denoise_mask, extra_args.get("seed") or 0)
+        own = given.guider.noise if isinstance(given.guider, UnmaskedModel) else noise
+        region = self._region(given.guider, guide, own, mask, given.seed)
         if self.original.latent is None and region.mask is not None and not noise.any() and sigmas[0] != 0:
             raise ValueError(
                 "The kept pixels need the run's noise, but this sampler starts without any (DisableNoise): connect the "
                 "untouched latent to `original` and give the seed of the first sampler."
             )
         plain = self.mode == "blend" and not self.fresh and self.repeats == 1 and self.original.latent is None
-        if walks_residuals(self.sampler) and not plain:
+        if walks_residuals(self.inner) and not plain:
             raise ValueError(
                 "The sampler of a residual path walks that path alone, and keeps a mask by itself: connect it without "
                 "Masked Reverse SDE."
             )
         first, result = region, guide
         for repeat in range(self.repeats):
-            args = dict(extra_args)
+            args = dict(given.extra_args)
             if repeat > 0:
                 seed = args["seed"] = noises.mix_seed(first.seed, "repeat", repeat)
                 like = {"samples": noise.cpu(), "batch_index": list(region.indices)}
                 noise = noises.start_run(like, seed).to(noise)
                 guide, kept = self._next_guide(result, region)
                 region = replace(region, picture=kept, noise=noise, seed=seed)
-            elif isinstance(self.sampler, ReverseSDESampler):
+            elif isinstance(self.inner, ReverseSDESampler):
                 # Its noise is keyed by the level, so a later part of a split run may use the first part's seed again.
                 args["seed"] = region.seed
-            steps = len(sigmas) - 1
-            counted = callback if self.repeats == 1 else counting_from(callback, repeat * steps, self.repeats * steps)
-            result = self._run(model_wrap, sigmas, args, counted, noise, guide, region, disable_pbar)
+            steps, counted = len(sigmas) - 1, given.callback
+            if self.repeats > 1:
+                counted = counting_from(counted, repeat * steps, self.repeats * steps)
+            one = replace(given, extra_args=args, callback=counted, noise=noise, latent_image=guide)
+            result = self._repeat(one, region)
         return result
 
-    def _region(self, guider: Any, guide: Tensor, noise: Tensor, mask: Tensor | None, seed: int) -> Region:
+    def _region(self, guider: Any, guide: Tensor, noise: Tensor, mask: Tensor | None, seed: int) -> KeepRegion:
         """The keep region of the first repeat: of the latent being sampled, or of the original of a split run."""
         original = self.original.latent
         if original is None:
-            return Region(mask, guide, noise, seed, noises.batch_indices(noise, seed, noise.shape[0]))
+            indices = self.indices or noises.batch_indices(noise, seed, noise.shape[0])
+            return KeepRegion(mask, guide, noise, seed, indices)
         samples = original["samples"]
         if samples.is_nested:
             raise ValueError("`original` is a nested latent (video with sound): connect one plain latent.")
@@ -156,10 +152,10 @@ class MaskedSampler(OwnSampler):
             given = noise_mask(original["noise_mask"], samples)
             mask = comfy.sampler_helpers.prepare_mask(given, tuple(guide.shape), guide.device)
         kept = process.latent_in(guider.model_patcher, samples).to(guide)
-        indices = original.get("batch_index") or range(guide.shape[0])
-        return Region(mask if mask is None else mask.to(guide), kept, drawn.to(noise), self.original.seed, indices)
+        mask = mask if mask is None else mask.to(guide)
+        return KeepRegion(mask, kept, drawn.to(noise), self.original.seed, noises.indices_of(original))
 
-    def _next_guide(self, result: Tensor, region: Region) -> tuple[Tensor, Tensor]:
+    def _next_guide(self, result: Tensor, region: KeepRegion) -> tuple[Tensor, Tensor]:
         """Guide and kept picture of the next repeat: the result so far, but only where it may be edited."""
         if region.mask is None:
             return result, result
@@ -173,31 +169,22 @@ class MaskedSampler(OwnSampler):
     def _edit_mask(self, mask: Tensor) -> Tensor:
         return (mask >= 0.5).to(mask) if self.mode == "paper" else mask
 
-    def _run(
-        self,
-        guider: Any,
-        sigmas: Tensor,
-        extra_args: dict[str, Any],
-        callback: Callable[..., None] | None,
-        noise: Tensor,
-        guide: Tensor,
-        region: Region,
-        disable_pbar: bool,
-    ) -> Tensor:
+    def _repeat(self, given: SamplerRun, region: KeepRegion) -> Tensor:
         """One repeat, from sigmas[0] to sigmas[-1]."""
-        sampler = with_options(self.sampler, self.extra_options)
+        guider, sigmas = given.guider, given.sigmas
+        sampler = with_options(self.inner, self.extra_options)
         if isinstance(sampler, ReverseSDESampler):
             sampler = sampler.for_items(region.indices)
-
-        def inner(model: Any, mask: Tensor | None) -> Tensor:
-            # A copy of the levels, for uni_pc changes its own.
-            return sampler.sample(model, sigmas.clone(), extra_args, callback, noise, guide, mask, disable_pbar)
-
         if region.mask is None:
-            return inner(guider, None)
-        if self.mode == "blend" and not self.fresh and region.picture is guide and region.noise is noise:
+            return given.by(sampler, denoise_mask=None)
+        if (
+            self.mode == "blend"
+            and not self.fresh
+            and region.picture is given.latent_image
+            and region.noise is given.noise
+        ):
             # Exactly core's own masking, special cases of single samplers included.
-            return _untouched_items(inner(guider, region.mask), region, sigmas)
+            return _untouched_items(given.by(sampler, denoise_mask=region.mask), region, sigmas)
         process.check_diffusion(guider.inner_model.model_sampling)
         levels = guider.sigmas if isinstance(guider, UnmaskedModel) else sigmas
         levels = levels if self.original.sigmas is None else self.original.sigmas.to(sigmas)
@@ -206,7 +193,7 @@ class MaskedSampler(OwnSampler):
         told = None if self.mode == "blend" else region.mask  # core's blend leaves the run's mask in the conditioning
         region = replace(region, mask=edit)
         masked = _MaskedModel(guider, self.mode, region, draw, levels, told)
-        result = inner(masked, None)
+        result = given.by(sampler, guider=masked, denoise_mask=None)
         if self.mode != "paper":
             return _untouched_items(result, region, sigmas)
         left = masked.kept_state(result, sigmas[-1])
@@ -221,13 +208,14 @@ class _MaskedModel:
         self,
         guider: Any,
         mode: str,
-        region: Region,
+        region: KeepRegion,
         draw: noises.StepNoise | None,
         levels: Tensor,
         told: Tensor | None = None,
     ) -> None:
         self._guider, self._told = guider, told
-        self._mode, self._region, self._draw, self._levels = mode, region, draw, levels
+        self._mode, self._region, self._draw, self._sigmas = mode, region, draw, levels
+        self._levels = Levels(levels)
         self._shares: dict[float, float] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -250,7 +238,7 @@ class _MaskedModel:
             # Strength 0 is never free, not even at the first level of training, whose time is 0 too.
             return ((mask > 0) & (mask >= self._time_share(sigma) - _TIME_TOLERANCE)).to(mask)
         if self._mode == "blend" and "denoise_mask_function" in model_options:
-            extra = {"model": self._guider, "sigmas": self._levels}
+            extra = {"model": self._guider, "sigmas": self._sigmas}
             return model_options["denoise_mask_function"](sigma, mask, extra_options=extra)
         return mask
 
@@ -259,7 +247,7 @@ class _MaskedModel:
         level = float(sigma.reshape(-1)[0])
         if level not in self._shares:
             sampling = self._guider.inner_model.model_sampling
-            start = process.sigma_to_t0(sampling, float(self._levels[0]))
+            start = process.sigma_to_t0(sampling, self._levels.sigmas[0])
             # A solver with churn begins above the start.
             self._shares[level] = min(1.0, process.sigma_to_t0(sampling, level) / start) if start > 0 else 1.0
         return self._shares[level]
@@ -270,9 +258,9 @@ class _MaskedModel:
         told, noise = sigma.reshape(-1)[0], self._region.noise
         level, redraw = told, self._draw is not None
         if self._mode == "paper" and not _keeps_clean(model):
-            noisier = self._levels[self._levels > level * (1 + 1e-6)]
-            redraw = redraw and len(noisier) > 0
-            level = noisier[-1] if len(noisier) > 0 else level
+            noisier = self._levels.preceding(float(level))
+            redraw = redraw and noisier is not None
+            level = level if noisier is None else told.new_tensor(noisier)
         if redraw and self._draw is not None:
             noise = self._draw(level, level)
         sigmas = level * x.new_ones([x.shape[0]])
@@ -309,7 +297,7 @@ def _keeps_clean(model: Any) -> bool:
     return type(model).scale_latent_inpaint is not BaseModel.scale_latent_inpaint
 
 
-def _untouched_items(result: Tensor, region: Region, sigmas: Tensor) -> Tensor:
+def _untouched_items(result: Tensor, region: KeepRegion, sigmas: Tensor) -> Tensor:
     """Batch items with nothing to edit, bit for bit as they came (a solver's last step rounds)."""
     if sigmas[-1] != 0 or region.mask is None:
         return result

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -74,6 +74,11 @@ def draw_noise(latent: dict[str, Any], seed: int) -> Tensor:
         parts = [comfy.sample.prepare_noise_inner(part, generator, indices) for part in samples.unbind()]
         return type(samples)(parts)
     return comfy.sample.prepare_noise_inner(samples, generator, indices)
+
+
+def indices_of(latent: Mapping[str, Any]) -> Sequence[int]:
+    """The batch_index of each item of a LATENT; without one they count from 0."""
+    return latent.get("batch_index") or range(len(latent["samples"]))
 
 
 def batch_indices(noise: Tensor | None, seed: int | None, batch: int) -> list[int]:

@@ -11,6 +11,7 @@ import copy
 import functools
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,35 @@ from comfy.samplers import KSAMPLER
 from torch import Tensor
 
 from . import process
+from .wrong_prompt import sample_with
+
+
+@dataclass
+class SamplerRun:
+    """What ComfyUI gives a sampler, all tensors in model space; noise, latent_image, denoise_mask: [B, C, ...]."""
+
+    guider: Any
+    sigmas: Tensor
+    extra_args: dict[str, Any]
+    callback: Callable[..., None] | None
+    noise: Tensor
+    latent_image: Any = None
+    denoise_mask: Tensor | None = None
+    disable_pbar: bool = False
+
+    @property
+    def seed(self) -> int:
+        return self.extra_args.get("seed") or 0
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        return self.extra_args.get("model_options", {})
+
+    def by(self, sampler: Any, **changes: Any) -> Tensor:
+        """The result of another SAMPLER, with these fields changed."""
+        # A copy of the levels, for uni_pc changes its own.
+        given = {**vars(self), "sigmas": self.sigmas.clone(), **changes}
+        return sampler.sample(*given.values())
 
 
 class OwnSampler(KSAMPLER):
@@ -30,26 +60,18 @@ class OwnSampler(KSAMPLER):
         inner_function = getattr(inner, "sampler_function", None)
         super().__init__(self._function(inner_function), dict(getattr(inner, "extra_options", {})),
                          dict(getattr(inner, "inpaint_options", {})))  # fmt: skip
+        self.inner = inner
         self._own_function = self.sampler_function
 
     @abstractmethod
-    def run(
-        self,
-        model_wrap: Any,
-        sigmas: Tensor,
-        extra_args: dict[str, Any],
-        callback: Callable[..., None] | None,
-        noise: Tensor,
-        latent_image: Tensor | None = None,
-        denoise_mask: Tensor | None = None,
-        disable_pbar: bool = False,
-    ) -> Tensor:
-        """ComfyUI's contract of a Sampler's `sample`, all tensors in model space."""
+    def run(self, given: SamplerRun) -> Tensor:
+        """The state at the end, [B, C, ...] in model space."""
 
-    def sample(self, *args: Any, **kwargs: Any) -> Tensor:
+    def sample(self, model_wrap: Any, *args: Any, **kwargs: Any) -> Tensor:
         """ComfyUI's Sampler contract. Where somebody has put another function in place, it is core's KSAMPLER."""
         own = self.sampler_function is self._own_function
-        return self.run(*args, **kwargs) if own else super().sample(*args, **kwargs)
+        sample = super().sample
+        return self.run(SamplerRun(model_wrap, *args, **kwargs)) if own else sample(model_wrap, *args, **kwargs)
 
     def works_on(self, mask: Tensor | None) -> bool:
         """Whether a run with this mask differs from the inner sampler's own."""
@@ -78,6 +100,31 @@ class OwnSampler(KSAMPLER):
             return functools.wraps(inner)(function)
         function.__name__ = function.__qualname__ = type(self).__name__
         return function
+
+
+class InsideSampler(OwnSampler):
+    """A SAMPLER that samples nothing and gives its latent back: it keeps the `result` of calling body in a run."""
+
+    def __init__(self, body: Callable[[SamplerRun], Any]) -> None:
+        super().__init__()
+        self.body, self.result = body, None
+
+    def run(self, given: SamplerRun) -> Tensor:
+        self.result = self.body(given)
+        return given.latent_image
+
+
+def run_inside(
+    guider: Any, noise: Tensor, latent: Tensor, sigmas: Tensor, body: Callable[[SamplerRun], Any],
+    callback: Callable[..., None] | None = None, seed: int = 0,
+) -> Any:  # fmt: skip
+    """body's result, called in a run of the guider: the model is loaded, the prompts are encoded, patches are at work.
+
+    noise, latent: [B, C, ...] as LATENT carries them.
+    """
+    sampler = InsideSampler(body)
+    sample_with(guider, noise, latent, sampler, sigmas, callback=callback, disable_pbar=True, seed=seed)
+    return sampler.result
 
 
 def with_options(sampler: Any, options: dict[str, Any]) -> Any:
@@ -137,5 +184,5 @@ def _inside_ksampler(
 
     args = {name: value for name, value in extra_args.items() if name != "denoise_mask"}
     mask = extra_args.get("denoise_mask")
-    samples = sampler.run(UnmaskedModel(model), sigmas, args, told, noise, picture, mask, disable)
+    samples = sampler.run(SamplerRun(UnmaskedModel(model), sigmas, args, told, noise, picture, mask, disable))
     return process.perturb(sampling, samples, torch.zeros_like(samples), sigmas[-1], prior=False)

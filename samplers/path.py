@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import comfy.model_sampling
@@ -17,11 +18,10 @@ import torch
 from torch import Tensor
 
 from . import process
+from .levels import Levels
 from .path_check import check_falling, check_path
-from .reverse_sde import noise_shares
+from .reverse_sde import ancestral_sigmas
 from .schedule import even_steps
-
-SAME_LEVEL = 1e-5  # relative distance below which two noise levels are one
 
 
 @dataclass(frozen=True)
@@ -119,19 +119,17 @@ class DiffusionPath:
     def replaced(self, **changes: Any) -> DiffusionPath:
         return dataclasses.replace(self, **changes)
 
+    @cached_property
+    def levels(self) -> Levels:
+        return Levels(self.sigmas)
+
     def level(self, sigma: float) -> int | None:
         """Which of the path's levels sigma is, if any."""
-        distance = (self.sigmas.double() - float(sigma)).abs()
-        nearest = int(distance.argmin())
-        tolerance = SAME_LEVEL * max(float(sigma), float(self.sigmas[nearest]), SAME_LEVEL)
-        return nearest if float(distance[nearest]) <= tolerance else None
+        return self.levels.index(float(sigma))
 
     def step_at(self, sigma: float) -> int:
-        """The step that is under way at noise level sigma (the one that starts there, at a level of the path)."""
-        level = self.level(sigma)
-        if level is None:
-            level = int((self.sigmas.double() > float(sigma)).sum()) - 1
-        return min(max(level, 0), self.steps - 1)
+        """The step that is under way at noise level sigma; the last one where the path ends."""
+        return min(self.levels.step(float(sigma)), self.steps - 1)
 
     def displacement(self, step: int) -> Tensor:
         """How the path moves per unit of sigma during a step: d = (x' - x) / (sigma' - sigma), [B, C, ...].
@@ -153,7 +151,7 @@ class DiffusionPath:
         assert self.residuals is not None
         a, a_next, b, b_next = *self.signal[step : step + 2], *self.noise[step : step + 2]
         # The kernel's mean is a' D + kept (x - a D) / b; solved for D.
-        _, kept = noise_shares(b_next, b_next * a / (b * a_next), self.eta)
+        kept, _ = ancestral_sigmas(b_next, b_next * a / (b * a_next), self.eta)
         return (self.states[step + 1] - self.residuals[step] - kept / b * x) / (a_next - kept / b * a)
 
     def predicted_noise(self, step: int) -> Tensor:
@@ -201,26 +199,13 @@ class DiffusionPath:
         """The rest of the path from noise level sigma on; between levels its first state is interpolated."""
         level = self.level(sigma)
         if level is None:
-            levels = torch.cat([self.sigmas.new_tensor([sigma]), self.sigmas[self.step_at(sigma) + 1 :]])
-            return self.at_levels(levels)
+            return self.at_levels(torch.cat([self.sigmas.new_tensor([sigma]), self.sigmas[self.step_at(sigma) + 1 :]]))
         if level == self.steps:
             raise ValueError(
                 f"The path ends at noise level {float(self.sigmas[-1]):.4g}, so nothing is left to walk from "
                 f"{sigma:.4g} on: start at a higher level."
             )
-        rest = slice(level, None)
-        return self.replaced(
-            sigmas=self.sigmas[rest],
-            states=self.states[rest],
-            signal=self.signal[rest],
-            noise=self.noise[rest],
-            denoised=None if self.denoised is None else self.denoised[rest],
-            residuals=None if self.residuals is None else self.residuals[rest],
-            control=None if self.control is None else self.control[rest],
-            positions=None if self.positions is None else self.positions[rest],
-            null={key: tensor if tensor.shape[0] == 1 else tensor[rest] for key, tensor in self.null.items()},
-            progress={},
-        )
+        return self.at_levels(self.sigmas[level:])
 
     def entered_at(self, sigma: float) -> DiffusionPath:
         """The rest of the path from noise level sigma on, or all of it where sigma is above its start.
@@ -240,6 +225,10 @@ class DiffusionPath:
         steps = [self.step_at(sigma) for sigma in levels]
         following = [step + 1 for step in steps]
         between = (self.sigmas[steps] - sigmas.to(self.sigmas)) / (self.sigmas[steps] - self.sigmas[following])
+
+        def along(values: Tensor) -> Tensor:
+            return torch.lerp(values[steps], values[following], between)
+
         states = torch.stack([self.at(sigma) for sigma in levels])
         denoised = None if self.denoised is None else torch.stack([self.prediction(step) for step in steps[:-1]])
         if self.residuals is not None and [self.level(s) for s in levels] != list(range(steps[0], self.steps + 1)):
@@ -249,16 +238,12 @@ class DiffusionPath:
         return self.replaced(
             sigmas=sigmas.to(self.sigmas),
             states=states,
-            signal=torch.lerp(self.signal[steps], self.signal[following], between),
-            noise=torch.lerp(self.noise[steps], self.noise[following], between),
+            signal=along(self.signal),
+            noise=along(self.noise),
             denoised=denoised,
             residuals=None if self.residuals is None else self.residuals[steps[0] :],
             control=None if self.control is None else self.control[steps[:-1]],
-            positions=(
-                None
-                if self.positions is None
-                else torch.lerp(self.positions[steps], self.positions[following], between)
-            ),
+            positions=None if self.positions is None else along(self.positions),
             null={key: tensor if tensor.shape[0] == 1 else tensor[steps[:-1]] for key, tensor in self.null.items()},
             progress={},
         )

@@ -17,17 +17,17 @@ from torch import Tensor
 
 from ..common.memory import check_path_memory
 from . import conditioning, process
-from .own_sampler import OwnSampler, with_options
+from .levels import Levels
+from .own_sampler import OwnSampler, SamplerRun, with_options
 from .path import DiffusionPath, make_path
-from .path_check import MOST_SEED, check_falling, is_option
+from .path_check import MOST_SEED, check_falling
+from .solvers import OWN_LEVELS, plain_options, sampler_name
 from .wrong_prompt import sample_with
 
-# Solvers that start a flow at sigma = 1 evaluate it a ten-thousandth of the training time later.
-_OFFSET = 2e-4
+# Of the first level: where the noise-to-signal ratio is infinite (a flow's sigma 1), solvers start a little below it.
+_LATE_START = 2e-4
 # Below this distance (RMS) between the model's prediction and the one that two states imply, the states are enough.
 _IMPLIED = 0.1
-_OWN_LEVELS = ("dpm_fast", "dpm_adaptive")
-_LISTED_AS = {"sample_unipc": "uni_pc", "sample_unipc_bh2": "uni_pc_bh2"}
 
 
 class _Listener:
@@ -35,15 +35,15 @@ class _Listener:
 
     def __init__(self, model: Any, sigmas: Tensor) -> None:
         self._model = model
-        self._levels = [float(sigma) for sigma in sigmas[:-1]]
-        self.states: list[Tensor | None] = [None] * len(self._levels)
-        self.predictions: list[Tensor | None] = [None] * len(self._levels)
+        self._levels = Levels(sigmas[:-1])
+        self.states: list[Tensor | None] = [None] * (len(sigmas) - 1)
+        self.predictions: list[Tensor | None] = [None] * (len(sigmas) - 1)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     def __call__(self, x: Tensor, sigma: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        level = self._level(float(sigma.reshape(-1)[0]))
+        level = self._level_of(float(sigma.reshape(-1)[0]))
         if level is not None:
             self.states[level] = x.detach().to("cpu", torch.float32, copy=True)
         out = self._model(x, sigma, *args, **kwargs)
@@ -51,57 +51,41 @@ class _Listener:
             self.predictions[level] = out.detach().to("cpu", torch.float32, copy=True)
         return out
 
-    def _level(self, sigma: float) -> int | None:
-        if sigma in self._levels:
-            return self._levels.index(sigma)
-        near = [abs(sigma - level) <= _OFFSET * max(level, 1e-6) for level in self._levels]
-        return near.index(True) if any(near) else None
+    def _level_of(self, sigma: float) -> int | None:
+        index, first = self._levels.index(sigma), self._levels.sigmas[0]
+        return 0 if index is None and 0 <= first - sigma <= _LATE_START * first else index
 
 
 class RecordingSampler(OwnSampler):
     """A SAMPLER that runs another one unchanged. After a run `states` [N + 1, B, ...] and `predictions` are filled."""
 
     def __init__(self, sampler: Any) -> None:
-        if sampler_name(sampler) in _OWN_LEVELS:
+        if sampler_name(sampler) in OWN_LEVELS:
             raise ValueError(
                 f"The sampler {sampler_name(sampler)} chooses its own noise levels, so its path cannot be recorded on "
                 "a schedule: use another one, dpmpp_2m for example."
             )
         super().__init__(sampler)
-        self.inner = sampler
         self.states: Tensor | None = None
         self.predictions: Tensor | None = None
 
-    def run(
-        self,
-        model_wrap: Any,
-        sigmas: Tensor,
-        extra_args: dict[str, Any],
-        callback: Callable[..., None] | None,
-        noise: Tensor,
-        latent_image: Tensor | None = None,
-        denoise_mask: Tensor | None = None,
-        disable_pbar: bool = False,
-    ) -> Tensor:
-        """ComfyUI's Sampler contract, all tensors in model space."""
+    def run(self, given: SamplerRun) -> Tensor:
         heard: list[_Listener] = []
 
         def listen(model: Any) -> _Listener:
-            heard.append(_Listener(model, sigmas))
+            heard.append(_Listener(model, given.sigmas))
             return heard[0]
 
-        last = float(sigmas[-1])
-        rest = (sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
         inner = with_options(self.inner, self.extra_options)
         if hasattr(inner, "sampler_function") and not isinstance(inner, OwnSampler):
             # Inside of KSAMPLER a state is seen before the mask is applied to it.
-            samples = _listening(inner, listen).sample(model_wrap, *rest)
+            samples = given.by(_listening(inner, listen))
         else:
-            samples = inner.sample(listen(model_wrap), *rest)
-        sampling = model_wrap.inner_model.model_sampling
+            samples = given.by(inner, guider=listen(given.guider))
+        sampling, last = given.guider.inner_model.model_sampling, float(given.sigmas[-1])
         end = process.perturb(sampling, samples, torch.zeros_like(samples), last, prior=False)
         states, predictions = heard[0].states, heard[0].predictions
-        missing = [float(sigma) for sigma, state in zip(sigmas, states, strict=False) if state is None]
+        missing = [float(sigma) for sigma, state in zip(given.sigmas, states, strict=False) if state is None]
         if missing:
             raise ValueError(
                 f"The sampler {sampler_name(self.inner)} never evaluated the model at noise level {missing[0]:.4g}, so "
@@ -134,7 +118,7 @@ def record(
     latent: Tensor,
     mask: Tensor | None = None,
     callback: Callable[..., None] | None = None,
-    disable_pbar: bool = False,
+    disable_pbar: bool | None = None,
     seed: int = 0,
     batch_index: list[int] | None = None,
 ) -> tuple[DiffusionPath, Tensor]:
@@ -156,8 +140,7 @@ def record(
         raise ValueError("A path cannot hold a nested latent (audio with video): record its video part alone.")
     check_path_memory(len(sigmas), latent)
     recorder = RecordingSampler(sampler)
-    # A copy of the levels, because uni_pc changes the last one of those it is given.
-    samples = sample_with(guider, noise, latent, recorder, sigmas.clone(), mask, callback, disable_pbar, seed)
+    samples = sample_with(guider, noise, latent, recorder, sigmas, mask, callback, disable_pbar=disable_pbar, seed=seed)
     assert recorder.states is not None
     assert recorder.predictions is not None
     path = make_path(
@@ -177,23 +160,3 @@ def record(
     if float((implied - recorder.predictions).square().mean().sqrt() / scale) > _IMPLIED:
         path = path.replaced(denoised=recorder.predictions, continuous=False)
     return path, samples
-
-
-def sampler_name(sampler: Any) -> str:
-    """The name of a SAMPLER as ComfyUI lists it, as far as it has one."""
-    function = getattr(sampler, "sampler_function", None)
-    if function is None:
-        return type(sampler).__name__
-    name = getattr(function, "__name__", type(sampler).__name__)
-    if name in _LISTED_AS:
-        return _LISTED_AS[name]
-    if not name.startswith("sample_") and not name.endswith("_function"):
-        # Of another pack, and often called no more than `sampler`: its class tells which one it is.
-        name = getattr(function, "__qualname__", name).replace(".<locals>", "")
-    return name.removeprefix("sample_").removesuffix("_function")
-
-
-def plain_options(sampler: Any) -> dict[str, Any]:
-    """The options of a SAMPLER that can be written down: numbers, words and switches."""
-    options = getattr(sampler, "extra_options", {})
-    return {key: value for key, value in options.items() if is_option(value)}

@@ -6,8 +6,6 @@ a model wrapper, under any sampler and guider; `replay_sampler` gives the solver
 
 from __future__ import annotations
 
-import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,16 +20,14 @@ from torch import Tensor
 from . import noise as noises
 from . import process, reverse_sde
 from .caching import without_step_caches
-from .conditioning import fingerprint, standing_in
+from .conditioning import standing_in
 from .path import DiffusionPath
-from .path_fit import check_fits, latent_psnr
-from .record import record, sampler_name
+from .path_fit import check_path_fits, latent_psnr
+from .record import record
 from .reverse_sde import KINDS, Step, ancestral_step
+from .solvers import adds_noise, sampler_name, takes_options
 
 WRAPPER = "diffusion_path.replay"
-# Solvers of core that take a noise_sampler without adding noise.
-_DETERMINISTIC = ("res_multistep", "res_multistep_cfg_pp")
-_CALLABLES = ("noise_sampler", "noise_scaler", "tau_func")
 _REVERSE_SDE = ("kind", "eta", "s_noise", "last_noise")
 
 
@@ -58,7 +54,9 @@ def start(model: Any, path: DiffusionPath) -> tuple[PathNoise, dict[str, Any]]:
     """NOISE and LATENT from which a sampler on the path's sigmas starts at its first state.
 
     The LATENT is the picture at the path's end, so that masks keep what they should; the noise makes up the rest.
+    Raises ValueError for a path of another model.
     """
+    check_path_fits(path, model)
     sampling = process.model_sampling(model)
     samples = process.latent_out(model, path.picture)
     # Through VAE space and back, as core will see it.
@@ -123,7 +121,7 @@ def sample_residuals(
     """
     assert path is not None
     assert path.residuals is not None
-    check_fits(path, latent=x)
+    check_path_fits(path, latent=x)
     extra_args = extra_args or {}
     sampling = model.inner_model.inner_model.model_sampling
     s_in = x.new_ones([x.shape[0]])
@@ -169,23 +167,6 @@ def replay_sampler(path: DiffusionPath) -> Any:
     return sampler
 
 
-def _takes(function: Callable[..., Any], options: Mapping[str, Any]) -> bool:
-    """Whether a solver has all of these options, and may be given these values for them."""
-    parameters = inspect.signature(function).parameters
-    return all(
-        name in parameters and name not in _CALLABLES and _may_replace(parameters[name].default, value)
-        for name, value in options.items()
-    )
-
-
-def _may_replace(default: Any, value: Any) -> bool:
-    """Whether a number, text or switch is of an option's kind, as its default shows it; None may be any number."""
-    if default is None or type(default) is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and (math.isfinite(value) or default == math.inf)
-    return type(value) is type(default)
-
-
 def stand_in(path: DiffusionPath) -> str:
     """A sentence where Euler stands in for the path's own solver because that one cannot be found; else empty.
 
@@ -195,7 +176,7 @@ def stand_in(path: DiffusionPath) -> str:
     if path.residuals is not None or _is_reverse_sde(path):
         return ""
     known = path.sampler in comfy.samplers.SAMPLER_NAMES or hasattr(k_diffusion, f"sample_{path.sampler}")
-    if known and _takes(comfy.samplers.sampler_object(path.sampler).sampler_function, path.sampler_options):
+    if known and takes_options(comfy.samplers.sampler_object(path.sampler).sampler_function, path.sampler_options):
         return ""
     what = "whose options are not those of ComfyUI's" if known else "which is not one of ComfyUI's list"
     return (
@@ -207,35 +188,7 @@ def stand_in(path: DiffusionPath) -> str:
 def _is_reverse_sde(path: DiffusionPath) -> bool:
     named = path.sampler == sampler_name(reverse_sde.sampler("ode")) and path.sampler_options.get("kind") in KINDS
     options = {name: value for name, value in path.sampler_options.items() if name in _REVERSE_SDE}
-    return named and _takes(reverse_sde.sample_reverse_sde, options)
-
-
-def innermost(sampler: Any) -> Any:
-    """The solver inside of SAMPLERs that run another one (masked, recording)."""
-    for name in ("sampler", "inner"):
-        if hasattr(sampler, name):
-            return innermost(getattr(sampler, name))
-    return sampler
-
-
-def walks_residuals(sampler: Any) -> bool:
-    """Whether a SAMPLER is that of a residual path."""
-    return getattr(innermost(sampler), "sampler_function", None) is sample_residuals
-
-
-def adds_noise(sampler: Any) -> bool:
-    """Whether a SAMPLER adds fresh noise at its steps, as far as its function and options tell."""
-    sampler = innermost(sampler)
-    function, options = getattr(sampler, "sampler_function", None), getattr(sampler, "extra_options", {})
-    if function is None or sampler_name(sampler) in _DETERMINISTIC:
-        return False
-    if function is reverse_sde.sample_reverse_sde:
-        ancestral = options.get("kind") == "ancestral"
-        return options.get("kind") != "ode" and not (ancestral and options.get("eta") == 0)
-    defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
-    if options.get("s_churn", 0.0) > 0:
-        return True
-    return "noise_sampler" in defaults and options.get("eta", defaults.get("eta", 1.0)) != 0
+    return named and takes_options(reverse_sde.sample_reverse_sde, options)
 
 
 def replay(
@@ -252,7 +205,6 @@ def replay(
     Returns the path that was walked, with its latent PSNR against the given one, and the LATENT it ends in.
     Raises ValueError where the model does not fit, or a solver that adds noise is to walk a path without its noise.
     """
-    check_fits(path, model)
     if sampler is not None and adds_noise(sampler):
         raise ValueError(
             f"The sampler {sampler_name(sampler)} adds noise of its own at every step, so it cannot walk a path found "
@@ -267,19 +219,9 @@ def replay(
     guider = comfy.samplers.CFGGuider(attach(model, path))
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
-    samples = latent["samples"]
     walked, out = record(
-        guider,
-        sampler or replay_sampler(path),
-        path.sigmas,
-        noise.generate_noise(latent),
-        samples,
-        callback=callback,
-        disable_pbar=True,
-        seed=path.seed,
-        batch_index=latent.get("batch_index"),
-    )
-    walked = walked.replaced(
-        figures={"latent_psnr": latent_psnr(path.picture, walked.picture)}, conditioning=fingerprint(positive)
-    )
+        guider, sampler or replay_sampler(path), path.sigmas, noise.generate_noise(latent), latent["samples"],
+        callback=callback, disable_pbar=True, seed=path.seed, batch_index=latent.get("batch_index"),
+    )  # fmt: skip
+    walked = walked.replaced(figures={"latent_psnr": latent_psnr(path.picture, walked.picture)})
     return walked, {**latent, "samples": out.to(comfy.model_management.intermediate_device())}

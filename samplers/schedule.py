@@ -9,11 +9,13 @@ the paper's t / N.
 from __future__ import annotations
 
 import bisect
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..common.texts import check_length, quoted, read_number, words_of
+from .levels import Levels
 
 SHAPES = ("constant", "linear", "cosine", "exponential", "curve")
 
@@ -26,7 +28,6 @@ _FORMULAS: dict[str, Curve] = {
     "cosine": lambda u: math.sin(math.pi / 2 * (1.0 - u)),  # the cosine, and exactly 0 where it ends
     "exponential": lambda u: math.exp(-5.0 * u),
 }
-_SAME = 1e-5  # relative distance below which two noise levels are one
 _EDGE = 1e-4  # of the path: a step that starts this near to an edge of the window starts at it
 
 
@@ -91,10 +92,17 @@ class PathSchedule:
         inside = [i for i, position in enumerate(starts) if self._holds(position)]
         if not inside:
             raise ValueError(
-                f"The window from {self.start:g} to {self.end:g} holds none of the path's {len(starts)} steps: widen "
-                "it, or use more steps."
+                f"The window from {self.start:g} to {self.end:g} holds none of the path's {len(starts)} steps: set "
+                f"{self._remedy(starts)}, or use more steps."
             )
         return range(inside[0], inside[-1] + 1)
+
+    def _remedy(self, starts: Sequence[float]) -> str:
+        """Edges that would hold a step, where none is held: the lowest start and the highest end, in hundredths."""
+        earlier = [math.ceil((position - _EDGE) * 100) / 100 for position in starts if position > self.start]
+        later = [math.floor((position - 2 * _EDGE) * 100) / 100 for position in starts if position <= self.start]
+        edges = [f"start to {min(earlier):g}"] if earlier else []
+        return " or ".join(edges + ([f"end to {max(*later, 0.0):g}"] if later else []))
 
     def weights(self, steps: int | Sequence[float]) -> tuple[float, ...]:
         """The weight of the source at each step (see `window`)."""
@@ -121,28 +129,38 @@ def _bounded(weight: float) -> float:
 class Weights:
     """A schedule at the noise levels of a path or of a run: all evaluations of a step have the weight of its start."""
 
-    def __init__(self, schedule: PathSchedule, levels: Sequence[float], positions: Sequence[float]) -> None:
+    def __init__(self, schedule: PathSchedule, levels: Levels | Sequence[float], positions: Sequence[float]) -> None:
         """levels: N + 1, falling; positions: where they lie on the path.
 
         Raises ValueError where they are a whole path, no step of which is in the window. A part of a path may well lie
         outside of it.
         """
-        self._falling = [-level for level in levels]
-        whole = levels[-1] == 0.0 and positions[0] >= 1.0 - _EDGE
+        self.levels = levels if isinstance(levels, Levels) else Levels(levels)
+        sigmas = self.levels.sigmas
+        whole = sigmas[-1] == 0.0 and positions[0] >= 1.0 - _EDGE
         if whole and schedule.weight != 0.0:
             schedule.window(positions[:-1])
         # What begins where a part of a run ends is taken to be as long as the step before it.
         beyond = max(0.0, 2 * positions[-1] - positions[-2])
         self._weights = [schedule.at(*step) for step in zip(positions, [*positions[1:], beyond], strict=True)]
-        self.all_zero = not any(weight for weight, level in zip(self._weights, levels, strict=True) if level > 0.0)
+        self.all_zero = not any(weight for weight, level in zip(self._weights, sigmas, strict=True) if level > 0.0)
 
     def step(self, sigma: float) -> int:
-        """The step under way at a noise level: the one that starts there, or the one that passes through it."""
-        passed = bisect.bisect_right(self._falling, -sigma * (1 - _SAME))
-        return min(max(passed - 1, 0), len(self._weights) - 1)
+        """The step under way at a noise level (see `Levels.step`)."""
+        return self.levels.step(sigma)
 
     def at(self, sigma: float) -> float:
         return self._weights[self.step(sigma)]
+
+    def overwriting(self, sigmas: Sequence[float]) -> Weights:
+        """The weights of a run on these levels where a step at weight 1 makes up for all before it: 1 up to the last.
+
+        sigmas: where the run's steps start.
+        """
+        last = max((self.step(sigma) for sigma in sigmas if self.at(sigma) == 1.0), default=-1)
+        result = copy.copy(self)
+        result._weights = [1.0] * (last + 1) + self._weights[last + 1 :]
+        return result
 
     @property
     def first(self) -> int:

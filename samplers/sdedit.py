@@ -10,7 +10,6 @@ import comfy.model_management
 import comfy.sample
 import comfy.sampler_helpers
 import comfy.samplers
-import comfy.utils
 import torch
 from torch import Tensor
 
@@ -33,7 +32,7 @@ SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class SDEditSettings:
     """How to edit. steps: evaluations per repeat, all of them after t0. sigmas: levels to run instead of those of t0,
     steps and scheduler, falling to 0; none at all returns the guide.
     """
@@ -50,7 +49,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Edit:
+class SDEditResult:
     """The edited LATENT, what the network saw of the guide at t0 as LATENT, and what was run."""
 
     latent: dict[str, Any]
@@ -75,9 +74,9 @@ def sdedit(
     negative: Any,
     guide: dict[str, Any],
     seed: int,
-    settings: Settings,
+    settings: SDEditSettings,
     callback: Callable[..., None] | None = None,
-) -> Edit:
+) -> SDEditResult:
     """Edits a LATENT; its noise_mask (1 = edit) and batch_index are honoured, and it is never changed.
 
     With the solver `ode` this is bit for bit core's SamplerCustomAdvanced with Euler on the same sigmas and noise.
@@ -87,43 +86,32 @@ def sdedit(
     """
     if settings.solver not in SOLVERS:
         raise ValueError(f"There is no solver {quoted(settings.solver)}: choose one of {', '.join(SOLVERS)}.")
-    sigmas = levels_of(
-        process.model_sampling(model), settings.t0, settings.steps, settings.scheduler, settings.sigmas, True
-    )
+    sampling = process.model_sampling(model)
+    sigmas = levels_of(sampling, settings.t0, settings.steps, settings.scheduler, settings.sigmas, True)
     latent = prepared(model, guide)
     samples, mask = latent["samples"], latent.get("noise_mask")
-    touched = None if mask is None else _touched(mask, samples)
+    # The mask on the latent's grid, and which items have anything to edit there. [B, C, ...], [B, 1, ...]
+    grid = None if mask is None else comfy.sampler_helpers.prepare_mask(mask, tuple(samples.shape), samples.device)
+    touched = None if grid is None else grid.flatten(1).any(dim=1).reshape(-1, *[1] * (samples.ndim - 1))
     if len(sigmas) == 0 or (touched is not None and not touched.any()):
-        return Edit(latent, dict(latent), torch.empty(0), 0)
+        return SDEditResult(latent, dict(latent), torch.empty(0), 0)
 
     noise = noises.start_run(latent, seed)
-    seen = process.network_view(
-        process.model_sampling(model),
-        process.perturb(process.model_sampling(model), process.latent_in(model, samples.float()), noise, sigmas[0]),
-        sigmas[0],
-    )
+    start = process.perturb(sampling, process.latent_in(model, samples.float()), noise, sigmas[0])
+    seen = process.network_view(sampling, start, sigmas[0])
     guider = _CountingGuider(model)
     guider.set_conds(positive, negative)
     guider.set_cfg(settings.cfg)
-    sampler = MaskedSampler(
-        SOLVERS[settings.solver](), settings.mask_mode, settings.keep_noise, settings.repeats
-    )  # neutral settings are core's own masking
-    edited = sample_with(
-        guider,
-        noise,
-        samples,
-        sampler,
-        sigmas,
-        denoise_mask=mask,
-        callback=callback,
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
-    ).to(comfy.model_management.intermediate_device())
-    if mask is not None and touched is not None:
+    solver, indices = SOLVERS[settings.solver](), noises.indices_of(latent)
+    # Neutral settings are core's own masking.
+    sampler = MaskedSampler(solver, settings.mask_mode, settings.keep_noise, settings.repeats, indices=indices)
+    edited = sample_with(guider, noise, samples, sampler, sigmas, mask, callback, seed=seed)
+    edited = edited.to(comfy.model_management.intermediate_device())
+    if grid is not None and touched is not None:
         # A solver's last step rounds. What `paper` leaves in kept pixels is the noise of the last level.
-        kept = _edit_grid(mask, samples) == 0 if settings.mask_mode != "paper" else ~touched
+        kept = grid == 0 if settings.mask_mode != "paper" else ~touched
         edited = torch.where(kept.to(edited.device), samples.to(edited), edited)
-    return Edit(
+    return SDEditResult(
         {**latent, "samples": edited},
         {**latent, "samples": process.latent_out(model, seen).to(edited.device)},
         sigmas,
@@ -146,7 +134,7 @@ def prepared(model: Any, latent: dict[str, Any]) -> dict[str, Any]:
     return latent
 
 
-def report(model: Any, settings: Settings, edit: Edit) -> str:
+def report(model: Any, settings: SDEditSettings, edit: SDEditResult) -> str:
     """One line about what was really run."""
     if edit.evaluations == 0:
         empty = bool((edit.latent.get("noise_mask", torch.zeros(1)) == 0).all())
@@ -171,7 +159,7 @@ def report(model: Any, settings: Settings, edit: Edit) -> str:
 
 
 def remarks_on(
-    model: Any, positive: Any, negative: Any, guide: dict[str, Any], settings: Settings, edit: Edit
+    model: Any, positive: Any, negative: Any, guide: dict[str, Any], settings: SDEditSettings, edit: SDEditResult
 ) -> list[str]:
     """What can be said against an edit that was made."""
     if edit.evaluations == 0:
@@ -207,13 +195,3 @@ def perturbed(model: Any, latent: dict[str, Any], sigma: float, seed: int) -> tu
         seen = torch.where(edit > 0, edit * seen + (1.0 - edit) * samples, samples)
     latent["samples"] = carried
     return latent, seen
-
-
-def _edit_grid(mask: Tensor, samples: Tensor) -> Tensor:
-    """The mask on the latent's grid, [B, C, ...] like the samples."""
-    return comfy.sampler_helpers.prepare_mask(mask, tuple(samples.shape), samples.device)
-
-
-def _touched(mask: Tensor, samples: Tensor) -> Tensor:
-    """Which batch items have anything to edit once the mask is on the latent grid. [B, 1, 1, ...] bool"""
-    return _edit_grid(mask, samples).flatten(1).any(dim=1).reshape(-1, *[1] * (samples.ndim - 1))

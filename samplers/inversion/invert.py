@@ -15,10 +15,10 @@ from .. import noise as noises
 from .. import process
 from ..caching import without_step_caches
 from ..conditioning import fingerprint
+from ..own_sampler import run_inside
 from ..path import DiffusionPath, make_path
 from ..sigmas import check_falling_to_zero
-from ..wrong_prompt import sample_with
-from .run import InversionSampler, Method
+from .run import Method, inverting
 
 
 def invert(
@@ -41,14 +41,14 @@ def invert(
     model = without_step_caches(model, "Inversion")
     samples = _picture(model, latent)
     check_path_memory(len(sigmas), samples)
-    indices = latent.get("batch_index") or range(samples.shape[0])
     guider = comfy.samplers.CFGGuider(method.prepared(model, cfg, len(sigmas) - 1, samples.shape[0]))
     guider.set_conds(positive, negative)
     guider.set_cfg(method.run_cfg(cfg))
-    sampler = InversionSampler(method, indices, cfg)
     noise = noises.start_run({**latent, "samples": samples}, seed)
-    sample_with(guider, noise, samples, sampler, sigmas, None, callback, True, seed)
-    fields = {"cfg": method.run_cfg(cfg), **sampler.fields}
+    found = run_inside(
+        guider, noise, samples, sigmas, inverting(method, noises.indices_of(latent), cfg), callback, seed
+    )
+    fields = {"cfg": method.run_cfg(cfg), **found}
     return make_path(
         model,
         sigmas,

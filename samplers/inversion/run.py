@@ -15,30 +15,26 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from ..own_sampler import OwnSampler
+from ..own_sampler import SamplerRun
 
 Fields = dict[str, Any]
 """Fields of a DiffusionPath: `states` [N + 1, B, C, ...] at least."""
 
 
 @dataclass
-class Run:
-    """What a method works on. All tensors in model space, on the model's device.
+class Run(SamplerRun):
+    """What a method works on: the path ends at the picture, and the noise belongs to the seed.
 
-    sigmas [N + 1] fall as in sampling; picture [B, C, ...] is the path's end; noise [B, C, ...] belongs to the seed.
     cfg is that of the edit to come, while the guider's own is `Method.run_cfg`.
     """
 
-    guider: Any
-    sigmas: Tensor
-    picture: Tensor
-    noise: Tensor
-    model_options: dict[str, Any]
-    seed: int
-    indices: Sequence[int]
+    indices: Sequence[int] = ()
     cfg: float = 1.0
-    callback: Callable[..., None] | None = None
     done: int = field(default=0, init=False)
+
+    @property
+    def picture(self) -> Tensor:
+        return self.latent_image
 
     @property
     def sampling(self) -> Any:
@@ -83,34 +79,18 @@ class Method(ABC):
         """Finds the path of the run's picture."""
 
 
-class InversionSampler(OwnSampler):
-    """A SAMPLER that inverts the latent it is given and returns it unchanged; `fields` holds what the method found."""
+def inverting(method: Method, indices: Sequence[int] | None = None, cfg: float = 1.0) -> Callable[[SamplerRun], Fields]:
+    """For `run_inside` on a picture: what the method finds. indices: of its items, which otherwise count from 0.
 
-    def __init__(self, method: Method, indices: Sequence[int] | None = None, cfg: float = 1.0) -> None:
-        super().__init__()
-        self.method = method
-        self.indices = indices
-        self.cfg = cfg
-        self.fields: Fields = {}
+    A mask is not looked at, for the path is that of the whole picture.
+    """
 
-    def run(
-        self,
-        model_wrap: Any,
-        sigmas: Tensor,
-        extra_args: dict[str, Any],
-        callback: Callable[..., None] | None,
-        noise: Tensor,
-        latent_image: Tensor,
-        denoise_mask: Tensor | None = None,
-        disable_pbar: bool = False,
-    ) -> Tensor:
-        """ComfyUI's Sampler contract; a mask is not looked at, for the path is that of the whole picture."""
-        indices = range(latent_image.shape[0]) if self.indices is None else self.indices
-        options, seed = extra_args.get("model_options", {}), extra_args.get("seed") or 0
-        run = Run(model_wrap, sigmas, latent_image, noise, options, seed, indices, self.cfg, callback)
-        with torch.no_grad():
-            self.fields = self.method(run)
-        return latent_image
+    @torch.no_grad()
+    def invert(given: SamplerRun) -> Fields:
+        items = range(given.latent_image.shape[0]) if indices is None else indices
+        return method(Run(**vars(given), indices=items, cfg=cfg))
+
+    return invert
 
 
 def climbing(run: Run, advance: Callable[[Tensor, int], tuple[Tensor, Tensor]]) -> Tensor:

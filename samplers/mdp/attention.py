@@ -13,19 +13,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.model_patcher
-import comfy.sampler_helpers
 import comfy.samplers
 import torch
 from comfy.ldm.modules.attention import SpatialTransformer, SpatialVideoTransformer, optimized_attention
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
-from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..path import DiffusionPath
-from ..path_fit import check_fits
+from ..path_fit import check_path_fits
 from ..schedule import PathSchedule, Weights
-from .conditions import KEY, active, check_hooks, check_same_kind
+from .conditions import SourcePrompt
 from .tokens import TokenMap
+from .wrapper import Manipulation, Prediction, weights_along
 
 LARGEST_SELF = 32**2
 
@@ -57,12 +56,8 @@ def control_attention(
             "Attention control works on pictures, but this U-Net attends over time too (SVD, SV3D) and reads no text: "
             "use MDP-ε or MDP-x, which work with every model."
         )
-    check_fits(path, model)
-    control = _Control(path, source, tokens, cross, self_attention)
-    clone = model.clone()
-    clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, control.outer_sample)
-    clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, control.predict_noise)
-    return clone
+    check_path_fits(path, model)
+    return AttentionControl(path, source, tokens, cross, self_attention).on(model)
 
 
 @dataclass
@@ -76,46 +71,29 @@ class _Step:
     maps: Maps = field(default_factory=dict)
 
 
-class _Control:
-    """The manipulation as wrappers."""
+class AttentionControl(Manipulation):
+    """Prompt-to-Prompt: `run` holds the weights of cross-attention and of self-attention."""
+
+    name = "Attention control"
 
     def __init__(
-        self,
-        path: DiffusionPath,
-        source: Any,
-        tokens: TokenMap,
-        cross: PathSchedule,
-        self_attention: PathSchedule | None,
+        self, path: DiffusionPath, source: Any, tokens: TokenMap, cross: PathSchedule, within: PathSchedule | None
     ) -> None:
-        self.path, self.source, self.tokens = path, source, tokens
-        self.schedules = (cross, self_attention)
-        self._weights: tuple[Weights | None, ...] | None = None
+        self.path, self.source, self.tokens = path, SourcePrompt(source), tokens
+        self.schedules = (cross, within)
 
-    def outer_sample(
-        self,
-        executor: Callable[..., Tensor],
-        noise: Tensor,
-        latent_image: Tensor,
-        sampler: Any,
-        sigmas: Tensor,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Tensor:
-        """Before a run: checks, and the source joins the run's conditions."""
-        guider = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
+    def begin(
+        self, guider: Any, noise: Tensor, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None
+    ) -> tuple[Weights | None, ...] | None:
         if all(each is None or each.weight == 0.0 for each in self.schedules):
-            return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-        check_fits(self.path, guider.model_patcher, noise, sigmas)
-        if "positive" not in guider.conds:
-            raise ValueError("Attention control edits the positive prompt, but this guider has none: use CFGGuider.")
-        source = comfy.sampler_helpers.convert_cond(self.source)
+            return None
+        check_path_fits(self.path, guider.model_patcher, noise, sigmas)
+        source = self.source.join(guider, self.name)
         if len(source) != 1:
             raise ValueError(
                 f"Attention control needs a source prompt of one part, but this one has {len(source)}: connect one "
                 "CLIP Text Encode."
             )
-        check_same_kind(guider.conds["positive"], source)
-        check_hooks(source, guider.model_options)
         for word, conds, length in (
             ("source", source, self.tokens.mapper.shape[0]),
             ("target", guider.conds["positive"], self.tokens.mapper.shape[1]),
@@ -131,40 +109,20 @@ class _Control:
                     f"The {word} prompt has {'/'.join(map(str, sorted(lengths)))} tokens, but this control was "
                     f"made for {length}: sample with the prompt that is written in its node."
                 )
-        levels, positions = [float(level) for level in self.path.sigmas], [*self.path.step_positions, 0.0]
-        self._weights = tuple(None if each is None else Weights(each, levels, positions) for each in self.schedules)
-        guider.conds[self._name] = source
-        try:
-            return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-        finally:
-            self._weights = None
+        return tuple(None if each is None else weights_along(self.path, each) for each in self.schedules)
 
-    @property
-    def _name(self) -> str:
-        return f"attention source {id(self)}"
-
-    def predict_noise(
-        self,
-        executor: Callable[..., Tensor],
-        x: Tensor,
-        timestep: Tensor,
-        model_options: dict[str, Any] | None = None,
-        seed: int | None = None,
-    ) -> Tensor:
-        """The prediction with edited maps, [B, C, ...]."""
-        options, guider = model_options or {}, executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
-        sigma = float(timestep.reshape(-1)[0])
-        cross, within = (0.0 if w is None else w.at(sigma) for w in self._weights or (None, None))
+    def predict(self, run: tuple[Weights | None, ...], prediction: Prediction) -> Tensor:
+        sigma, guider = prediction.sigma, prediction.guider
+        cross, within = (0.0 if weights is None else weights.at(sigma) for weights in run)
         if cross == 0.0 and within == 0.0:
-            return executor(x, timestep, options, seed)
-        step = _Step(self.tokens, cross, within)
-        source = active(guider.conds[self._name][: len(self.source)], timestep)
-        keep = patched(options, guider.inner_model.diffusion_model, lambda *call: _keep(step, *call))
-        state = self.path.at(sigma).to(x)
-        comfy.samplers.calc_cond_batch(guider.inner_model, [source], state, timestep, keep)
+            return prediction()
+        step, network = _Step(self.tokens, cross, within), guider.inner_model.diffusion_model
+        source = self.source.active(prediction)
+        keep = patched(prediction.options, network, lambda *call: _keep(step, *call))
+        state = self.path.at(sigma).to(prediction.x)
+        comfy.samplers.calc_cond_batch(guider.inner_model, [source], state, prediction.timestep, keep)
         step.targets = frozenset(cond["uuid"] for cond in guider.conds["positive"])
-        edit = patched(options, guider.inner_model.diffusion_model, lambda *call: _edit(step, *call))
-        return executor(x, timestep, edit, seed)
+        return prediction(options=patched(prediction.options, network, lambda *call: _edit(step, *call)))
 
 
 def patched(model_options: dict[str, Any], network: UNetModel, patch: Callable[..., Tensor]) -> dict[str, Any]:
@@ -172,10 +130,10 @@ def patched(model_options: dict[str, Any], network: UNetModel, patch: Callable[.
 
     Where other patches replace the attention of a block, or of one transformer in it, they stay in their place.
     """
-    there = model_options.get("transformer_options", {}).get("patches_replace", {})
+    replaced = model_options.get("transformer_options", {}).get("patches_replace", {})
     model_options = model_options.copy()  # core's helper exchanges its entries
     for kind in ("attn1", "attn2"):
-        old = there.get(kind, {})
+        old = replaced.get(kind, {})
         names = [block for block in _attention_blocks(network) if block not in old]
         for name in [*names, *old]:
             inner = old.get(name, _core_attention)

@@ -13,7 +13,7 @@ c_A.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,13 @@ import comfy.sampler_helpers
 import comfy.utils
 import torch
 from comfy.conds import CONDCrossAttn, CONDRegular
-from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from .. import process
 from ..masks import edit_region
 from ..schedule import PathSchedule, Weights
+from .wrapper import Manipulation, Prediction
 
-KEY = "diffusion_path_mdp"
 _MOST_REPEATS = 4  # core repeats tokens at most so often to bring two prompts to one length
 
 Cond = dict[str, Any]
@@ -44,61 +43,46 @@ def mix_conditioning(model: Any, source: Any, schedule: PathSchedule, mask: Tens
     source: CONDITIONING of the source's prompt. mask: [B or 1, H, W] in 0..1, 1 = edit. Returns a clone of the MODEL.
     Raises ValueError, when sampling, where the two prompts are of different kinds.
     """
-    return _patched(model, _Manipulation("MDP-c", source, schedule, mask, interpolate=True))
+    return InterpolatedConditioning(source, schedule, mask).on(model)
 
 
 def mix_guidance(model: Any, source: Any, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
     """MDP-beta (Wang et al. 2023): the guided predictions of both prompts mixed. See `mix_conditioning`."""
-    return _patched(model, _Manipulation("MDP-\u03b2", source, schedule, mask, interpolate=False))
-
-
-def _patched(model: Any, manipulation: _Manipulation) -> Any:
-    process.model_sampling(model)  # refuses models without noise, whose prompts have no path to be mixed along
-    clone = model.clone()
-    clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, manipulation.outer_sample)
-    clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, manipulation.predict_noise)
-    return clone
+    return MixedGuidance(source, schedule, mask).on(model)
 
 
 @dataclass(frozen=True)
-class _Run:
+class _PromptRun:
     weights: Weights
     mask: Tensor | None  # [B, ...] without channels, on the device, None where everything is edited
-    name: str  # of the source among the run's conditions
 
 
-class _Manipulation:
-    """One manipulation of a model, as wrappers."""
+class _PromptManipulation(Manipulation):
+    """A manipulation that exchanges the positive prompt for a mixture; outside of the mask it is the source's."""
 
-    def __init__(self, name: str, source: Any, schedule: PathSchedule, mask: Tensor | None, interpolate: bool) -> None:
-        self.name, self.source, self.schedule, self.mask = name, source, schedule, mask
-        self.interpolate = interpolate
-        self._run: _Run | None = None
+    def __init__(self, source: Any, schedule: PathSchedule, mask: Tensor | None) -> None:
+        self.source, self.schedule, self.mask = SourcePrompt(source), schedule, mask
 
-    def outer_sample(
-        self,
-        executor: Callable[..., Tensor],
-        noise: Tensor,
-        latent_image: Tensor,
-        sampler: Any,
-        sigmas: Tensor,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Tensor:
-        """Before a run: the source joins its conditions, so that core encodes it and loads what it needs."""
-        guider = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
-        levels = [float(level) for level in sigmas]
-        places = process.positions(process.model_sampling(guider.model_patcher), levels)
-        weights = Weights(self.schedule, levels, places) if len(levels) > 1 else None
+    @abstractmethod
+    def parts(self, target: list[Cond], source: list[Cond], weight: float) -> tuple[list[Cond], float, list[Cond]]:
+        """The prompt where everything is edited, its share of the prediction there, and the prompt of all the rest."""
+
+    def on(self, model: Any) -> Any:
+        process.model_sampling(model)  # refuses models without noise, whose prompts have no path to be mixed along
+        return super().on(model)
+
+    def begin(
+        self, guider: Any, noise: Tensor, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None
+    ) -> _PromptRun | None:
+        model = guider.model_patcher
+        levels = sigmas.tolist()
+        positions = process.positions(process.model_sampling(model), levels)
+        weights = Weights(self.schedule, levels, positions) if len(levels) > 1 else None
         everywhere = self.mask is None or bool((self.mask == 1).all())
         if weights is None or (weights.all_zero and everywhere):
-            return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-        if "positive" not in guider.conds:
-            raise ValueError(f"{self.name} mixes the positive prompt, but this guider has none: use CFGGuider.")
-        source = comfy.sampler_helpers.convert_cond(self.source)
-        check_same_kind(guider.conds["positive"], source)
-        check_hooks(source, guider.model_options)
-        mask = edit_region(self.mask, guider.model_patcher, noise, guider.model_patcher.load_device)
+            return None
+        source = self.source.join(guider, self.name)
+        mask = edit_region(self.mask, model, noise, model.load_device)
         mask = None if mask is None else mask[:, 0]
         caching = "easycache" in guider.model_options.get("transformer_options", {})
         if caching and not (weights.all_zero and mask is None) and regional([*guider.conds["positive"], *source]):
@@ -106,56 +90,77 @@ class _Manipulation:
                 f"{self.name} evaluates prompts for parts of the picture one after the other, which EasyCache takes "
                 "for steps without a change: leave EasyCache out, or use prompts for the whole picture."
             )
-        self._run = _Run(weights, mask, f"{self.name} source {id(self)}")
-        guider.conds[self._run.name] = source
-        try:
-            return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-        finally:
-            self._run = None
+        return _PromptRun(weights, mask)
 
-    def predict_noise(
-        self,
-        executor: Callable[..., Tensor],
-        x: Tensor,
-        timestep: Tensor,
-        model_options: dict[str, Any] | None = None,
-        seed: int | None = None,
-    ) -> Tensor:
-        """The prediction with the mixed prompt, [B, C, ...]."""
-        run, guider = self._run, executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
-        weight = run.weights.at(float(timestep.reshape(-1)[0])) if run is not None else 0.0
-        if run is None or (weight == 0.0 and run.mask is None):
-            return executor(x, timestep, model_options or {}, seed)
-        target = guider.conds["positive"]
-        # Core appends parts where areas differ; the source's own come first.
-        source = active(guider.conds[run.name][: len(self.source)], timestep)
-        mixture = self._mixture(active(target, timestep), source, weight, run.mask)
+    def predict(self, run: _PromptRun, prediction: Prediction) -> Tensor:
+        weight, conds = run.weights.at(prediction.sigma), prediction.guider.conds
+        if weight == 0.0 and run.mask is None:
+            return prediction()
+        target = conds["positive"]
+        mixture = self._mixture(active(target, prediction.timestep), self.source.active(prediction), weight, run.mask)
         try:
-            if len(mixture) < 2 or not any(regional(conds) for conds, _ in mixture):
-                guider.conds["positive"] = together(mixture)
-                return executor(x, timestep, model_options or {}, seed)
-            mixed = torch.zeros_like(x)
-            for conds, share in mixture:
-                guider.conds["positive"] = conds
-                denoised = executor(x, timestep, model_options or {}, seed)
-                mixed = mixed + (share.unsqueeze(1).to(x) if isinstance(share, Tensor) else share) * denoised
+            if len(mixture) < 2 or not any(regional(part) for part, _ in mixture):
+                conds["positive"] = together(mixture)
+                return prediction()
+            mixed = torch.zeros_like(prediction.x)
+            for part, share in mixture:
+                conds["positive"] = part
+                denoised = prediction()
+                mixed = mixed + (share.unsqueeze(1).to(mixed) if isinstance(share, Tensor) else share) * denoised
             return mixed
         finally:
-            guider.conds["positive"] = target
+            conds["positive"] = target
 
     def _mixture(self, target: list[Cond], source: list[Cond], weight: float, mask: Tensor | None) -> Mixture:
         """What one prediction is made of."""
-        if self.interpolate:
-            inside, inner = interpolated(target, source, weight), 1.0
-            outside = interpolated(target, source, 1.0)
-        else:
-            inside, inner, outside = target, 1.0 - weight, source
-        if mask is None or weight == 1.0:
-            parts = [(inside, inner), (outside, 1.0 - inner)]
-        else:
-            parts = [(inside, mask * inner), (outside, 1.0 - mask * inner)]
+        inside, inner, outside = self.parts(target, source, weight)
+        share = inner if mask is None or weight == 1.0 else mask * inner
+        parts = [(inside, share), (outside, 1.0 - share)]
         # What is not in force at this level leaves its share to the other.
         return [(conds, share) for conds, share in parts if conds and (isinstance(share, Tensor) or share != 0.0)]
+
+
+class InterpolatedConditioning(_PromptManipulation):
+    """MDP-c: one prompt between the two."""
+
+    name = "MDP-c"
+
+    def parts(self, target: list[Cond], source: list[Cond], weight: float) -> tuple[list[Cond], float, list[Cond]]:
+        return interpolated(target, source, weight), 1.0, interpolated(target, source, 1.0)
+
+
+class MixedGuidance(_PromptManipulation):
+    """MDP-beta: the predictions for both."""
+
+    name = "MDP-\u03b2"
+
+    def parts(self, target: list[Cond], source: list[Cond], weight: float) -> tuple[list[Cond], float, list[Cond]]:
+        return target, 1.0 - weight, source
+
+
+class SourcePrompt:
+    """The source's prompt among the conditions of a run, so that core encodes it and loads what it needs."""
+
+    def __init__(self, conditioning: Any) -> None:
+        self.conditioning = conditioning
+        self._name = f"source of a manipulation {id(self)}"
+
+    def join(self, guider: Any, name: str) -> list[Cond]:
+        """Adds it to the run's conditions; raises ValueError where it does not go together with the positive prompt.
+
+        name: of the manipulation, for errors. Returns the source's conditions, before core encodes them.
+        """
+        if "positive" not in guider.conds:
+            raise ValueError(f"{name} changes the positive prompt, but this guider has none: use CFGGuider.")
+        source = comfy.sampler_helpers.convert_cond(self.conditioning)
+        check_same_kind(guider.conds["positive"], source)
+        check_hooks(source, guider.model_options)
+        guider.conds[self._name] = source
+        return source
+
+    def active(self, prediction: Prediction) -> list[Cond]:
+        """What of it is in force. Core appends parts where areas differ; the prompt's own come first."""
+        return active(prediction.guider.conds[self._name][: len(self.conditioning)], prediction.timestep)
 
 
 def active(conds: list[Cond], timestep: Tensor) -> list[Cond]:

@@ -7,7 +7,7 @@ without guidance are enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,9 @@ from torch.nn import functional as F
 from .. import noise as noises
 from .. import process
 from ..caching import without_step_caches
-from ..own_sampler import OwnSampler
+from ..own_sampler import SamplerRun, run_inside
 from ..path import DiffusionPath
-from ..path_fit import check_fits
-from ..wrong_prompt import sample_with
+from ..path_fit import check_path_fits
 from .conditions import check_same_kind
 
 POSITIONS = (0.95, 0.9, 0.8, 0.7)
@@ -35,47 +34,11 @@ _LOW, _HIGH = 0.6, 1.5  # the mask rises from 0 to 1 between these multiples of 
 
 
 @dataclass(frozen=True)
-class Settings:
+class RegionSettings:
     """threshold: difference that counts, in standard deviations of the picture; grow: cells of the latent."""
 
     threshold: float = 0.08
     grow: int = 1
-
-
-class _Compare(OwnSampler):
-    """Stands where a sampler stands, and compares two prompts at states of a path."""
-
-    def __init__(self, path: DiffusionPath, steps: Sequence[int]) -> None:
-        super().__init__()
-        self.path, self.steps = path, steps
-        self.difference: Tensor | None = None
-
-    def run(
-        self,
-        model_wrap: Any,
-        sigmas: Tensor,
-        extra_args: dict[str, Any],
-        callback: Callable[..., None] | None,
-        noise: Tensor,
-        latent_image: Tensor,
-        denoise_mask: Tensor | None = None,
-        disable_pbar: bool = False,
-    ) -> Tensor:
-        """ComfyUI's Sampler contract; returns the latent unchanged."""
-        conds, options = model_wrap.conds, extra_args.get("model_options", {})
-        check_same_kind(conds["positive"], conds["source"])
-        squares = []
-        for done, step in enumerate(self.steps):
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            x = self.path.states[step].to(latent_image)
-            sigma = self.path.sigmas[step].to(x).repeat(x.shape[0])
-            both = [conds["positive"], conds["source"]]
-            target, source = comfy.samplers.calc_cond_batch(model_wrap.inner_model, both, x, sigma, options)
-            squares.append((target - source).square().mean(1, keepdim=True).sqrt())
-            if callback is not None:
-                callback(done, target, x, len(self.steps))
-        self.difference = torch.stack(squares).mean(0).cpu().float()
-        return latent_image
 
 
 def prompt_difference(
@@ -85,22 +48,36 @@ def prompt_difference(
 
     Costs two evaluations for each of `POSITIONS`. Raises ValueError for a path of another model or other prompts.
     """
-    check_fits(path, model)
+    check_path_fits(path, model)
     steps = sorted({path.step_near(position) for position in POSITIONS})
     guider = CFGGuider(without_step_caches(model, "The comparison of prompts"))
     guider.inner_set_conds({"positive": target, "source": source})
-    compare = _Compare(path, steps)
+
+    def compare(given: SamplerRun) -> Tensor:
+        conds = given.guider.conds
+        check_same_kind(conds["positive"], conds["source"])
+        differences = []
+        for done, step in enumerate(steps):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            x = path.states[step].to(given.latent_image)
+            sigma = path.sigmas[step].to(x).repeat(x.shape[0])
+            both = [conds["positive"], conds["source"]]
+            wanted, kept = comfy.samplers.calc_cond_batch(given.guider.inner_model, both, x, sigma, given.model_options)
+            differences.append((wanted - kept).square().mean(1, keepdim=True).sqrt())
+            if given.callback is not None:
+                given.callback(done, wanted, x, len(steps))
+        return torch.stack(differences).mean(0).cpu().float()
+
     latent = process.latent_out(model, path.picture)
     noises.start_run({"samples": latent}, path.seed)
-    sample_with(guider, torch.zeros_like(latent), latent, compare, path.sigmas, None, callback, True, path.seed)
-    assert compare.difference is not None
-    spread = path.picture.flatten(1).std(1).reshape(-1, *[1] * (compare.difference.ndim - 1))
-    return compare.difference / spread.clamp(min=1e-6)
+    difference = run_inside(guider, torch.zeros_like(latent), latent, path.sigmas, compare, callback, path.seed)
+    spread = path.picture.flatten(1).std(1).reshape(-1, *[1] * (difference.ndim - 1))
+    return difference / spread.clamp(min=1e-6)
 
 
-def region_of(difference: Tensor, settings: Settings | None = None) -> Tensor:
+def region_of(difference: Tensor, settings: RegionSettings | None = None) -> Tensor:
     """The region of an edit, [B, 1, ...] in 0..1, from `prompt_difference`: soft at its edge, and grown."""
-    settings = settings or Settings()
+    settings = settings or RegionSettings()
     flat = difference.flatten(0, 2)[:, None] if difference.ndim == 5 else difference
     smooth = F.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)
     low, high = _LOW * settings.threshold, _HIGH * settings.threshold

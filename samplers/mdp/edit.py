@@ -8,7 +8,6 @@ from typing import Any
 
 import comfy.model_management
 import comfy.samplers
-import comfy.utils
 import torch
 from torch import Tensor
 
@@ -20,7 +19,6 @@ from ..counting import Counter
 from ..inversion.euler import Euler
 from ..inversion.invert import invert
 from ..path import DiffusionPath
-from ..path_fit import check_fits
 from ..record import record
 from ..replay import attach, replay_sampler, start
 from ..schedule import PathSchedule
@@ -46,7 +44,7 @@ NOTEBOOK = PathSchedule(0.96, 0.46)
 
 
 @dataclass(frozen=True)
-class Settings:
+class MDPSettings:
     """What to do. steps: of the path that is made; a path that is given keeps its own. sigmas: levels of the path that
     is made, instead of those of steps and scheduler, falling to 0.
 
@@ -58,7 +56,7 @@ class Settings:
     steps: int = 20
     cfg: float = 4.0
     scheduler: str = "normal"
-    region: difference.Settings | None = field(default_factory=difference.Settings)
+    region: difference.RegionSettings | None = field(default_factory=difference.RegionSettings)
     sigmas: Tensor | None = None
 
     @property
@@ -78,7 +76,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Region:
+class EditRegion:
     """Where to edit: MASK [B or 1, h, w] on the latent grid ([T, h, w] of a video), 1 = edit, None where that is
     everywhere; and what finding it took.
 
@@ -91,7 +89,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Edit:
+class MDPResult:
     """The edited LATENT, and the evaluations of the network that it took, per picture."""
 
     latent: dict[str, Any]
@@ -105,7 +103,7 @@ def find_source(
     negative: Any,
     latent: dict[str, Any],
     seed: int,
-    settings: Settings,
+    settings: MDPSettings,
     callback: Callable[..., None] | None = None,
 ) -> Source:
     """The source's path: an empty LATENT is sampled from the seed and recorded, any other is inverted (DDIM, cfg 1)."""
@@ -119,17 +117,12 @@ def find_source(
     guider = comfy.samplers.CFGGuider(counter.model)
     guider.set_conds(source, negative)
     guider.set_cfg(settings.cfg)
-    path, _ = record(
-        guider,
+    euler, noise, indices = (
         comfy.samplers.sampler_object("euler"),
-        sigmas,
         noises.start_run(latent, seed),
-        samples,
-        callback=callback,
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
-        batch_index=latent.get("batch_index"),
+        latent.get("batch_index"),
     )
+    path, _ = record(guider, euler, sigmas, noise, samples, callback=callback, seed=seed, batch_index=indices)
     return Source(path, source, "recorded", counter.evaluations)
 
 
@@ -137,21 +130,21 @@ def find_region(
     model: Any,
     target: Any,
     source: Source,
-    settings: Settings,
+    settings: MDPSettings,
     mask: Tensor | None = None,
     callback: Callable[..., None] | None = None,
-) -> Region:
+) -> EditRegion:
     """The MASK, and within it, where settings ask for it, the region where both prompts differ along the path."""
     given = None if mask is None else masks.on_grid(mask, source.path.shape, masks.block_of(model))
     if settings.region is None:
-        return Region(None if given is None or bool((given == 1).all()) else masks.as_mask(given))
+        return EditRegion(None if given is None or bool((given == 1).all()) else masks.as_mask(given))
     counter = Counter(model, source.path.shape[0])
     differs = difference.prompt_difference(counter.model, source.path, source.conditioning, target, callback)
     region = difference.region_of(differs, settings.region)
     if not masks.is_still(region.shape):  # one for all frames, which fits those of the decoded video too
         region = region.amax((0, 2), keepdim=True)
     found = masks.as_mask(region)
-    return Region(found if given is None else masks.as_mask(region * given), counter.evaluations, found)
+    return EditRegion(found if given is None else masks.as_mask(region * given), counter.evaluations, found)
 
 
 def manipulated(model: Any, source: Source, kind: str, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
@@ -172,62 +165,55 @@ def edit(
     target: Any,
     negative: Any,
     source: Source,
-    settings: Settings,
+    settings: MDPSettings,
     mask: Tensor | None = None,
     callback: Callable[..., None] | None = None,
-) -> Edit:
+) -> MDPResult:
     """Walks from the source path's start towards the target, manipulated. Neither inputs nor path are changed.
 
     mask: MASK, 1 = edit; where it is 0 the result is the source's picture bit for bit. Raises ValueError for a path of
     another model, an empty window, or prompts of different kinds.
     """
     path = source.path
-    check_fits(path, model)
     counter = Counter(attach(model, path), path.shape[0])
     noise, latent = start(model, path)
     guider = comfy.samplers.CFGGuider(manipulated(counter.model, source, settings.kind, settings.schedule, mask))
     guider.set_conds(target, negative)
     guider.set_cfg(settings.cfg)
     solver = comfy.samplers.sampler_object("euler") if path.residuals is None else replay_sampler(path)
-    edited = sample_with(
-        guider,
-        noise.generate_noise(latent),
-        latent["samples"],
-        solver,
-        path.sigmas,
-        callback=callback,
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=path.seed,
-    )
+    drawn = noise.generate_noise(latent)
+    edited = sample_with(guider, drawn, latent["samples"], solver, path.sigmas, callback=callback, seed=path.seed)
     plain = path.steps * (1 if settings.cfg == 1.0 else 2)
     edited = edited.to(comfy.model_management.intermediate_device())
-    return Edit({**latent, "samples": edited}, counter.evaluations, max(0, plain - counter.evaluations))
+    return MDPResult({**latent, "samples": edited}, counter.evaluations, max(0, plain - counter.evaluations))
 
 
 def shared_remarks(
-    model: Any, target: Any, negative: Any, source: Source, cfg: float, mask: Tensor | None, region: Region
+    model: Any, target: Any, negative: Any, source: Source, cfg: float, mask: Tensor | None, region: EditRegion
 ) -> list[str]:
     """What can be said against an edit before it is made; true of all edits of a sweep."""
-    batch = source.path.shape[0]
+    path, batch = source.path, source.path.shape[0]
     return [
         *remarks.about_prompts(target, source.conditioning, negative, cfg, batch),
-        *remarks.about_path(source.path.conditioning, fingerprint(source.conditioning)),
+        *(remarks.about_path(path.conditioning, fingerprint(source.conditioning)) if source.origin == "given" else []),
         *remarks.about_mask(mask, batch),
         *remarks.about_region(region.found, region.mask, batch),
         *remarks.about_levels(process.model_sampling(model)),
     ]
 
 
-def own_remarks(source: Source, schedule: PathSchedule, made: Edit) -> list[str]:
+def own_remarks(source: Source, schedule: PathSchedule, result: MDPResult) -> list[str]:
     """What can be said against one edit once it is made."""
     path = source.path
     return [
         *remarks.about_weights(schedule.weights(path.steps)),
-        *remarks.about_result(path.to_vae(path.picture), made.latent["samples"]),
+        *remarks.about_result(path.to_vae(path.picture), result.latent["samples"]),
     ]
 
 
-def report(source: Source, region: Region, settings: Settings, made: Edit, notes: Sequence[str] = ()) -> str:
+def report(
+    source: Source, region: EditRegion, settings: MDPSettings, result: MDPResult, notes: Sequence[str] = ()
+) -> str:
     """What was run, in a few lines; notes: remarks to add."""
     path, schedule = source.path, settings.schedule
     window = schedule.window(path.step_positions)
@@ -237,7 +223,7 @@ def report(source: Source, region: Region, settings: Settings, made: Edit, notes
         "inverted": f"found by DDIM inversion in {source.evaluations} evaluations",
     }[source.origin]
     origin += levels_note(source, settings)
-    total = source.evaluations + region.evaluations + made.evaluations
+    total = source.evaluations + region.evaluations + result.evaluations
     shares = [] if region.mask is None else remarks.per_picture(region.mask, path.shape[0])
     where = " / ".join(masks.cell_count(share) for share in shares) or "the whole picture"
     found = f", found in {region.evaluations} evaluations" if region.evaluations else ""
@@ -247,14 +233,14 @@ def report(source: Source, region: Region, settings: Settings, made: Edit, notes
             f"{window.stop} of {path.steps}, {schedule.shape}, weight {schedule.weight:g}",
             f"source path: {origin}",
             f"region: {where}{found}",
-            f"edit: {made.evaluations} evaluations of the network, {made.saved} saved where the path was known",
+            f"edit: {result.evaluations} evaluations of the network, {result.saved} saved where the path was known",
             f"together: {total} evaluations",
             *remarks.lines(notes),
         ]
     )
 
 
-def levels_note(source: Source, settings: Settings) -> str:
+def levels_note(source: Source, settings: MDPSettings) -> str:
     """What became of connected SIGMAS, to add to the line on the source's path; empty where there are none."""
     if settings.sigmas is None:
         return ""

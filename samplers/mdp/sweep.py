@@ -13,7 +13,7 @@ from ...common import limits
 from ...common.texts import read_numbers
 from ..counting import counting_from
 from ..schedule import PathSchedule
-from .edit import Edit, Settings, Source, edit
+from .edit import MDPResult, MDPSettings, Source, edit
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Cell:
     row: int
     column: int
     schedule: PathSchedule
-    edit: Edit
+    edit: MDPResult
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def sweep(
     target: Any,
     negative: Any,
     source: Source,
-    settings: Settings,
+    settings: MDPSettings,
     grid: Grid,
     mask: Tensor | None = None,
     callback: Callable[..., None] | None = None,
@@ -109,10 +109,10 @@ def sweep(
     for row, column, schedule in grid.cells():
         counted = counting_from(callback, len(cells) * steps, len(grid) * steps)
         try:
-            made = edit(model, target, negative, source, replace(settings, schedule=schedule), mask, counted)
+            result = edit(model, target, negative, source, replace(settings, schedule=schedule), mask, counted)
         except comfy.model_management.InterruptProcessingException:
             if not cells:
                 raise
             return cells, False
-        cells.append(Cell(row, column, schedule, made))
+        cells.append(Cell(row, column, schedule, result))
     return cells, True

@@ -16,7 +16,8 @@ from diffusion_path.samplers.inversion.controlled import Controlled
 from diffusion_path.samplers.inversion.euler import LABELS, Euler
 from diffusion_path.samplers.inversion.fixed_point import FixedPoint
 from diffusion_path.samplers.inversion.residual import Residual
-from diffusion_path.samplers.inversion.run import InversionSampler, Method
+from diffusion_path.samplers.inversion.run import Method, inverting
+from diffusion_path.samplers.own_sampler import InsideSampler
 from diffusion_path.samplers.path import make_path
 from diffusion_path.samplers.replay import sample_residuals
 from diffusion_path.tests.unit.analytic import FAMILIES, gaussian_model, run
@@ -36,10 +37,10 @@ def levels(kind: ModelType, steps: int, start: float = 1.0) -> Tensor:
 
 
 def invert(model: Any, method: Method, sigmas: Tensor, x0: Tensor, mean: float = MU, **details: Any) -> dict[str, Any]:
-    sampler = InversionSampler(method)
+    sampler = InsideSampler(inverting(method))
     noise = details.pop("noise", torch.zeros_like(x0))
     assert torch.equal(run(model, sampler, sigmas, noise, x0, mean, **details), x0)
-    return sampler.fields
+    return sampler.result
 
 
 def sample(model: Any, sampler: Any, sigmas: Tensor, start: Tensor, mean: float = MU) -> Tensor:

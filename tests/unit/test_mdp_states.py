@@ -15,8 +15,8 @@ from diffusion_path.samplers import process, reverse_sde
 from diffusion_path.samplers.masked import MaskedSampler
 from diffusion_path.samplers.mdp.states import inject_latent, inject_noise
 from diffusion_path.samplers.path import DiffusionPath
-from diffusion_path.samplers.replay import adds_noise
 from diffusion_path.samplers.schedule import PathSchedule
+from diffusion_path.samplers.solvers import adds_noise
 from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
 from diffusion_path.tests.unit.exact_run import F64, record, sample
 from torch import Tensor

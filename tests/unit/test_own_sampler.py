@@ -13,15 +13,15 @@ import torch
 from comfy.k_diffusion import sampling as k_diffusion
 from comfy.model_base import ModelType
 from comfy.samplers import KSAMPLER
-from diffusion_path.lep.features import _Inside
 from diffusion_path.samplers import noise as noises
 from diffusion_path.samplers import process, reverse_sde
 from diffusion_path.samplers.flowedit import FlowEditSampler
 from diffusion_path.samplers.inversion.euler import Euler
-from diffusion_path.samplers.inversion.run import InversionSampler
+from diffusion_path.samplers.inversion.run import inverting
 from diffusion_path.samplers.masked import MaskedSampler, Original
+from diffusion_path.samplers.own_sampler import InsideSampler
 from diffusion_path.samplers.record import RecordingSampler, record
-from diffusion_path.samplers.replay import adds_noise
+from diffusion_path.samplers.solvers import adds_noise
 from diffusion_path.tests.unit.analytic import cond, gaussian_model
 from torch import Tensor
 
@@ -151,9 +151,8 @@ def test_the_reverse_sde_inside_of_other_nodes(kind: str) -> None:
     [
         MaskedSampler(comfy.samplers.sampler_object("euler")),
         RecordingSampler(comfy.samplers.sampler_object("euler")),
-        InversionSampler(Euler()),
         FlowEditSampler(),
-        _Inside(lambda *_: None),
+        InsideSampler(inverting(Euler())),
         reverse_sde.sampler("ode"),
     ],
     ids=lambda sampler: type(sampler).__name__,

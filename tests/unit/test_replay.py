@@ -14,7 +14,7 @@ from comfy.model_base import ModelType
 from comfy.patcher_extension import WrappersMP
 from comfy_extras import nodes_custom_sampler as core
 from diffusion_path.devtools.direct import call
-from diffusion_path.samplers import process, replay
+from diffusion_path.samplers import process, replay, solvers
 from diffusion_path.samplers.inversion import null_text
 from diffusion_path.samplers.inversion.controlled import Controlled
 from diffusion_path.samplers.inversion.euler import Euler
@@ -363,11 +363,11 @@ def test_solvers_that_add_noise_are_known() -> None:
         "uni_pc", "uni_pc_bh2", "dpm_fast", "dpm_adaptive", "euler_cfg_pp",
     }  # fmt: skip
     found = {
-        name for name in comfy.samplers.SAMPLER_NAMES if not replay.adds_noise(comfy.samplers.sampler_object(name))
+        name for name in comfy.samplers.SAMPLER_NAMES if not solvers.adds_noise(comfy.samplers.sampler_object(name))
     }
     assert found == quiet
-    assert replay.adds_noise(comfy.samplers.ksampler("heun", {"s_churn": 1.0}))
-    assert not replay.adds_noise(comfy.samplers.ksampler("euler_ancestral", {"eta": 0.0}))
+    assert solvers.adds_noise(comfy.samplers.ksampler("heun", {"s_churn": 1.0}))
+    assert not solvers.adds_noise(comfy.samplers.ksampler("euler_ancestral", {"eta": 0.0}))
 
 
 def test_the_latent_of_a_walk_is_where_core_keeps_latents(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from comfy.model_base import ModelType
 from diffusion_path.lep.guidance import Guidance, guide
-from diffusion_path.lep.step import step_at
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit import analytic, tiny
 from diffusion_path.tests.unit.guided import predictor_for, run, sketch_for
@@ -33,14 +32,6 @@ def test_which_steps_are_guided() -> None:
     for first, second in ((slice(0, i + 1), slice(i, None)) for i in range(1, 5)):
         assert guided(1.0, 0.5, part=first) + guided(1.0, 0.5, part=second) == [0, 1, 2]
         assert guided(0.8, 0.0, 2, first, sigmas=whole) + guided(0.8, 0.0, 2, second, sigmas=whole) == [1, 3]
-
-
-def test_which_step_a_call_belongs_to() -> None:
-    sigmas = torch.tensor([10.0, 8.0, 5.0, 2.0, 1.0, 0.0])
-    # A second-order sampler between two levels, and added noise above the first level.
-    found = [step_at(sigmas, sigma) for sigma in (8.0, 6.0, 11.0, 0.0)]
-    assert found == [(8.0, 5.0), (6.0, 5.0), (11.0, 8.0), None]
-    assert step_at(torch.tensor([1.0]), 1.0) is None
 
 
 def test_schedule_multiplies_beta_and_takes_the_place_of_start_and_end() -> None:

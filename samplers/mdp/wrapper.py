@@ -1,0 +1,86 @@
+"""The wrapper of every manipulation: what is prepared before a run, and what becomes of each prediction in it.
+
+A kind of manipulation is a subclass with two methods, `begin` and `predict`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ..path import DiffusionPath
+from ..schedule import PathSchedule, Weights
+
+KEY = "diffusion_path_mdp"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """D(x*, sigma), which a solver asks of a guider; called, it is evaluated, with another state or other options."""
+
+    executor: Callable[..., Tensor]
+    x: Tensor
+    timestep: Tensor
+    options: dict[str, Any]
+    seed: int | None
+
+    @property
+    def guider(self) -> Any:
+        return self.executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
+
+    @property
+    def sigma(self) -> float:
+        return float(self.timestep.reshape(-1)[0])
+
+    def __call__(self, x: Tensor | None = None, options: dict[str, Any] | None = None) -> Tensor:
+        x, options = self.x if x is None else x, self.options if options is None else options
+        return self.executor(x, self.timestep, options, self.seed)
+
+
+class Manipulation(ABC):
+    """One manipulation of a MODEL. `run` is what `begin` gave, for the length of one sampling run."""
+
+    name: str
+    run: Any = None
+
+    def on(self, model: Any) -> Any:
+        """A clone of the MODEL with this manipulation."""
+        clone = model.clone()
+        for kind, wrapper in self.wrappers().items():
+            clone.add_wrapper_with_key(kind, KEY, wrapper)
+        return clone
+
+    def wrappers(self) -> Mapping[str, Callable[..., Tensor]]:
+        return {WrappersMP.OUTER_SAMPLE: self.outer_sample, WrappersMP.PREDICT_NOISE: self.predict_noise}
+
+    @abstractmethod
+    def begin(self, guider: Any, noise: Tensor, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None) -> Any:
+        """What is known for the length of a run; None where nothing is manipulated. Raises ValueError for misfits."""
+
+    @abstractmethod
+    def predict(self, run: Any, prediction: Prediction) -> Tensor:
+        """The manipulated prediction D*, [B, C, ...]."""
+
+    def outer_sample(self, executor: Callable[..., Tensor], noise: Tensor, latent_image: Tensor, sampler: Any,
+                     sigmas: Tensor, denoise_mask: Tensor | None = None, *args: Any, **kwargs: Any):  # fmt: skip
+        guider = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
+        self.run = self.begin(guider, noise, sampler, sigmas, denoise_mask)
+        try:
+            return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
+        finally:
+            self.run = None
+
+    def predict_noise(self, executor: Callable[..., Tensor], x: Tensor, timestep: Tensor,
+                      model_options: dict[str, Any] | None = None, seed: int | None = None) -> Tensor:  # fmt: skip
+        prediction = Prediction(executor, x, timestep, model_options or {}, seed)
+        return prediction() if self.run is None else self.predict(self.run, prediction)
+
+
+def weights_along(path: DiffusionPath, schedule: PathSchedule) -> Weights:
+    """The weight of the source at each of the path's levels."""
+    return Weights(schedule, path.levels, [*path.step_positions, 0.0])
