@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from comfyui_version import __version__ as comfyui_version
+
 from .settings import ROOT
 
 TARGET = ROOT / "tests" / "core_api.txt"
@@ -22,18 +24,11 @@ PACKAGES = ("nodes", "samplers", "gradients", "lep", "images", "demo")
 CORE = ("comfy", "comfy_api", "comfy_execution", "folder_paths", "latent_preview", "node_helpers", "nodes", "server")
 # Objects that come through sockets or from factories: what the pack calls on them counts by its name alone.
 RECEIVERS = (
-    "comfy.model_patcher.ModelPatcher",
-    "comfy.samplers.CFGGuider",
-    "comfy.model_base.BaseModel",
-    "comfy.model_sampling.ModelSamplingDiscrete",
-    "comfy.model_sampling.ModelSamplingDiscreteFlow",
-    "comfy.model_sampling.EPS",
-    "comfy.model_sampling.CONST",
-    "comfy.latent_formats.LatentFormat",
-    "comfy.sd.VAE",
-    "comfy.sd.CLIP",
-    "comfy.utils.ProgressBar",
-)
+    "comfy.model_patcher.ModelPatcher", "comfy.samplers.CFGGuider", "comfy.model_base.BaseModel",
+    "comfy.model_sampling.ModelSamplingDiscrete", "comfy.model_sampling.ModelSamplingDiscreteFlow",
+    "comfy.model_sampling.EPS", "comfy.model_sampling.CONST", "comfy.latent_formats.LatentFormat", "comfy.sd.VAE",
+    "comfy.sd.CLIP", "comfy.utils.ProgressBar",
+)  # fmt: skip
 _ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-f]+>")
 
 
@@ -56,6 +51,11 @@ def listed() -> list[str]:
     return sorted(lines)
 
 
+def text() -> str:
+    """The list with the version it was made with in its first line."""
+    return "\n".join([f"ComfyUI {comfyui_version}", *listed()]) + "\n"
+
+
 def missing(lines: list[str]) -> list[str]:
     """The names of a list that the ComfyUI at hand does not have."""
     names = [re.split(r"[(: ]", line, maxsplit=1)[0] for line in lines]
@@ -67,14 +67,11 @@ def names_used(tree: ast.AST) -> Iterator[str]:
     bound = imports(tree)
     inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Attribute | ast.Name) or id(node) in inner:
-            continue
-        parts: list[str] = []
-        while isinstance(node, ast.Attribute):
-            parts.append(node.attr)
-            node = node.value
-        if isinstance(node, ast.Name) and node.id in bound:
-            yield ".".join([bound[node.id], *reversed(parts)])
+        if isinstance(node, ast.Attribute | ast.Name) and id(node) not in inner:
+            name = ast.unparse(node)
+            root, dot, rest = name.partition(".")
+            if root in bound and re.fullmatch(r"[\w.]+", name):
+                yield bound[root] + dot + rest
 
 
 def imports(tree: ast.AST) -> dict[str, str]:
@@ -93,43 +90,28 @@ def imports(tree: ast.AST) -> dict[str, str]:
 
 def own_methods(kind: type) -> set[str]:
     """The public methods of a class of ComfyUI's, without what it inherits from PyTorch."""
-    return {
-        name
-        for name, method in inspect.getmembers(kind, inspect.isfunction)
-        if method.__module__.partition(".")[0] in CORE and not name.startswith("_")
-    }
+    methods = inspect.getmembers(kind, inspect.isfunction)
+    return {name for name, each in methods if each.__module__.partition(".")[0] in CORE and not name.startswith("_")}
 
 
 def overridden(tree: ast.AST) -> set[str]:
     """Methods of classes with bases: core calls them, so their signatures are part of the contract too."""
-    return {
-        method.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef) and node.bases
-        for method in node.body
-        if isinstance(method, ast.FunctionDef)
-    }
+    classes = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.bases)
+    return {method.name for each in classes for method in each.body if isinstance(method, ast.FunctionDef)}
 
 
 def resolve(name: str) -> tuple[str, Any]:
     """The longest prefix of a dotted name that is a module, or a part of one without state, and what it stands for."""
-    parts = name.split(".")
-    found, value = "", None
-    for part in parts:
-        path = f"{found}.{part}" if found else part
-        if value is not None and hasattr(value, part):
-            value = getattr(value, part)
-        elif value is None or inspect.ismodule(value):
-            try:
-                value = importlib.import_module(path)
-            except ImportError:
-                break
-        else:
+    found, value = [], None
+    for part in name.split("."):
+        try:
+            value = getattr(value, part) if hasattr(value, part) else importlib.import_module(".".join([*found, part]))
+        except ImportError:
             break
-        found = path
+        found.append(part)
         if not inspect.ismodule(value) and not inspect.isclass(value):
             break
-    return found, value
+    return ".".join(found), value
 
 
 def describe(name: str) -> str:
