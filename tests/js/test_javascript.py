@@ -23,7 +23,6 @@ def test_modules() -> None:
     """The tests that are written in JavaScript, in one process."""
     result = run_node("--test", "--test-isolation=none", *map(str, sorted(HERE.glob("*.test.mjs"))))
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "ℹ fail 0" in result.stdout or "# fail 0" in result.stdout
 
 
 def test_the_page_computes_the_weights_of_python() -> None:
