@@ -5,25 +5,10 @@ const installed = createRequire(new URL("./.dev/npm/", import.meta.url));
 const js = installed("@eslint/js");
 const globals = installed("globals");
 
-const FOLDERS = ["canvas", "schedule", "filmstrip", "shared"];
-const FILES = "web/js/*/**/*.js";
 const PURE = ["canvas/{coverage,document,geometry}", "schedule/{maths,model}", "shared/{language,numbers}"];
 
-/** Modules of a folder import their own folder and shared/, and nothing above. */
-const closed = (folder) => ({
-  files: [`web/js/${folder}/**/*.js`],
-  rules: {
-    "no-restricted-imports": [
-      "error",
-      {
-        patterns: FOLDERS.filter((each) => ![folder, "shared"].includes(each)).map((each) => ({
-          group: [`**/${each}/*`],
-          message: "Move what widgets share to shared/.",
-        })),
-      },
-    ],
-  },
-});
+/** The rule that imports begin like one of `starts`, a regular expression. */
+const importsOnly = (starts, message) => ["error", { patterns: [{ regex: `^(?!${starts})`, message: `${message}.` }] }];
 
 export default [
   js.configs.recommended,
@@ -48,8 +33,12 @@ export default [
   { files: ["web/js/**/*.js"], languageOptions: { globals: globals.browser } },
   {
     // ComfyUI loads every .js file below web/: only the entries, directly in web/js, may do anything when loaded.
-    files: [FILES],
+    files: ["web/js/*/**/*.js"],
     rules: {
+      "no-restricted-imports": importsOnly(
+        "\\./|\\.\\./shared/|(\\.\\./){4}scripts/",
+        "A folder knows itself, shared/ and the page: move what widgets have in common to shared/",
+      ),
       "no-restricted-syntax": [
         "error",
         {
@@ -59,11 +48,11 @@ export default [
       ],
     },
   },
-  ...FOLDERS.map(closed),
   {
     // Tested in Node: no page, and no module of the page.
     files: PURE.map((name) => `web/js/${name}.js`),
     languageOptions: { globals: Object.fromEntries(Object.keys(globals.browser).map((name) => [name, "off"])) },
+    rules: { "no-restricted-imports": importsOnly("\\./|\\.\\./shared/", "This module runs without a page") },
   },
   { files: ["tests/js/**/*.mjs", "eslint.config.mjs"], languageOptions: { globals: globals.node } },
 ];
