@@ -5,6 +5,7 @@
 import { app } from "../../../scripts/app.js";
 
 import { html } from "./shared/elements.js";
+import { clamp } from "./shared/numbers.js";
 import { outputOf } from "./shared/outputs.js";
 import { addDisplay, chain, takePlace } from "./shared/widget_host.js";
 
@@ -16,20 +17,17 @@ class Report {
   constructor(host) {
     this.host = host;
     this.text = html("pre", { class: "dpath-report-text" });
-    this.element = html(
-      "div",
-      { class: "dpath-panel dpath-report", role: "status", "data-capture-wheel": "true", tabindex: "0" },
-      this.text,
-    );
+    const look = { class: "dpath-panel dpath-report", role: "status", "data-capture-wheel": "true", tabindex: "0" };
+    // Text is for selecting and, where it is long, for scrolling; without the focus the wheel is the graph's.
+    const pointerdown = (event) => event.button === 0 && event.stopPropagation();
+    const wheel = (event) => {
+      const scrolls = this.element.scrollHeight > this.element.clientHeight && document.activeElement === this.element;
+      if (scrolls && !event.ctrlKey && !event.metaKey) event.stopPropagation();
+    };
+    this.element = html("div", { ...look, pointerdown, wheel }, this.text);
     host.element.append(this.element);
     this.observer = new ResizeObserver(() => this.#fit());
     this.observer.observe(this.text);
-    // Text is for selecting and, where it is long, for scrolling; without the focus the wheel is the graph's.
-    this.element.addEventListener("pointerdown", (event) => event.button === 0 && event.stopPropagation());
-    this.element.addEventListener("wheel", (event) => {
-      const scrolls = this.element.scrollHeight > this.element.clientHeight && document.activeElement === this.element;
-      if (scrolls && !event.ctrlKey && !event.metaKey) event.stopPropagation();
-    });
   }
 
   show(text) {
@@ -44,7 +42,7 @@ class Report {
   #fit() {
     const { spec, element, node } = this.host;
     if (!this.text.offsetHeight) return; // not shown
-    spec.minHeight = Math.min(Math.max(this.text.offsetHeight + 12, LEAST), MOST);
+    spec.minHeight = clamp(this.text.offsetHeight + 12, LEAST, MOST);
     element.style.minHeight = `${spec.minHeight}px`;
     const [width, needed] = [node.size[0], node.computeSize()[1]];
     if (node.size[1] < needed) node.setSize([width, needed]);

@@ -13,10 +13,8 @@ const LOADERS = new Set(["LoadImage", "LoadImageOutput"]);
  */
 export function backgroundAddress(owner, seen) {
   if (!isLinked(owner, "background")) return "";
-  const source = sourceOf(
-    owner,
-    owner.inputs.findIndex((input) => input.name === "background"),
-  );
+  const slot = owner.inputs.findIndex((input) => input.name === "background");
+  const source = sourceOf(owner, slot);
   const loaded = source && LOADERS.has(source.type) ? outputOf(source)?.images?.[0] : null;
   const file = loaded ?? seen;
   return file ? addressOf(file) : "";

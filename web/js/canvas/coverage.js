@@ -5,20 +5,20 @@
  * @typedef {{x: number, y: number, width: number, height: number, values: Float32Array}} Cover coverage 0..1
  */
 
-/** Pixels between two corners, cut at the picture; null if there are none. */
-function boxOf(lowX, lowY, highX, highY, width, height) {
-  const left = Math.max(0, Math.floor(lowX));
-  const top = Math.max(0, Math.floor(lowY));
-  const right = Math.min(width, Math.ceil(highX));
-  const bottom = Math.min(height, Math.ceil(highY));
+/** Pixels within reach of some paths, cut at a picture and counted from its corner; null if there are none. */
+function boxAround(paths, reach, { x = 0, y = 0, width, height }) {
+  const [lowX, lowY, highX, highY] = corners(paths);
+  const left = Math.max(0, Math.floor(lowX - reach - x));
+  const top = Math.max(0, Math.floor(lowY - reach - y));
+  const right = Math.min(width, Math.ceil(highX + reach - x));
+  const bottom = Math.min(height, Math.ceil(highY + reach - y));
   return left >= right || top >= bottom ? null : { left, top, right, bottom };
 }
 
 /** Coverage of a round brush led along a path. @returns {Cover|null} */
 export function brushCover(path, radii, hardness, width, height) {
   const reach = radii.reduce((most, radius) => Math.max(most, radius), 0) + 1;
-  const [lowX, lowY, highX, highY] = corners([path]);
-  const box = boxOf(lowX - reach, lowY - reach, highX + reach, highY + reach, width, height);
+  const box = boxAround([path], reach, { width, height });
   if (!box) return null;
   const cover = blank(box);
   const count = path.length / 2;
@@ -32,15 +32,8 @@ export function coverSegment(cover, path, radii, i, j, hardness) {
   const [ax, ay, dx, dy] = [path[2 * i], path[2 * i + 1], path[2 * j] - path[2 * i], path[2 * j + 1] - path[2 * i + 1]];
   const [from, grows] = [radii[i], radii[j] - radii[i]];
   const reach = Math.max(from, radii[j]) + 1;
-  const { x: left, y: top, width, height, values } = cover;
-  const part = boxOf(
-    Math.min(ax, ax + dx) - reach - left,
-    Math.min(ay, ay + dy) - reach - top,
-    Math.max(ax, ax + dx) + reach - left,
-    Math.max(ay, ay + dy) + reach - top,
-    width,
-    height,
-  );
+  const { x: left, y: top, width, values } = cover;
+  const part = boxAround([[ax, ay, ax + dx, ay + dy]], reach, cover);
   if (!part) return null;
   const length = dx * dx + dy * dy;
   const farthest = reach * reach;
@@ -85,8 +78,7 @@ function profile(distance, radius, hardness) {
 
 /** Coverage of the inside of closed rings by the even-odd rule, with a border one pixel wide. @returns {Cover|null} */
 export function fillCover(rings, width, height) {
-  const [lowX, lowY, highX, highY] = corners(rings);
-  const box = boxOf(lowX - 1, lowY - 1, highX + 1, highY + 1, width, height);
+  const box = boxAround(rings, 1, { width, height });
   if (!box) return null;
   const cover = blank(box);
   const { values } = cover;
@@ -120,15 +112,9 @@ function cross(toggles, ax, ay, bx, by, { x: left, y: top, width, height }) {
 }
 
 /** Lowers the distance of the pixels around an edge, of which only half a pixel matters. */
-function approach({ x: left, y: top, width, height, values }, ax, ay, bx, by) {
-  const part = boxOf(
-    Math.min(ax, bx) - 1 - left,
-    Math.min(ay, by) - 1 - top,
-    Math.max(ax, bx) + 1 - left,
-    Math.max(ay, by) + 1 - top,
-    width,
-    height,
-  );
+function approach(cover, ax, ay, bx, by) {
+  const { x: left, y: top, width, values } = cover;
+  const part = boxAround([[ax, ay, bx, by]], 1, cover);
   if (!part) return;
   const [dx, dy] = [bx - ax, by - ay];
   const length = dx * dx + dy * dy;
@@ -155,7 +141,8 @@ export function corners(paths) {
   return [lowX, lowY, highX, highY];
 }
 
-function blank({ left, top, right, bottom }) {
+/** Nothing covered. @returns {Cover} */
+export function blank({ left, top, right, bottom }) {
   const [width, height] = [right - left, bottom - top];
   return { x: left, y: top, width, height, values: new Float32Array(width * height) };
 }

@@ -89,16 +89,11 @@ export function floodArea(pixels, width, height, startX, startY, tolerance, rim)
   while (open.length) {
     const at = open.pop();
     const x = at % width;
-    for (const [next, there] of [
-      [at - 1, x > 0],
-      [at + 1, x < width - 1],
-      [at - width, true],
-      [at + width, true],
-    ])
-      if (there && next >= 0 && next < area.length && fits(next)) {
-        area[next] = 1;
-        open.push(next);
-      }
+    for (const next of [x > 0 ? at - 1 : -1, x < width - 1 ? at + 1 : -1, at - width, at + width]) {
+      if (next < 0 || next >= area.length || !fits(next)) continue;
+      area[next] = 1;
+      open.push(next);
+    }
   }
   let result = area;
   for (let i = 0; i < rim; i++) result = grown(result, width, height);
@@ -118,12 +113,8 @@ function grown(area, width, height) {
   return result;
 }
 
-const TURNS = [
-  [1, 0],
-  [0, 1],
-  [-1, 0],
-  [0, -1],
-]; // east, south, west, north
+const STEP_X = [1, 0, -1, 0]; // east, south, west, north
+const STEP_Y = [0, 1, 0, -1];
 
 /** Outlines of an area along the borders of its pixels, simplified: rings of x, y, x, y, ... */
 export function outlines(area, width, height, tolerance = 0.75, smallest = 6) {
@@ -146,7 +137,7 @@ function walk(at, seen, width, startX, startY) {
   do {
     points.push([x, y, 0]);
     if (direction === 0) seen[y * width + x] = 1;
-    const [dx, dy] = TURNS[direction];
+    const [dx, dy] = [STEP_X[direction], STEP_Y[direction]];
     [x, y] = [x + dx, y + dy];
     // the two pixels ahead of the corner: on the left and on the right of the way
     const left = at(x + (dx + dy - 1) / 2, y + (dy - dx - 1) / 2);

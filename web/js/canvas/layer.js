@@ -1,6 +1,6 @@
 /** The pixels of a layer of strokes, kept between changes: a new stroke costs only itself. No side effects. */
 
-import { brushCover, coverSegment, fillCover } from "./coverage.js";
+import { blank, brushCover, coverSegment, fillCover } from "./coverage.js";
 
 const STRIDE = 50; // strokes between two copies of the layer that undo can start from
 const MOST_COPIES = 6;
@@ -45,13 +45,7 @@ export class StrokeLayer {
   /** A stroke in the making. */
   begin(stroke, scaleX, scaleY) {
     const before = new Uint8ClampedArray(this.image.data);
-    const cover = {
-      x: 0,
-      y: 0,
-      width: this.width,
-      height: this.height,
-      values: new Float32Array(this.width * this.height),
-    };
+    const cover = blank({ left: 0, top: 0, right: this.width, bottom: this.height });
     const [path, radii] = [[], []];
     const radius = (stroke.size / 2) * Math.sqrt(scaleX * scaleY);
     return {
@@ -71,9 +65,8 @@ export class StrokeLayer {
     };
   }
 
-  #overlay(cover, { left, top, right, bottom }, stroke, before) {
-    const [width, height] = [right - left, bottom - top];
-    const values = new Float32Array(width * height);
+  #overlay(cover, part, stroke, before) {
+    const { x: left, y: top, width, height, values } = blank(part);
     for (let row = 0; row < height; row++) {
       const start = (row + top) * this.width + left;
       values.set(cover.values.subarray(start, start + width), row * width);

@@ -106,6 +106,13 @@ export class StrokePointer {
     return { x: (x - left) / factor, y: (y - top) / factor };
   }
 
+  /** Column and row, in a copy of the picture, of the pixel under the pointer; null beside it. */
+  #pixelIn({ width, height }, event) {
+    const [{ x, y }, { frame }] = [this.#onPicture(event), this.view];
+    const [column, row] = [Math.floor((x * width) / frame.width), Math.floor((y * height) / frame.height)];
+    return column < 0 || row < 0 || column >= width || row >= height ? null : [column, row];
+  }
+
   // ---- tools: each returns what moving and ending the drag means
 
   #draw(event) {
@@ -160,13 +167,13 @@ export class StrokePointer {
 
   #fill(event) {
     const { view } = this;
-    const { context, width, height } = view.composite(FILL_SIZE);
-    const { x, y } = this.#onPicture(event);
     const { frame, scale } = view;
-    const [column, row] = [Math.floor((x * width) / frame.width), Math.floor((y * height) / frame.height)];
-    if (column < 0 || row < 0 || column >= width || row >= height) return;
+    const copy = view.composite(FILL_SIZE);
+    const { context, width, height } = copy;
+    const place = this.#pixelIn(copy, event);
+    if (!place) return;
     const pixels = context.getImageData(0, 0, width, height).data;
-    const rings = outlines(floodArea(pixels, width, height, column, row, FILL_TOLERANCE, FILL_RIM), width, height);
+    const rings = outlines(floodArea(pixels, width, height, ...place, FILL_TOLERANCE, FILL_RIM), width, height);
     const units = [frame.width / width / scale.x, frame.height / height / scale.y];
     const paths = rings.map((ring) => ring.map((value, i) => rounded(value * units[i % 2])));
     if (paths.length) view.addStroke({ ...view.brush("fill"), paths });
@@ -174,14 +181,13 @@ export class StrokePointer {
 
   #pick(event) {
     const { view } = this;
-    const { context, width, height } = view.composite(Infinity);
+    const copy = view.composite(Infinity);
     const before = view.settings.color;
     let color = null;
     const take = (each) => {
-      const { x, y } = this.#onPicture(each);
-      const [column, row] = [Math.floor((x * width) / view.frame.width), Math.floor((y * height) / view.frame.height)];
-      if (column < 0 || row < 0 || column >= width || row >= height) return;
-      color = hex([...context.getImageData(column, row, 1, 1).data.slice(0, 3)]);
+      const place = this.#pixelIn(copy, each);
+      if (!place) return;
+      color = hex([...copy.context.getImageData(...place, 1, 1).data.slice(0, 3)]);
       view.change("color", color, false);
     };
     take(event);
@@ -236,10 +242,8 @@ export class StrokePointer {
 
 /** A stroke with the path of a drag, with as few points as look the same. */
 function finished(stroke, points, sizeScale, usesPen) {
-  const kept = keptPoints(
-    points.map(([x, y, pressure]) => [x, y, (pressure * stroke.size) / 2]),
-    TOLERANCE / sizeScale,
-  );
+  const wide = points.map(([x, y, pressure]) => [x, y, (pressure * stroke.size) / 2]);
+  const kept = keptPoints(wide, TOLERANCE / sizeScale);
   const path = kept.flatMap((i) => [rounded(points[i][0]), rounded(points[i][1])]);
   const pressure = usesPen ? kept.map((i) => Math.round(points[i][2] * 100)) : null;
   return { ...stroke, size: rounded(stroke.size) || 0.1, paths: [path], pressure };

@@ -36,32 +36,27 @@ export class Controls {
     const drawn = (list, click) => list.map(([name, title, shape]) => [name, button(title, shape, () => click(name))]);
     this.tools = new Map(drawn(TOOLS, (name) => change("tool", name, true)));
     this.actions = new Map(drawn(ACTIONS, action));
-    this.layers = new Map(
-      LAYERS.map(([name, text, title]) => {
-        const click = () => change("layer", name, true);
-        return [name, html("button", { type: "button", title, click }, text)];
-      }),
-    );
+    const layer = ([name, text, title]) => {
+      const click = () => change("layer", name, true);
+      return [name, html("button", { type: "button", title, click }, text)];
+    };
+    this.layers = new Map(LAYERS.map(layer));
     this.sliders = new Map(SLIDERS.map(([name, ...rest]) => [name, slider(name, ...rest, change)]));
-    this.color = colorInput("Colour", "dpath-color", {
-      input: () => change("color", this.color.value, false),
-      change: () => change("color", this.color.value, true),
-    });
-    this.paper = colorInput("Colour of the paper", "dpath-color dpath-paper-color", {
-      change: () => change("paper", this.paper.value, true),
-    });
+    const color = (done) => () => change("color", this.color.value, done);
+    this.color = colorInput("Colour", "dpath-color", { input: color(false), change: color(true) });
+    const paper = () => change("paper", this.paper.value, true);
+    this.paper = colorInput("Colour of the paper", "dpath-color dpath-paper-color", { change: paper });
     this.pressure = html("input", { type: "checkbox", change: () => change("pressure", this.pressure.checked, true) });
     const pen = { class: "dpath-check", title: "A pen's pressure changes the width" };
     this.pen = html("label", pen, this.pressure, "Pen pressure");
     this.swatches = group("dpath-swatches", "Palette");
     this.colors = html("div", { class: "dpath-colors" }, this.color, this.swatches, this.paper);
-    this.head = html(
-      "div",
-      { class: "dpath-toolbar", role: "toolbar", "aria-label": "Tools" },
+    const groups = [
       group("dpath-tabs", "Layer", ...this.layers.values()),
       group("dpath-toolgroup", "Tool", ...this.tools.values()),
       group("dpath-toolgroup", "Steps", ...this.actions.values()),
-    );
+    ];
+    this.head = html("div", { class: "dpath-toolbar", role: "toolbar", "aria-label": "Tools" }, ...groups);
     const labels = [...this.sliders.values()].map(({ label }) => label);
     const sliders = html("div", { class: "dpath-sliders" }, ...labels, this.pen);
     this.foot = html("div", { class: "dpath-foot" }, this.colors, sliders);

@@ -40,12 +40,6 @@ export class CurveView {
 
   #build() {
     this.presets = PRESETS.map(([shape, title]) => button(title, shapeIcon(shape), () => this.#choose(shape), "radio"));
-    const group = {
-      class: "dpath-row dpath-group",
-      role: "radiogroup",
-      "aria-label": "Shape",
-      keydown: (e) => this.#walk(e),
-    };
     this.snap = button("Snap to the grid (hold Alt for free)", magnet(), () => this.#apply({ snap: !this.seen.snap }));
     this.note = html("span", { class: "dpath-note", "aria-live": "polite" });
     this.plot = new CurvePlot({
@@ -63,10 +57,12 @@ export class CurveView {
     this.add = button("Add a point after the selected one", "+", () => this.#insert());
     this.drop = button("Remove the selected point (Delete)", "\u2212", (e) => this.#remove(this.selected, e));
     this.fields = html("div", { class: "dpath-row" }, this.position.label, this.value.label, this.add, this.drop);
-    this.text = html("input", { type: "text", class: "dpath-text", spellcheck: "false", "aria-label": "The curve as text",
-      title: "The curve as text: position in the window (1 = its noisy end) and weight",
-      change: () => this.#apply({ text: this.text.value }) }); // prettier-ignore
-    const head = html("div", { class: "dpath-row" }, html("div", group, ...this.presets), this.snap, this.note);
+    const title = "The curve as text: position in the window (1 = its noisy end) and weight";
+    const text = { type: "text", class: "dpath-text", spellcheck: "false", title, "aria-label": "The curve as text" };
+    this.text = html("input", { ...text, change: () => this.#apply({ text: this.text.value }) });
+    const radio = { class: "dpath-row dpath-group", role: "radiogroup", "aria-label": "Shape" };
+    const presets = html("div", { ...radio, keydown: (e) => this.#walk(e) }, ...this.presets);
+    const head = html("div", { class: "dpath-row" }, presets, this.snap, this.note);
     const root = { class: "dpath-panel dpath-curve-editor", role: "group", "aria-label": "Weight over the path" };
     this.element = html("div", root, head, this.plot.element, this.fields, this.text);
   }
@@ -144,15 +140,11 @@ export class CurveView {
     this.plot.clearHint();
     this.presses = [this.presses[1], point];
     if (edge) {
-      const move = (next) =>
-        this.edit(model.movedEdge(this.seen, edge, this.#snapped(clamp(this.plot.where(next).position, 0, 1), next)));
-      this.#drag(event, move, this.plot.grips[edge]);
+      const to = (next) => this.#snapped(clamp(this.plot.where(next).position, 0, 1), next);
+      this.#drag(event, (next) => this.edit(model.movedEdge(this.seen, edge, to(next))), this.plot.grips[edge]);
     } else if (at.above && at.position <= start && at.position >= end) {
-      const move = (next) =>
-        this.edit(
-          model.movedWindow(start - end, this.#snapped(start + this.plot.where(next).position - at.position, next)),
-        );
-      this.#drag(event, move);
+      const to = (next) => this.#snapped(start + this.plot.where(next).position - at.position, next);
+      this.#drag(event, (next) => this.edit(model.movedWindow(start - end, to(next))));
     } else if (point !== undefined) this.#grab(event, Number(point));
     else if (editable && !at.above && at.position <= start + REACH && at.position >= end - REACH) {
       this.#store(model.added(this.seen, ...this.#place(event)));
@@ -163,11 +155,8 @@ export class CurveView {
   #grab(event, k) {
     this.#select(k);
     if (!this.seen.editable) return;
-    this.#drag(
-      event,
-      (next) => this.#store(model.moved(this.seen, k, ...this.#place(next))),
-      this.plot.dots.children[k],
-    );
+    const move = (next) => this.#store(model.moved(this.seen, k, ...this.#place(next)));
+    this.#drag(event, move, this.plot.dots.children[k]);
   }
 
   /** Follows the pointer until it is let go; one step of undo. */
@@ -187,10 +176,8 @@ export class CurveView {
   #place(event) {
     const { position, weight } = this.plot.where(event);
     const { start, end, low } = this.seen;
-    return [
-      model.toWindow(this.seen, this.#snapped(position, event, start, end)),
-      clamp(this.#snapped(weight, event), low, 1),
-    ];
+    const u = model.toWindow(this.seen, this.#snapped(position, event, start, end));
+    return [u, clamp(this.#snapped(weight, event), low, 1)];
   }
 
   #snapped(value, event, ...magnets) {
@@ -221,14 +208,8 @@ export class CurveView {
     } else if (point !== undefined && this.seen.editable && (across || up)) {
       consume(event);
       const [u, weight] = this.seen.points[Number(point)];
-      this.#store(
-        model.moved(
-          this.seen,
-          Number(point),
-          model.toWindow(this.seen, model.toPath(this.seen, u) + across),
-          tidy(weight + up),
-        ),
-      );
+      const to = model.toWindow(this.seen, model.toPath(this.seen, u) + across);
+      this.#store(model.moved(this.seen, Number(point), to, tidy(weight + up)));
       this.commit();
     } else if (grip && (across || up)) {
       consume(event);
