@@ -1,4 +1,4 @@
-/** The picture below the strokes: where it comes from, what it looks like, and which colours it has. No side effects. */
+/** The picture below the strokes: where it comes from, what it looks like, and which colours it has. */
 
 import { addressOf, isLinked, outputOf } from "../shared/outputs.js";
 

@@ -1,6 +1,6 @@
 /**
- * How much of each pixel a stroke covers. The same sums as images/strokes_coverage.py, so that both agree. No side
- * effects. A path is x, y, x, y, ... in pixels; the centre of the first pixel is at 0.5, 0.5.
+ * How much of each pixel a stroke covers. The same sums as images/strokes_coverage.py, so that both agree. A path is
+ * x, y, x, y, ... in pixels; the centre of the first pixel is at 0.5, 0.5.
  *
  * @typedef {{x: number, y: number, width: number, height: number, values: Float32Array}} Cover coverage 0..1
  */

@@ -1,5 +1,5 @@
 /**
- * A drawing as text: reads and writes the JSON that images/strokes_document.py describes. No side effects.
+ * A drawing as text: reads and writes the JSON that images/strokes_document.py describes.
  *
  * @typedef {object} Stroke
  * @property {"brush"|"line"|"eraser"|"fill"} tool

@@ -1,4 +1,4 @@
-/** Paths of strokes: fewer points without a visible change, hits, moves, outlines of filled areas. No side effects. */
+/** Paths of strokes: fewer points without a visible change, hits, moves, outlines of filled areas. */
 
 import { corners } from "./coverage.js";
 import { rounded } from "./document.js";

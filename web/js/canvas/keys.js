@@ -1,4 +1,4 @@
-/** What keys do on a stroke canvas. No side effects. */
+/** What keys do on a stroke canvas. */
 
 import { clamp } from "../shared/numbers.js";
 import { claim } from "../shared/widget_host.js";

@@ -1,4 +1,4 @@
-/** The pixels of a layer of strokes, kept between changes: a new stroke costs only itself. No side effects. */
+/** The pixels of a layer of strokes, kept between changes: a new stroke costs only itself. */
 
 import { blank, brushCover, coverSegment, fillCover } from "./coverage.js";
 

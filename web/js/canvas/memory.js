@@ -1,4 +1,4 @@
-/** What the canvas remembers beside the drawing: steps to undo, and how the tools were set. No side effects. */
+/** What the canvas remembers beside the drawing: steps to undo, and how the tools were set. */
 
 import { EMPTY, readDrawing, writeDrawing } from "./document.js";
 

@@ -1,4 +1,4 @@
-/** What mouse, pen and finger do on the stage of a stroke canvas, tool by tool. No side effects. */
+/** What mouse, pen and finger do on the stage of a stroke canvas, tool by tool. */
 
 import { set } from "../shared/elements.js";
 import { placeIn } from "../shared/plot.js";

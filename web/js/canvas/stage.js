@@ -1,4 +1,4 @@
-/** Puts paper, background, strokes and cursor of a stroke canvas on its stage. No side effects. */
+/** Puts paper, background, strokes and cursor of a stroke canvas on its stage. */
 
 import { boundsOf } from "./geometry.js";
 import { SKETCH_COLOR } from "./layer.js";

@@ -1,4 +1,4 @@
-/** The stroke canvas: stage, controls and drawing of one node. Registers nothing by itself. */
+/** The stroke canvas: stage, controls and drawing of one node. */
 
 import { html } from "../shared/elements.js";
 import { outputOf } from "../shared/outputs.js";

@@ -1,4 +1,4 @@
-/** The weight over the path, as samplers/schedule.py computes it: windows, shapes, curves. No page, no side effects. */
+/** The weight over the path, as samplers/schedule.py computes it: windows, shapes, curves. */
 
 export const FORMULAS = {
   constant: () => 1,

@@ -1,4 +1,4 @@
-/** Sums that every widget needs. No page, no side effects. */
+/** Sums that every widget needs. */
 
 export function clamp(value, low, high) {
   return Math.min(Math.max(value, low), high);

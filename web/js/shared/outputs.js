@@ -1,4 +1,4 @@
-/** What a view asks of its node: what its last run sent to the page, and which of its inputs are linked. No side effects. */
+/** What a view asks of its node: what its last run sent to the page, and which of its inputs are linked. */
 import { api } from "../../../../scripts/api.js";
 import { app } from "../../../../scripts/app.js";
 

@@ -1,7 +1,7 @@
 /**
  * Hosts a widget of our own on a node: an element whose value is the text of one of the node's STRING inputs.
  *
- *     import { hostWidget } from "./widget_host.js";
+ *     import { hostWidget } from "./shared/widget_host.js";
  *     hostWidget({
  *       type: "DPATH_CURVE",                          // unlike every core widget type
  *       targets: { DPathSchedule: ["curve"] },        // node id -> its STRING inputs
@@ -9,11 +9,11 @@
  *       build: (host) => new CurveView(host),         // see View
  *     });
  *
- * Call it once per widget, at the top of a module of its own (ComfyUI loads every .js file below web/). Python
- * declares a plain `io.String.Input("curve", default="", multiline=True)`: if the script cannot load, people see the
- * JSON text. The same element serves the classic canvas and Nodes 2.0. The host looks after: value in the workflow,
- * undo of the graph, copy and paste, reload, tabs, live change of renderer, linked inputs (read-only) and promotion to
- * a subgraph node. Nothing may be kept in the view that `host.value` does not hold, except for comfort.
+ * Call it once per widget, in a module directly in web/js: ComfyUI loads every .js file below web/, and only those may do
+ * anything then. Python declares a plain `io.String.Input("curve", default="", multiline=True)`: if the script cannot
+ * load, people see the JSON text. The same element serves the classic canvas and Nodes 2.0. The host looks after: value
+ * in the workflow, undo of the graph, copy and paste, reload, tabs, live change of renderer, linked inputs (read-only)
+ * and promotion to a subgraph node. Nothing may be kept in the view that `host.value` does not hold, except for comfort.
  *
  * The rules for views:
  * - put elements into `host.element`; it fills the widget's room and never gets smaller than minHeight;
