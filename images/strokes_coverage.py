@@ -1,4 +1,4 @@
-"""How much of each pixel a stroke covers. web/js/strokes_coverage.js does the same sums, so that both agree."""
+"""How much of each pixel a stroke covers. web/js/canvas/coverage.js does the same sums, so that both agree."""
 
 from __future__ import annotations
 

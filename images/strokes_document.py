@@ -6,7 +6,7 @@ A stroke has a tool (brush, line, eraser or fill) and a layer (paint or sketch).
 "points" [x, y, x, y, ...] with a "size" (diameter), a "hardness" and, from a pen, a "pressure" 0..100 per point; fill
 covers the inside of "rings", each a list like points (even-odd, so a ring within a ring is a hole). Paint has "color",
 "opacity" and "t0", sketch lines have "importance". Lengths are pixels of width x height; what is missing takes the
-default below. web/js/strokes_document.js reads and writes the same.
+default below. web/js/canvas/document.js reads and writes the same.
 """
 
 from __future__ import annotations

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
-from diffusion_path.samplers.schedule import SHAPES, PathSchedule, parse_curve
 from diffusion_path.tests.browser.page import ComfyPage
 from playwright.sync_api import ElementHandle
 
-MATHS = "/extensions/ComfyUI-DiffusionPath/js/schedule_math.js"
 DRAWN = "1:0.2, 0.8:1, 0.4:0.9, 0.2:0.3, 0:0"
 
 
@@ -46,63 +43,6 @@ def drag(comfy: ComfyPage, grabbed: ElementHandle, x: float, y: float) -> None:
     comfy.page.mouse.move(start[0] + x, start[1] + y)
     comfy.page.mouse.up()
     look(comfy)
-
-
-def test_the_page_computes_the_weights_of_python(comfy: ComfyPage) -> None:
-    dice = random.Random(4)
-    cases: list[dict[str, Any]] = []
-    expected: list[tuple[float, ...]] = []
-    while len(cases) < 300:
-        start, end = sorted((dice.choice([dice.random(), 1.0, 0.5]), dice.choice([dice.random(), 0.0])), reverse=True)
-        points = [(round(dice.random(), 3), round(dice.uniform(-1, 1), 3)) for _ in range(dice.randint(1, 6))]
-        text = ", ".join(f"{position}:{weight}" for position, weight in points + points[:1])
-        steps, shape, weight = dice.randint(1, 60), dice.choice(SHAPES), dice.uniform(-1, 1)
-        try:
-            expected.append(PathSchedule(start, end, shape, weight, parse_curve(text)).weights(steps))
-        except ValueError:
-            continue
-        cases.append({"start": start, "end": end, "shape": shape, "weight": weight, "text": text, "steps": steps})
-    script = f"async (cases) => {{ const m = await import('{MATHS}'); return cases.map(c => m.weights(c, c.steps)); }}"
-    for case, found, wanted in zip(cases, comfy.evaluate(script, cases), expected, strict=True):
-        assert found == pytest.approx(wanted, abs=1e-6), case
-
-
-_READ = """async ([curve, drawing]) => {
-    const { parseCurve } = await import(curve), { readDrawing } = await import(drawing);
-    const texts = {
-        digits: n => "9".repeat(n), spaces: n => " ".repeat(n) + ":", colons: n => ":".repeat(n),
-        pairs: n => "1:1,".repeat(n / 4), brackets: n => "[".repeat(n), gap: n => '"strokes"' + " ".repeat(n),
-        "cut strokes": n => '{"strokes":[' + " ".repeat(n),
-        "whole strokes": n => '{"strokes":[' + '{"points":[1,2]},'.repeat(n / 17),
-    };
-    const seconds = (read, text) => {
-        const start = performance.now();
-        try { read(text); } catch (error) { if (error.message.length > 200) throw error; }
-        return (performance.now() - start) / 1000;
-    };
-    const slow = [];
-    for (const [kind, text] of Object.entries(texts))
-        for (const read of [parseCurve, readDrawing]) {
-            const [short, long] = [90000, 900000].map(n => Math.min(...[1, 2, 3].map(() => seconds(read, text(n)))));
-            if (long > 40 * short + 0.2) slow.push(`${read.name} of ${kind}: ${short} s, ${long} s`);
-        }
-    return slow;
-}"""
-
-
-def test_the_page_reads_any_text_in_linear_time(comfy: ComfyPage) -> None:
-    assert comfy.evaluate(_READ, [MATHS, MATHS.replace("schedule_math", "strokes_document")]) == []
-
-
-@pytest.mark.parametrize(
-    "text", ["1", "1:", ":1", "1:1:1", "1:1 2", "a:1", "0x1:1", "1:Infinity", "1:NaN", "1:.", "1 1:1"]
-)
-def test_the_page_refuses_the_curves_that_python_refuses(comfy: ComfyPage, text: str) -> None:
-    with pytest.raises(ValueError, match="cannot be read"):
-        parse_curve(text)
-    script = f"async text => {{ const m = await import('{MATHS}'); try {{ m.parseCurve(text); return ''; }} "
-    said = comfy.evaluate(script + "catch (error) { return error.message; } }", text)
-    assert said.startswith("The curve cannot be read at")
 
 
 _TWO_FINGERS = """plot => { const box = plot.getBoundingClientRect();

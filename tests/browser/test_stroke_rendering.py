@@ -1,4 +1,4 @@
-"""The browser draws what Python draws, quickly, and in little text."""
+"""The browser draws what Python draws, and quickly."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import base64
 import json
 
 import numpy as np
-import pytest
 from diffusion_path.images.strokes_document import read_drawing
 from diffusion_path.images.strokes_render import over_background, render_drawing
-from diffusion_path.tests.browser.drawings import drawing, scribbles
 from diffusion_path.tests.browser.page import ARTEFACTS, ComfyPage
+from diffusion_path.tests.js.drawings import drawing, scribbles
+from diffusion_path.tests.js.node import values
 
 SCRIPTS = "/extensions/ComfyUI-DiffusionPath/js"
 _RENDER = """async ([folder, text, width, height]) => {
-    const { readDrawing } = await import(folder + "/strokes_document.js");
-    const { StrokeLayer } = await import(folder + "/strokes_layer.js");
+    const { readDrawing } = await import(folder + "/canvas/document.js");
+    const { StrokeLayer } = await import(folder + "/canvas/layer.js");
     const { drawing } = readDrawing(text);
     const layers = ["paint", "sketch"].map((name) => new StrokeLayer(name, width, height));
     for (const layer of layers) layer.sync(drawing.strokes, width / drawing.width, height / drawing.height);
@@ -24,11 +24,11 @@ _RENDER = """async ([folder, text, width, height]) => {
     return layers.map((layer) => coded(layer.context.getImageData(0, 0, width, height).data)); }"""
 
 
-@pytest.mark.parametrize("scale", [1, 2.5])
-def test_twenty_drawings_look_the_same(comfy: ComfyPage, scale: float) -> None:
-    for seed in range(20):
+def test_drawings_look_the_same_on_a_real_canvas(comfy: ComfyPage) -> None:
+    """A few: tests/js compares more, without what a canvas does to colours that are nearly transparent."""
+    for seed in range(4):
         text = drawing(seed)
-        width, height = round(200 * scale), round(150 * scale)
+        width, height = 500, 375
         coded = comfy.evaluate(_RENDER, [SCRIPTS, text, width, height])
         paint, sketch = (
             np.frombuffer(base64.b64decode(layer), np.uint8).reshape(height, width, 4) / 255.0 for layer in coded
@@ -43,30 +43,13 @@ def test_twenty_drawings_look_the_same(comfy: ComfyPage, scale: float) -> None:
         assert np.abs(rendering.sketch[0].numpy() - sketch[..., 3]).max() * 255 < 2, f"sketch of drawing {seed}"
 
 
-_SIMPLIFY = """async ([folder, paths]) => {
-    const { keptPoints } = await import(folder + "/strokes_geometry.js");
-    const { rounded, writeDrawing, readDrawing, EMPTY } = await import(folder + "/strokes_document.js");
-    const strokes = paths.map((path, i) => {
-        const points = path.map(([x, y]) => [x, y, 12]);
-        const flat = keptPoints(points, 0.35).flatMap((i) => [rounded(points[i][0]), rounded(points[i][1])]);
-        return { tool: "brush", layer: "paint", color: "#" + (i * 16381 % 16777216).toString(16).padStart(6, "0"),
-            size: 8 + i % 50, opacity: 0.8, hardness: 0.5, t0: 0.45, importance: 1, pressure: null, paths: [flat] };
-    });
-    return writeDrawing({ ...EMPTY, width: 1024, height: 1024, strokes }); }"""
 _LOAD = """([id, text]) => { const start = performance.now();
     app.canvas.graph.getNodeById(id).widgets.find((w) => w.name === "strokes").value = text;
     return performance.now() - start; }"""
 
 
-def test_a_thousand_strokes_are_small_and_quick(comfy: ComfyPage) -> None:
-    paths = scribbles(1000)
-    text = comfy.evaluate(_SIMPLIFY, [SCRIPTS, paths])
-    assert len(text) < 300_000
-    strokes = json.loads(text)["strokes"]
-    assert len(strokes) == 1000
-    for path, stroke in zip(paths[:50], strokes, strict=False):
-        points = np.array(stroke["points"]).reshape(-1, 2)
-        assert max(_distance(point, points) for point in path) < 0.45
+def test_a_thousand_strokes_are_quick(comfy: ComfyPage) -> None:
+    (text,) = values("tests/js/drawing.mjs", "simplified", [[scribbles(1000)]])
     comfy.evaluate("() => localStorage.removeItem('DiffusionPath.StrokeCanvas')")
     node = comfy.add("DPathStrokeCanvas", 100, 100, width=1024, height=1024)
     comfy.show(node)
@@ -87,9 +70,3 @@ def test_a_thousand_strokes_are_small_and_quick(comfy: ComfyPage) -> None:
     # Bounds with room for other work on the machine; alone it takes a third of them.
     assert seconds < 3
     assert np.median(times) < 1000 / 30
-
-
-def _distance(point: tuple[float, float], path: np.ndarray) -> float:
-    a, b = path[:-1], path[1:]
-    along = ((np.array(point) - a) * (b - a)).sum(1) / np.maximum(((b - a) ** 2).sum(1), 1e-9)
-    return float(np.hypot(*(np.array(point) - a - along.clip(0, 1)[:, None] * (b - a)).T).min())

@@ -91,7 +91,7 @@ def test_page_belongs_to_a_node_and_shows_the_pictures_of_the_english_one(page: 
 
 def test_words_of_the_widgets_are_translated_into_every_language() -> None:
     lists = {path.stem: json.loads(_text(path)) for path in (WEB / "words").glob("*.json")}
-    code = "\n".join(_text(path) for path in (WEB / "js").glob("*.js"))
+    code = "\n".join(_text(path) for path in (WEB / "js").rglob("*.js"))
     known = re.search(r"const LANGUAGES = (\[.*?\]);", code)
     assert known
     assert sorted(json.loads(known[1])) == sorted(lists) == locales.languages()

@@ -56,7 +56,7 @@ def test_widgets_and_the_page_know_the_same_numbers() -> None:
     assert widest["DPathLatentMask", "grow"] <= limits.GROW
     steps = {most for (name, key), most in widest.items() if key == "steps" and name != "DPathTrainEdgePredictor"}
     assert max(steps) == limits.STEPS
-    script = (ROOT / "web" / "js" / "strokes_document.js").read_text(encoding="utf-8")
+    script = (ROOT / "web" / "js" / "canvas" / "document.js").read_text(encoding="utf-8")
     for name, value in (
         ("WIDEST", limits.SIDE),
         ("MOST_STROKES", limits.STROKES),
@@ -64,7 +64,7 @@ def test_widgets_and_the_page_know_the_same_numbers() -> None:
         ("LONGEST_TEXT", limits.DRAWING_TEXT),
     ):
         assert f"const {name} = {value};" in script
-    script = (ROOT / "web" / "js" / "schedule_math.js").read_text(encoding="utf-8")
+    script = (ROOT / "web" / "js" / "schedule" / "maths.js").read_text(encoding="utf-8")
     assert f"const LONGEST_TEXT = {limits.TEXT};" in script
     assert f"const LONGEST_NUMBER = {limits.NUMBER};" in script
 

@@ -1,23 +1,10 @@
-/**
- * What the widgets say, in the language of the page: say("Undo"). English is in the code; other languages are lists of
- * it, web/words/<language>.json, where # stands for a number: "step # of #". A translation may number them: #2, #1.
- */
+/** Fetches what the widgets say in the language of the page. */
 
 import { app } from "../../../scripts/app.js";
 
-const LANGUAGES = ["es", "fr", "ja", "ko", "pt-BR", "ru", "zh", "zh-TW"];
-const NUMBER = /#[0-9a-f]{6}\b|-?\d+(?:\.\d+)?(?:e[+-]\d+)?/g;
-let words = null;
+import { learn } from "./shared/language.js";
 
-export function say(text) {
-  if (!words) return text;
-  if (Object.hasOwn(words, text)) return words[text];
-  const numbers = text.match(NUMBER);
-  const pattern = numbers && text.replace(NUMBER, "#");
-  if (!pattern || !Object.hasOwn(words, pattern)) return text;
-  let next = 0;
-  return words[pattern].replace(/#(\d?)/g, (_, place) => numbers[place ? place - 1 : next++]);
-}
+const LANGUAGES = ["es", "fr", "ja", "ko", "pt-BR", "ru", "zh", "zh-TW"];
 
 app.registerExtension({
   name: "DiffusionPath.Language",
@@ -25,6 +12,6 @@ app.registerExtension({
     const language = app.extensionManager?.setting?.get("Comfy.Locale");
     if (!LANGUAGES.includes(language)) return;
     const answer = await fetch(new URL(`../words/${language}.json`, import.meta.url)).catch(() => null);
-    if (answer?.ok) words = await answer.json();
+    if (answer?.ok) learn(await answer.json());
   },
 });

@@ -4,9 +4,10 @@
  */
 import { app } from "../../../scripts/app.js";
 
-import { html, style } from "./elements.js";
-import { outputOf } from "./outputs.js";
-import { chain, keepWidth, takePlace, WidgetHost } from "./widget_host.js";
+import { html } from "./shared/elements.js";
+import { clamp } from "./shared/numbers.js";
+import { outputOf } from "./shared/outputs.js";
+import { addDisplay, chain, takePlace } from "./shared/widget_host.js";
 
 const NAME = "report on the node"; // unlike every input
 const LEAST = 40; // pixels at zoom 1
@@ -16,17 +17,17 @@ class Report {
   constructor(host) {
     this.host = host;
     this.text = html("pre", { class: "dpath-report-text" });
-    this.element = html("div", { class: "dpath-panel dpath-report", role: "status", "data-capture-wheel": "true", tabindex: "0" }, this.text);
-    host.element.append(this.element);
-    style("path_widgets.css");
-    this.observer = new ResizeObserver(() => this.#fit());
-    this.observer.observe(this.text);
+    const look = { class: "dpath-panel dpath-report", role: "status", "data-capture-wheel": "true", tabindex: "0" };
     // Text is for selecting and, where it is long, for scrolling; without the focus the wheel is the graph's.
-    this.element.addEventListener("pointerdown", (event) => event.button === 0 && event.stopPropagation());
-    this.element.addEventListener("wheel", (event) => {
+    const pointerdown = (event) => event.button === 0 && event.stopPropagation();
+    const wheel = (event) => {
       const scrolls = this.element.scrollHeight > this.element.clientHeight && document.activeElement === this.element;
       if (scrolls && !event.ctrlKey && !event.metaKey) event.stopPropagation();
-    });
+    };
+    this.element = html("div", { ...look, pointerdown, wheel }, this.text);
+    host.element.append(this.element);
+    this.observer = new ResizeObserver(() => this.#fit());
+    this.observer.observe(this.text);
   }
 
   show(text) {
@@ -41,7 +42,7 @@ class Report {
   #fit() {
     const { spec, element, node } = this.host;
     if (!this.text.offsetHeight) return; // not shown
-    spec.minHeight = Math.min(Math.max(this.text.offsetHeight + 12, LEAST), MOST);
+    spec.minHeight = clamp(this.text.offsetHeight + 12, LEAST, MOST);
     element.style.minHeight = `${spec.minHeight}px`;
     const [width, needed] = [node.size[0], node.computeSize()[1]];
     if (node.size[1] < needed) node.setSize([width, needed]);
@@ -59,14 +60,9 @@ function update(node) {
 
 function added(node) {
   const spec = { type: "DPATH_REPORT", minWidth: 0, minHeight: LEAST, build: (host) => new Report(host) };
-  const host = new WidgetHost(spec, node, NAME, node);
-  const options = { ...host.options(), serialize: false, socketless: true, hideInPanel: true };
-  const widget = node.addDOMWidget(NAME, spec.type, host.element, options);
-  keepWidth(widget);
-  widget.serialize = false;
-  chain(widget, "onRemove", () => host.view.dispose());
+  const host = addDisplay(spec, node, NAME, { hideInPanel: true });
   queueMicrotask(() => takePlace(host));
-  return widget;
+  return host.widget;
 }
 
 /** Every node of the workflow, those in subgraphs too. */

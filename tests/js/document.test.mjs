@@ -1,0 +1,128 @@
+/** A drawing as text: what is good comes back as it was, and of what is bad all that can be kept is kept. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { EMPTY, numbersOf, readDrawing, rounded, writeDrawing } from "../../web/js/canvas/document.js";
+import { parseCurve } from "../../web/js/schedule/maths.js";
+
+const LINE = { color: "#ff0000", size: 30, points: [50, 50, 400, 400] };
+const text = (strokes, fields) =>
+  JSON.stringify({ version: 1, width: 512, height: 512, paper: "#ffffff", strokes, ...fields });
+
+test("nothing drawn is no complaint", () => {
+  for (const given of ["", "  \n"])
+    assert.deepEqual(readDrawing(given), { drawing: EMPTY, complaint: "", lost: false });
+  assert.equal(writeDrawing(EMPTY), "");
+});
+
+test("every field survives reading and writing", () => {
+  const strokes = [
+    LINE,
+    { tool: "line", layer: "sketch", importance: 0.25, points: [1, 2, 3, 4.5], pressure: [0, 100] },
+    { tool: "eraser", hardness: 1, opacity: 0.5, points: [9, 9] },
+    { tool: "fill", color: "#00ff00", t0: 0.9, rings: [[0, 0, 10, 0, 5, 9]] },
+  ];
+  const given = text(strokes, { paper: "#102030", background: "0123abcd", future: { kept: true } });
+  const { drawing, complaint, lost } = readDrawing(given);
+  assert.equal(complaint + lost, "false");
+  assert.deepEqual(JSON.parse(writeDrawing(drawing)), JSON.parse(given));
+});
+
+test("a bare list of strokes is a drawing", () => {
+  assert.equal(readDrawing(JSON.stringify([LINE, LINE])).drawing.strokes.length, 2);
+});
+
+const BAD = [
+  { given: text([LINE, LINE]).slice(0, -30), words: "damaged: 1 strokes", kept: 1, lost: true },
+  { given: "hello", words: "damaged and cannot be shown", kept: 0, lost: true },
+  { given: '{"strokes": null}', words: "no drawing", kept: 0, lost: true },
+  { given: "5", words: "no drawing", kept: 0, lost: true },
+  { given: "null", words: "no drawing", kept: 0, lost: true },
+  { given: text([LINE], { version: 7 }), words: "newer version", kept: 1, lost: false },
+  { given: text([{ ...LINE, size: -4, opacity: "much" }]), words: "1 strokes had values", kept: 1, lost: false },
+  { given: text([{ ...LINE, color: "red" }]), words: "repaired", kept: 1, lost: false },
+  { given: text([{ ...LINE, pressure: [1] }]), words: "repaired", kept: 1, lost: false },
+];
+for (const { given, words, kept, lost } of BAD)
+  test(`a bad text is told in a sentence: ${given.slice(0, 40)}`, () => {
+    const read = readDrawing(given);
+    assert.match(read.complaint, new RegExp(words));
+    assert.match(read.complaint, /\.$/);
+    assert.equal(read.drawing.strokes.length, kept);
+    assert.equal(read.lost, lost, "lost: saving would throw something away");
+  });
+
+test("values out of range are brought into it", () => {
+  const [stroke] = readDrawing(text([{ ...LINE, size: 1e9, opacity: -1, hardness: null, t0: "x" }])).drawing.strokes;
+  assert.deepEqual([stroke.size, stroke.opacity, stroke.hardness, stroke.t0], [4096, 0, 0.8, 0.6]);
+});
+
+const FOREIGN = [
+  5,
+  null,
+  { tool: "airbrush", nozzle: 3 },
+  { layer: "gold", points: [1, 2] },
+  { points: [1] },
+  { points: [1, null] },
+  { points: "1 2" },
+  { tool: "fill", rings: [[0, 0, 1, 1]] },
+  { tool: "fill", rings: 7 },
+];
+test("strokes that this version does not know are kept as they are", () => {
+  const given = text([LINE, ...FOREIGN], { version: 7 });
+  const { drawing } = readDrawing(given);
+  assert.equal(drawing.strokes.filter((stroke) => "foreign" in stroke).length, FOREIGN.length);
+  assert.deepEqual(JSON.parse(writeDrawing(drawing)), JSON.parse(given));
+});
+
+test("what is saved of a damaged text keeps its measures", () => {
+  const { drawing } = readDrawing(text([LINE, LINE], { width: 1024, height: 768 }).slice(0, -30));
+  assert.deepEqual([drawing.width, drawing.height, drawing.strokes.length], [1024, 768, 1]);
+});
+
+test("limits: strokes, points, length of the text", () => {
+  const dot = { points: [1, 2] };
+  const many = readDrawing(text(Array(20001).fill(dot)));
+  assert.deepEqual([many.drawing.strokes.length, many.lost], [20000, true]);
+  assert.match(many.complaint, /^Only the first 20000 strokes are shown\.$/);
+  const long = (count) => ({ points: Array.from({ length: 2 * count }, (_, i) => i % 400) });
+  assert.ok(!("foreign" in readDrawing(text([long(100000)])).drawing.strokes[0]));
+  assert.ok("foreign" in readDrawing(text([long(100001)])).drawing.strokes[0]);
+  assert.ok("foreign" in readDrawing(text([long(99999), long(2)])).drawing.strokes[1]);
+  assert.match(readDrawing(" ".repeat(8000000) + text([LINE])).complaint, /too large to show/);
+  for (const width of [0, 16385, null, "512"])
+    assert.equal(readDrawing(text([LINE], { width })).drawing.width, 0, String(width));
+});
+
+test("numbers that mean nothing for a stroke are not written", () => {
+  assert.deepEqual(numbersOf({ tool: "fill", layer: "paint" }), ["opacity", "t0"]);
+  assert.deepEqual(numbersOf({ tool: "brush", layer: "sketch" }), ["size", "hardness", "importance"]);
+  assert.deepEqual(numbersOf({ tool: "eraser", layer: "sketch" }), ["size", "hardness", "opacity"]);
+  assert.equal(rounded(0.25), 0.3);
+});
+
+const TEXTS = {
+  digits: (n) => "9".repeat(n),
+  spaces: (n) => `${" ".repeat(n)}:`,
+  colons: (n) => ":".repeat(n),
+  pairs: (n) => "1:1,".repeat(n / 4),
+  brackets: (n) => "[".repeat(n),
+  gap: (n) => `"strokes"${" ".repeat(n)}`,
+  "cut strokes": (n) => `{"strokes":[${" ".repeat(n)}`,
+  "whole strokes": (n) => `{"strokes":[${'{"points":[1,2]},'.repeat(n / 17)}`,
+};
+for (const [kind, make] of Object.entries(TEXTS))
+  for (const read of [parseCurve, readDrawing])
+    test(`${read.name} takes linear time: ${kind}`, () => {
+      const seconds = (given) => {
+        const start = performance.now();
+        try {
+          read(given);
+        } catch (error) {
+          assert.ok(error.message.length <= 200);
+        }
+        return (performance.now() - start) / 1000;
+      };
+      const [short, long] = [90000, 900000].map((n) => Math.min(...[1, 2, 3].map(() => seconds(make(n)))));
+      assert.ok(long <= 40 * short + 0.2, `${short} s, ${long} s`);
+    });

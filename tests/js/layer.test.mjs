@@ -1,0 +1,80 @@
+/** The pixels of a layer of strokes: kept between changes, and always those of its strokes. */
+import "./page.mjs";
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { readDrawing } from "../../web/js/canvas/document.js";
+import { StrokeLayer } from "../../web/js/canvas/layer.js";
+
+const SIDE = 64;
+const read = (...strokes) => readDrawing(JSON.stringify({ width: SIDE, height: SIDE, strokes })).drawing.strokes;
+const dots = (count) =>
+  read(
+    ...Array.from({ length: count }, (_, i) => ({ points: [(i * 7) % SIDE, (i * 11) % SIDE], size: 9, opacity: 0.5 })),
+  );
+
+function layerOf(strokes, name = "paint") {
+  const layer = new StrokeLayer(name, SIDE, SIDE);
+  layer.sync(strokes, 1, 1);
+  return layer;
+}
+
+const pixel = ({ image }, x, y) => [...image.data.subarray((y * SIDE + x) * 4, (y * SIDE + x) * 4 + 4)];
+
+test("whatever was drawn before, a layer shows its strokes", () => {
+  const strokes = dots(330);
+  const layer = layerOf(strokes);
+  // Back by one (undo), by many, to nothing; a stroke changed in the middle; forward again.
+  const changed = strokes.with(120, { ...strokes[120], color: "#00ff00" });
+  for (const wanted of [strokes.slice(0, 329), strokes.slice(0, 60), [], strokes, changed, strokes.toSpliced(10, 1)]) {
+    layer.sync(wanted, 1, 1);
+    assert.deepEqual(layer.image.data, layerOf(wanted).image.data);
+  }
+  assert.ok(layer.copies.length <= 6);
+});
+
+test("another scale draws everything again", () => {
+  const layer = new StrokeLayer("paint", SIDE, SIDE);
+  layer.sync(read({ points: [16, 16], size: 8, hardness: 1 }), 1, 1);
+  layer.sync(read({ points: [16, 16], size: 8, hardness: 1 }), 2, 2);
+  assert.equal(pixel(layer, 16, 16)[3], 0);
+  assert.equal(pixel(layer, 32, 32)[3], 255);
+});
+
+test("strokes of the other layer, and foreign ones, draw nothing", () => {
+  const layer = layerOf(read({ layer: "sketch", points: [32, 32] }, { tool: "airbrush" }));
+  assert.ok(layer.image.data.every((value) => value === 0));
+});
+
+test("paint covers, mixes and is erased", () => {
+  const red = { points: [32, 32], size: 20, hardness: 1, color: "#ff0000" };
+  const half = { ...red, color: "#0000ff", opacity: 0.5 };
+  assert.deepEqual(pixel(layerOf(read(red)), 32, 32), [255, 0, 0, 255]);
+  assert.deepEqual(pixel(layerOf(read(red, half)), 32, 32), [128, 0, 128, 255]);
+  assert.deepEqual(pixel(layerOf(read(half)), 32, 32), [0, 0, 255, 128]);
+  assert.equal(pixel(layerOf(read(red, { ...red, tool: "eraser" })), 32, 32)[3], 0);
+});
+
+test("of overlapping sketch lines the more important one is seen", () => {
+  const line = (importance) => ({ layer: "sketch", points: [0, 32, 64, 32], size: 6, importance });
+  const layer = layerOf(read(line(0.8), line(0.2)), "sketch");
+  assert.equal(pixel(layer, 32, 32)[3], 204);
+});
+
+test("a stroke in the making is taken back without a trace", () => {
+  const layer = layerOf(dots(5));
+  const before = layer.image.data.slice();
+  const live = layer.begin(read({ points: [1, 1], size: 12 })[0], 1, 1);
+  for (let x = 5; x < 60; x += 5) live.add(x, 30, 1);
+  assert.notDeepEqual(layer.image.data, before);
+  live.end();
+  assert.deepEqual(layer.image.data, before);
+});
+
+test("a stroke of very many points is drawn", () => {
+  const points = Array.from({ length: 200000 }, (_, i) => (i % 60) + (i % 2));
+  const { drawing, complaint } = readDrawing(JSON.stringify({ width: SIDE, height: SIDE, strokes: [{ points }] }));
+  assert.equal(complaint, "");
+  assert.equal(pixel(layerOf(drawing.strokes), 30, 30)[3], 255);
+});

@@ -1,0 +1,97 @@
+"""The JavaScript of web/ without a browser: its own tests, and that it computes what Python computes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusion_path.images.strokes_document import read_drawing
+from diffusion_path.images.strokes_render import over_background, render_drawing
+from diffusion_path.samplers.schedule import SHAPES, PathSchedule, parse_curve
+from diffusion_path.tests.js.drawings import drawing, scribbles
+from diffusion_path.tests.js.node import HERE, answers, run_node, values
+
+MATHS = "web/js/schedule/maths.js"
+
+
+def test_modules() -> None:
+    """The tests that are written in JavaScript, in one process."""
+    result = run_node("--test", "--test-isolation=none", *map(str, sorted(HERE.glob("*.test.mjs"))))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_page_computes_the_weights_of_python() -> None:
+    dice = random.Random(4)
+    cases: list[dict[str, Any]] = []
+    expected: list[tuple[float, ...]] = []
+    while len(cases) < 300:
+        start, end = sorted((dice.choice([dice.random(), 1.0, 0.5]), dice.choice([dice.random(), 0.0])), reverse=True)
+        points = [(round(dice.random(), 3), round(dice.uniform(-1, 1), 3)) for _ in range(dice.randint(1, 6))]
+        text = ", ".join(f"{position}:{weight}" for position, weight in points + points[:1])
+        steps, shape, weight = dice.randint(1, 60), dice.choice(SHAPES), dice.uniform(-1, 1)
+        try:
+            expected.append(PathSchedule(start, end, shape, weight, parse_curve(text)).weights(steps))
+        except ValueError:
+            continue
+        cases.append({"start": start, "end": end, "shape": shape, "weight": weight, "text": text, "steps": steps})
+    found = values(MATHS, "weights", [[case, case["steps"]] for case in cases])
+    for case, weights, wanted in zip(cases, found, expected, strict=True):
+        assert weights == pytest.approx(wanted, abs=1e-6), case
+
+
+def test_the_page_refuses_the_curves_that_python_refuses() -> None:
+    texts = ["1", "1:", ":1", "1:1:1", "1:1 2", "a:1", "0x1:1", "1:Infinity", "1:NaN", "1:.", "1 1:1"]
+    for text, answer in zip(texts, answers(MATHS, "parseCurve", [[text] for text in texts]), strict=True):
+        with pytest.raises(ValueError, match="cannot be read"):
+            parse_curve(text)
+        assert answer["error"].startswith("The curve cannot be read at"), text
+
+
+@pytest.mark.parametrize("scale", [1, 2.5])
+def test_twenty_drawings_look_the_same(scale: float) -> None:
+    texts = [drawing(seed) for seed in range(20)]
+    width, height = round(200 * scale), round(150 * scale)
+    rendered = values("tests/js/drawing.mjs", "rendered", [[text, width, height] for text in texts])
+    for seed, (text, coded) in enumerate(zip(texts, rendered, strict=True)):
+        paint, sketch = (
+            np.frombuffer(base64.b64decode(layer), np.uint8).reshape(height, width, 4) / 255.0 for layer in coded
+        )
+        read = read_drawing(text)
+        assert not read.complaints
+        rendering = render_drawing(read, width, height)
+        mine = over_background(rendering.strokes, None, read.paper)[0].numpy()
+        theirs = paint[..., :3] * paint[..., 3:] + np.array(read.paper) / 255 * (1 - paint[..., 3:])
+        assert np.abs(mine - theirs).max() * 255 < 4, f"drawing {seed}"
+        assert np.abs(mine - theirs).mean() * 255 < 0.5, f"drawing {seed}"
+        assert np.abs(rendering.sketch[0].numpy() - sketch[..., 3]).max() * 255 < 2, f"sketch of drawing {seed}"
+
+
+def test_python_reads_what_the_page_writes() -> None:
+    texts = [drawing(seed) for seed in range(20)]
+    rewritten = values("tests/js/drawing.mjs", "rewritten", [[text] for text in texts])
+    for given, written in zip(texts, rewritten, strict=True):
+        before, after = (render_drawing(read_drawing(text), 50, 38) for text in (given, written))
+        for name, pixels in vars(before).items():
+            assert torch.equal(pixels, vars(after)[name]), name
+
+
+def test_a_thousand_strokes_are_small_and_lie_where_the_hand_was() -> None:
+    paths = scribbles(1000)
+    (text,) = values("tests/js/drawing.mjs", "simplified", [[paths]])
+    assert len(text) < 300_000
+    strokes = json.loads(text)["strokes"]
+    assert len(strokes) == 1000
+    for path, stroke in zip(paths[:50], strokes, strict=False):
+        points = np.array(stroke["points"]).reshape(-1, 2)
+        assert max(_distance(point, points) for point in path) < 0.45
+
+
+def _distance(point: tuple[float, float], path: np.ndarray) -> float:
+    a, b = path[:-1], path[1:]
+    along = ((np.array(point) - a) * (b - a)).sum(1) / np.maximum(((b - a) ** 2).sum(1), 1e-9)
+    return float(np.hypot(*(np.array(point) - a - along.clip(0, 1)[:, None] * (b - a)).T).min())

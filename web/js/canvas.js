@@ -1,0 +1,12 @@
+/** The drawing surface of Stroke Canvas. */
+
+import { StrokesView } from "./canvas/view.js";
+import { hostWidget } from "./shared/widget_host.js";
+
+hostWidget({
+  type: "DPATH_STROKES",
+  targets: { DPathStrokeCanvas: ["strokes"] },
+  minWidth: 440,
+  minHeight: 480,
+  build: (host) => new StrokesView(host),
+});

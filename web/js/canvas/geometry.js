@@ -1,0 +1,164 @@
+/** Paths of strokes: fewer points without a visible change, hits, moves, outlines of filled areas. */
+
+import { corners } from "./coverage.js";
+import { rounded } from "./document.js";
+
+/**
+ * Ramer, Douglas and Peucker's simplification: indices of the points to keep, so that neither path nor radius is off
+ * by more than `tolerance`. points: [x, y, radius].
+ */
+export function keptPoints(points, tolerance) {
+  const keep = new Uint8Array(points.length);
+  keep[0] = keep[points.length - 1] = 1;
+  const open = [[0, points.length - 1]];
+  while (open.length) {
+    const [first, last] = open.pop();
+    let [worst, at] = [tolerance, -1];
+    for (let i = first + 1; i < last; i++) {
+      const error = deviation(points[i], points[first], points[last]);
+      if (error > worst) [worst, at] = [error, i];
+    }
+    if (at < 0) continue;
+    keep[at] = 1;
+    open.push([first, at], [at, last]);
+  }
+  return points.flatMap((_, i) => (keep[i] ? [i] : []));
+}
+
+function deviation([x, y, radius], [ax, ay, from], [bx, by, to]) {
+  const [dx, dy] = [bx - ax, by - ay];
+  const length = dx * dx + dy * dy;
+  const along = length > 0 ? Math.min(Math.max(((x - ax) * dx + (y - ay) * dy) / length, 0), 1) : 0;
+  return Math.max(Math.hypot(x - ax - along * dx, y - ay - along * dy), Math.abs(radius - from - along * (to - from)));
+}
+
+/** Distance of a point from a path, from the middle of the line. */
+function distanceTo(path, x, y) {
+  let nearest = Infinity;
+  for (let i = 0; i < path.length; i += 2) {
+    const j = Math.min(i + 2, path.length - 2);
+    nearest = Math.min(nearest, deviation([x, y, 0], [path[i], path[i + 1], 0], [path[j], path[j + 1], 0]));
+  }
+  return nearest;
+}
+
+/** Whether a point is inside rings, by the even-odd rule. */
+function isInside(rings, x, y) {
+  let inside = false;
+  for (const ring of rings)
+    for (let i = 0, j = ring.length - 2; i < ring.length; j = i, i += 2)
+      if (ring[i + 1] > y !== ring[j + 1] > y) {
+        const crossing = ring[i] + ((y - ring[i + 1]) * (ring[j] - ring[i])) / (ring[j + 1] - ring[i + 1]);
+        if (x < crossing) inside = !inside;
+      }
+  return inside;
+}
+
+/** Index of the uppermost stroke of a layer at a point, -1 if there is none. Erasers are hit like brushes. */
+export function strokeAt(strokes, layer, x, y, slack) {
+  for (let i = strokes.length - 1; i >= 0; i--) {
+    const { tool, paths, size } = strokes[i];
+    if (strokes[i].layer !== layer) continue;
+    if (tool === "fill" ? isInside(paths, x, y) : distanceTo(paths[0], x, y) <= size / 2 + slack) return i;
+  }
+  return -1;
+}
+
+/** The stroke moved. */
+export function moved(stroke, dx, dy) {
+  const shift = (value, i) => rounded(value + (i % 2 ? dy : dx));
+  return Object.freeze({ ...stroke, paths: stroke.paths.map((path) => path.map(shift)) });
+}
+
+/** What a stroke occupies: left, top, right, bottom. */
+export function boundsOf(stroke) {
+  const [left, top, right, bottom] = corners(stroke.paths);
+  const reach = stroke.tool === "fill" ? 0 : stroke.size / 2;
+  return [left - reach, top - reach, right + reach, bottom + reach];
+}
+
+/** The connected area of one colour around a pixel, grown under the soft rims of the strokes around it. */
+export function floodArea(pixels, width, height, startX, startY, tolerance, rim) {
+  const area = new Uint8Array(width * height);
+  const start = startY * width + startX;
+  const color = pixels.subarray(start * 4, start * 4 + 3);
+  const near = (at, channel) => Math.abs(pixels[at * 4 + channel] - color[channel]) <= tolerance;
+  const fits = (at) => !area[at] && near(at, 0) && near(at, 1) && near(at, 2);
+  const open = [start];
+  area[start] = 1;
+  while (open.length) {
+    const at = open.pop();
+    const x = at % width;
+    for (const next of [x > 0 ? at - 1 : -1, x < width - 1 ? at + 1 : -1, at - width, at + width]) {
+      if (next < 0 || next >= area.length || !fits(next)) continue;
+      area[next] = 1;
+      open.push(next);
+    }
+  }
+  let result = area;
+  for (let i = 0; i < rim; i++) result = grown(result, width, height);
+  return result;
+}
+
+function grown(area, width, height) {
+  const result = new Uint8Array(area);
+  for (let at = 0; at < area.length; at++) {
+    if (!area[at]) continue;
+    const x = at % width;
+    if (x > 0) result[at - 1] = 1;
+    if (x < width - 1) result[at + 1] = 1;
+    if (at >= width) result[at - width] = 1;
+    if (at + width < width * height) result[at + width] = 1;
+  }
+  return result;
+}
+
+const STEP_X = [1, 0, -1, 0]; // east, south, west, north
+const STEP_Y = [0, 1, 0, -1];
+
+/** Outlines of an area along the borders of its pixels, simplified: rings of x, y, x, y, ... */
+export function outlines(area, width, height, tolerance = 0.75, smallest = 6) {
+  const at = (x, y) => x >= 0 && y >= 0 && x < width && y < height && area[y * width + x] === 1;
+  const seen = new Uint8Array(width * height); // upper borders that belong to a ring already
+  const rings = [];
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++)
+      if (at(x, y) && !at(x, y - 1) && !seen[y * width + x]) {
+        const ring = simplifiedRing(walk(at, seen, width, x, y), tolerance);
+        if (ring.length >= 6 && Math.abs(areaOf(ring)) >= smallest) rings.push(ring);
+      }
+  return rings;
+}
+
+/** Follows a border with the area on the right hand, from the upper border of a pixel on. */
+function walk(at, seen, width, startX, startY) {
+  const points = [];
+  let [x, y, direction] = [startX, startY, 0];
+  do {
+    points.push([x, y, 0]);
+    if (direction === 0) seen[y * width + x] = 1;
+    const [dx, dy] = [STEP_X[direction], STEP_Y[direction]];
+    [x, y] = [x + dx, y + dy];
+    // the two pixels ahead of the corner: on the left and on the right of the way
+    const left = at(x + (dx + dy - 1) / 2, y + (dy - dx - 1) / 2);
+    const right = at(x + (dx - dy - 1) / 2, y + (dy + dx - 1) / 2);
+    if (left) direction = (direction + 3) % 4;
+    else if (!right) direction = (direction + 1) % 4;
+  } while (x !== startX || y !== startY || direction !== 0);
+  return points;
+}
+
+function simplifiedRing(points, tolerance) {
+  const half = Math.floor(points.length / 2);
+  const closed = [...points, points[0]];
+  const first = keptPoints(closed.slice(0, half + 1), tolerance);
+  const second = keptPoints(closed.slice(half), tolerance).map((i) => i + half);
+  return [...first.slice(0, -1), ...second.slice(0, -1)].flatMap((i) => [closed[i][0], closed[i][1]]);
+}
+
+function areaOf(ring) {
+  let sum = 0;
+  for (let i = 0, j = ring.length - 2; i < ring.length; j = i, i += 2)
+    sum += ring[j] * ring[i + 1] - ring[i] * ring[j + 1];
+  return sum / 2;
+}

@@ -1,0 +1,43 @@
+/** What keys do on a stroke canvas. */
+
+import { clamp } from "../shared/numbers.js";
+import { claim } from "../shared/widget_host.js";
+
+const TOOLS = { b: "brush", l: "line", e: "eraser", g: "fill", i: "pick", v: "select" };
+const ARROWS = { arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1] };
+
+/** @param {import("./view.js").StrokesView} view */
+export function press(view, event) {
+  if (!["color", "text"].includes(event.target.type) && isUsed(view, event)) claim(event);
+}
+
+/** Does what a key means; returns whether it means anything. */
+function isUsed(view, event) {
+  const key = event.key.toLowerCase();
+  const command = event.ctrlKey || event.metaKey;
+  if (command && event.target.type === "button") return false; // there the graph's own undo hears the keys
+  if (key === "z") view.step(event.shiftKey ? 1 : -1);
+  else if (key === "y" && command) view.step(1);
+  else if (command) return false;
+  else if (TOOLS[key]) view.controls.choose(TOOLS[key]);
+  else if (key === "[" || key === "]") view.change("size", nextSize(view.shownSize, key), true);
+  else if (key === "0") view.fit();
+  else if (key === "+" || key === "-") view.zoomBy(key === "+" ? 1.4 : 1 / 1.4);
+  else if (key === "," || key === ".") view.selectNext(key === "." ? 1 : -1);
+  else return event.target === view.easel && isUsedOnStage(view, key, event);
+  return true;
+}
+
+function isUsedOnStage(view, key, event) {
+  if (key === " ") view.pointer.holdSpace(true);
+  else if (key === "escape") view.pointer.cancel() || view.select(-1);
+  else if (key === "delete" || key === "backspace") view.deleteSelected();
+  else if (ARROWS[key] && view.selectedStroke) view.moveSelected(...ARROWS[key], event.shiftKey ? 10 : 1);
+  else return false;
+  return true;
+}
+
+function nextSize(size, key) {
+  const next = key === "]" ? Math.max(size * 1.15, size + 1) : Math.min(size / 1.15, size - 1);
+  return Math.round(clamp(next, 1, 400));
+}

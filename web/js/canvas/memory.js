@@ -1,0 +1,91 @@
+/** What the canvas remembers beside the drawing: steps to undo, and how the tools were set. */
+
+import { EMPTY, readDrawing, writeDrawing } from "./document.js";
+
+const KEY = "DiffusionPath.StrokeCanvas";
+const MOST_STEPS = 200;
+
+/** How the tools are set before anybody has touched them. */
+const STANDARD = {
+  tool: "brush",
+  layer: "paint",
+  color: "#3b6ea5",
+  opacity: 1,
+  hardness: 0.8,
+  t0: 0.6,
+  importance: 1,
+  smoothing: 0.3,
+  pressure: true,
+  sizes: { brush: 24, line: 8, eraser: 32, sketch: 3 },
+};
+
+/** The settings of the last canvas that was used in this browser. */
+export function rememberedSettings() {
+  try {
+    const saved = JSON.parse(localStorage.getItem(KEY) ?? "{}");
+    const fits = ([name, value]) => typeof value === typeof STANDARD[name];
+    const known = Object.fromEntries(Object.entries(saved).filter(fits));
+    return { ...STANDARD, ...known, tool: "brush", layer: "paint", sizes: { ...STANDARD.sizes, ...known.sizes } };
+  } catch {
+    return { ...STANDARD, sizes: { ...STANDARD.sizes } };
+  }
+}
+
+export function rememberSettings(settings) {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(settings));
+  } catch {
+    // a full or forbidden store costs the comfort, not the drawing
+  }
+}
+
+const histories = new Map();
+
+/**
+ * Steps of one canvas. Undo in the graph, a change of tab or of renderer builds the widget anew: `historyOf` finds
+ * the steps again as long as the page is open.
+ */
+class History {
+  steps = [{ text: "", drawing: EMPTY, complaint: "", lost: false }];
+  at = 0;
+
+  get now() {
+    return this.steps[this.at];
+  }
+
+  /** A text from outside: one of the steps, or the start of new ones. */
+  show(text) {
+    const known = this.steps.findIndex((step) => step.text === text);
+    if (known >= 0) this.at = known;
+    else [this.steps, this.at] = [[{ text, ...readDrawing(text) }], 0];
+  }
+
+  /** A drawing after an edit; returns its text. */
+  add(drawing) {
+    const text = writeDrawing(drawing);
+    this.steps.splice(this.at + 1);
+    this.steps.push({ text, drawing, complaint: "", lost: false });
+    if (this.steps.length > MOST_STEPS) this.steps.shift();
+    this.at = this.steps.length - 1;
+    return text;
+  }
+
+  /** Moves by -1 (undo) or 1 (redo); returns the text to save, or null if there is no such step. */
+  move(by) {
+    if (!this.steps[this.at + by]) return null;
+    this.at += by;
+    return this.now.text;
+  }
+}
+
+/** The steps of the canvas with this key that hold this text, else new ones. */
+export function historyOf(key, text) {
+  let history = key ? histories.get(key) : null;
+  if (!history?.steps.some((step) => step.text === text)) {
+    history = new History();
+    if (key) histories.set(key, history);
+    if (histories.size > 64) histories.delete(histories.keys().next().value);
+  }
+  history.show(text);
+  return history;
+}

@@ -1,0 +1,258 @@
+/** What mouse, pen and finger do on the stage of a stroke canvas, tool by tool. */
+
+import { set } from "../shared/elements.js";
+import { placeIn } from "../shared/plot.js";
+import { hex } from "./background.js";
+import { rounded } from "./document.js";
+import { floodArea, keptPoints, moved, outlines, strokeAt } from "./geometry.js";
+import { drawLinePreview, placeOf } from "./stage.js";
+
+const TOLERANCE = 0.35; // pixels of the picture that a simplified path may be off
+const FILL_SIZE = 768; // longer side of the picture in which areas are found
+const FILL_TOLERANCE = 28;
+const FILL_RIM = 3; // pixels of that picture
+const HIT_SLACK = 4; // pixels of the stage
+
+export class StrokePointer {
+  /** @param {import("./view.js").StrokesView} view */
+  constructor(view) {
+    this.view = view;
+    this.hover = null; // in pixels of the picture
+    this.action = null; // {move(event), end(cancelled), guide?(context)}
+    this.held = null; // the pointer that does it: a palm beside a pen is another one
+    this.spaceHeld = false;
+    const end = (cancelled) => (event) => event.pointerId === this.held && this.#end(cancelled);
+    set(view.easel, {
+      pointerdown: (event) => this.#down(event),
+      pointermove: (event) => this.#move(event),
+      pointerup: end(false),
+      pointercancel: end(true),
+      lostpointercapture: end(false),
+      pointerleave: () => this.#hoverAt(null),
+      keyup: (event) => event.key === " " && this.holdSpace(false),
+      blur: () => this.holdSpace(false),
+    });
+    view.easel.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+  }
+
+  /** Draws what the tool is about to do. */
+  drawGuide(context) {
+    this.action?.guide?.(context);
+  }
+
+  /** Takes back what is being done. Returns whether there was anything. */
+  cancel() {
+    if (!this.action) return false;
+    this.#end(true);
+    return true;
+  }
+
+  #down(event) {
+    const { view } = this;
+    view.easel.focus({ preventScroll: true });
+    if (this.action) return event.stopPropagation();
+    if (event.button !== 0) return;
+    event.stopPropagation();
+    this.held = event.pointerId;
+    view.easel.setPointerCapture(event.pointerId);
+    const { tool } = view.settings;
+    if (this.spaceHeld) this.action = this.#pan(event);
+    else if (view.locked) return;
+    else if (event.altKey || tool === "pick") this.action = this.#pick(event);
+    else if (tool === "select") this.action = this.#drag(event);
+    else if (tool === "fill") this.#fill(event);
+    else if (tool === "line") this.action = this.#line(event);
+    else this.action = this.#draw(event);
+    view.draw();
+  }
+
+  #move(event) {
+    if (this.action) event.stopPropagation();
+    if (this.action && event.pointerId !== this.held) return;
+    this.#hoverAt(event);
+    this.action?.move(event);
+    this.view.draw();
+  }
+
+  #end(cancelled) {
+    const { action } = this;
+    this.action = null;
+    action?.end(cancelled);
+    this.view.draw();
+  }
+
+  /** As with a text box: the wheel is the stage's while it has the focus, with Ctrl always the graph's. */
+  #wheel(event) {
+    if (event.ctrlKey || event.metaKey || document.activeElement !== this.view.easel) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.view.zoomBy(Math.exp(-event.deltaY * 0.002), placeIn(this.view.stage, event));
+  }
+
+  holdSpace(held) {
+    this.spaceHeld = held;
+    this.view.easel.toggleAttribute("data-pan", held);
+  }
+
+  #hoverAt(event) {
+    this.hover = event && this.#onPicture(event);
+    this.view.draw();
+  }
+
+  /** Pixels of the picture. */
+  #onPicture(event) {
+    const { x, y } = placeIn(this.view.stage, event);
+    const { left, top, factor } = placeOf(this.view);
+    return { x: (x - left) / factor, y: (y - top) / factor };
+  }
+
+  /** Column and row, in a copy of the picture, of the pixel under the pointer; null beside it. */
+  #pixelIn({ width, height }, event) {
+    const [{ x, y }, { frame }] = [this.#onPicture(event), this.view];
+    const [column, row] = [Math.floor((x * width) / frame.width), Math.floor((y * height) / frame.height)];
+    return column < 0 || row < 0 || column >= width || row >= height ? null : [column, row];
+  }
+
+  // ---- tools: each returns what moving and ending the drag means
+
+  #draw(event) {
+    const { view } = this;
+    const stroke = view.brush();
+    const live = view.layers[stroke.layer].begin(stroke, view.layerScale.x, view.layerScale.y);
+    const points = []; // x, y, pressure in units of the drawing
+    const usesPen = event.pointerType === "pen" && view.settings.pressure;
+    const hold = 1 - view.settings.smoothing;
+    let brush = null;
+    let hand = null;
+    const lead = (x, y, pressure) => {
+      const last = points.at(-1);
+      if (last && Math.hypot(x - last[0], y - last[1]) * view.sizeScale < 0.2) return;
+      points.push([x, y, pressure]);
+      live.add(x, y, pressure);
+    };
+    const follow = (each) => {
+      const { x, y } = this.#onPicture(each);
+      hand = [x / view.scale.x, y / view.scale.y, usesPen ? Math.max(each.pressure, 0.02) : 1];
+      brush = brush ? brush.map((value, i) => value + (hand[i] - value) * hold) : hand;
+      lead(...brush);
+    };
+    follow(event);
+    return {
+      move: (next) => {
+        const between = next.getCoalescedEvents?.() ?? [];
+        for (const each of between.length ? between : [next]) follow(each);
+      },
+      end: (cancelled) => {
+        lead(...hand);
+        live.end();
+        if (!cancelled) view.addStroke(finished(stroke, points, view.sizeScale, usesPen));
+      },
+    };
+  }
+
+  #line(event) {
+    const { view } = this;
+    const from = this.#onPicture(event);
+    let to = from;
+    return {
+      move: (next) => (to = next.shiftKey ? snapped(from, this.#onPicture(next)) : this.#onPicture(next)),
+      end: (cancelled) => {
+        const path = [from, to].flatMap(({ x, y }) => [rounded(x / view.scale.x), rounded(y / view.scale.y)]);
+        if (!cancelled && Math.hypot(to.x - from.x, to.y - from.y) > 1)
+          view.addStroke({ ...view.brush(), paths: [path] });
+      },
+      guide: (context) => drawLinePreview(context, view, [from.x, from.y], [to.x, to.y]),
+    };
+  }
+
+  #fill(event) {
+    const { view } = this;
+    const { frame, scale } = view;
+    const copy = view.composite(FILL_SIZE);
+    const { context, width, height } = copy;
+    const place = this.#pixelIn(copy, event);
+    if (!place) return;
+    const pixels = context.getImageData(0, 0, width, height).data;
+    const rings = outlines(floodArea(pixels, width, height, ...place, FILL_TOLERANCE, FILL_RIM), width, height);
+    const units = [frame.width / width / scale.x, frame.height / height / scale.y];
+    const paths = rings.map((ring) => ring.map((value, i) => rounded(value * units[i % 2])));
+    if (paths.length) view.addStroke({ ...view.brush("fill"), paths });
+  }
+
+  #pick(event) {
+    const { view } = this;
+    const copy = view.composite(Infinity);
+    const before = view.settings.color;
+    let color = null;
+    const take = (each) => {
+      const place = this.#pixelIn(copy, each);
+      if (!place) return;
+      color = hex([...copy.context.getImageData(...place, 1, 1).data.slice(0, 3)]);
+      view.change("color", color, false);
+    };
+    take(event);
+    return {
+      move: take,
+      end: (cancelled) => {
+        view.preview = null; // of a selected stroke, which takes the colour instead of the brush
+        if (color && !cancelled) return view.change("color", color, true);
+        view.settings.color = before;
+        view.refresh();
+      },
+    };
+  }
+
+  #drag(event) {
+    const { view } = this;
+    const { x, y } = this.#onPicture(event);
+    const slack = HIT_SLACK / placeOf(view).factor / view.sizeScale;
+    const { strokes } = view.history.now.drawing;
+    const index = strokeAt(strokes, view.settings.layer, x / view.scale.x, y / view.scale.y, slack);
+    view.select(index);
+    if (index < 0) return null;
+    let result = null;
+    return {
+      move: (next) => {
+        const to = this.#onPicture(next);
+        if (!result && Math.hypot(to.x - x, to.y - y) * placeOf(view).factor < 3) return;
+        result = moved(strokes[index], (to.x - x) / view.scale.x, (to.y - y) / view.scale.y);
+        view.replaceStroke(index, result, false);
+      },
+      end: (cancelled) => {
+        view.preview = null;
+        if (result && !cancelled) view.replaceStroke(index, result, true);
+        else view.refresh();
+      },
+    };
+  }
+
+  #pan(event) {
+    const { view } = this;
+    const from = placeIn(this.view.stage, event);
+    const before = { ...view.pan };
+    return {
+      move: (next) => {
+        const to = placeIn(view.stage, next);
+        view.pan = { x: before.x + to.x - from.x, y: before.y + to.y - from.y };
+      },
+      end: () => {},
+    };
+  }
+}
+
+/** A stroke with the path of a drag, with as few points as look the same. */
+function finished(stroke, points, sizeScale, usesPen) {
+  const wide = points.map(([x, y, pressure]) => [x, y, (pressure * stroke.size) / 2]);
+  const kept = keptPoints(wide, TOLERANCE / sizeScale);
+  const path = kept.flatMap((i) => [rounded(points[i][0]), rounded(points[i][1])]);
+  const pressure = usesPen ? kept.map((i) => Math.round(points[i][2] * 100)) : null;
+  return { ...stroke, size: rounded(stroke.size) || 0.1, paths: [path], pressure };
+}
+
+/** The end of a line turned to the next of 24 directions. */
+function snapped(from, to) {
+  const step = Math.PI / 12;
+  const angle = Math.round(Math.atan2(to.y - from.y, to.x - from.x) / step) * step;
+  const length = Math.hypot(to.x - from.x, to.y - from.y);
+  return { x: from.x + length * Math.cos(angle), y: from.y + length * Math.sin(angle) };
+}

@@ -1,0 +1,108 @@
+/** Puts paper, background, strokes and cursor of a stroke canvas on its stage. */
+
+import { boundsOf } from "./geometry.js";
+import { SKETCH_COLOR } from "./layer.js";
+
+const MARGIN = 10;
+const ACCENT = "#3d8bfd";
+
+/** Where the picture lies on the stage: left, top and pixels of the stage per pixel of the picture. */
+export function placeOf({ stage, frame, zoom, pan }) {
+  const [width, height] = [stage.clientWidth || 1, stage.clientHeight || 1];
+  const fit = Math.min((width - 2 * MARGIN) / frame.width, (height - 2 * MARGIN) / frame.height);
+  const factor = Math.max(fit, 1e-3) * zoom;
+  return {
+    left: (width - frame.width * factor) / 2 + pan.x,
+    top: (height - frame.height * factor) / 2 + pan.y,
+    factor,
+  };
+}
+
+export function drawStage(view) {
+  const { stage, frame, layers, settings, background, drawing } = view;
+  if (!stage.clientWidth || !layers) return;
+  const sharpness = sharpnessOf(stage);
+  const [width, height] = [Math.round(stage.clientWidth * sharpness), Math.round(stage.clientHeight * sharpness)];
+  if (stage.width !== width || stage.height !== height) Object.assign(stage, { width, height });
+  const context = (view.context ??= stage.getContext("2d"));
+  const { left, top, factor } = placeOf(view);
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.clearRect(0, 0, width, height);
+  context.setTransform(sharpness * factor, 0, 0, sharpness * factor, sharpness * left, sharpness * top);
+  context.save();
+  context.shadowColor = "rgb(0 0 0 / 45%)";
+  context.shadowBlur = 10 * sharpness;
+  context.fillStyle = drawing.paper;
+  context.fillRect(0, 0, frame.width, frame.height);
+  context.restore();
+  context.save();
+  context.beginPath();
+  context.rect(0, 0, frame.width, frame.height);
+  context.clip();
+  if (background?.picture) context.drawImage(background.picture, 0, 0, frame.width, frame.height);
+  context.imageSmoothingEnabled = factor * sharpness < 3;
+  context.drawImage(layers.paint.canvas, 0, 0, frame.width, frame.height);
+  if (settings.layer === "sketch") {
+    context.fillStyle = "rgb(255 255 255 / 60%)";
+    context.fillRect(0, 0, frame.width, frame.height);
+  }
+  context.globalAlpha = settings.layer === "sketch" ? 1 : 0.55;
+  context.drawImage(layers.sketch.canvas, 0, 0, frame.width, frame.height);
+  context.globalAlpha = 1;
+  view.pointer.drawGuide(context);
+  context.restore();
+  outlineSelection(context, view, factor);
+  drawCursor(context, view, factor);
+  view.room.size.textContent = `${frame.width} \u00d7 ${frame.height}`;
+  view.room.zoom.textContent = `${Math.round(factor * 100)} %`;
+}
+
+/** Pixels of the bitmap per pixel of the stage: what the screen shows, seen through the zoom of the graph. */
+function sharpnessOf(stage) {
+  const shown = (stage.getBoundingClientRect().width / stage.clientWidth) * (globalThis.devicePixelRatio || 1);
+  return [0.5, 1, 1.5, 2].find((step) => step >= shown * 0.9) ?? 2;
+}
+
+function outlineSelection(context, view, factor) {
+  const stroke = view.selectedStroke;
+  if (!stroke) return;
+  const [left, top, right, bottom] = boundsOf(stroke);
+  const { x, y } = view.scale;
+  const gap = 4 / factor;
+  context.lineWidth = 1.5 / factor;
+  const box = [left * x - gap, top * y - gap, (right - left) * x + 2 * gap, (bottom - top) * y + 2 * gap];
+  context.strokeStyle = "#ffffff";
+  context.strokeRect(...box);
+  context.strokeStyle = ACCENT;
+  context.setLineDash([5 / factor, 4 / factor]);
+  context.strokeRect(...box);
+  context.setLineDash([]);
+}
+
+function drawCursor(context, view, factor) {
+  const { hover } = view.pointer;
+  if (!hover || view.locked || !["brush", "line", "eraser"].includes(view.settings.tool)) return;
+  const ring = (color, radius) => {
+    context.beginPath();
+    context.arc(hover.x, hover.y, radius, 0, 2 * Math.PI);
+    context.lineWidth = 1 / factor;
+    context.strokeStyle = color;
+    context.stroke();
+  };
+  ring("rgb(0 0 0 / 70%)", view.brushSize / 2 + 0.75 / factor);
+  ring("rgb(255 255 255 / 90%)", view.brushSize / 2);
+}
+
+/** A straight line before the button is let go. */
+export function drawLinePreview(context, view, [fromX, fromY], [toX, toY]) {
+  const { layer, color, opacity, importance } = view.settings;
+  context.globalAlpha = layer === "sketch" ? importance : opacity;
+  context.strokeStyle = layer === "sketch" ? `rgb(${SKETCH_COLOR.join(" ")})` : color;
+  context.lineWidth = view.brushSize;
+  context.lineCap = "round";
+  context.beginPath();
+  context.moveTo(fromX, fromY);
+  context.lineTo(toX, toY);
+  context.stroke();
+  context.globalAlpha = 1;
+}

@@ -1,0 +1,147 @@
+/** The controls of the stroke canvas: they show settings and report changes; what these mean is the view's. */
+
+import { html, set, svg } from "../shared/elements.js";
+
+const TOOLS = [
+  ["brush", "Brush (B)", "M20 4c-3 1-9 7-11 10l2 2c3-2 8-8 9-12zM8 15c-2 0-3 2-3 3s-1 2-2 2c3 1 7 0 7-3z"],
+  ["line", "Straight line (L): Shift keeps to steps of 15 degrees", "M5 19 19 5"],
+  ["eraser", "Eraser (E)", "m4 15 9-10 7 6-8 9H8zM9 9l7 7"],
+  ["fill", "Fill an area (G)", "m11 4 8 8-7 7-8-8zM4 11h15M20 15c1 2 2 3 0 4-2-1-1-2 0-4z"],
+  ["pick", "Pick a colour (I, or hold Alt)", "m4 20 1-4 8-8 3 3-8 8zM12 6l6 6M15 9l3-3c1-1 3 1 2 2l-2 3z"],
+  ["select", "Select a stroke (V): drag moves, Delete deletes, comma and full stop step through", "m6 3 12 9-6 1-3 6z"],
+];
+const ACTIONS = [
+  ["undo", "Undo (Z or Ctrl+Z)", "M9 7 4 11l5 4M4 11h9c4 0 6 2 6 5v2"],
+  ["redo", "Redo (Shift+Z or Ctrl+Y)", "m15 7 5 4-5 4M20 11h-9c-4 0-6 2-6 5v2"],
+  ["clear", "Clear this layer", "M5 7h14M9 7V4h6v3M7 7l1 13h8l1-13M10 10v7M14 10v7"],
+];
+const SLIDERS = [
+  ["size", "Size", "Diameter in pixels ([ and ])", 1, 400],
+  ["opacity", "Opacity", "How much of what is below is covered", 0, 1],
+  ["hardness", "Hardness", "1: a hard rim, 0: soft to the middle", 0, 1],
+  ["t0", "t0", "How far SDEdit may go from this stroke: 0 keeps it, 1 forgets it", 0, 1],
+  ["importance", "Importance", "How closely sketch guidance follows this line", 0, 1],
+  ["smoothing", "Smoothing", "Steadies the hand", 0, 0.95],
+];
+
+const LAYERS = [
+  ["paint", "Paint", "Paint: the picture SDEdit starts from"],
+  ["sketch", "Sketch", "Sketch lines for sketch guidance"],
+];
+
+export class Controls {
+  /** @param {{change: (name: string, value: *, done: boolean) => void, action: (name: string) => void}} report */
+  constructor({ change, action }) {
+    this.change = change;
+    const drawn = (list, click) => list.map(([name, title, shape]) => [name, button(title, shape, () => click(name))]);
+    this.tools = new Map(drawn(TOOLS, (name) => change("tool", name, true)));
+    this.actions = new Map(drawn(ACTIONS, action));
+    const layer = ([name, text, title]) => {
+      const click = () => change("layer", name, true);
+      return [name, html("button", { type: "button", title, click }, text)];
+    };
+    this.layers = new Map(LAYERS.map(layer));
+    this.sliders = new Map(SLIDERS.map(([name, ...rest]) => [name, slider(name, ...rest, change)]));
+    const color = (done) => () => change("color", this.color.value, done);
+    this.color = colorInput("Colour", "dpath-color", { input: color(false), change: color(true) });
+    const paper = () => change("paper", this.paper.value, true);
+    this.paper = colorInput("Colour of the paper", "dpath-color dpath-paper-color", { change: paper });
+    this.pressure = html("input", { type: "checkbox", change: () => change("pressure", this.pressure.checked, true) });
+    const pen = { class: "dpath-check", title: "A pen's pressure changes the width" };
+    this.pen = html("label", pen, this.pressure, "Pen pressure");
+    this.swatches = group("dpath-swatches", "Palette");
+    this.colors = html("div", { class: "dpath-colors" }, this.color, this.swatches, this.paper);
+    const groups = [
+      group("dpath-tabs", "Layer", ...this.layers.values()),
+      group("dpath-toolgroup", "Tool", ...this.tools.values()),
+      group("dpath-toolgroup", "Steps", ...this.actions.values()),
+    ];
+    this.head = html("div", { class: "dpath-toolbar", role: "toolbar", "aria-label": "Tools" }, ...groups);
+    const labels = [...this.sliders.values()].map(({ label }) => label);
+    const sliders = html("div", { class: "dpath-sliders" }, ...labels, this.pen);
+    this.foot = html("div", { class: "dpath-foot" }, this.colors, sliders);
+  }
+
+  /** Shows settings; `shown` names the numbers that mean something now. */
+  show(settings, shown, { canUndo, canRedo, paperColor, hasBackground }) {
+    const { tools, actions, colors } = this;
+    for (const [name, item] of tools) press(item, name === settings.tool);
+    for (const name of ["fill", "pick"]) tools.get(name).hidden = settings.layer === "sketch";
+    for (const [name, item] of this.layers) press(item, name === settings.layer);
+    actions.get("undo").disabled = !canUndo;
+    actions.get("redo").disabled = !canRedo;
+    for (const [name, { label, input, output }] of this.sliders) {
+      label.hidden = !shown.includes(name);
+      if (label.hidden) continue;
+      input.value = name === "size" ? sizeToTrack(settings.size) : settings[name];
+      output.textContent = name === "size" ? String(Math.round(settings.size * 10) / 10) : settings[name].toFixed(2);
+    }
+    this.pressure.checked = settings.pressure;
+    this.pen.hidden = !shown.includes("smoothing");
+    this.color.value = settings.color;
+    this.paper.value = paperColor;
+    this.paper.hidden = hasBackground;
+    set(colors, { "data-off": settings.layer === "sketch" || settings.tool === "eraser" });
+    for (const swatch of this.swatches.children) press(swatch, swatch.dataset.color === settings.color);
+  }
+
+  setPalette(list) {
+    const swatches = list.map((value) => {
+      const names = { title: value, "aria-label": `Colour ${value}`, "data-color": value };
+      const click = () => this.change("color", value, true);
+      const swatch = html("button", { type: "button", class: "dpath-swatch", ...names, click });
+      swatch.style.backgroundColor = value;
+      return swatch;
+    });
+    this.swatches.replaceChildren(...swatches);
+  }
+
+  disable(off) {
+    const controls = [...this.head.querySelectorAll("button"), ...this.foot.querySelectorAll("input, button")];
+    for (const control of controls) control.disabled = off;
+  }
+
+  /** Takes a tool, if it can be taken now. */
+  choose(name) {
+    const item = this.tools.get(name);
+    if (!item.hidden) item.click();
+  }
+}
+
+function group(look, title, ...children) {
+  return html("div", { class: look, role: "group", "aria-label": title }, ...children);
+}
+
+function colorInput(title, look, listeners) {
+  return html("input", { type: "color", class: look, title, "aria-label": title, ...listeners });
+}
+
+function button(title, shape, click) {
+  const icon = svg("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, svg("path", { d: shape }));
+  return html("button", { type: "button", title, "aria-label": title.replace(/ \(.*/, ""), click }, icon);
+}
+
+function press(element, on) {
+  element.setAttribute("aria-pressed", String(on));
+}
+
+function slider(name, text, title, low, high, change) {
+  const isSize = name === "size";
+  const bounds = isSize ? { min: 0, max: 1, step: 0.005 } : { min: low, max: high, step: 0.01 };
+  const report = (done) => () => change(name, isSize ? trackToSize(Number(input.value)) : Number(input.value), done);
+  const listeners = { input: report(false), change: report(true) };
+  const input = html("input", { type: "range", ...bounds, "aria-label": text, ...listeners });
+  const output = html("output", {});
+  const label = html("label", { class: "dpath-slider", title }, html("span", {}, text), output, input);
+  return { label, input, output };
+}
+
+/** The size slider is finer where sizes are small. */
+function trackToSize(track) {
+  const size = 400 ** track;
+  return size < 10 ? Math.round(size * 2) / 2 : Math.round(size);
+}
+
+function sizeToTrack(size) {
+  return Math.log(Math.max(size, 1)) / Math.log(400);
+}

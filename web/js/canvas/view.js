@@ -1,0 +1,362 @@
+/** The stroke canvas: stage, controls and drawing of one node. */
+
+import { html } from "../shared/elements.js";
+import { outputOf } from "../shared/outputs.js";
+import { clamp } from "../shared/numbers.js";
+import { backgroundAddress, loadBackground, looksChanged, paletteOf, printOf } from "./background.js";
+import { numbersOf } from "./document.js";
+import { moved } from "./geometry.js";
+import { press } from "./keys.js";
+import { StrokeLayer } from "./layer.js";
+import { historyOf, rememberedSettings, rememberSettings } from "./memory.js";
+import { StrokePointer } from "./pointer.js";
+import { Room } from "./room.js";
+import { drawStage } from "./stage.js";
+import { Controls } from "./toolbar.js";
+
+const SHARPEST = 1536; // pixels of the longer side that layers are kept in
+const LOOK_AGAIN_MS = 400;
+const COLORS = "#1b2a3a #3b6ea5 #8fc1e3 #e8edf0 #3f6b3a #8fb04e #d9b14a #c8673a #8c2f2b #5b4636".split(" ");
+
+export class StrokesView {
+  /** @param {import("../shared/widget_host.js").WidgetHost} host */
+  constructor(host) {
+    this.host = host;
+    this.settings = rememberedSettings();
+    this.history = historyOf("", "");
+    this.frame = { width: 512, height: 512 };
+    this.background = null; // {picture, print}
+    this.wanted = ""; // its address
+    this.zoom = 1;
+    this.pan = { x: 0, y: 0 };
+    this.selected = -1;
+    this.preview = null; // a drawing that is shown, but not saved yet
+    this.#build();
+    this.pointer = new StrokePointer(this);
+    this.observer = new ResizeObserver(() => this.draw());
+    this.observer.observe(this.stage);
+    this.timer = setInterval(() => this.look(), LOOK_AGAIN_MS); // no event tells of every change beside the widget
+    this.controls.setPalette(COLORS);
+    this.refresh();
+  }
+
+  // ---- what the host calls
+
+  show(text) {
+    this.pointer.cancel();
+    this.key = this.#key();
+    this.history = historyOf(this.key, text);
+    this.preview = null;
+    this.selected = -1;
+    this.look();
+    this.refresh();
+  }
+
+  setReadOnly() {
+    this.refresh();
+  }
+
+  changed() {
+    this.look();
+  }
+
+  dispose() {
+    clearInterval(this.timer);
+    this.observer.disconnect();
+  }
+
+  // ---- state
+
+  get drawing() {
+    return this.preview ?? this.history.now.drawing;
+  }
+
+  get locked() {
+    return this.host.readOnly || this.history.now.lost;
+  }
+
+  /** What the drawing's lengths refer to. */
+  get reference() {
+    return this.drawing.width ? this.drawing : this.frame;
+  }
+
+  /** Pixels of the picture per unit of the drawing, in both directions. */
+  get scale() {
+    const { width, height } = this.reference;
+    return { x: this.frame.width / width, y: this.frame.height / height };
+  }
+
+  /** Pixels of the picture per unit of a stroke's width. */
+  get sizeScale() {
+    return Math.sqrt(this.scale.x * this.scale.y);
+  }
+
+  get sizeKey() {
+    const { layer, tool } = this.settings;
+    if (tool === "eraser") return "eraser";
+    return layer === "sketch" ? "sketch" : tool === "line" ? "line" : "brush";
+  }
+
+  /** Diameter of the brush in pixels of the picture. */
+  get brushSize() {
+    return this.settings.sizes[this.sizeKey];
+  }
+
+  /** The same of the selected stroke, where there is one. */
+  get shownSize() {
+    return this.selectedStroke ? this.selectedStroke.size * this.sizeScale : this.brushSize;
+  }
+
+  get selectedStroke() {
+    const stroke = this.drawing.strokes[this.selected];
+    return stroke && !("foreign" in stroke) ? stroke : null;
+  }
+
+  /** A stroke as the tools are set, without its path. Lengths in units of the drawing. */
+  brush(tool = this.settings.tool) {
+    const { layer, color, opacity, hardness, t0, importance } = this.settings;
+    const size = this.brushSize / this.sizeScale;
+    return { tool, layer, color, opacity, hardness, t0, importance, size, pressure: null, paths: [] };
+  }
+
+  /** Saves an edit. */
+  edit(change) {
+    if (this.locked) return;
+    this.pointer.cancel(); // what is in the making knows the strokes as they were
+    this.#findSteps();
+    const drawing = { ...this.history.now.drawing, ...change };
+    if (!drawing.width) Object.assign(drawing, this.frame);
+    if (this.background && !drawing.print) drawing.print = this.background.print;
+    this.preview = null;
+    this.host.commit(this.history.add(drawing));
+    this.refresh();
+  }
+
+  addStroke(stroke) {
+    this.edit({ strokes: [...this.history.now.drawing.strokes, Object.freeze(stroke)] });
+  }
+
+  replaceStroke(index, stroke, done) {
+    const strokes = this.history.now.drawing.strokes.with(index, stroke);
+    if (done) return this.edit({ strokes });
+    this.preview = { ...this.history.now.drawing, strokes };
+    this.refresh();
+  }
+
+  step(by) {
+    if (this.locked || this.pointer.cancel()) return;
+    const text = this.history.move(by);
+    if (text === null) return;
+    this.preview = null;
+    this.selected = -1;
+    this.host.commit(text);
+    this.refresh();
+  }
+
+  clear() {
+    const strokes = this.drawing.strokes.filter((stroke) => stroke.layer !== this.settings.layer);
+    this.selected = -1;
+    if (strokes.length < this.drawing.strokes.length) this.edit({ strokes });
+  }
+
+  deleteSelected() {
+    if (!this.selectedStroke) return;
+    const strokes = this.drawing.strokes.toSpliced(this.selected, 1);
+    this.selected = -1;
+    this.edit({ strokes });
+  }
+
+  /** By pixels of the picture. */
+  moveSelected(x, y, pixels) {
+    const stroke = moved(this.selectedStroke, (x * pixels) / this.scale.x, (y * pixels) / this.scale.y);
+    if (!this.locked) this.replaceStroke(this.selected, stroke, true);
+  }
+
+  select(index) {
+    this.selected = index;
+    this.refresh();
+  }
+
+  /** A control was moved. */
+  change(name, value, done) {
+    const stroke = this.selectedStroke;
+    if (stroke && (name === "color" || numbersOf(stroke).includes(name))) {
+      const stored = name === "size" ? value / this.sizeScale : value;
+      this.replaceStroke(this.selected, Object.freeze({ ...stroke, [name]: stored }), done);
+    } else if (name === "paper") {
+      this.edit({ paper: value });
+    } else {
+      if (name === "tool" || name === "layer") this.selected = -1;
+      if (name === "layer") this.settings.tool = "brush";
+      if (name === "size") this.settings.sizes[this.sizeKey] = value;
+      else this.settings[name] = value;
+      if (done) rememberSettings(this.settings);
+      this.refresh();
+    }
+  }
+
+  // ---- the picture below
+
+  /** Looks at what may have changed outside: sizes, links, the background. */
+  look() {
+    if (this.host.element.isConnected === false && this.layers) return;
+    if (this.pointer.action) return; // nothing moves below a stroke in the making
+    const seen = outputOf(this.host.owner)?.dpath_canvas?.[0];
+    const address = backgroundAddress(this.host.owner, seen?.background);
+    this.#findSteps();
+    if (address !== this.wanted) this.#load(address);
+    const { arrived } = this;
+    if (arrived) {
+      [this.background, this.arrived] = [arrived.background, null];
+      this.controls.setPalette(this.background ? paletteOf(this.background.picture, COLORS.length) : COLORS);
+    }
+    const complaint = (seen?.complaints ?? []).join(" ");
+    const { width, height } = this.background?.picture
+      ? { width: this.background.picture.naturalWidth, height: this.background.picture.naturalHeight }
+      : { width: this.#side("width"), height: this.#side("height") };
+    if (arrived || width !== this.frame.width || height !== this.frame.height || complaint !== this.complaint) {
+      this.frame = { width, height };
+      this.complaint = complaint;
+      this.refresh();
+    }
+  }
+
+  /** The background before stays until the new one is there. */
+  async #load(address) {
+    this.wanted = address;
+    const picture = address ? await loadBackground(address).catch(() => null) : null;
+    if (this.wanted !== address) return;
+    this.arrived = { background: picture && { picture, print: printOf(picture) } };
+    this.look();
+  }
+
+  get backgroundChanged() {
+    return Boolean(this.background?.picture) && looksChanged(this.drawing.print, this.background.print);
+  }
+
+  #side(name) {
+    const value = Math.round(Number(this.host.sibling(name)));
+    return value >= 16 && value <= 16384 ? value : 512;
+  }
+
+  /** A node gets its place in a graph only after its widgets were made. */
+  #findSteps() {
+    const key = this.#key();
+    if (key !== this.key) [this.key, this.history] = [key, historyOf(key, this.host.value)];
+  }
+
+  #key() {
+    const { node, name } = this.host;
+    return node.graph && node.id !== -1 ? `${node.graph.rootGraph?.id ?? ""}/${node.graph.id}/${node.id}/${name}` : "";
+  }
+
+  // ---- drawing
+
+  /** Brings layers, controls and stage to the state. */
+  refresh() {
+    const { width, height } = this.frame;
+    const sharpness = Math.min(1, SHARPEST / Math.max(width, height));
+    const [w, h] = [Math.max(1, Math.round(width * sharpness)), Math.max(1, Math.round(height * sharpness))];
+    if (this.layers?.paint.width !== w || this.layers.paint.height !== h)
+      this.layers = { paint: new StrokeLayer("paint", w, h), sketch: new StrokeLayer("sketch", w, h) };
+    this.layerScale = { x: w / this.reference.width, y: h / this.reference.height };
+    const { x, y } = this.layerScale;
+    for (const layer of Object.values(this.layers)) layer.sync(this.drawing.strokes, x, y);
+    this.#showControls();
+    this.draw();
+  }
+
+  draw() {
+    this.frameRequest ??= requestAnimationFrame(() => {
+      this.frameRequest = null;
+      drawStage(this);
+    });
+  }
+
+  /** The visible picture as a canvas, for eyedropper and fill. */
+  composite(longest) {
+    const { canvas, width, height } = this.layers.paint;
+    const factor = Math.min(1, longest / Math.max(width, height));
+    const size = { width: Math.max(1, Math.round(width * factor)), height: Math.max(1, Math.round(height * factor)) };
+    const result = Object.assign(document.createElement("canvas"), size);
+    const context = result.getContext("2d", { willReadFrequently: true });
+    context.fillStyle = this.drawing.paper;
+    context.fillRect(0, 0, size.width, size.height);
+    if (this.background?.picture) context.drawImage(this.background.picture, 0, 0, size.width, size.height);
+    context.drawImage(canvas, 0, 0, size.width, size.height);
+    return { context, ...size };
+  }
+
+  #build() {
+    const act = (name) => (name === "clear" ? this.clear() : this.step(name === "undo" ? -1 : 1));
+    this.controls = new Controls({ change: (...given) => this.change(...given), action: act });
+    this.room = new Room({ zoomBy: (factor) => this.zoomBy(factor), fit: () => this.fit() });
+    this.stage = this.room.stage;
+    this.easel = this.room.easel;
+    const attributes = { class: "dpath-panel dpath-strokes", role: "group", "aria-label": "Stroke canvas" };
+    const listeners = { keydown: (event) => press(this, event), click: (event) => this.#clicked(event) };
+    const parts = [this.controls.head, this.room.element, this.controls.foot];
+    this.host.element.append(html("div", { ...attributes, ...listeners }, ...parts));
+  }
+
+  zoomBy(factor, at = null) {
+    const before = this.zoom;
+    this.zoom = clamp(before * factor, 0.2, 16);
+    const { clientWidth, clientHeight } = this.stage;
+    const [x, y] = at ? [at.x - clientWidth / 2, at.y - clientHeight / 2] : [0, 0];
+    this.pan = { x: x - ((x - this.pan.x) * this.zoom) / before, y: y - ((y - this.pan.y) * this.zoom) / before };
+    this.draw();
+  }
+
+  fit() {
+    [this.zoom, this.pan] = [1, { x: 0, y: 0 }];
+    this.draw();
+  }
+
+  #showControls() {
+    const { settings, selectedStroke: stroke, history, drawing } = this;
+    const numbers = stroke || !["select", "pick"].includes(settings.tool) ? numbersOf(stroke ?? settings) : [];
+    const shown = stroke || !["brush", "eraser"].includes(settings.tool) ? numbers : [...numbers, "smoothing"];
+    this.controls.show({ ...settings, ...stroke, tool: settings.tool, size: this.shownSize }, shown, {
+      canUndo: history.at > 0,
+      canRedo: history.at < history.steps.length - 1,
+      paperColor: drawing.paper,
+      hasBackground: Boolean(this.background),
+    });
+    if (this.locked !== this.wasLocked) this.controls.disable(this.locked);
+    this.wasLocked = this.locked;
+    this.#showBanner();
+    this.room.describe(this.frame, drawing.strokes.filter((each) => !("foreign" in each)).length);
+  }
+
+  #showBanner() {
+    const { complaint, lost } = this.history.now;
+    if (this.host.readOnly) this.room.tell("The strokes come from the linked input.");
+    else if (lost) this.room.tell(complaint, ["Go on with what is shown", () => this.#accept()]);
+    else if (this.backgroundChanged) {
+      const { print } = this.background;
+      const keep = ["Keep the strokes", () => this.edit({ print })];
+      const clear = ["Clear", () => this.edit({ strokes: [], print })];
+      this.room.tell("The background has changed since this was drawn.", keep, clear);
+    } else this.room.tell(...[complaint || this.complaint].filter(Boolean));
+  }
+
+  #accept() {
+    const { now } = this.history;
+    now.lost = false;
+    this.edit({ strokes: [...now.drawing.strokes] });
+  }
+
+  /** A button clicked with the mouse leaves the keyboard to the stage. */
+  #clicked(event) {
+    if (event.detail > 0 && event.target.closest("button")) this.easel.focus({ preventScroll: true });
+  }
+
+  selectNext(by) {
+    const shown = this.drawing.strokes.flatMap(({ layer }, i) => (layer === this.settings.layer ? [i] : []));
+    if (!shown.length) return;
+    this.settings.tool = "select";
+    const at = this.selected < 0 && by < 0 ? 0 : shown.indexOf(this.selected);
+    this.select(shown[(at + by + shown.length) % shown.length]);
+  }
+}
