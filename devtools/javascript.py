@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from .console import say
-from .pip import clean_environment
+from .environment import clean_environment
 from .settings import HOME, NPM_PACKAGES, DevError, made_folder
 
 _SCRIPTS = ("web/js", "tests/js", "eslint.config.mjs")
