@@ -8,7 +8,8 @@ each would take as much memory as the whole model, which is what offloading avoi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+import functools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from weakref import ReferenceType, ref
@@ -19,24 +20,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 
-@contextlib.contextmanager
-def streamed_weights(modules: Iterable[nn.Module], device: torch.device) -> Iterator[StreamedWeights]:
-    """Within it, what it yields knows the weights of those modules that stream them in to compute on the device."""
-    with contextlib.ExitStack() as undo:
-        yield StreamedWeights([module for module in modules if _streams(module, device)], undo)
-
-
-def _streams(module: nn.Module, device: torch.device) -> bool:
-    weight = getattr(module, "weight", None)
-    elsewhere = isinstance(weight, Tensor) and weight.device != device
-    return hasattr(module, "weight_function") and (hasattr(module, "_v") or elsewhere)
-
-
 @dataclass(frozen=True)
 class Fetched:
     """A streamed weight, or a view of it, that a backward pass will need."""
 
-    module: Any
+    layer: Any
     name: str
     dtype: torch.dtype
     device: torch.device
@@ -47,10 +35,10 @@ class Fetched:
     def restored(self) -> Tensor:
         """A copy of its own, made as the layer's forward pass makes it."""
         given = {"dtype": self.dtype, "bias_dtype": self.dtype, "device": self.device, "offloadable": True}
-        weight, bias, stream = comfy.ops.cast_bias_weight(self.module, **given)  # pyright: ignore[reportAssignmentType]
+        weight, bias, stream = comfy.ops.cast_bias_weight(self.layer, **given)  # pyright: ignore[reportAssignmentType]
         found: Any = weight if self.name == "weight" else bias
         copy = found.clone()
-        comfy.ops.uncast_bias_weight(self.module, weight, bias, stream)
+        comfy.ops.uncast_bias_weight(self.layer, weight, bias, stream)
         return copy.as_strided(self.size, self.stride, self.offset)
 
 
@@ -59,25 +47,33 @@ class _Present:
     """A streamed weight while a layer computes with it."""
 
     tensor: ReferenceType[Tensor]
-    module: Any
+    layer: Any
     name: str
 
 
 class StreamedWeights:
     """Knows the streamed weights that are on the device at the moment, by the memory they lie in."""
 
-    def __init__(self, layers: Iterable[Any], undo: contextlib.ExitStack) -> None:
-        """layers: whose weights to notice whenever they come, until `undo` is closed."""
+    def __init__(self) -> None:
         self._present: dict[int, list[_Present]] = {}
         self._watched = False
-        for layer in layers:
-            self._watched = True
-            for name in ("weight", "bias"):
-                key = f"{name}_function"
-                override(layer, key, [*getattr(layer, key), self._noting(layer, name)], undo)
 
     def __bool__(self) -> bool:
         return self._watched
+
+    def watch(self, layer: Any, undo: contextlib.ExitStack) -> None:
+        """Notice a layer's weights whenever they come, until `undo` is closed."""
+        self._watched = True
+        for name in ("weight", "bias"):
+            key = f"{name}_function"
+            override(layer, key, [*getattr(layer, key), functools.partial(self._note, layer, name)], undo)
+
+    def _note(self, layer: Any, name: str, weight: Tensor) -> Tensor:
+        if not is_traceable_wrapper_subclass(weight):
+            # Drop entries whose tensor was freed or overwritten; a bias may lie beside its weight.
+            beside = [each for each in self._present.get(memory_of(weight), ()) if _apart(each.tensor(), weight)]
+            self._present[memory_of(weight)] = [*beside, _Present(ref(weight), layer, name)]
+        return weight
 
     def find(self, tensor: Tensor) -> Fetched | None:
         """What fetches a tensor again that is, or is a view of, a streamed weight; None for any other."""
@@ -85,28 +81,28 @@ class StreamedWeights:
             return None
         for present in self._present.get(memory_of(tensor), ()):
             weight = present.tensor()
-            if weight is not None and weight.dtype == tensor.dtype and _place(tensor) in _extent(weight):
-                offset = (_place(tensor) - _place(weight)) // weight.element_size()
+            if weight is not None and weight.dtype == tensor.dtype and tensor.data_ptr() in _extent(weight):
+                offset = (tensor.data_ptr() - weight.data_ptr()) // weight.element_size()
                 size, stride = tuple(tensor.size()), tuple(tensor.stride())
-                return Fetched(present.module, present.name, weight.dtype, weight.device, size, stride, offset)
+                return Fetched(present.layer, present.name, weight.dtype, weight.device, size, stride, offset)
         return None
 
-    def _noting(self, module: nn.Module, name: str) -> Callable[[Tensor], Tensor]:
-        def note(weight: Tensor) -> Tensor:
-            if is_traceable_wrapper_subclass(weight):
-                return weight
 
-            def beside(other: Tensor | None) -> bool:
-                return (
-                    other is not None and _place(other) not in _extent(weight) and _place(weight) not in _extent(other)
-                )
+@contextlib.contextmanager
+def streamed_weights(modules: Iterable[nn.Module], device: torch.device) -> Iterator[StreamedWeights]:
+    """Within it, what it yields knows the weights of those modules that stream them in to compute on the device."""
+    weights = StreamedWeights()
+    with contextlib.ExitStack() as undo:
+        for module in modules:
+            if _streams(module, device):
+                weights.watch(module, undo)
+        yield weights
 
-            # Drop entries whose tensor was freed or overwritten; a bias may lie beside its weight.
-            stay = [each for each in self._present.get(memory_of(weight), ()) if beside(each.tensor())]
-            self._present[memory_of(weight)] = [*stay, _Present(ref(weight), module, name)]
-            return weight
 
-        return note
+def _streams(module: nn.Module, device: torch.device) -> bool:
+    weight = getattr(module, "weight", None)
+    elsewhere = isinstance(weight, Tensor) and weight.device != device
+    return hasattr(module, "weight_function") and (hasattr(module, "_v") or elsewhere)
 
 
 def memory_of(tensor: Tensor) -> int:
@@ -114,12 +110,13 @@ def memory_of(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _place(tensor: Tensor) -> int:
-    return tensor.data_ptr()
-
-
 def _extent(tensor: Tensor) -> range:
     return range(tensor.data_ptr(), tensor.data_ptr() + max(1, tensor.nbytes))
+
+
+def _apart(one: Tensor | None, other: Tensor) -> bool:
+    """Whether a tensor is still alive and shares no memory with the other one."""
+    return one is not None and one.data_ptr() not in _extent(other) and other.data_ptr() not in _extent(one)
 
 
 def override(module: nn.Module, name: str, value: Any, undo: contextlib.ExitStack) -> None:
