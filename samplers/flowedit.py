@@ -9,7 +9,6 @@ from typing import Any
 import comfy.model_management
 import comfy.sampler_helpers
 import comfy.samplers
-import comfy.utils
 import torch
 from comfy.samplers import CFGGuider
 from torch import Tensor
@@ -149,17 +148,9 @@ def flowedit(
     guider.set_conds(target, negative)
     guider.set_source(source, settings.source_cfg)
     guider.set_cfg(settings.cfg)
-    edited = sample_with(
-        guider,
-        noises.start_run(latent, seed),
-        latent["samples"],
-        FlowEditSampler(settings.n_avg, settings.refine, noises.indices_of(latent)),
-        levels,
-        denoise_mask=mask,
-        callback=callback,
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
-    )
+    sampler = FlowEditSampler(settings.n_avg, settings.refine, noises.indices_of(latent))
+    noise = noises.start_run(latent, seed)
+    edited = sample_with(guider, noise, latent["samples"], sampler, levels, mask, callback, seed=seed)
     edited = process.untouched(model, edited.to(comfy.model_management.intermediate_device()), latent["samples"])
     if mask is not None:  # what was kept has been to the model's space and back
         grid = comfy.sampler_helpers.prepare_mask(mask, tuple(edited.shape), edited.device)

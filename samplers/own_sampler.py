@@ -123,7 +123,7 @@ def run_inside(
     noise, latent: [B, C, ...] as LATENT carries them.
     """
     sampler = InsideSampler(body)
-    sample_with(guider, noise, latent, sampler, sigmas, None, callback, True, seed)
+    sample_with(guider, noise, latent, sampler, sigmas, callback=callback, disable_pbar=True, seed=seed)
     return sampler.result
 
 

@@ -225,6 +225,10 @@ class DiffusionPath:
         steps = [self.step_at(sigma) for sigma in levels]
         following = [step + 1 for step in steps]
         between = (self.sigmas[steps] - sigmas.to(self.sigmas)) / (self.sigmas[steps] - self.sigmas[following])
+
+        def along(values: Tensor) -> Tensor:
+            return torch.lerp(values[steps], values[following], between)
+
         states = torch.stack([self.at(sigma) for sigma in levels])
         denoised = None if self.denoised is None else torch.stack([self.prediction(step) for step in steps[:-1]])
         if self.residuals is not None and [self.level(s) for s in levels] != list(range(steps[0], self.steps + 1)):
@@ -234,16 +238,12 @@ class DiffusionPath:
         return self.replaced(
             sigmas=sigmas.to(self.sigmas),
             states=states,
-            signal=torch.lerp(self.signal[steps], self.signal[following], between),
-            noise=torch.lerp(self.noise[steps], self.noise[following], between),
+            signal=along(self.signal),
+            noise=along(self.noise),
             denoised=denoised,
             residuals=None if self.residuals is None else self.residuals[steps[0] :],
             control=None if self.control is None else self.control[steps[:-1]],
-            positions=(
-                None
-                if self.positions is None
-                else torch.lerp(self.positions[steps], self.positions[following], between)
-            ),
+            positions=None if self.positions is None else along(self.positions),
             null={key: tensor if tensor.shape[0] == 1 else tensor[steps[:-1]] for key, tensor in self.null.items()},
             progress={},
         )

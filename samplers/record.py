@@ -118,7 +118,7 @@ def record(
     latent: Tensor,
     mask: Tensor | None = None,
     callback: Callable[..., None] | None = None,
-    disable_pbar: bool = False,
+    disable_pbar: bool | None = None,
     seed: int = 0,
     batch_index: list[int] | None = None,
 ) -> tuple[DiffusionPath, Tensor]:
@@ -140,7 +140,7 @@ def record(
         raise ValueError("A path cannot hold a nested latent (audio with video): record its video part alone.")
     check_path_memory(len(sigmas), latent)
     recorder = RecordingSampler(sampler)
-    samples = sample_with(guider, noise, latent, recorder, sigmas, mask, callback, disable_pbar, seed)
+    samples = sample_with(guider, noise, latent, recorder, sigmas, mask, callback, disable_pbar=disable_pbar, seed=seed)
     assert recorder.states is not None
     assert recorder.predictions is not None
     path = make_path(

@@ -10,7 +10,6 @@ import comfy.model_management
 import comfy.sample
 import comfy.sampler_helpers
 import comfy.samplers
-import comfy.utils
 import torch
 from torch import Tensor
 
@@ -106,17 +105,8 @@ def sdedit(
     solver, indices = SOLVERS[settings.solver](), noises.indices_of(latent)
     # Neutral settings are core's own masking.
     sampler = MaskedSampler(solver, settings.mask_mode, settings.keep_noise, settings.repeats, indices=indices)
-    edited = sample_with(
-        guider,
-        noise,
-        samples,
-        sampler,
-        sigmas,
-        denoise_mask=mask,
-        callback=callback,
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
-    ).to(comfy.model_management.intermediate_device())
+    edited = sample_with(guider, noise, samples, sampler, sigmas, mask, callback, seed=seed)
+    edited = edited.to(comfy.model_management.intermediate_device())
     if grid is not None and touched is not None:
         # A solver's last step rounds. What `paper` leaves in kept pixels is the noise of the last level.
         kept = grid == 0 if settings.mask_mode != "paper" else ~touched

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import comfy.utils
 from torch import Tensor
 
 ENCODERS = {
@@ -29,10 +30,14 @@ _LINEAR = re.compile(r"shapes cannot be multiplied \(\d{1,9}x(\d{1,9}) and (\d{1
 _NORM = re.compile(r"normalized_shape=\[(\d{1,9})\].{0,80}?size ?\[(?:\d{1,9}, ){0,6}(\d{1,9})\]")
 
 
-def sample_with(guider: Any, *args: Any, **kwargs: Any) -> Tensor:
-    """`guider.sample`, which everything here that samples goes through; a prompt of another model is a ValueError."""
+def sample_with(guider: Any, *args: Any, disable_pbar: bool | None = None, **kwargs: Any) -> Tensor:
+    """`guider.sample`, which everything here that samples goes through; a prompt of another model is a ValueError.
+
+    disable_pbar: of the console's progress bar; None asks ComfyUI's settings.
+    """
+    disabled = not comfy.utils.PROGRESS_BAR_ENABLED if disable_pbar is None else disable_pbar
     try:
-        return guider.sample(*args, **kwargs)
+        return guider.sample(*args, disable_pbar=disabled, **kwargs)
     except KeyError as error:
         if error.args != ("pooled_output",):
             raise

@@ -8,7 +8,6 @@ from typing import Any
 
 import comfy.model_management
 import comfy.samplers
-import comfy.utils
 import torch
 from torch import Tensor
 
@@ -118,17 +117,12 @@ def find_source(
     guider = comfy.samplers.CFGGuider(counter.model)
     guider.set_conds(source, negative)
     guider.set_cfg(settings.cfg)
-    path, _ = record(
-        guider,
+    euler, noise, indices = (
         comfy.samplers.sampler_object("euler"),
-        sigmas,
         noises.start_run(latent, seed),
-        samples,
-        callback=callback,
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
-        batch_index=latent.get("batch_index"),
+        latent.get("batch_index"),
     )
+    path, _ = record(guider, euler, sigmas, noise, samples, callback=callback, seed=seed, batch_index=indices)
     return Source(path, source, "recorded", counter.evaluations)
 
 
@@ -187,16 +181,8 @@ def edit(
     guider.set_conds(target, negative)
     guider.set_cfg(settings.cfg)
     solver = comfy.samplers.sampler_object("euler") if path.residuals is None else replay_sampler(path)
-    edited = sample_with(
-        guider,
-        noise.generate_noise(latent),
-        latent["samples"],
-        solver,
-        path.sigmas,
-        callback=callback,
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=path.seed,
-    )
+    drawn = noise.generate_noise(latent)
+    edited = sample_with(guider, drawn, latent["samples"], solver, path.sigmas, callback=callback, seed=path.seed)
     plain = path.steps * (1 if settings.cfg == 1.0 else 2)
     edited = edited.to(comfy.model_management.intermediate_device())
     return Edit({**latent, "samples": edited}, counter.evaluations, max(0, plain - counter.evaluations))

@@ -56,15 +56,11 @@ def inject_latent(model: Any, path: DiffusionPath, schedule: PathSchedule, mask:
 
 
 class PathAhead:
-    """The source's path as a solver follows it that builds its steps from the model's predictions alone.
-
-    For a path that the same solver recorded that is exact.
-    """
+    """The source's path for solvers that are shown its own predictions: exact where the same solver recorded it."""
 
     exact = False
 
     def __init__(self, path: DiffusionPath, sigmas: Tensor) -> None:
-        """sigmas: of the run."""
         # Solvers of higher order also ask at the last level of a run, from where only the path goes on.
         self.path, self.levels = path, Levels([*sigmas.tolist(), *path.levels.rest(float(sigmas[-1]))])
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import re
+from dataclasses import replace
 
 import pytest
 from diffusion_path.samplers.schedule import SHAPES, PathSchedule, Weights, even_steps, parse_curve, polyline
@@ -90,6 +92,19 @@ def test_the_shape_is_that_of_the_path_and_not_of_the_number_of_steps() -> None:
     assert PathSchedule(0.9, 0.1).weights([0.90005, 0.5, 0.10005]) == (1.0, 1.0, 0.0)
 
 
+@pytest.mark.parametrize("starts", [[1.0, 0.0003], [1.0, 0.55005], [0.5, 0.25], [1.0, 0.3301, 0.1]])
+@pytest.mark.parametrize("window", [(0.8, 0.6), (0.34, 0.3302), (0.2, 0.15), (0.05, 0.01)])
+def test_an_empty_window_names_edges_that_hold_a_step(starts: list[float], window: tuple[float, float]) -> None:
+    schedule = PathSchedule(*window)
+    try:
+        schedule.window(starts)
+    except ValueError as error:
+        edges = re.findall(r"(start|end) to ([\d.]+)(?=,| or)", str(error))
+        assert edges
+        for name, value in edges:
+            assert len(replace(schedule, **{name: float(value)}).window(starts)) > 0
+
+
 @pytest.mark.parametrize(
     ("problem", "make"),
     [
@@ -99,7 +114,9 @@ def test_the_shape_is_that_of_the_path_and_not_of_the_number_of_steps() -> None:
         ("weight of the source is 2", lambda: PathSchedule(weight=2.0)),
         ("no shape 'round'", lambda: PathSchedule(shape="round")),
         ("but none is given", lambda: PathSchedule(shape="curve")),
-        ("holds none of the path's 10 steps", lambda: PathSchedule(0.58, 0.52).weights(10)),
+        ("10 steps: set start to 0.6 or end to 0.49, or", lambda: PathSchedule(0.58, 0.52).weights(10)),
+        ("2 steps: set start to 1 or end to 0, or use more", lambda: PathSchedule(0.8, 0.15).window([1.0, 0.0003])),
+        ("2 steps: set end to 0.49, or use more", lambda: PathSchedule(0.8, 0.6).window([0.5, 0.25])),
         ("cannot be read at 'nonsense'", lambda: parse_curve("nonsense")),
         ("cannot be read at '1:'", lambda: parse_curve("1:")),
         ("'1.5:0' is out of range", lambda: parse_curve("1.5:0, 0:1")),
