@@ -20,7 +20,7 @@ from torch import Tensor
 from . import process
 from .levels import Levels
 from .path_check import check_falling, check_path
-from .reverse_sde import noise_shares
+from .reverse_sde import ancestral_sigmas
 from .schedule import even_steps
 
 
@@ -151,7 +151,7 @@ class DiffusionPath:
         assert self.residuals is not None
         a, a_next, b, b_next = *self.signal[step : step + 2], *self.noise[step : step + 2]
         # The kernel's mean is a' D + kept (x - a D) / b; solved for D.
-        _, kept = noise_shares(b_next, b_next * a / (b * a_next), self.eta)
+        kept, _ = ancestral_sigmas(b_next, b_next * a / (b * a_next), self.eta)
         return (self.states[step + 1] - self.residuals[step] - kept / b * x) / (a_next - kept / b * a)
 
     def predicted_noise(self, step: int) -> Tensor:

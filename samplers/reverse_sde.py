@@ -44,14 +44,14 @@ def ancestral_step(x: Tensor, denoised: Tensor, step: Step, eta: float, z: Tenso
     ancestral step for flows does not.
     """
     predicted_noise = (x - step.a * denoised) / step.b
-    added, kept = noise_shares(step.b_next, step.q, eta)
-    return step.a_next * denoised + kept * predicted_noise + added * z
+    sigma_down, sigma_up = ancestral_sigmas(step.b_next, step.q, eta)
+    return step.a_next * denoised + sigma_down * predicted_noise + sigma_up * z
 
 
-def noise_shares(b_next: Tensor, q: Tensor, eta: float) -> tuple[Tensor, Tensor]:
-    """How much of the next level's noise b' an ancestral step adds anew, and how much it keeps."""
-    added = eta * b_next * (1 - q**2).clamp(min=0).sqrt()
-    return added, (b_next**2 - added**2).clamp(min=0).sqrt()
+def ancestral_sigmas(b_next: Tensor, q: Tensor, eta: float) -> tuple[Tensor, Tensor]:
+    """sigma_down, the noise an ancestral step keeps, and sigma_up, the fresh noise that makes it up to the level b'."""
+    sigma_up = eta * b_next * (1 - q**2).clamp(min=0).sqrt()
+    return (b_next**2 - sigma_up**2).clamp(min=0).sqrt(), sigma_up
 
 
 def reverse_sde_mean(x: Tensor, denoised: Tensor, step: Step) -> Tensor:

@@ -193,17 +193,17 @@ class NullText(Method):
 
         solver.new_objective()
         for _ in range(self.iterations):
-            _, (slope,) = gradients(loss, null, scales=step.scales)
+            _, (gradient,) = gradients(loss, null, scales=step.scales)
             busy = best.error > enough
             if not bool(busy.any()):
                 return best.null, best.reached
             refuse_no_gradient(
-                slope[busy],
+                gradient[busy],
                 "the text embedding that null text optimises",
                 "it reads its prompt in another form, so choose fixed point, residual or negative prompt",
             )
             # In units in which the curvature does not depend on the step's length or the guidance.
-            moved = solver.step(null, slope / step.sensitivity)
+            moved = solver.step(null, gradient / step.sensitivity)
             null = torch.where(_per_item(busy, null), null + moved, null)
         with torch.no_grad():
             loss(null)

@@ -202,16 +202,16 @@ def shared_remarks(
     ]
 
 
-def own_remarks(source: Source, schedule: PathSchedule, made: Edit) -> list[str]:
+def own_remarks(source: Source, schedule: PathSchedule, result: Edit) -> list[str]:
     """What can be said against one edit once it is made."""
     path = source.path
     return [
         *remarks.about_weights(schedule.weights(path.steps)),
-        *remarks.about_result(path.to_vae(path.picture), made.latent["samples"]),
+        *remarks.about_result(path.to_vae(path.picture), result.latent["samples"]),
     ]
 
 
-def report(source: Source, region: Region, settings: Settings, made: Edit, notes: Sequence[str] = ()) -> str:
+def report(source: Source, region: Region, settings: Settings, result: Edit, notes: Sequence[str] = ()) -> str:
     """What was run, in a few lines; notes: remarks to add."""
     path, schedule = source.path, settings.schedule
     window = schedule.window(path.step_positions)
@@ -221,7 +221,7 @@ def report(source: Source, region: Region, settings: Settings, made: Edit, notes
         "inverted": f"found by DDIM inversion in {source.evaluations} evaluations",
     }[source.origin]
     origin += levels_note(source, settings)
-    total = source.evaluations + region.evaluations + made.evaluations
+    total = source.evaluations + region.evaluations + result.evaluations
     shares = [] if region.mask is None else remarks.per_picture(region.mask, path.shape[0])
     where = " / ".join(masks.cell_count(share) for share in shares) or "the whole picture"
     found = f", found in {region.evaluations} evaluations" if region.evaluations else ""
@@ -231,7 +231,7 @@ def report(source: Source, region: Region, settings: Settings, made: Edit, notes
             f"{window.stop} of {path.steps}, {schedule.shape}, weight {schedule.weight:g}",
             f"source path: {origin}",
             f"region: {where}{found}",
-            f"edit: {made.evaluations} evaluations of the network, {made.saved} saved where the path was known",
+            f"edit: {result.evaluations} evaluations of the network, {result.saved} saved where the path was known",
             f"together: {total} evaluations",
             *remarks.lines(notes),
         ]

@@ -109,10 +109,10 @@ def sweep(
     for row, column, schedule in grid.cells():
         counted = counting_from(callback, len(cells) * steps, len(grid) * steps)
         try:
-            made = edit(model, target, negative, source, replace(settings, schedule=schedule), mask, counted)
+            result = edit(model, target, negative, source, replace(settings, schedule=schedule), mask, counted)
         except comfy.model_management.InterruptProcessingException:
             if not cells:
                 raise
             return cells, False
-        cells.append(Cell(row, column, schedule, made))
+        cells.append(Cell(row, column, schedule, result))
     return cells, True
