@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..images.composite import composite_exact
 from ..images.grid import labelled_grid
-from ..samplers.flowedit import Settings as FlowEdit
+from ..samplers.flowedit import FlowEditSettings as FlowEdit
 from ..samplers.mdp import edit as mdp
 from ..samplers.schedule import PathSchedule
 from .common import machine
@@ -41,13 +41,13 @@ from .editing.rows import (
 
 ROOT = Path(__file__).resolve().parents[1]
 _SEED = 4_000  # of the scenes; the settings were found on others
-_DDIM = mdp.Settings(schedule=PathSchedule(1.0, 0.0, weight=0.0))
+_DDIM = mdp.MDPSettings(schedule=PathSchedule(1.0, 0.0, weight=0.0))
 MAIN: dict[str, Row] = {
     "SDEdit, t0 0.8": sdedit_at(0.8),
     "DDIM inversion": manipulation(plain(_DDIM)),
-    "MDP-\u03b5": manipulation(plain(mdp.Settings(schedule=mdp.WHOLE["noise"]))),
+    "MDP-\u03b5": manipulation(plain(mdp.MDPSettings(schedule=mdp.WHOLE["noise"]))),
     "FlowEdit": flowedit_with(FlowEdit()),
-    "MDP Edit, recommended": manipulation(mdp.Settings()),
+    "MDP Edit, recommended": manipulation(mdp.MDPSettings()),
 }
 """The rows that are run on every scene."""
 OTHERS: dict[str, Row] = {
@@ -55,9 +55,9 @@ OTHERS: dict[str, Row] = {
     "SDEdit, t0 0.6": sdedit_at(0.6),
     "SDEdit, t0 0.7": sdedit_at(0.7),
     "SDEdit, t0 0.9": sdedit_at(0.9),
-    "MDP-x": manipulation(plain(mdp.Settings("latent", mdp.WHOLE["latent"]))),
-    "MDP-c": manipulation(plain(mdp.Settings("conditioning", mdp.WHOLE["conditioning"]))),
-    "MDP-\u03b2": manipulation(plain(mdp.Settings("guidance", mdp.WHOLE["guidance"]))),
+    "MDP-x": manipulation(plain(mdp.MDPSettings("latent", mdp.WHOLE["latent"]))),
+    "MDP-c": manipulation(plain(mdp.MDPSettings("conditioning", mdp.WHOLE["conditioning"]))),
+    "MDP-\u03b2": manipulation(plain(mdp.MDPSettings("guidance", mdp.WHOLE["guidance"]))),
     "MDP attention": attention(PathSchedule(1.0, 0.4), PathSchedule(1.0, 0.6)),
     "edit-friendly residuals": residuals(0.85, 17),
 }

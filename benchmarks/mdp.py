@@ -91,7 +91,7 @@ class Bench:
     def manipulated(self, kind: str, schedule: PathSchedule | None = None) -> Tensor:
         return self.sampled(mdp.manipulated(self.world.model, self.path, kind, schedule or mdp.WHOLE[kind]))
 
-    def whole_edit(self, settings: mdp.Settings) -> Tensor:
+    def whole_edit(self, settings: mdp.MDPSettings) -> Tensor:
         """All that MDP Edit does to a picture."""
         world, group = self.world, self.group
         source = mdp.find_source(world.model, group.source, world.negative, group.latent, 1, settings)
@@ -130,8 +130,8 @@ def whole_edits(world: World, chosen: list[Case], rounds: int) -> None:
         base = load_demo_model()[0].model.requires_grad_(False)
         notebooks = [Notebook(base, bench.group) for bench in benches]
     ours = {
-        "MDP Edit, recommended": mdp.Settings(steps=STEPS, cfg=CFG),
-        "MDP Edit, noise": mdp.Settings("noise", mdp.WHOLE["noise"], STEPS, CFG, region=None),
+        "MDP Edit, recommended": mdp.MDPSettings(steps=STEPS, cfg=CFG),
+        "MDP Edit, noise": mdp.MDPSettings("noise", mdp.WHOLE["noise"], STEPS, CFG, region=None),
     }
 
     def by_notebook(notebook: Notebook) -> Tensor:

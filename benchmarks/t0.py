@@ -26,7 +26,7 @@ from ..images.distribution import Distance, kernel_distance
 from ..images.plot import Axis, Series, line_plot
 from ..images.realism import RealPictures
 from ..images.strokes import simulate_strokes
-from ..samplers.sdedit import SOLVERS, Settings, sdedit
+from ..samplers.sdedit import SOLVERS, SDEditSettings, sdedit
 from .common import machine, rendered, unrelated_renders
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +50,7 @@ class World:
         self.model, self.clip, self.vae = load_demo_model()
         self.latents = torch.cat([self.vae.encode(chunk) for chunk in self.paintings.split(_BATCH)])
 
-    def edited(self, settings: Settings) -> Tensor:
+    def edited(self, settings: SDEditSettings) -> Tensor:
         """Every painting edited with its caption, as IMAGE."""
         negative = self._conditioning([""])
         made = []
@@ -113,8 +113,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--paintings", type=int, default=_PAINTINGS)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--solver", choices=list(SOLVERS), default=Settings.solver)
-    parser.add_argument("--scheduler", default=Settings.scheduler)
+    parser.add_argument("--solver", choices=list(SOLVERS), default=SDEditSettings.solver)
+    parser.add_argument("--scheduler", default=SDEditSettings.scheduler)
     parser.add_argument("--t0", type=float, nargs="+", default=[0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
     parser.add_argument("--plot", type=Path, help="that of the documentation, for as many paintings as it has")
     options = parser.parse_args()
@@ -130,7 +130,7 @@ def main() -> None:
     rows = []
     for t0 in options.t0:
         pictures = world.edited(
-            Settings(t0=t0, steps=options.steps, solver=options.solver, scheduler=options.scheduler)
+            SDEditSettings(t0=t0, steps=options.steps, solver=options.solver, scheduler=options.scheduler)
         )
         rows.append(world.measure(pictures))
         _print_row(f"{t0:g}", rows[-1])

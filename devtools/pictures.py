@@ -14,7 +14,7 @@ from ..demo.model import load_demo_model
 from ..demo.render import render, render_with_masks
 from ..demo.scenes import Scene, full_caption
 from ..demo.training.evaluate import generate, sheet, unseen_scenes
-from ..samplers.sdedit import Settings, sdedit
+from ..samplers.sdedit import SDEditSettings, sdedit
 from . import (
     pictures_concepts,
     pictures_images,
@@ -89,7 +89,7 @@ def front() -> Tensor:
         guide = {"samples": vae.encode(strokes[None])}
         shown.append(strokes)
         for t0 in (0.45, 0.7):
-            edited = sdedit(model, positive, negative, guide, 1, Settings(t0=t0, steps=30)).latent
+            edited = sdedit(model, positive, negative, guide, 1, SDEditSettings(t0=t0, steps=30)).latent
             shown.append(vae.decode(edited["samples"])[0])
     return montage(shown, columns=3)
 

@@ -20,7 +20,7 @@ from ..nodes.flowedit import FlowEdit
 from ..nodes.mdp import MDPAttention, MDPConditioning, MDPGuidance, MDPLatent, MDPNoise
 from ..nodes.mdp_edit import METHODS, MDPEdit, MDPSweep
 from ..nodes.schedule import PathScheduleNode, make_schedule
-from ..samplers.flowedit import Settings as FlowEditSettings
+from ..samplers.flowedit import FlowEditSettings
 from ..samplers.mdp import edit as mdp
 from ..samplers.path import DiffusionPath
 from ..samplers.replay import start

@@ -10,12 +10,12 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..samplers import process, remarks
-from ..samplers.flowedit import Settings, flowedit
+from ..samplers.flowedit import FlowEditSettings, flowedit
 from . import validate
 from .mdp import CATEGORY
 from .sdedit import seed_input, sigmas_input
 
-DEFAULTS = Settings()
+DEFAULTS = FlowEditSettings()
 
 
 class FlowEdit(io.ComfyNode):
@@ -124,7 +124,7 @@ class FlowEdit(io.ComfyNode):
         sigmas: Tensor | None = None,
     ) -> io.NodeOutput:
         latent = validate.masked_latent(model, latent, mask, "latent")
-        settings = Settings(start, steps, source_cfg, cfg, scheduler, n_avg, refine, sigmas)
+        settings = FlowEditSettings(start, steps, source_cfg, cfg, scheduler, n_avg, refine, sigmas)
         callback = latent_preview.prepare_callback(model, steps if sigmas is None else max(sigmas.numel() - 1, 0))
         edited, levels, evaluations = flowedit(model, source, positive, negative, latent, seed, settings, callback)
         if len(levels) == 0:

@@ -17,8 +17,7 @@ from ..images.grid import labelled_grid
 from ..samplers import masks, process, remarks
 from ..samplers.counting import counting_from
 from ..samplers.mdp import edit as mdp
-from ..samplers.mdp.difference import POSITIONS
-from ..samplers.mdp.difference import Settings as RegionSettings
+from ..samplers.mdp.difference import POSITIONS, RegionSettings
 from ..samplers.mdp.sweep import Cell, Grid, parse_numbers, weight_grid, window_grid
 from ..samplers.mdp.sweep import sweep as run_sweep
 from ..samplers.path import DiffusionPath
@@ -31,7 +30,7 @@ from .sdedit import seed_input, sigmas_input
 from .sockets import DiffusionPath as DiffusionPathSocket
 from .sockets import PathSchedule as PathScheduleSocket
 
-DEFAULTS = mdp.Settings()
+DEFAULTS = mdp.MDPSettings()
 _cut_short = CutShort()
 WINDOWS, WEIGHTS = "windows", "weights"
 RECOMMENDED, NOTEBOOK = "recommended", "notebook"
@@ -53,7 +52,7 @@ def make_settings(
     scheduler: str,
     threshold: float,
     sigmas: Tensor | None = None,
-) -> mdp.Settings:
+) -> mdp.MDPSettings:
     """Settings of a method; a schedule that is connected takes the place of the method's own."""
     if sigmas is not None:
         check_falling_to_zero(sigmas)
@@ -62,7 +61,7 @@ def make_settings(
     kind = "noise" if method in (RECOMMENDED, NOTEBOOK) else method
     own = {**mdp.WHOLE, RECOMMENDED: DEFAULTS.schedule, NOTEBOOK: mdp.NOTEBOOK}
     region = RegionSettings(threshold) if method == RECOMMENDED else None
-    return mdp.Settings(kind, schedule or own[method], steps, cfg, scheduler, region, sigmas)
+    return mdp.MDPSettings(kind, schedule or own[method], steps, cfg, scheduler, region, sigmas)
 
 
 def edit_inputs(schedule_tip: str) -> list[Any]:
@@ -125,7 +124,7 @@ def edit_inputs(schedule_tip: str) -> list[Any]:
     ]
 
 
-def step_positions(model: Any, settings: mdp.Settings, path: DiffusionPath | None) -> list[float]:
+def step_positions(model: Any, settings: mdp.MDPSettings, path: DiffusionPath | None) -> list[float]:
     """Where the steps of the source's path start, as fractions of training time, before that path is made."""
     if path is not None:
         return path.step_positions
@@ -142,7 +141,7 @@ def found_source(
     latent: dict[str, Any],
     path: DiffusionPath | None,
     seed: int,
-    settings: mdp.Settings,
+    settings: mdp.MDPSettings,
     mask: Tensor | None,
     callback: Callable[..., None] | None,
 ) -> mdp.Source:
@@ -359,7 +358,7 @@ def _decoded(vae: Any, samples: Tensor) -> Tensor:
 
 
 def sweep_report(
-    source: mdp.Source, region: mdp.Region, cells: list[Cell], wanted: int, levels: str, notes: Sequence[str] = ()
+    source: mdp.Source, region: mdp.EditRegion, cells: list[Cell], wanted: int, levels: str, notes: Sequence[str] = ()
 ) -> str:
     """A line per edit, with what is to be said of it alone, what all of it cost, and notes that are true of all.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..samplers import masks, process
 from ..samplers.path import DiffusionPath
 from ..samplers.path_file import load_path, write_path
-from ..samplers.path_fit import check_fits
+from ..samplers.path_fit import check_path_fits
 from ..samplers.record import record
 from ..samplers.replay import attach, replay_sampler, stand_in
 from ..samplers.replay import start as starting_point
@@ -145,7 +145,7 @@ class ToSampling(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, path: DiffusionPath, t0: float) -> io.NodeOutput:
-        check_fits(path, model)
+        check_path_fits(path, model)
         sampling = process.model_sampling(model)
         rest = path.entered_at(process.t0_to_sigma(sampling, t0))
         noise, latent = starting_point(model, rest)
@@ -154,7 +154,7 @@ class ToSampling(io.ComfyNode):
             f"{path.method}: enters at noise level {start:.4g} (t0 {process.sigma_to_t0(sampling, start):.3f}), "
             f"{rest.steps} of {path.steps} steps left"
         )
-        if note := check_fits(path, sigmas=rest.sigmas):
+        if note := check_path_fits(path, sigmas=rest.sigmas):
             text += f". {note}"
         sampler = replay_sampler(rest)
         if note := stand_in(path):

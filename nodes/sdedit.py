@@ -13,7 +13,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..samplers import process, reverse_sde
 from ..samplers.masked import KEEP_NOISES, MODES
 from ..samplers.remarks import about_mask, lines
-from ..samplers.sdedit import SOLVERS, Settings, perturbed, remarks_on, report, sdedit
+from ..samplers.sdedit import SOLVERS, SDEditSettings, perturbed, remarks_on, report, sdedit
 from ..samplers.sigmas import sdedit_sigmas
 from . import validate
 
@@ -50,9 +50,12 @@ SEED_TIP = "Seed of all noise. The same seed gives the noise of core's RandomNoi
 def solver_inputs() -> list[Any]:
     """Solver and scheduler widgets, shared by the nodes that run SDEdit."""
     return [
-        io.Combo.Input("solver", options=list(SOLVERS), default=Settings.solver, tooltip=SOLVER_TIP),
+        io.Combo.Input("solver", options=list(SOLVERS), default=SDEditSettings.solver, tooltip=SOLVER_TIP),
         io.Combo.Input(
-            "scheduler", options=list(comfy.samplers.SCHEDULER_NAMES), default=Settings.scheduler, tooltip=SCHEDULER_TIP
+            "scheduler",
+            options=list(comfy.samplers.SCHEDULER_NAMES),
+            default=SDEditSettings.scheduler,
+            tooltip=SCHEDULER_TIP,
         ),
     ]
 
@@ -147,7 +150,7 @@ class SDEdit(io.ComfyNode):
             from_noise = t0 == 1.0
         if not from_noise:
             validate.refuse_grey_fill(model, guide)
-        settings = Settings(t0, steps, cfg, solver, scheduler, repeats, mask_mode, keep_noise, sigmas)
+        settings = SDEditSettings(t0, steps, cfg, solver, scheduler, repeats, mask_mode, keep_noise, sigmas)
         callback = latent_preview.prepare_callback(model, steps * repeats)
         edit = sdedit(model, positive, negative, guide, seed, settings, callback)
         notes = remarks_on(model, positive, negative, guide, settings, edit)
@@ -241,7 +244,7 @@ class SDEditSigmas(io.ComfyNode):
                 io.Combo.Input(
                     "scheduler",
                     options=list(comfy.samplers.SCHEDULER_NAMES),
-                    default=Settings.scheduler,
+                    default=SDEditSettings.scheduler,
                     tooltip=SCHEDULER_TIP,
                 ),
             ],

@@ -16,7 +16,7 @@ from ..images.plot import Axis, Series, line_plot
 from ..images.realism import RealPictures, l2, middle, texture_share
 from ..images.tensors import check_image, split_alpha
 from ..samplers import masks, process, remarks
-from ..samplers.sdedit import Settings
+from ..samplers.sdedit import SDEditSettings
 from ..samplers.sweep import DEFAULTS, SETTINGS, Point, parse_values, total_steps
 from ..samplers.sweep import sweep as run_sweep
 from . import validate
@@ -103,7 +103,7 @@ class Sweep(io.ComfyNode):
         mask_mode: str = "blend",
         keep_noise: str = "auto",
     ) -> io.NodeOutput:
-        settings = Settings(t0, steps, cfg, solver, scheduler, repeats, mask_mode, keep_noise)
+        settings = SDEditSettings(t0, steps, cfg, solver, scheduler, repeats, mask_mode, keep_noise)
         numbers = parse_values(sweep, values)
         real = None if reference is None else RealPictures(reference)
         check_image(image, "image")

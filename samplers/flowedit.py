@@ -103,7 +103,7 @@ class FlowEditSampler(OwnSampler):
 
 
 @dataclass(frozen=True)
-class Settings:
+class FlowEditSettings:
     """start: where on the training time the edit begins (1 - skip); steps: all of them after it. sigmas: levels to run
     instead of those of start, steps and scheduler, all of them, falling to 0.
     """
@@ -125,7 +125,7 @@ def flowedit(
     negative: Any,
     latent: dict[str, Any],
     seed: int,
-    settings: Settings,
+    settings: FlowEditSettings,
     callback: Callable[..., None] | None = None,
 ) -> tuple[dict[str, Any], Tensor, int]:
     """Edits a LATENT from one prompt to another; returns it, the SIGMAS that were run, and the evaluations per picture.

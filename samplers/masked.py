@@ -55,7 +55,7 @@ class Original:
 
 
 @dataclass(frozen=True)
-class Region:
+class KeepRegion:
     """The keep region of one repeat: mask, kept picture and its noise, all [B, C, ...] in model space."""
 
     mask: Tensor | None
@@ -131,12 +131,12 @@ class MaskedSampler(OwnSampler):
             result = self._repeat(one, region)
         return result
 
-    def _region(self, guider: Any, guide: Tensor, noise: Tensor, mask: Tensor | None, seed: int) -> Region:
+    def _region(self, guider: Any, guide: Tensor, noise: Tensor, mask: Tensor | None, seed: int) -> KeepRegion:
         """The keep region of the first repeat: of the latent being sampled, or of the original of a split run."""
         original = self.original.latent
         if original is None:
             indices = self.indices or noises.batch_indices(noise, seed, noise.shape[0])
-            return Region(mask, guide, noise, seed, indices)
+            return KeepRegion(mask, guide, noise, seed, indices)
         samples = original["samples"]
         if samples.is_nested:
             raise ValueError("`original` is a nested latent (video with sound): connect one plain latent.")
@@ -153,9 +153,9 @@ class MaskedSampler(OwnSampler):
             mask = comfy.sampler_helpers.prepare_mask(given, tuple(guide.shape), guide.device)
         kept = process.latent_in(guider.model_patcher, samples).to(guide)
         mask = mask if mask is None else mask.to(guide)
-        return Region(mask, kept, drawn.to(noise), self.original.seed, noises.indices_of(original))
+        return KeepRegion(mask, kept, drawn.to(noise), self.original.seed, noises.indices_of(original))
 
-    def _next_guide(self, result: Tensor, region: Region) -> tuple[Tensor, Tensor]:
+    def _next_guide(self, result: Tensor, region: KeepRegion) -> tuple[Tensor, Tensor]:
         """Guide and kept picture of the next repeat: the result so far, but only where it may be edited."""
         if region.mask is None:
             return result, result
@@ -169,7 +169,7 @@ class MaskedSampler(OwnSampler):
     def _edit_mask(self, mask: Tensor) -> Tensor:
         return (mask >= 0.5).to(mask) if self.mode == "paper" else mask
 
-    def _repeat(self, given: SamplerRun, region: Region) -> Tensor:
+    def _repeat(self, given: SamplerRun, region: KeepRegion) -> Tensor:
         """One repeat, from sigmas[0] to sigmas[-1]."""
         guider, sigmas = given.guider, given.sigmas
         sampler = with_options(self.inner, self.extra_options)
@@ -208,7 +208,7 @@ class _MaskedModel:
         self,
         guider: Any,
         mode: str,
-        region: Region,
+        region: KeepRegion,
         draw: noises.StepNoise | None,
         levels: Tensor,
         told: Tensor | None = None,
@@ -297,7 +297,7 @@ def _keeps_clean(model: Any) -> bool:
     return type(model).scale_latent_inpaint is not BaseModel.scale_latent_inpaint
 
 
-def _untouched_items(result: Tensor, region: Region, sigmas: Tensor) -> Tensor:
+def _untouched_items(result: Tensor, region: KeepRegion, sigmas: Tensor) -> Tensor:
     """Batch items with nothing to edit, bit for bit as they came (a solver's last step rounds)."""
     if sigmas[-1] != 0 or region.mask is None:
         return result

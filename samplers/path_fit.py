@@ -13,7 +13,7 @@ from .path import DiffusionPath, model_kind
 from .path_check import check_falling
 
 
-def check_fits(path: DiffusionPath, model: Any = None, latent: Any = None, sigmas: Tensor | None = None) -> str:
+def check_path_fits(path: DiffusionPath, model: Any = None, latent: Any = None, sigmas: Tensor | None = None) -> str:
     """Refuse a path that does not belong to this model, LATENT (dict or tensor) or schedule; what is None is not asked.
 
     Returns a note where the path can only be interpolated at these levels, else an empty string. Raises ValueError.
@@ -71,7 +71,7 @@ def _check_shape(path: DiffusionPath, samples: Tensor) -> None:
 
 def drift(path: DiffusionPath, other: DiffusionPath) -> Tensor:
     """How far two paths lie apart at each level and item, [N + 1, B]: RMS in units of a state of unit variance."""
-    check_fits(path, latent=other.states[0], sigmas=other.sigmas)
+    check_path_fits(path, latent=other.states[0], sigmas=other.sigmas)
     if path.model != other.model:
         raise ValueError(f"The paths belong to different models, {path.model} and {other.model}: compare equal ones.")
     states = torch.stack([path.at(float(sigma)) for sigma in other.sigmas])

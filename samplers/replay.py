@@ -22,7 +22,7 @@ from . import process, reverse_sde
 from .caching import without_step_caches
 from .conditioning import standing_in
 from .path import DiffusionPath
-from .path_fit import check_fits, latent_psnr
+from .path_fit import check_path_fits, latent_psnr
 from .record import record
 from .reverse_sde import KINDS, Step, ancestral_step
 from .solvers import adds_noise, sampler_name, takes_options
@@ -56,7 +56,7 @@ def start(model: Any, path: DiffusionPath) -> tuple[PathNoise, dict[str, Any]]:
     The LATENT is the picture at the path's end, so that masks keep what they should; the noise makes up the rest.
     Raises ValueError for a path of another model.
     """
-    check_fits(path, model)
+    check_path_fits(path, model)
     sampling = process.model_sampling(model)
     samples = process.latent_out(model, path.picture)
     # Through VAE space and back, as core will see it.
@@ -121,7 +121,7 @@ def sample_residuals(
     """
     assert path is not None
     assert path.residuals is not None
-    check_fits(path, latent=x)
+    check_path_fits(path, latent=x)
     extra_args = extra_args or {}
     sampling = model.inner_model.inner_model.model_sampling
     s_in = x.new_ones([x.shape[0]])

@@ -32,7 +32,7 @@ SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class SDEditSettings:
     """How to edit. steps: evaluations per repeat, all of them after t0. sigmas: levels to run instead of those of t0,
     steps and scheduler, falling to 0; none at all returns the guide.
     """
@@ -49,7 +49,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Edit:
+class SDEditResult:
     """The edited LATENT, what the network saw of the guide at t0 as LATENT, and what was run."""
 
     latent: dict[str, Any]
@@ -74,9 +74,9 @@ def sdedit(
     negative: Any,
     guide: dict[str, Any],
     seed: int,
-    settings: Settings,
+    settings: SDEditSettings,
     callback: Callable[..., None] | None = None,
-) -> Edit:
+) -> SDEditResult:
     """Edits a LATENT; its noise_mask (1 = edit) and batch_index are honoured, and it is never changed.
 
     With the solver `ode` this is bit for bit core's SamplerCustomAdvanced with Euler on the same sigmas and noise.
@@ -94,7 +94,7 @@ def sdedit(
     grid = None if mask is None else comfy.sampler_helpers.prepare_mask(mask, tuple(samples.shape), samples.device)
     touched = None if grid is None else grid.flatten(1).any(dim=1).reshape(-1, *[1] * (samples.ndim - 1))
     if len(sigmas) == 0 or (touched is not None and not touched.any()):
-        return Edit(latent, dict(latent), torch.empty(0), 0)
+        return SDEditResult(latent, dict(latent), torch.empty(0), 0)
 
     noise = noises.start_run(latent, seed)
     start = process.perturb(sampling, process.latent_in(model, samples.float()), noise, sigmas[0])
@@ -111,7 +111,7 @@ def sdedit(
         # A solver's last step rounds. What `paper` leaves in kept pixels is the noise of the last level.
         kept = grid == 0 if settings.mask_mode != "paper" else ~touched
         edited = torch.where(kept.to(edited.device), samples.to(edited), edited)
-    return Edit(
+    return SDEditResult(
         {**latent, "samples": edited},
         {**latent, "samples": process.latent_out(model, seen).to(edited.device)},
         sigmas,
@@ -134,7 +134,7 @@ def prepared(model: Any, latent: dict[str, Any]) -> dict[str, Any]:
     return latent
 
 
-def report(model: Any, settings: Settings, edit: Edit) -> str:
+def report(model: Any, settings: SDEditSettings, edit: SDEditResult) -> str:
     """One line about what was really run."""
     if edit.evaluations == 0:
         empty = bool((edit.latent.get("noise_mask", torch.zeros(1)) == 0).all())
@@ -159,7 +159,7 @@ def report(model: Any, settings: Settings, edit: Edit) -> str:
 
 
 def remarks_on(
-    model: Any, positive: Any, negative: Any, guide: dict[str, Any], settings: Settings, edit: Edit
+    model: Any, positive: Any, negative: Any, guide: dict[str, Any], settings: SDEditSettings, edit: SDEditResult
 ) -> list[str]:
     """What can be said against an edit that was made."""
     if edit.evaluations == 0:

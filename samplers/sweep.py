@@ -11,7 +11,7 @@ import comfy.model_management
 from ..common import limits
 from ..common.texts import check_length, quoted, read_number, words_of
 from .counting import counting_from
-from .sdedit import Edit, Settings, sdedit
+from .sdedit import SDEditResult, SDEditSettings, sdedit
 
 SETTINGS = ("t0", "repeats", "seed")
 DEFAULTS = {"t0": "0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8", "repeats": "1, 2, 3", "seed": "0, 1, 2, 3"}
@@ -22,7 +22,7 @@ class Point:
     """The edit at one value of the swept setting."""
 
     value: float | int
-    edit: Edit
+    edit: SDEditResult
 
 
 def parse_values(setting: str, text: str) -> list[float | int]:
@@ -61,7 +61,7 @@ def sweep(
     negative: Any,
     guide: dict[str, Any],
     seed: int,
-    settings: Settings,
+    settings: SDEditSettings,
     setting: str,
     values: Sequence[float | int],
     callback: Callable[..., None] | None = None,
@@ -87,11 +87,11 @@ def sweep(
     return points, True
 
 
-def total_steps(settings: Settings, setting: str, values: Sequence[float | int]) -> int:
+def total_steps(settings: SDEditSettings, setting: str, values: Sequence[float | int]) -> int:
     """Steps of the whole sweep, for a progress bar."""
     swept = [settings if setting == "seed" else replace(settings, **{setting: value}) for value in values]
     return sum(_steps(one) for one in swept)
 
 
-def _steps(settings: Settings) -> int:
+def _steps(settings: SDEditSettings) -> int:
     return 0 if settings.t0 == 0 else settings.steps * settings.repeats

@@ -21,7 +21,7 @@ from ...samplers.mdp import edit as mdp
 
 KINDS = ("time", "season", "snow", "colour", "element", "hills")
 STEPS, CFG = 20, 4.0
-_PATH = mdp.Settings(steps=STEPS, cfg=CFG)
+_PATH = mdp.MDPSettings(steps=STEPS, cfg=CFG)
 _CHANGED = 0.02  # a pixel of a render counts as changed by the edit from this difference on
 _REACH = 6  # pixels around a change that belong to it, as shadows and blurred edges do
 

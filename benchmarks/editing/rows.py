@@ -12,7 +12,7 @@ from torch import Tensor
 from ...demo.scenes import full_caption
 from ...samplers import process
 from ...samplers.counting import Counter
-from ...samplers.flowedit import Settings as FlowEdit
+from ...samplers.flowedit import FlowEditSettings as FlowEdit
 from ...samplers.flowedit import flowedit
 from ...samplers.inversion.invert import invert
 from ...samplers.inversion.residual import Residual
@@ -21,7 +21,7 @@ from ...samplers.mdp.attention import control_attention
 from ...samplers.mdp.tokens import token_map, tokenized
 from ...samplers.replay import replay_sampler, start
 from ...samplers.schedule import PathSchedule
-from ...samplers.sdedit import Settings as SDEdit
+from ...samplers.sdedit import SDEditSettings as SDEdit
 from ...samplers.sdedit import sdedit
 from ...samplers.sigmas import sdedit_sigmas
 from .cases import CFG, STEPS, Group
@@ -53,7 +53,7 @@ def sdedit_at(t0: float) -> Row:
     return row
 
 
-def manipulation(settings: mdp.Settings) -> Row:
+def manipulation(settings: mdp.MDPSettings) -> Row:
     """One of the manipulations that MDP Edit has; the source's path is shared, and counted."""
 
     def row(group: Group) -> Made:
@@ -66,7 +66,7 @@ def manipulation(settings: mdp.Settings) -> Row:
     return row
 
 
-def plain(settings: mdp.Settings) -> mdp.Settings:
+def plain(settings: mdp.MDPSettings) -> mdp.MDPSettings:
     """Settings of a manipulation without a region."""
     return replace(settings, steps=STEPS, cfg=CFG, region=None)
 
@@ -84,7 +84,7 @@ def attention(cross: PathSchedule, within: PathSchedule) -> Row:
             own = path.replaced(states=path.states[:, i : i + 1], batch_index=None)
             counter = Counter(world.model, 1)
             model = control_attention(counter.model, own, source, tokens, cross, within)
-            bare = mdp.Settings(schedule=PathSchedule(1.0, 0.0, weight=0.0), cfg=CFG, region=None)
+            bare = mdp.MDPSettings(schedule=PathSchedule(1.0, 0.0, weight=0.0), cfg=CFG, region=None)
             made = mdp.edit(model, target, world.negative, mdp.Source(own, source), bare)
             edited.append(made.latent["samples"])
             evaluations += counter.evaluations

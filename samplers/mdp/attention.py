@@ -20,7 +20,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor
 
 from ..path import DiffusionPath
-from ..path_fit import check_fits
+from ..path_fit import check_path_fits
 from ..schedule import PathSchedule, Weights
 from .conditions import SourcePrompt
 from .tokens import TokenMap
@@ -56,7 +56,7 @@ def control_attention(
             "Attention control works on pictures, but this U-Net attends over time too (SVD, SV3D) and reads no text: "
             "use MDP-ε or MDP-x, which work with every model."
         )
-    check_fits(path, model)
+    check_path_fits(path, model)
     return AttentionControl(path, source, tokens, cross, self_attention).on(model)
 
 
@@ -87,7 +87,7 @@ class AttentionControl(Manipulation):
     ) -> tuple[Weights | None, ...] | None:
         if all(each is None or each.weight == 0.0 for each in self.schedules):
             return None
-        check_fits(self.path, guider.model_patcher, noise, sigmas)
+        check_path_fits(self.path, guider.model_patcher, noise, sigmas)
         source = self.source.join(guider, self.name)
         if len(source) != 1:
             raise ValueError(

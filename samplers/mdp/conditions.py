@@ -52,7 +52,7 @@ def mix_guidance(model: Any, source: Any, schedule: PathSchedule, mask: Tensor |
 
 
 @dataclass(frozen=True)
-class _Run:
+class _PromptRun:
     weights: Weights
     mask: Tensor | None  # [B, ...] without channels, on the device, None where everything is edited
 
@@ -73,7 +73,7 @@ class _PromptManipulation(Manipulation):
 
     def begin(
         self, guider: Any, noise: Tensor, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None
-    ) -> _Run | None:
+    ) -> _PromptRun | None:
         model = guider.model_patcher
         levels = sigmas.tolist()
         positions = process.positions(process.model_sampling(model), levels)
@@ -90,9 +90,9 @@ class _PromptManipulation(Manipulation):
                 f"{self.name} evaluates prompts for parts of the picture one after the other, which EasyCache takes "
                 "for steps without a change: leave EasyCache out, or use prompts for the whole picture."
             )
-        return _Run(weights, mask)
+        return _PromptRun(weights, mask)
 
-    def predict(self, run: _Run, prediction: Prediction) -> Tensor:
+    def predict(self, run: _PromptRun, prediction: Prediction) -> Tensor:
         weight, conds = run.weights.at(prediction.sigma), prediction.guider.conds
         if weight == 0.0 and run.mask is None:
             return prediction()

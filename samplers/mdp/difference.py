@@ -23,7 +23,7 @@ from .. import process
 from ..caching import without_step_caches
 from ..own_sampler import SamplerRun, run_inside
 from ..path import DiffusionPath
-from ..path_fit import check_fits
+from ..path_fit import check_path_fits
 from .conditions import check_same_kind
 
 POSITIONS = (0.95, 0.9, 0.8, 0.7)
@@ -34,7 +34,7 @@ _LOW, _HIGH = 0.6, 1.5  # the mask rises from 0 to 1 between these multiples of 
 
 
 @dataclass(frozen=True)
-class Settings:
+class RegionSettings:
     """threshold: difference that counts, in standard deviations of the picture; grow: cells of the latent."""
 
     threshold: float = 0.08
@@ -48,7 +48,7 @@ def prompt_difference(
 
     Costs two evaluations for each of `POSITIONS`. Raises ValueError for a path of another model or other prompts.
     """
-    check_fits(path, model)
+    check_path_fits(path, model)
     steps = sorted({path.step_near(position) for position in POSITIONS})
     guider = CFGGuider(without_step_caches(model, "The comparison of prompts"))
     guider.inner_set_conds({"positive": target, "source": source})
@@ -75,9 +75,9 @@ def prompt_difference(
     return difference / spread.clamp(min=1e-6)
 
 
-def region_of(difference: Tensor, settings: Settings | None = None) -> Tensor:
+def region_of(difference: Tensor, settings: RegionSettings | None = None) -> Tensor:
     """The region of an edit, [B, 1, ...] in 0..1, from `prompt_difference`: soft at its edge, and grown."""
-    settings = settings or Settings()
+    settings = settings or RegionSettings()
     flat = difference.flatten(0, 2)[:, None] if difference.ndim == 5 else difference
     smooth = F.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)
     low, high = _LOW * settings.threshold, _HIGH * settings.threshold

@@ -44,7 +44,7 @@ NOTEBOOK = PathSchedule(0.96, 0.46)
 
 
 @dataclass(frozen=True)
-class Settings:
+class MDPSettings:
     """What to do. steps: of the path that is made; a path that is given keeps its own. sigmas: levels of the path that
     is made, instead of those of steps and scheduler, falling to 0.
 
@@ -56,7 +56,7 @@ class Settings:
     steps: int = 20
     cfg: float = 4.0
     scheduler: str = "normal"
-    region: difference.Settings | None = field(default_factory=difference.Settings)
+    region: difference.RegionSettings | None = field(default_factory=difference.RegionSettings)
     sigmas: Tensor | None = None
 
     @property
@@ -76,7 +76,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Region:
+class EditRegion:
     """Where to edit: MASK [B or 1, h, w] on the latent grid ([T, h, w] of a video), 1 = edit, None where that is
     everywhere; and what finding it took.
 
@@ -89,7 +89,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Edit:
+class MDPResult:
     """The edited LATENT, and the evaluations of the network that it took, per picture."""
 
     latent: dict[str, Any]
@@ -103,7 +103,7 @@ def find_source(
     negative: Any,
     latent: dict[str, Any],
     seed: int,
-    settings: Settings,
+    settings: MDPSettings,
     callback: Callable[..., None] | None = None,
 ) -> Source:
     """The source's path: an empty LATENT is sampled from the seed and recorded, any other is inverted (DDIM, cfg 1)."""
@@ -130,21 +130,21 @@ def find_region(
     model: Any,
     target: Any,
     source: Source,
-    settings: Settings,
+    settings: MDPSettings,
     mask: Tensor | None = None,
     callback: Callable[..., None] | None = None,
-) -> Region:
+) -> EditRegion:
     """The MASK, and within it, where settings ask for it, the region where both prompts differ along the path."""
     given = None if mask is None else masks.on_grid(mask, source.path.shape, masks.block_of(model))
     if settings.region is None:
-        return Region(None if given is None or bool((given == 1).all()) else masks.as_mask(given))
+        return EditRegion(None if given is None or bool((given == 1).all()) else masks.as_mask(given))
     counter = Counter(model, source.path.shape[0])
     differs = difference.prompt_difference(counter.model, source.path, source.conditioning, target, callback)
     region = difference.region_of(differs, settings.region)
     if not masks.is_still(region.shape):  # one for all frames, which fits those of the decoded video too
         region = region.amax((0, 2), keepdim=True)
     found = masks.as_mask(region)
-    return Region(found if given is None else masks.as_mask(region * given), counter.evaluations, found)
+    return EditRegion(found if given is None else masks.as_mask(region * given), counter.evaluations, found)
 
 
 def manipulated(model: Any, source: Source, kind: str, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
@@ -165,10 +165,10 @@ def edit(
     target: Any,
     negative: Any,
     source: Source,
-    settings: Settings,
+    settings: MDPSettings,
     mask: Tensor | None = None,
     callback: Callable[..., None] | None = None,
-) -> Edit:
+) -> MDPResult:
     """Walks from the source path's start towards the target, manipulated. Neither inputs nor path are changed.
 
     mask: MASK, 1 = edit; where it is 0 the result is the source's picture bit for bit. Raises ValueError for a path of
@@ -185,11 +185,11 @@ def edit(
     edited = sample_with(guider, drawn, latent["samples"], solver, path.sigmas, callback=callback, seed=path.seed)
     plain = path.steps * (1 if settings.cfg == 1.0 else 2)
     edited = edited.to(comfy.model_management.intermediate_device())
-    return Edit({**latent, "samples": edited}, counter.evaluations, max(0, plain - counter.evaluations))
+    return MDPResult({**latent, "samples": edited}, counter.evaluations, max(0, plain - counter.evaluations))
 
 
 def shared_remarks(
-    model: Any, target: Any, negative: Any, source: Source, cfg: float, mask: Tensor | None, region: Region
+    model: Any, target: Any, negative: Any, source: Source, cfg: float, mask: Tensor | None, region: EditRegion
 ) -> list[str]:
     """What can be said against an edit before it is made; true of all edits of a sweep."""
     path, batch = source.path, source.path.shape[0]
@@ -202,7 +202,7 @@ def shared_remarks(
     ]
 
 
-def own_remarks(source: Source, schedule: PathSchedule, result: Edit) -> list[str]:
+def own_remarks(source: Source, schedule: PathSchedule, result: MDPResult) -> list[str]:
     """What can be said against one edit once it is made."""
     path = source.path
     return [
@@ -211,7 +211,9 @@ def own_remarks(source: Source, schedule: PathSchedule, result: Edit) -> list[st
     ]
 
 
-def report(source: Source, region: Region, settings: Settings, result: Edit, notes: Sequence[str] = ()) -> str:
+def report(
+    source: Source, region: EditRegion, settings: MDPSettings, result: MDPResult, notes: Sequence[str] = ()
+) -> str:
     """What was run, in a few lines; notes: remarks to add."""
     path, schedule = source.path, settings.schedule
     window = schedule.window(path.step_positions)
@@ -238,7 +240,7 @@ def report(source: Source, region: Region, settings: Settings, result: Edit, not
     )
 
 
-def levels_note(source: Source, settings: Settings) -> str:
+def levels_note(source: Source, settings: MDPSettings) -> str:
     """What became of connected SIGMAS, to add to the line on the source's path; empty where there are none."""
     if settings.sigmas is None:
         return ""

@@ -30,7 +30,7 @@ from .. import solvers
 from ..levels import Levels
 from ..masks import edit_region
 from ..path import DiffusionPath
-from ..path_fit import check_fits
+from ..path_fit import check_path_fits
 from ..schedule import PathSchedule, Weights
 from .wrapper import Manipulation, Prediction, weights_along
 
@@ -136,7 +136,7 @@ def path_ahead(path: DiffusionPath, sampler: Any, sigmas: Tensor) -> PathAhead:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _PathRun:
     source: PathAhead
     weights: Weights
     mask: Tensor | None  # [B, C, ...] on the device, None where everything is edited
@@ -154,7 +154,7 @@ class _PathManipulation(Manipulation):
 
     def on(self, model: Any) -> Any:
         if self.schedule.weight != 0.0 or self.mask is not None:
-            check_fits(self.path, model)
+            check_path_fits(self.path, model)
         return super().on(model)
 
     def wrappers(self) -> Mapping[str, Callable[..., Tensor]]:
@@ -162,11 +162,11 @@ class _PathManipulation(Manipulation):
 
     def begin(
         self, guider: Any, noise: Tensor, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None
-    ) -> _Run | None:
+    ) -> _PathRun | None:
         if self.schedule.weight == 0.0 and (self.mask is None or bool((self.mask == 1).all())):
             return None
         model = guider.model_patcher
-        if note := check_fits(self.path, model, noise, sigmas):
+        if note := check_path_fits(self.path, model, noise, sigmas):
             _LOG.info("%s: %s", self.name, note)
         mask = edit_region(self.mask, model, noise, model.load_device)
         if self.schedule.weight != 0.0:
@@ -182,9 +182,9 @@ class _PathManipulation(Manipulation):
                 self.name,
                 solvers.sampler_name(solvers.innermost(sampler)),
             )
-        return _Run(source, weights, mask)
+        return _PathRun(source, weights, mask)
 
-    def predict(self, run: _Run, prediction: Prediction) -> Tensor:
+    def predict(self, run: _PathRun, prediction: Prediction) -> Tensor:
         source, x, sigma = run.source, prediction.x, prediction.sigma
         weight = run.weights.at(sigma)
         if weight == 0.0 and run.mask is None:
@@ -230,7 +230,7 @@ class IntermediateLatent(_PathManipulation):
 
     def begin(
         self, guider: Any, noise: Tensor, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None
-    ) -> _Run | None:
+    ) -> _PathRun | None:
         run = super().begin(guider, noise, sampler, sigmas, denoise_mask)
         if run is None or not isinstance(run.source, EulerPathAhead) or denoise_mask is not None:
             return run

@@ -13,7 +13,7 @@ from ...common import limits
 from ...common.texts import read_numbers
 from ..counting import counting_from
 from ..schedule import PathSchedule
-from .edit import Edit, Settings, Source, edit
+from .edit import MDPResult, MDPSettings, Source, edit
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Cell:
     row: int
     column: int
     schedule: PathSchedule
-    edit: Edit
+    edit: MDPResult
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def sweep(
     target: Any,
     negative: Any,
     source: Source,
-    settings: Settings,
+    settings: MDPSettings,
     grid: Grid,
     mask: Tensor | None = None,
     callback: Callable[..., None] | None = None,

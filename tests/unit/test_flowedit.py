@@ -11,7 +11,7 @@ from comfy.model_base import ModelType
 from diffusion_path.nodes.flowedit import FlowEdit
 from diffusion_path.samplers import noise as noises
 from diffusion_path.samplers import process
-from diffusion_path.samplers.flowedit import FlowEditSampler, Settings, SourceTargetGuider, flowedit
+from diffusion_path.samplers.flowedit import FlowEditSampler, FlowEditSettings, SourceTargetGuider, flowedit
 from diffusion_path.samplers.sigmas import sdedit_sigmas
 from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
 from diffusion_path.tests.unit.exact_run import F64, Float64Guider
@@ -104,7 +104,7 @@ def test_batch_of_two_equals_two_singles_and_seeds_differ(kind: ModelType) -> No
     """With a soft mask the result depends on the noise; an item's noise is that of its batch index."""
     model = gaussian_model(kind, SPREAD)
     samples = random(2, 4, 4, 4).float()
-    settings = Settings(0.8, 6, 1.5, 4.0, refine=3)
+    settings = FlowEditSettings(0.8, 6, 1.5, 4.0, refine=3)
     both, sigmas, _ = flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), {"samples": samples}, 5, settings)
     assert len(sigmas) == 7
     for item in range(2):
@@ -121,7 +121,7 @@ def test_evaluations_and_progress(kind: ModelType) -> None:
     model, seen = gaussian_model(kind, SPREAD), []
     latent = {"samples": random(1, 4, 4, 4).float(), "downscale_ratio_spacial": 8}
     kept = dict(latent)
-    settings = Settings(0.8, 6, 1.5, 4.0, n_avg=2, refine=2)
+    settings = FlowEditSettings(0.8, 6, 1.5, 4.0, n_avg=2, refine=2)
     prompts = (cond(MU_A), cond(MU_B), cond(MU_U))
     *_, evaluations = flowedit(model, *prompts, latent, 1, settings, lambda i, *rest: seen.append((i, rest[-1])))
     assert evaluations == 2 * (4 * 2 * 2 + 2), "with the negative prompt"
@@ -134,11 +134,13 @@ def test_model_space_is_scaled_and_shifted() -> None:
     """In a shifted latent space equal prompts still return the latent bit for bit, though the way there rounds."""
     model = gaussian_model(ModelType.FLOW, SPREAD, comfy.latent_formats.Flux())
     samples = random(1, 16, 4, 4).float()
-    out, *_ = flowedit(model, cond(MU_A), cond(MU_A), cond(MU_U), {"samples": samples}, 1, Settings(0.8, 4, 3.0, 3.0))
+    out, *_ = flowedit(
+        model, cond(MU_A), cond(MU_A), cond(MU_U), {"samples": samples}, 1, FlowEditSettings(0.8, 4, 3.0, 3.0)
+    )
     assert torch.equal(out["samples"], samples)
     assert not torch.equal(process.latent_out(model, process.latent_in(model, samples)), samples)
     zero, sigmas, evaluations = flowedit(
-        model, cond(MU_A), cond(MU_B), cond(MU_U), {"samples": samples}, 1, Settings(0.0)
+        model, cond(MU_A), cond(MU_B), cond(MU_U), {"samples": samples}, 1, FlowEditSettings(0.0)
     )
     assert torch.equal(zero["samples"], samples)
     assert (len(sigmas), evaluations) == (0, 0)
@@ -147,7 +149,7 @@ def test_model_space_is_scaled_and_shifted() -> None:
 def test_bad_settings_are_refused_with_a_sentence() -> None:
     model, latent = gaussian_model(ModelType.EPS), {"samples": torch.randn(1, 4, 4, 4)}
     with pytest.raises(ValueError, match="5 refining steps do not fit into 4 steps"):
-        flowedit(model, cond(0.0), cond(1.0), cond(0.0), latent, 1, Settings(steps=4, refine=5))
+        flowedit(model, cond(0.0), cond(1.0), cond(0.0), latent, 1, FlowEditSettings(steps=4, refine=5))
 
 
 def test_pictures_of_a_video_model_have_a_mask_each() -> None:
@@ -155,7 +157,7 @@ def test_pictures_of_a_video_model_have_a_mask_each() -> None:
     masks = torch.zeros(2, 1, 8, 8)
     masks[1] = 1
     latent = {"samples": torch.randn(2, 16, 1, 8, 8), "noise_mask": masks}
-    edited = flowedit(model, cond(0.0), cond(0.7), cond(0.0), latent, 3, Settings(steps=3))[0]["samples"]
+    edited = flowedit(model, cond(0.0), cond(0.7), cond(0.0), latent, 3, FlowEditSettings(steps=3))[0]["samples"]
     assert torch.equal(edited[0], latent["samples"][0])
     assert bool((edited[1] != latent["samples"][1]).all())
 
@@ -177,7 +179,7 @@ def test_what_the_mask_keeps_comes_back_bit_for_bit(monkeypatch: pytest.MonkeyPa
     mask = torch.zeros(1, 1, 4, 4)
     mask[..., 2:] = 1
     latent = {"samples": random(1, 4, 4, 4).float(), "noise_mask": mask}
-    edited, *_ = flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), latent, 1, Settings(0.8, 6, 1.5, 4.0))
+    edited, *_ = flowedit(model, cond(MU_A), cond(MU_B), cond(MU_U), latent, 1, FlowEditSettings(0.8, 6, 1.5, 4.0))
     assert torch.equal(edited["samples"][..., :2], latent["samples"][..., :2])
     assert not torch.equal(edited["samples"][..., 2:], latent["samples"][..., 2:])
 
@@ -242,14 +244,14 @@ def test_the_start_of_sigmas_is_theirs_and_bad_ones_are_refused() -> None:
     model, latent = gaussian_model(ModelType.EPS), {"samples": random(1, 4, 4, 4).float()}
     prompts, sampling = (cond(MU_A), cond(MU_B), cond(MU_U)), process.model_sampling(model)
     sigmas = sdedit_sigmas(sampling, 0.6, 5, "karras")
-    by_levels, run, _ = flowedit(model, *prompts, latent, 1, Settings(0.9, 2, sigmas=sigmas))
-    by_start, same, _ = flowedit(model, *prompts, latent, 1, Settings(0.6, 5, scheduler="karras"))
+    by_levels, run, _ = flowedit(model, *prompts, latent, 1, FlowEditSettings(0.9, 2, sigmas=sigmas))
+    by_start, same, _ = flowedit(model, *prompts, latent, 1, FlowEditSettings(0.6, 5, scheduler="karras"))
     assert torch.equal(by_levels["samples"], by_start["samples"])
     assert torch.equal(run, same)
     with pytest.raises(ValueError, match="6 refining steps do not fit into 5 steps"):
-        flowedit(model, *prompts, latent, 1, Settings(refine=6, sigmas=sigmas))
-    untouched, nothing, evaluations = flowedit(model, *prompts, latent, 1, Settings(sigmas=torch.empty(0)))
+        flowedit(model, *prompts, latent, 1, FlowEditSettings(refine=6, sigmas=sigmas))
+    untouched, nothing, evaluations = flowedit(model, *prompts, latent, 1, FlowEditSettings(sigmas=torch.empty(0)))
     assert torch.equal(untouched["samples"], latent["samples"])
     assert (len(nothing), evaluations) == (0, 0)
     with pytest.raises(ValueError, match="give SIGMAS that end with 0"):
-        flowedit(model, *prompts, latent, 1, Settings(sigmas=sigmas[:-1]))
+        flowedit(model, *prompts, latent, 1, FlowEditSettings(sigmas=sigmas[:-1]))

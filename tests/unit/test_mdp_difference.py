@@ -7,7 +7,7 @@ import torch
 from comfy.model_base import ModelType
 from diffusion_path.samplers import process
 from diffusion_path.samplers.mdp import edit as mdp
-from diffusion_path.samplers.mdp.difference import Settings, prompt_difference, region_of
+from diffusion_path.samplers.mdp.difference import RegionSettings, prompt_difference, region_of
 from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
 
 
@@ -16,7 +16,7 @@ def test_difference_of_two_gaussians(kind: ModelType) -> None:
     """D_B - D_A = (1 - k a) (mu_B - mu_A) at any state; eight evaluations, without guidance."""
     model = gaussian_model(kind, 1.25)
     latent = {"samples": torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))}
-    found = mdp.find_source(model, cond(0.75), cond(0.25), latent, 1, mdp.Settings(steps=10))
+    found = mdp.find_source(model, cond(0.75), cond(0.25), latent, 1, mdp.MDPSettings(steps=10))
     before = model.model.evaluations
     difference = prompt_difference(model, found.path, cond([0.75] * 4), cond([-0.5, 0.75, 0.75, 0.75]))
     assert model.model.evaluations - before == 4, "both prompts in one call"
@@ -37,8 +37,8 @@ def test_region_is_soft_grown_and_empty_where_nothing_differs() -> None:
     assert bool((region[0, :, 3:9, 3:9] == 1).all())
     assert float(region[0, 0, 0, 0]) == 0
     assert not region[1].any()
-    assert region_of(difference, Settings(grow=0)).sum() < region.sum()
-    assert not region_of(difference, Settings(threshold=1.0)).any()
+    assert region_of(difference, RegionSettings(grow=0)).sum() < region.sum()
+    assert not region_of(difference, RegionSettings(threshold=1.0)).any()
     most = torch.zeros(1, 1, 12, 12)
     most[..., 2:] = 0.5
     assert bool((region_of(most) == 1).all()), "nearly everything is everything"

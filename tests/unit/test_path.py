@@ -79,7 +79,7 @@ def test_five_dimensional_latents_and_batches() -> None:
     assert path.shape == (3, 4, 2, 4, 4)
     assert path.at(0.3).shape == path.shape
     still = exact_path(ModelType.FLOW, shape=(3, 4, 1, 4, 4))
-    assert path_fit.check_fits(still, latent={"samples": torch.zeros(3, 4, 4, 4)}) == ""
+    assert path_fit.check_path_fits(still, latent={"samples": torch.zeros(3, 4, 4, 4)}) == ""
 
 
 def test_a_path_resumed_at_a_level_or_between_two() -> None:
@@ -143,21 +143,21 @@ def test_latents_are_decoded_without_the_model() -> None:
 def test_wrong_models_latents_and_schedules_are_refused_with_a_sentence() -> None:
     path = exact_path(ModelType.EPS)
     model = gaussian_model(ModelType.EPS, SPREAD)
-    assert path_fit.check_fits(path, model, {"samples": torch.zeros(path.shape)}, path.sigmas) == ""
+    assert path_fit.check_path_fits(path, model, {"samples": torch.zeros(path.shape)}, path.sigmas) == ""
     with pytest.raises(ValueError, match="but the model is .*CONST"):
-        path_fit.check_fits(path, gaussian_model(ModelType.FLOW))
+        path_fit.check_path_fits(path, gaussian_model(ModelType.FLOW))
     with pytest.raises(ValueError, match=r"holds latents of \[2, 4, 4, 4\].*make the path at this resolution"):
-        path_fit.check_fits(path, latent=torch.zeros(2, 4, 8, 4))
+        path_fit.check_path_fits(path, latent=torch.zeros(2, 4, 8, 4))
     with pytest.raises(ValueError, match="holds 2 pictures, but the latent 3"):
-        path_fit.check_fits(path, latent=torch.zeros(3, 4, 4, 4))
+        path_fit.check_path_fits(path, latent=torch.zeros(3, 4, 4, 4))
     with pytest.raises(ValueError, match="but the path only from"):
-        path_fit.check_fits(path, sigmas=torch.tensor([99.0, 1.0, 0.0]))
+        path_fit.check_path_fits(path, sigmas=torch.tensor([99.0, 1.0, 0.0]))
     with pytest.raises(ValueError, match="has no state at"):
         path.at(99.0)
-    note = path_fit.check_fits(path, sigmas=torch.tensor([float(path.sigmas[2]), 0.5, 0.0]))
+    note = path_fit.check_path_fits(path, sigmas=torch.tensor([float(path.sigmas[2]), 0.5, 0.0]))
     assert "interpolated at 1 of 3 noise levels" in note
     with pytest.raises(ValueError, match="defined only at its own noise levels"):
-        path_fit.check_fits(path.replaced(continuous=False), sigmas=torch.tensor([1.0, 0.5, 0.0]))
+        path_fit.check_path_fits(path.replaced(continuous=False), sigmas=torch.tensor([1.0, 0.5, 0.0]))
     with pytest.raises(ValueError, match="defined only at its own 11 noise levels"):
         path.replaced(continuous=False).at(0.5)
 

@@ -110,7 +110,7 @@ def test_an_edit_in_one_call_stays_among_pictures(kind: ModelType, kind_of_edit:
     plain = world.edit(world.model)
     far = float((plain - world.path.picture).abs().max())
     for mask in (None, half()):
-        settings = mdp.Settings(kind_of_edit, PathSchedule(0.8, 0.3, weight=0.6), cfg=CFG, region=None)
+        settings = mdp.MDPSettings(kind_of_edit, PathSchedule(0.8, 0.3, weight=0.6), cfg=CFG, region=None)
         made = mdp.edit(world.model, cond(TARGET), cond(NULL), source, settings, mask).latent["samples"]
         assert float((made - world.path.picture).abs().max()) < 1.1 * far
         assert float((made - world.path.picture)[..., :4].abs().mean()) > 0.05 * far

@@ -9,13 +9,12 @@ from typing import Any
 import comfy.samplers
 import pytest
 import torch
-from diffusion_path.samplers.flowedit import Settings as FlowSettings
-from diffusion_path.samplers.flowedit import flowedit
+from diffusion_path.samplers.flowedit import FlowEditSettings, flowedit
 from diffusion_path.samplers.inversion.euler import Euler
 from diffusion_path.samplers.inversion.invert import invert
 from diffusion_path.samplers.mdp import edit as mdp
 from diffusion_path.samplers.schedule import PathSchedule
-from diffusion_path.samplers.sdedit import Settings, sdedit
+from diffusion_path.samplers.sdedit import SDEditSettings, sdedit
 from diffusion_path.samplers.wrong_prompt import explanation, sample_with
 from diffusion_path.tests.unit import families
 from diffusion_path.tests.unit.families import FAMILIES, FLUX, SD15, SDXL, Family
@@ -67,13 +66,13 @@ def methods(family: Family, bad: Any) -> dict[str, Callable[[], object]]:
     path = invert(model, good, good, latent, sigmas, Euler())
     source, everywhere = mdp.Source(path, good), PathSchedule(1.0, 0.0, weight=0.3)
     return {
-        "SDEdit": lambda: sdedit(model, bad, good, latent, 0, Settings(steps=1)),
-        "FlowEdit, target": lambda: flowedit(model, good, bad, good, latent, 0, FlowSettings(steps=2)),
-        "FlowEdit, source": lambda: flowedit(model, bad, good, good, latent, 0, FlowSettings(steps=2)),
+        "SDEdit": lambda: sdedit(model, bad, good, latent, 0, SDEditSettings(steps=1)),
+        "FlowEdit, target": lambda: flowedit(model, good, bad, good, latent, 0, FlowEditSettings(steps=2)),
+        "FlowEdit, source": lambda: flowedit(model, bad, good, good, latent, 0, FlowEditSettings(steps=2)),
         "inversion": lambda: invert(model, bad, bad, latent, sigmas, Euler()),
-        "MDP": lambda: mdp.edit(model, bad, good, source, mdp.Settings("latent", everywhere, region=None)),
+        "MDP": lambda: mdp.edit(model, bad, good, source, mdp.MDPSettings("latent", everywhere, region=None)),
         "recording": lambda: mdp.find_source(
-            model, bad, good, {"samples": torch.zeros_like(latent["samples"])}, 0, mdp.Settings(steps=2)
+            model, bad, good, {"samples": torch.zeros_like(latent["samples"])}, 0, mdp.MDPSettings(steps=2)
         ),
     }
 
