@@ -1,21 +1,49 @@
-"""Paired timing: what is compared runs in turns, so that a busy machine slows all of it alike; and renders."""
+"""What benchmarks share: paired timing, peak memory, tables in Markdown, options.
+
+What is compared runs in turns, so that a busy machine slows all of it alike.
+"""
 
 from __future__ import annotations
 
+import argparse
+import ctypes
 import gc
+import os
 import platform
 import statistics
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..demo.render import render
-from ..demo.scenes import Scene, random_scene
-from ..images.tensors import from_uint8
+from ..demo.training.evaluate import unseen_scenes
+from ..devtools.settings import ROOT
+from ..devtools.world import rendered
+
+PICTURES, OUTPUT = ROOT / "docs" / "images", ROOT / "output"
+_M_MMAP_THRESHOLD, _SAMPLE_SECONDS = -3, 0.002
+
+
+def parser(text: str | None, **defaults: int) -> argparse.ArgumentParser:
+    """Options of a benchmark, with its description and some whole numbers by name."""
+    made = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in defaults.items():
+        made.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
+    return made
+
+
+def row(*cells: object) -> None:
+    """Prints a row of a Markdown table."""
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
+def head(*names: str) -> None:
+    row(*names)
+    print("|" + "---|" * len(names), flush=True)
 
 
 @dataclass(frozen=True)
@@ -27,13 +55,9 @@ class Paired:
     def median(self, name: str) -> float:
         return statistics.median(self.seconds[name])
 
-    def ratios(self, name: str, reference: str) -> tuple[float, ...]:
-        """Seconds of `name` over seconds of `reference`, per round."""
-        return tuple(a / b for a, b in zip(self.seconds[name], self.seconds[reference], strict=True))
-
     def ratio(self, name: str, reference: str) -> tuple[float, float, float]:
-        """Median ratio and its lower and upper quartile."""
-        ratios = self.ratios(name, reference)
+        """Median ratio of `name` to `reference`, and its lower and upper quartile."""
+        ratios = [a / b for a, b in zip(self.seconds[name], self.seconds[reference], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
         return middle, low, high
 
@@ -49,7 +73,7 @@ def paired_times(runs: Mapping[str, Callable[[], object]], rounds: int = 7, warm
     for index in range(-warm_up, rounds):
         order = list(runs.items())
         for name, run in order if index % 2 == 0 else reversed(order):
-            duration = _timed(run)
+            duration = timed(run)
             if index >= 0:
                 seconds[name].append(duration)
     return Paired({name: tuple(values) for name, values in seconds.items()})
@@ -64,18 +88,31 @@ def table(result: Paired, reference: str) -> str:
     return "\n".join(lines)
 
 
+def compare(
+    title: str, runs: Mapping[str, Callable[[], object]], rounds: int, limits: Mapping[str, float], warm_up: int = 1
+) -> None:
+    """Prints times paired with the first run's, and whether median ratios are within their limits."""
+    result, reference = paired_times(runs, rounds, warm_up), next(iter(runs))
+    print(f"\n## {title}\n\n{table(result, reference)}")
+    for name, limit in limits.items():
+        ratio = result.ratio(name, reference)[0]
+        print(f"{name}: {ratio:.3f}, limit {limit:.2f}: {'ok' if ratio <= limit else 'TOO SLOW'}", flush=True)
+
+
 def machine() -> str:
     """One line about what the measurement ran on."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     return f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
 
 
-def _timed(run: Callable[[], object]) -> float:
+def timed(run: Callable[[], object]) -> float:
+    """Seconds that a run takes."""
     gc.collect()
-    _wait_for_device()
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    wait()
     begin = clock()
     run()
-    _wait_for_device()
+    wait()
     return clock() - begin
 
 
@@ -85,19 +122,70 @@ def clock() -> float:
     return time.process_time() if alone else time.perf_counter()
 
 
-def _wait_for_device() -> None:
+def extra_memory(runs: Mapping[str, Callable[[], object]]) -> tuple[dict[str, int], int]:
+    """Bytes that each run needs at its peak beyond the unguided one's, and the unguided one's own.
+
+    Of the card, or of the process where there is no card.
+    """
+    if not (torch.cuda.is_available() or Path("/proc/self/statm").exists()):
+        raise SystemExit("Memory can be measured on Linux or on an NVIDIA card only: run the benchmark there.")
+    _keep_freed(2**16)  # what is freed goes back to the system at once, and counts no more
+    for run in runs.values():
+        run()
+    usual = peak_memory(runs["unguided"])
+    extra = {name: max(1, peak_memory(run) - usual) for name, run in runs.items() if name != "unguided"}
+    _keep_freed(2**25)  # where it is kept, as usual, runs pay nothing for it
+    return extra, usual
+
+
+def peak_memory(run: Callable[[], object]) -> int:
+    """Bytes that a run needs beyond what is in use before it."""
+    gc.collect()
     if torch.cuda.is_available():
-        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
+    before = _resident()
+    return highest(_resident, run) - before
 
 
-def rendered(scenes: list[Scene]) -> Tensor:
-    """Renders of scenes. [N, H, W, 3]"""
-    return torch.stack([from_uint8(render(scene)) for scene in scenes])
+def highest(read: Callable[[], int], run: Callable[[], object]) -> int:
+    """The highest value that `read` gives while a run lasts."""
+    found, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal found
+        while not done.is_set():
+            found = max(found, read())
+            time.sleep(_SAMPLE_SECONDS)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        run()
+    finally:
+        done.set()
+        watcher.join()
+    return found
+
+
+def _keep_freed(below: int) -> None:
+    """Pieces of memory of at least so many bytes are given back when they are freed, where glibc does it."""
+    library = ctypes.CDLL(None)
+    if not torch.cuda.is_available() and hasattr(library, "mallopt"):
+        library.mallopt(_M_MMAP_THRESHOLD, below)
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def unrelated_renders(count: int, seed: int) -> Tensor:
     """Renders [count, H, W, 3] of scenes of their own. A reference that shares its attributes with the pictures one by
     one would lie nearer to them than they lie to one another, and the estimate of KID would fall below 0.
     """
-    rng = np.random.default_rng(seed)
-    return rendered([random_scene(rng) for _ in range(count)])
+    return rendered(*unseen_scenes(count, seed))

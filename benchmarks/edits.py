@@ -9,37 +9,126 @@ to the folder `--out` when it is done, and not done again when the command is gi
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import comfy.utils
 import torch
-from PIL import Image
 from torch import Tensor
 
+from ..demo.scenes import full_caption
+from ..devtools.world import World, sampled_from, save_picture
 from ..images.composite import composite_exact
 from ..images.grid import labelled_grid
+from ..samplers import process
+from ..samplers.counting import Counter
 from ..samplers.flowedit import Settings as FlowEdit
+from ..samplers.flowedit import flowedit
+from ..samplers.inversion.invert import invert
+from ..samplers.inversion.residual import Residual
 from ..samplers.mdp import edit as mdp
+from ..samplers.mdp.attention import control_attention
+from ..samplers.mdp.tokens import token_map, tokenized
+from ..samplers.replay import replay_sampler
 from ..samplers.schedule import PathSchedule
-from .common import machine
-from .editing.cases import KINDS, Case, Group, World, cases
-from .editing.figures import Results, kinds_table, measure, table
-from .editing.rows import (
-    Row,
-    attention,
-    autoencoder,
-    flowedit_with,
-    manipulation,
-    plain,
-    residuals,
-    sdedit_at,
-)
+from ..samplers.sdedit import Settings as SDEdit
+from ..samplers.sdedit import sdedit
+from ..samplers.sigmas import sdedit_sigmas
+from .common import OUTPUT, PICTURES, machine, parser
+from .editing import CFG, KINDS, STEPS, Case, Group, Results, cases, kinds_table, measure, table
 
-ROOT = Path(__file__).resolve().parents[1]
+
+@dataclass(frozen=True)
+class Made:
+    """Edited latents, evaluations per picture, and where it was edited (MASK, 1 = edit) for rows that know."""
+
+    latents: Tensor
+    evaluations: int
+    mask: Tensor | None = None
+
+
+Row = Callable[[Group], Made]
+
+
+def autoencoder(group: Group) -> Made:
+    """No edit at all: what encoding and decoding alone leave of a picture."""
+    return Made(group.latent["samples"], 0)
+
+
+def sdedit_at(t0: float) -> Row:
+    def row(group: Group) -> Made:
+        world, settings = group.world, SDEdit(t0=t0, steps=STEPS, cfg=CFG)
+        made = sdedit(world.model, group.target, world.negative, group.latent, group.seed, settings)
+        return Made(made.latent["samples"], 2 * made.evaluations)
+
+    return row
+
+
+def manipulation(settings: mdp.Settings) -> Row:
+    """One of the manipulations that MDP Edit has; the source's path is shared, and counted."""
+
+    def row(group: Group) -> Made:
+        world, source = group.world, group.path
+        region = mdp.find_region(world.model, group.target, source, settings)
+        made = mdp.edit(world.model, group.target, world.negative, source, settings, region.mask)
+        found = source.evaluations if source.origin == "inverted" else 0
+        return Made(made.latent["samples"], found + region.evaluations + made.evaluations, region.mask)
+
+    return row
+
+
+def plain(settings: mdp.Settings) -> mdp.Settings:
+    """Settings of a manipulation without a region."""
+    return replace(settings, steps=STEPS, cfg=CFG, region=None)
+
+
+def attention(cross: PathSchedule, within: PathSchedule) -> Row:
+    """Prompt-to-Prompt on the source's path. Its words are aligned prompt by prompt, so pictures are edited singly."""
+
+    def row(group: Group) -> Made:
+        world, path, edited, evaluations = group.world, group.path.path, [], 0
+        for i, case in enumerate(group.cases):
+            scenes = case.scene, case.target
+            tokens = token_map(*(tokenized(world.clip, full_caption(scene)) for scene in scenes), "refine")
+            source, target = map(world.encoded, scenes)
+            own = path.replaced(states=path.states[:, i : i + 1], batch_index=None)
+            counter = Counter(world.model, 1)
+            model = control_attention(counter.model, own, source, tokens, cross, within)
+            bare = mdp.Settings(schedule=PathSchedule(1.0, 0.0, weight=0.0), cfg=CFG, region=None)
+            made = mdp.edit(model, target, world.negative, mdp.Source(own, source), bare)
+            edited.append(made.latent["samples"])
+            evaluations += counter.evaluations
+        found = group.path.evaluations if group.path.origin == "inverted" else 0
+        return Made(torch.cat(edited), found + round(evaluations / len(edited)))
+
+    return row
+
+
+def flowedit_with(settings: FlowEdit) -> Row:
+    def row(group: Group) -> Made:
+        world, prompts = group.world, (group.source, group.target, group.world.negative)
+        made, _, evaluations = flowedit(world.model, *prompts, group.latent, group.seed, settings)
+        return Made(made["samples"], evaluations)
+
+    return row
+
+
+def residuals(t0: float, steps: int) -> Row:
+    """Edit-friendly inversion from t0, then the target prompt with the residuals."""
+
+    def row(group: Group) -> Made:
+        world, counter = group.world, Counter(group.world.model, len(group.cases))
+        sigmas = sdedit_sigmas(process.model_sampling(world.model), t0, steps, "normal")
+        path = invert(counter.model, group.source, world.negative, group.latent, sigmas, Residual(), CFG, group.seed)
+        edited = sampled_from(path, counter.model, group.target, world.negative, CFG, replay_sampler(path))
+        return Made(edited, counter.evaluations)
+
+    return row
+
+
 _SEED = 4_000  # of the scenes; the settings were found on others
 _DDIM = mdp.Settings(schedule=PathSchedule(1.0, 0.0, weight=0.0))
 MAIN: dict[str, Row] = {
@@ -90,7 +179,7 @@ def run_part(group: Group, world: str, kind: str, part: int, rows: tuple[str, ..
         begin = time.process_time()
         made = all_rows[name](group)
         seconds = time.process_time() - begin + (finding if name in shares_path else 0.0)
-        pictures = group.world.vae.decode(made.latents)
+        pictures = group.world.decoded(made.latents)
         figures = measure(group, pictures, (world, kind, name, part), made.evaluations, seconds)
         if made.mask is not None:
             pictures = composite_exact(group.pictures, pictures, made.mask, border=0).image
@@ -107,7 +196,7 @@ def contact_sheet(world: World, chosen: dict[str, list[Case]]) -> Tensor:
         shown.append(group.pictures[:1])
         for row in MAIN.values():
             made = row(group)
-            picture = world.vae.decode(made.latents[:1])
+            picture = world.decoded(made.latents[:1])
             if made.mask is not None:
                 picture = composite_exact(group.pictures[:1], picture, made.mask[:1], border=0).image
             shown.append(picture)
@@ -129,16 +218,16 @@ def faster(model: Any) -> None:
 
 @torch.inference_mode()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=int, default=100, help="edits of each kind for the main rows")
-    parser.add_argument("--others", type=int, default=20, help="edits of each kind for the other rows")
-    parser.add_argument("--synthetic", type=int, default=20, help="edits of each kind on generated pictures")
-    parser.add_argument("--at-once", type=int, default=10, help="pictures in one batch, and in one part of the work")
-    parser.add_argument("--out", type=Path, default=ROOT / "output" / "edits")
-    parser.add_argument("--full-precision", action="store_true", help="float32 instead of bfloat16 in the network")
-    parser.add_argument("--rows", nargs="+", metavar="ROW", help="run these rows only, by their names in the table")
-    parser.add_argument("--sheet", action="store_true", help="only make the contact sheet in docs/images")
-    options = parser.parse_args()
+    given = parser(__doc__)
+    given.add_argument("--scenes", type=int, default=100, help="edits of each kind for the main rows")
+    given.add_argument("--others", type=int, default=20, help="edits of each kind for the other rows")
+    given.add_argument("--synthetic", type=int, default=20, help="edits of each kind on generated pictures")
+    given.add_argument("--at-once", type=int, default=10, help="pictures in one batch, and in one part of the work")
+    given.add_argument("--out", type=Path, default=OUTPUT / "edits")
+    given.add_argument("--full-precision", action="store_true", help="float32 instead of bfloat16 in the network")
+    given.add_argument("--rows", nargs="+", metavar="ROW", help="run these rows only, by their names in the table")
+    given.add_argument("--sheet", action="store_true", help="only make the contact sheet in docs/images")
+    options = given.parse_args()
     comfy.utils.PROGRESS_BAR_ENABLED = False
     torch.set_num_threads(1)
     world = World()
@@ -146,9 +235,8 @@ def main() -> None:
         faster(world.model)
     if options.sheet:
         sheet = contact_sheet(world, {kind: cases(kind, 3, _SEED)[2:] for kind in KINDS})
-        path = ROOT / "docs" / "images" / "edits.jpg"
-        Image.fromarray((sheet[0] * 255).round().byte().numpy()).save(path, quality=85)
-        print(path)
+        save_picture(sheet[0], PICTURES / "edits.jpg", 85)
+        print(PICTURES / "edits.jpg")
         return
     results = Results(options.out / "edits.csv")
     all_cases = {kind: cases(kind, options.scenes, _SEED) for kind in KINDS}

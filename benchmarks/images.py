@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import time
-
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
@@ -13,8 +10,8 @@ from torch import Tensor
 from ..demo.render import render
 from ..demo.scenes import Scene
 from ..images.strokes import simulate_strokes, stroke_kernel
-from ..images.tensors import from_pil, from_uint8
-from .common import machine, paired_times, table
+from ..images.tensors import from_pil, from_uint8, to_uint8
+from .common import machine, paired_times, parser, table, timed
 
 _LIMIT_SECONDS = 1.0
 
@@ -31,38 +28,28 @@ def pillow_strokes(picture: Image.Image, kernel: int) -> Tensor:
     return from_pil(median.convert("P", palette=Image.Palette.ADAPTIVE, colors=6).convert("RGB"))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    torch.set_num_threads(1)
-    print(machine())
-    for size in (256, 1024):
-        image = photo(size)
-        picture = Image.fromarray((image[0] * 255).round().to(torch.uint8).numpy())
-        # Pillow's filter sorts every window again: at 1024 pixels it takes minutes, so it gets a 64th of the picture.
-        part = picture if size == 256 else picture.crop((0, 0, size // 8, size // 8))
-        kernel = stroke_kernel(size)
-        ours, pillow = f"Simulate Strokes, {size} px", f"Pillow, {part.width} px, kernel {kernel}"
-        result = paired_times(
-            {
-                pillow: lambda part=part, kernel=kernel: pillow_strokes(part, kernel),
-                ours: lambda image=image: simulate_strokes(image),
-            },
-            rounds=rounds,
-        )
-        print(table(result, pillow))
-        if size == 256:
-            same = bool(np.array_equal(pillow_strokes(picture, kernel).numpy(), simulate_strokes(image).numpy()))
-            print(f"Same picture as Pillow's: {'yes' if same else 'NO'}")
-        else:
-            print(f"For the whole picture, the ratio is {result.ratio(ours, pillow)[0] / 64:.4f}.")
-            begin = time.process_time()  # the core's own time, whatever else runs on the machine
-            simulate_strokes(image)
-            seconds = time.process_time() - begin
-            verdict = "met" if seconds < _LIMIT_SECONDS else "MISSED"
-            print(f"Limit of {_LIMIT_SECONDS:.0f} s of one core for a 1024-pixel photo: {verdict} ({seconds:.2f} s)")
+def measure(size: int, rounds: int) -> None:
+    image, kernel = photo(size), stroke_kernel(size)
+    picture = Image.fromarray(to_uint8(image[0]))
+    # Pillow's filter sorts every window again: at 1024 pixels it takes minutes, so it gets a 64th of the picture.
+    part = picture if size == 256 else picture.crop((0, 0, size // 8, size // 8))
+    ours, pillow = f"Simulate Strokes, {size} px", f"Pillow, {part.width} px, kernel {kernel}"
+    runs = {pillow: lambda: pillow_strokes(part, kernel), ours: lambda: simulate_strokes(image)}
+    result = paired_times(runs, rounds)
+    print(table(result, pillow))
+    if size == 256:
+        same = np.array_equal(pillow_strokes(picture, kernel).numpy(), simulate_strokes(image).numpy())
+        print(f"Same picture as Pillow's: {'yes' if same else 'NO'}")
+        return
+    print(f"For the whole picture, the ratio is {result.ratio(ours, pillow)[0] / 64:.4f}.")
+    seconds = timed(lambda: simulate_strokes(image))
+    verdict = "met" if seconds < _LIMIT_SECONDS else "MISSED"
+    print(f"Limit of {_LIMIT_SECONDS:.0f} s of one core for a 1024-pixel photo: {verdict} ({seconds:.2f} s)")
 
 
 if __name__ == "__main__":
-    main()
+    options = parser(__doc__, rounds=5).parse_args()
+    torch.set_num_threads(1)
+    print(machine())
+    for side in (256, 1024):
+        measure(side, options.rounds)

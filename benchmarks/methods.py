@@ -8,10 +8,8 @@ COMFYUI_ARGUMENTS to nothing for ComfyUI's defaults: weights are then loaded by 
 
 from __future__ import annotations
 
-import argparse
 import gc
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,15 +22,15 @@ from comfy_extras import nodes_custom_sampler as core
 from torch import Tensor
 
 from ..devtools.direct import call
+from ..devtools.world import sampler_inputs
 from ..lep.guidance import Guidance, guide
 from ..lep.training import Example, Plan, train_predictor
 from ..samplers.schedule import PathSchedule
-from .common import machine
-from .memory import highest
+from .common import head, highest, machine, parser, row, timed
 from .random_models import SIZES, random_model, random_predictor, random_text
 
 _GIB = 2**30
-_STEPS, _WARM_UP, _CFG, _SEED = 20, 3, 7.0, 1
+_STEPS, _WARM_UP, _CFG = 20, 3, 7.0
 _PLAIN = "plain sampling"
 
 
@@ -52,68 +50,57 @@ class World:
 
     def __init__(self, size: str, side: int, dtype: torch.dtype) -> None:
         self.model, self.clip = random_model(size, dtype), Clip(SIZES[size][0]["context_dim"])
-        self.positive, self.source, self.negative = (random_text(size) for _ in range(3))
+        positive, self.source, negative = (random_text(size) for _ in range(3))
+        self.given = {"model": self.model, "positive": positive, "negative": negative}
         self.latent = {"samples": torch.randn(1, 4, side, side)}
-        self.mask = (torch.arange(8 * side) < 4 * side).float().expand(1, 8 * side, 8 * side).contiguous()
+        mask = (torch.arange(8 * side) < 4 * side).float().expand(1, 8 * side, 8 * side).contiguous()
+        self.masked = {**self.latent, "noise_mask": mask[None]}
         self.target = torch.randn(1, 4, side, side)
         self.predictor = random_predictor(self.model)
         self.steps = _STEPS
         self.paths: dict[int, Any] = {}
 
     @property
-    def sigmas(self) -> Tensor:
-        return core.BasicScheduler.execute(self.model, "normal", self.steps, 1.0).args[0]
-
-    @property
     def path(self) -> Any:
         return self.paths[self.steps]
 
-    def common(self) -> dict[str, Any]:
-        return {"model": self.model, "positive": self.positive, "negative": self.negative}
+    def run(self, node_id: str, **given: Any) -> Any:
+        """The first output of a node that edits or inverts the picture."""
+        return call(node_id, **{**self.given, "seed": 1, "steps": self.steps, "cfg": _CFG, **given})[0]
 
-    def parts(self, model: Any) -> dict[str, Any]:
+    def parts(self, model: Any = None) -> dict[str, Any]:
         """The inputs of SamplerCustomAdvanced."""
-        guider = core.CFGGuider.execute(model, self.positive, self.negative, _CFG).args[0]
-        euler = core.KSamplerSelect.execute("euler").args[0]
-        noise = core.RandomNoise.execute(_SEED).args[0]
-        given = {"noise": noise, "guider": guider, "sampler": euler, "sigmas": self.sigmas}
-        return {**given, "latent_image": {"samples": torch.zeros_like(self.latent["samples"])}}
+        sigmas = core.BasicScheduler.execute(self.model, "normal", self.steps, 1.0).args[0]
+        empty = {"samples": torch.zeros_like(self.latent["samples"])}
+        chosen = {**self.given, "model": model or self.model}
+        return sampler_inputs(*chosen.values(), _CFG, sigmas, empty)
 
     def sampled(self, model: Any = None) -> Tensor:
-        return core.SamplerCustomAdvanced.execute(**self.parts(model or self.model)).args[0]["samples"]
-
-    def sdedit(self, **changes: Any) -> Tensor:
-        given = {"guide": self.latent, "seed": _SEED, "steps": self.steps, "cfg": _CFG, **changes}
-        return call("DPathSDEdit", **self.common(), **given)[0]["samples"]
+        return core.SamplerCustomAdvanced.execute(**self.parts(model)).args[0]["samples"]
 
     def recorded(self) -> Tensor:
-        self.paths[self.steps], made = call("DPathRecord", **self.parts(self.model))
-        return made["samples"]
+        self.paths[self.steps], latent = call("DPathRecord", **self.parts())
+        return latent["samples"]
 
-    def inverted(self, method: str, cfg: float, **settings: Any) -> Tensor:
-        given = {"latent": self.latent, "seed": _SEED, "steps": self.steps, "cfg": cfg}
+    def inverted(self, method: str, cfg: float = _CFG, **settings: Any) -> Any:
         chosen = {"method": method, **settings}
-        return call("DPathInvert", **{**self.common(), "positive": self.source}, **given, method=chosen)[0].states
+        return self.run("DPathInvert", latent=self.latent, positive=self.source, cfg=cfg, method=chosen)
 
-    def replayed(self) -> Tensor:
-        return call("DPathReconstruct", **self.common(), path=self.path, cfg=_CFG)[0]["samples"]
+    def replayed(self) -> Any:
+        return call("DPathReconstruct", **self.given, path=self.path, cfg=_CFG)
 
     def manipulated(self, node_id: str, needs: str) -> Tensor:
-        window = PathSchedule(1.0, 0.5)
-        return self.sampled(call(node_id, model=self.model, schedule=window, **{needs: getattr(self, needs)})[0])
+        given = {"schedule": PathSchedule(1.0, 0.5), needs: getattr(self, needs)}
+        return self.sampled(call(node_id, model=self.model, **given)[0])
 
     def attention(self) -> Tensor:
         texts = {"source_prompt": "a red house in summer", "target_prompt": "a red house in winter"}
         given = {"model": self.model, "clip": self.clip, "path": self.path, "schedule": PathSchedule(1.0, 0.5)}
         return self.sampled(call("DPathMDPAttention", **given, **texts, mode="replace")[0])
 
-    def edited(self) -> Tensor:
-        given = {"source": self.source, "latent": self.latent, "seed": _SEED, "steps": self.steps, "cfg": _CFG}
-        return call("DPathMDPEdit", **self.common(), **given)[0]["samples"]
-
-    def flowedit(self) -> Tensor:
-        given = {"source": self.source, "latent": self.latent, "seed": _SEED, "steps": max(2, round(0.85 * self.steps))}
-        return call("DPathFlowEdit", **self.common(), **given)[0]["samples"]
+    def flowedit(self) -> Any:
+        given = {"source": self.source, "latent": self.latent, "seed": 1, "steps": max(2, round(0.85 * self.steps))}
+        return call("DPathFlowEdit", **self.given, **given)
 
     def guided(self, checkpointed: bool) -> Tensor:
         sketch = Guidance(self.predictor, lambda *_: (self.target, None), end=0.2, checkpointed=checkpointed)
@@ -128,32 +115,27 @@ class World:
 
 def methods(w: World) -> dict[str, Callable[[], Any]]:
     """What is measured, by its name in the table."""
-    masked = {**w.latent, "noise_mask": w.mask[None]}
+    null_text = {"iterations": 2, "stop": 1e-5}
+    controlled = {"gamma": 0.5, "pull": 0.9, "stop_at": 0.25, "trend": "constant"}
     return {
         _PLAIN: w.sampled,
-        "SDEdit, t0 0.5": w.sdedit,
-        "SDEdit, masked": partial(w.sdedit, guide=masked, mask_mode="threshold"),
+        "SDEdit, t0 0.5": partial(w.run, "DPathSDEdit", guide=w.latent),
+        "SDEdit, masked": partial(w.run, "DPathSDEdit", guide=w.masked, mask_mode="threshold"),
         "Record Path": w.recorded,
         "Reconstruct From Path": w.replayed,
         "Invert: euler, cfg 1": partial(w.inverted, "euler", 1.0, noise_label="destination"),
         "Invert: fixed point, cfg 1": partial(w.inverted, "fixed point", 1.0, iterations=5, tolerance=1e-4),
-        "Invert: residual": partial(w.inverted, "residual", _CFG, eta=1.0),
-        "Invert: negative prompt": partial(w.inverted, "negative prompt", _CFG),
-        "Invert: null text, 2 updates": partial(
-            w.inverted, "null text", _CFG, iterations=2, stop=1e-5, save_memory=False
-        ),
-        "Invert: null text, save memory": partial(
-            w.inverted, "null text", _CFG, iterations=2, stop=1e-5, save_memory=True
-        ),
-        "Invert: controlled": partial(
-            w.inverted, "controlled", _CFG, gamma=0.5, pull=0.9, stop_at=0.25, trend="constant"
-        ),
+        "Invert: residual": partial(w.inverted, "residual", eta=1.0),
+        "Invert: negative prompt": partial(w.inverted, "negative prompt"),
+        "Invert: null text, 2 updates": partial(w.inverted, "null text", **null_text, save_memory=False),
+        "Invert: null text, save memory": partial(w.inverted, "null text", **null_text, save_memory=True),
+        "Invert: controlled": partial(w.inverted, "controlled", **controlled),
         "MDP noise": partial(w.manipulated, "DPathMDPNoise", "path"),
         "MDP latent": partial(w.manipulated, "DPathMDPLatent", "path"),
         "MDP conditioning": partial(w.manipulated, "DPathMDPConditioning", "source"),
         "MDP guidance": partial(w.manipulated, "DPathMDPGuidance", "source"),
         "MDP attention": w.attention,
-        "MDP Edit": w.edited,
+        "MDP Edit": partial(w.run, "DPathMDPEdit", source=w.source, latent=w.latent),
         "FlowEdit": w.flowedit,
         "Sketch Guidance, fast": partial(w.guided, False),
         "Sketch Guidance, checkpointed": partial(w.guided, True),
@@ -177,59 +159,44 @@ def _in_use() -> int:
     return total - free
 
 
-def seconds_of(run: Callable[[], Any], rounds: int) -> tuple[float, Any]:
-    """Median seconds, and what the run gives."""
-    seconds, result = [], None
-    for _ in range(rounds):
-        gc.collect()
-        torch.cuda.synchronize()
-        begin = time.perf_counter()
-        result = run()
-        torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - begin)
-    return statistics.median(seconds), result
-
-
-def ballast(gib: float) -> Tensor:
-    """Fills the card up until only so many GiB are left."""
-    free = torch.cuda.mem_get_info()[0]
-    return torch.empty(max(0, int(free - gib * _GIB)), dtype=torch.uint8, device="cuda")
-
-
 @torch.inference_mode()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=list(SIZES), default="sd15")
-    parser.add_argument("--side", type=int, default=64, help="side of the latent: an eighth of the picture's")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float16")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--card", type=float, help="GiB that the card should have")
-    parser.add_argument("--only", nargs="+", help="beginnings of the methods' names")
-    options = parser.parse_args()
+    options = parser(__doc__, rounds=2)
+    options.add_argument("--size", choices=list(SIZES), default="sd15")
+    options.add_argument("--side", type=int, default=64, help="side of the latent: an eighth of the picture's")
+    options.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float16")
+    options.add_argument("--card", type=float, help="GiB that the card should have")
+    options.add_argument("--only", nargs="+", help="beginnings of the methods' names")
+    given = options.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("./dev bench methods measures a GPU, and PyTorch finds none here.")
     comfy.utils.PROGRESS_BAR_ENABLED = False
     context = _in_use()  # what CUDA itself takes
-    world = World(options.size, options.side, getattr(torch, options.dtype))
+    world = World(given.size, given.side, getattr(torch, given.dtype))
     torch.cuda.empty_cache()
-    filled = ballast(options.card) if options.card else torch.empty(0, dtype=torch.uint8)
+    ballast = max(0, int(torch.cuda.mem_get_info()[0] - given.card * _GIB)) if given.card else 0
+    filled = torch.empty(ballast, dtype=torch.uint8, device="cuda")  # leaves a card of the size that is asked for
     before = context + filled.numel()
-    card = f", of which {options.card:g} GiB are free" if options.card else ""
+    card = f", of which {given.card:g} GiB are free" if given.card else ""
     weights = "dynamic VRAM" if world.model.is_dynamic() else "weights loaded as a whole"
-    print(f"{machine()}{card}; {weights}\n{options.size}, {options.dtype}, {8 * options.side} x {8 * options.side}\n")
-    print("| method | seconds | of plain | peak, GiB |\n|---|---|---|---|")
+    print(f"{machine()}{card}; {weights}\n{given.size}, {given.dtype}, {8 * given.side} x {8 * given.side}\n")
+    head("method", "seconds", "of plain", "peak, GiB")
     plain, results = 0.0, {}
     for name, run in methods(world).items():
-        if options.only and name not in (_PLAIN, "Record Path") and not name.startswith(tuple(options.only)):
+        if given.only and name not in (_PLAIN, "Record Path") and not name.startswith(tuple(given.only)):
             continue
+
+        def kept(name: str = name, run: Callable[[], Any] = run) -> None:
+            results[name] = run()
+
         try:
             peak = (peak_of(world, run) - before) / _GIB
-            seconds, results[name] = seconds_of(run, options.rounds)
+            seconds = statistics.median(timed(kept) for _ in range(given.rounds))
         except comfy.model_management.OOM_EXCEPTION as error:
-            print(f"| {name} | {str(error).partition(':')[0]} | | |", flush=True)
+            row(name, str(error).partition(":")[0], "", "")
             continue
         plain = plain or seconds
-        print(f"| {name} | {seconds:.2f} | {seconds / plain:.2f} | {peak:.1f} |", flush=True)
+        row(name, f"{seconds:.2f}", f"{seconds / plain:.2f}", f"{peak:.1f}")
     guided = [result for name, result in results.items() if name.startswith("Sketch Guidance")]
     if len(guided) == 2:
         apart, moved = ((each - guided[1]).norm().item() for each in (guided[0], results[_PLAIN]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,7 +16,14 @@ import torch.nn.functional as F
 from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
 
+from ..demo.model import load_demo_model
+
 _ATTENTION = {"optimized_attention_override": lambda _, *args, **kwargs: attention_pytorch(*args, **kwargs)}
+
+
+@cache
+def _landscapes() -> Any:
+    return load_demo_model()[0].model.requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,12 @@ class Published:
     base: Any
     positive: Tensor
     negative: Tensor
+
+    @classmethod
+    def of(cls, positive: Any, negative: Any) -> Published:
+        """On the landscape model; prompts as CONDITIONING."""
+        with torch.inference_mode(False):
+            return cls(_landscapes(), positive[0][0].clone(), negative[0][0].clone())
 
     def denoised(self, x: Tensor, sigma: Tensor, *prompts: Tensor) -> Sequence[Tensor]:
         """D(x, sigma) for each prompt, in one call of the model. x: [1, C, H, W]."""
@@ -48,13 +62,10 @@ class Published:
             states.append(x + (above - sigma) * (shown - denoised) / above)
         return states
 
-    def null_text(
-        self, picture: Tensor, sigmas: Tensor, cfg: float, inner: int = 10, both: bool = False
-    ) -> tuple[list[Tensor], Tensor]:
+    def null_text(self, picture: Tensor, sigmas: Tensor, cfg: float, inner: int = 10) -> tuple[list[Tensor], Tensor]:
         """Null-text inversion (Mokady et al. 2023, published code): Adam, at most `inner` updates per step, lr
-        1e-2 (1 - i / 100), a step ends below a squared error of 1e-5 + 2e-5 i; then the guided step is made.
+        1e-2 (1 - i / 100), a step ends below a squared error of 1e-5 + 2e-5 i; then the guided step is taken.
 
-        both: predict with both prompts in one call, gradients through all of it, instead of the positive one once.
         Gives the embeddings and the state that they lead to.
         """
         states = self.ddim_inversion(picture, sigmas)[::-1]
@@ -64,12 +75,9 @@ class Published:
             optimizer = torch.optim.Adam([null], lr=1e-2 * (1 - i / 100))
             target = states[i + 1] / (1 + below**2).sqrt()
             with torch.no_grad():
-                conditional = None if both else self.denoised(x, sigma, self.positive)[0]
+                (with_prompt,) = self.denoised(x, sigma, self.positive)
             for _ in range(inner):
-                if conditional is None:
-                    without, with_prompt = self.denoised(x, sigma, null, self.positive)
-                else:
-                    (without,), with_prompt = self.denoised(x, sigma, null), conditional
+                (without,) = self.denoised(x, sigma, null)
                 reached = _euler(x, without + cfg * (with_prompt - without), sigma, below)
                 loss = F.mse_loss(reached / (1 + below**2).sqrt(), target)
                 optimizer.zero_grad()

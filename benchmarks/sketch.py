@@ -9,51 +9,47 @@ on.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import comfy.sample
 import numpy as np
 import torch
-from PIL import Image
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 from skimage.morphology import remove_small_objects, skeletonize
 from torch import Tensor
 
-from ..demo.attributes import features, read_attributes
-from ..demo.model import load_demo_model
-from ..demo.scenes import ATTRIBUTES, full_caption, random_scene
+from ..demo.attributes import features
+from ..demo.scenes import ATTRIBUTES
+from ..demo.training.evaluate import accuracy, unseen_scenes
+from ..devtools import world
+from ..devtools.world import rendered, save_picture
 from ..images.distribution import Distance, kernel_distance
 from ..images.edges import as_picture, edge_map, of_width
 from ..images.grid import labelled_grid
 from ..images.plot import Axis, Series, line_plot
 from ..images.realism import RealPictures
+from ..images.tensors import from_uint8, to_uint8
 from ..lep.checkpoint import load_predictor
 from ..lep.guidance import Guidance, guide
 from ..lep.sketch import Sketch
 from ..nodes.lep import BUILT_IN_FILE, DEFAULT_BETA, DEFAULT_END
-from ..samplers.noise import item_noise
-from .common import machine, rendered, unrelated_renders
+from .common import PICTURES, ROOT, head, machine, parser, row, unrelated_renders
+from .t0 import shown
 
-_ROOT = Path(__file__).resolve().parents[1]
-WORK, DOCS = _ROOT / ".dev" / "bench" / "sketch", _ROOT / "docs" / "images"
 _SKETCHES, _CURVE = 50, 10
 _BATCH = 10
 _REFERENCE = 8  # renders to compare with, per sketch
 _NEAR, _WIDER = 2.0, 4.0  # pixels
-_CFG = 4.0
 _WOBBLE, _WAVE = 3.0, 32.0  # pixels
-LIMITS = {"F1": 0.70, "better": 0.98, "attributes": 0.03, "distance": 1.15}
+_PARTS = ["default", "beta", "end", "predictors"]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to sample. beta 0 is unguided."""
+    """One way to sample. beta 0 is unguided, and so is end 1."""
 
     beta: float = DEFAULT_BETA
     end: float = DEFAULT_END
@@ -63,6 +59,18 @@ class Setting:
     sampler: str = "euler_ancestral"
     scheduler: str = "normal"
     predictor: Path = BUILT_IN_FILE
+
+    @property
+    def unguided(self) -> bool:
+        return self.beta == 0 or self.end >= 1
+
+    def key(self) -> str:
+        """A file name for the setting and the predictor's contents."""
+        plain = Setting(beta=0.0, steps=self.steps, sampler=self.sampler, scheduler=self.scheduler)
+        text = repr(astuple(plain if self.unguided else self)[:-1])
+        if not self.unguided:
+            text += hashlib.sha256(self.predictor.read_bytes()).hexdigest()
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -75,71 +83,71 @@ class Measured:
     patch: Distance
     feature: Distance
 
+    def print(self, label: str, plain: Measured | None = None) -> None:
+        better = "" if plain is None else f"{self.better_than(plain):.0%}"
+        f1 = [self.f1, self.wider, self.f1[0::2], self.f1[1::2]]
+        kept = [f"{share:.2f}" for share in self.kept.values()]
+        row(label, *(f"{each.mean():.3f}" for each in f1), better, *kept, shown(self.patch), shown(self.feature))
 
-class World:
+    def better_than(self, plain: Measured) -> float:
+        """The share of pictures that are nearer to their sketch."""
+        return float((self.f1 > plain.f1).float().mean())
+
+
+def _head() -> None:
+    lines = ["edge F1", "within 4 px", "of edge maps", "of unsteady", "better"]
+    head("", *lines, *ATTRIBUTES, "patch KID", "feature KID")
+
+
+class World(world.World):
     """Sketches of unseen landscapes, and other landscapes of the same kinds to compare with."""
 
-    def __init__(self, count: int, seeds: int) -> None:
-        rng = np.random.default_rng(30_000)
-        self.scenes = [random_scene(rng) for _ in range(count)]
-        pictures = rendered(self.scenes)
-        edges = edge_map(pictures)
+    def __init__(self, count: int, seeds: int, work: Path) -> None:
+        super().__init__()
+        self.scenes = unseen_scenes(count, 30_000)
+        edges = edge_map(rendered(*self.scenes))
         self.sketches = torch.stack([unsteady(e, i) if i % 2 else e for i, e in enumerate(edges)])
-        self.count, self.seeds = count, seeds
+        self.count, self.seeds, self.work = count, seeds, work
         reference = unrelated_renders(_REFERENCE * count, 31_000)
         self.real, self.real_features = RealPictures(reference), features(reference)
-        self.model, self.clip, self.vae = load_demo_model()
 
-    def made(self, setting: Setting, work: Path) -> Tensor:
+    def made(self, setting: Setting) -> Tensor:
         """Every sketch with every seed, [seeds * N, H, W, 3]."""
         pictures = []
         for seed in range(self.seeds):
             for begin in range(0, self.count, _BATCH):
                 members = range(begin, min(begin + _BATCH, self.count))
-                file = work / f"{_key(setting)}-{seed}-{members.start}-{members.stop}.npy"
+                file = self.work / f"{setting.key()}-{seed}-{members.start}-{members.stop}.npy"
                 if not file.exists():
-                    work.mkdir(parents=True, exist_ok=True)
-                    np.save(file, (self._batch(setting, members, seed) * 255).round().byte().numpy())
-                pictures.append(torch.from_numpy(np.load(file)).float() / 255)
+                    self.work.mkdir(parents=True, exist_ok=True)
+                    np.save(file, to_uint8(self._batch(setting, members, seed)))
+                pictures.append(from_uint8(np.load(file)))
         return torch.cat(pictures)
 
     def _batch(self, setting: Setting, members: range, seed: int) -> Tensor:
-        model = self.model
-        if setting.beta > 0:
+        model, some = self.model, slice(members.start, members.stop)
+        if not setting.unguided:
             predictor = load_predictor(setting.predictor)
-            sketch = Sketch(model, self.vae, predictor, self.sketches[members.start : members.stop])
+            sketch = Sketch(model, self.vae, predictor, self.sketches[some])
             given = Guidance(predictor, sketch.at, setting.beta, setting.start, setting.end, setting.every)
             model = guide(model, given)
-        negative = self._conditioning([""])
-        positive = self._conditioning([full_caption(self.scenes[i]) for i in members])
-        empty = torch.zeros(1, 4, 32, 32)
-        noise = torch.stack([item_noise(empty[0], seed, index) for index in members])
-        samples = comfy.sample.sample(
-            model, noise, setting.steps, _CFG, setting.sampler, setting.scheduler, positive, negative,
-            torch.zeros_like(noise), disable_pbar=True, seed=seed,
-        )  # fmt: skip
-        return self.vae.decode(samples).cpu().clamp(0, 1)
-
-    def _conditioning(self, texts: list[str]) -> list[list[Any]]:
-        """One CONDITIONING whose batch is the texts."""
-        encoded = [self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))[0] for text in texts]
-        return [[torch.cat([tokens for tokens, _ in encoded]), encoded[0][1]]]
+        chosen = (setting.steps, setting.sampler, setting.scheduler)
+        return self.generated(self.scenes[some], seed, members.start, model, *chosen)
 
     def measure(self, pictures: Tensor) -> Measured:
-        read = read_attributes(pictures)
-        scenes = self.scenes * self.seeds
-        kept = {
-            name: sum(r[name] == getattr(s, name) for r, s in zip(read, scenes, strict=True)) / len(scenes)
-            for name in ATTRIBUTES
-        }
-        sketches = [sketch for _ in range(self.seeds) for sketch in self.sketches]
-        pairs = list(zip(edge_map(pictures), sketches, strict=True))
+        pairs = list(zip(edge_map(pictures), self.sketches.repeat(self.seeds, 1, 1), strict=True))
         f1, wider = (torch.tensor([edge_f1(*pair, near) for pair in pairs]) for near in (_NEAR, _WIDER))
+        kept = accuracy(pictures, self.scenes * self.seeds)
         # Seed by seed, because the pictures of one sketch are not independent of one another.
         rounds = pictures.split(self.count)
         patch = _mean([self.real.distance(each) for each in rounds])
         feature = _mean([kernel_distance(features(each), self.real_features) for each in rounds])
         return Measured(f1, wider, kept, patch, feature)
+
+    def row(self, label: str, setting: Setting) -> Measured:
+        found = self.measure(self.made(setting))
+        found.print(label)
+        return found
 
 
 def _mean(distances: list[Distance]) -> Distance:
@@ -172,142 +180,71 @@ def edge_f1(found: Tensor, wanted: Tensor, near: float = _NEAR) -> float:
     return 2 * precision * recall / max(1e-9, precision + recall)
 
 
-def _key(setting: Setting) -> str:
-    """A file name for a setting and the predictor's contents."""
-    if setting.beta == 0:
-        setting = replace(Setting(beta=0.0, steps=setting.steps), sampler=setting.sampler, scheduler=setting.scheduler)
-        return hashlib.sha256(repr(astuple(setting)[:-1]).encode()).hexdigest()[:12]
-    content = hashlib.sha256(setting.predictor.read_bytes()).hexdigest()
-    return hashlib.sha256((repr(astuple(setting)[:-1]) + content).encode()).hexdigest()[:12]
-
-
-def _print_row(label: str, found: Measured, plain: Measured | None) -> None:
-    better = "" if plain is None else f"{float((found.f1 > plain.f1).float().mean()):.0%}"
-    kept = " | ".join(f"{share:.2f}" for share in found.kept.values())
-    cells = [f"{found.wider.mean():.3f}", f"{found.f1[0::2].mean():.3f}", f"{found.f1[1::2].mean():.3f}", better, kept]
-    cells += [f"{d.value:.3f} +- {d.standard_error:.3f}" for d in (found.patch, found.feature)]
-    print(f"| {label} | {found.f1.mean():.3f} | " + " | ".join(cells) + " |", flush=True)
-
-
-def _print_head() -> None:
-    names = [
-        "",
-        "edge F1",
-        "within 4 px",
-        "of edge maps",
-        "of unsteady",
-        "better",
-        *ATTRIBUTES,
-        "patch KID",
-        "feature KID",
-    ]
-    print("| " + " | ".join(names) + " |\n|" + "---|" * len(names), flush=True)
-
-
-def _judge(found: Measured, plain: Measured) -> None:
-    """The default against what it should reach."""
-    better = float((found.f1 > plain.f1).float().mean())
+def _default(w: World, usual: Setting, out: Path) -> None:
+    """The default against no guidance, and against what it should reach."""
+    others = unrelated_renders(w.count, 32_000)
+    floor = w.real.distance(others), kernel_distance(features(others), w.real_features)
+    print(f"Unrelated renders: {', '.join(map(shown, floor))}\n")
+    _head()
+    pictures = [w.made(setting) for setting in (replace(usual, beta=0.0), usual)]
+    plain, found = map(w.measure, pictures)
+    plain.print("unguided")
+    found.print(f"beta {usual.beta:g}, end {usual.end:g}", plain)
+    f1, better = float(found.f1.mean()), found.better_than(plain)
     lost = max(plain.kept[name] - found.kept[name] for name in ATTRIBUTES)
     ratio = found.patch.value / plain.patch.value
-    rows = (
-        ("edge F1", float(found.f1.mean()), LIMITS["F1"], found.f1.mean() >= LIMITS["F1"]),
-        ("better than unguided", better, LIMITS["better"], better >= LIMITS["better"]),
-        ("most lost of an attribute", lost, LIMITS["attributes"], lost <= LIMITS["attributes"]),
-        ("patch KID of unguided's", ratio, LIMITS["distance"], ratio <= LIMITS["distance"]),
-    )
-    for name, value, limit, met in rows:
+    for name, value, limit, met in (
+        ("edge F1", f1, 0.70, f1 >= 0.70),
+        ("better than unguided", better, 0.98, better >= 0.98),
+        ("most lost of an attribute", lost, 0.03, lost <= 0.03),
+        ("patch KID of unguided's", ratio, 1.15, ratio <= 1.15),
+    ):
         print(f"{name}: {value:.3f} (limit {limit:g}: {'met' if met else 'MISSED'})")
-
-
-def _curve(world: World, settings: Sequence[tuple[str, Setting]], work: Path) -> list[Measured]:
-    found = []
-    for label, setting in settings:
-        found.append(world.measure(world.made(setting, work)))
-        _print_row(label, found[-1], None)
-    return found
+    rows = [as_picture(of_width(w.sketches[:8], 2)), *(each[:8] for each in pictures)]
+    sheet = labelled_grid(torch.cat(rows), columns=8, row_labels=["sketch", "unguided", "guided"])
+    save_picture(sheet[0], out / "sketch-pictures.jpg", 85)
+    print(out / "sketch-pictures.jpg")
 
 
 def _plot(name: str, values: Sequence[float], found: Sequence[Measured], file: Path) -> None:
     """Faithfulness and realism over one knob."""
-    count = math.sqrt(len(found[0].f1))
-    f1 = Series(
-        "edge F1", values, [float(m.f1.mean()) for m in found], errors=[float(m.f1.std()) / count for m in found]
-    )
-    real = Series(
-        "distance to real landscapes", values, [m.patch.value for m in found],
-        errors=[m.patch.standard_error for m in found], axis="right",
-    )  # fmt: skip
+    errors = [float(m.f1.std()) / math.sqrt(len(m.f1)) for m in found]
+    f1 = Series("edge F1", values, [float(m.f1.mean()) for m in found], errors=errors)
+    errors, distances = [m.patch.standard_error for m in found], [m.patch.value for m in found]
+    real = Series("distance to real landscapes", values, distances, errors=errors, axis="right")
     plot = line_plot([f1, real], Axis(name), Axis("edge F1 against the sketch"), right=Axis("patch KID"))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((plot[0] * 255).round().byte().numpy()).save(file, quality=88)
-    print(file)
-
-
-def _sheet(world: World, plain: Tensor, guided: Tensor, file: Path, count: int = 8) -> None:
-    """Sketches, unguided and guided pictures, to look at."""
-    sketches = as_picture(of_width(world.sketches[:count], 2))
-    rows = torch.cat([sketches, plain[:count], guided[:count]])
-    grid = labelled_grid(rows, columns=count, row_labels=["sketch", "unguided", "guided"])
-    Image.fromarray((grid[0] * 255).round().byte().numpy()).save(file, quality=85)
+    save_picture(plot[0], file)
     print(file)
 
 
 @torch.inference_mode()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sketches", type=int, default=_SKETCHES)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=Setting.steps)
-    parser.add_argument(
-        "--curve-sketches", type=int, default=_CURVE, help="sketches of each point of a curve, one seed"
-    )
-    parser.add_argument("--only", choices=["default", "beta", "end", "predictors"], nargs="+")
-    parser.add_argument("--betas", type=float, nargs="+", default=[0.0, 0.4, 0.8, 1.2, 1.6])
-    parser.add_argument("--ends", type=float, nargs="+", default=[1.0, 0.75, 0.5, 0.25, 0.0])
-    parser.add_argument("--predictors", type=Path, nargs="+", default=[], help="files to compare with the shipped one")
-    parser.add_argument("--work", type=Path, default=WORK)
-    parser.add_argument("--out", type=Path, help="the documentation's pictures, for as many sketches as they have")
-    options = parser.parse_args()
-    if options.out is None:
-        options.out = DOCS if options.sketches >= _SKETCHES and options.curve_sketches >= _CURVE else options.work
-    parts = options.only or ["default", "beta", "end", "predictors"]
-    usual = Setting(steps=options.steps)
-    print(f"{machine()}; {options.steps} steps of {usual.sampler}, cfg {_CFG:g}\n")
-    if "default" in parts:
-        world = World(options.sketches, options.seeds)
-        others = unrelated_renders(options.sketches, 32_000)
-        floor = world.real.distance(others), kernel_distance(features(others), world.real_features)
-        print("Unrelated renders: " + ", ".join(f"{d.value:.3f} +- {d.standard_error:.3f}" for d in floor) + "\n")
-        _print_head()
-        plain_pictures = world.made(replace(usual, beta=0.0), options.work)
-        plain = world.measure(plain_pictures)
-        _print_row("unguided", plain, None)
-        pictures = world.made(usual, options.work)
-        found = world.measure(pictures)
-        _print_row(f"beta {usual.beta:g}, end {usual.end:g}", found, plain)
-        _judge(found, plain)
-        _sheet(world, plain_pictures, pictures, options.out / "sketch-pictures.jpg")
-    small = World(options.curve_sketches, 1)
-    for name, values in (("beta", options.betas), ("end", options.ends)):
-        if name in parts:
-            print(f"\nOver {name}, {options.curve_sketches} sketches:")
-            _print_head()
-            settings = [_with(usual, name, value) for value in values]
-            found = _curve(small, [(f"{name} {v:g}", s) for v, s in zip(values, settings, strict=True)], options.work)
-            _plot(name, values, found, options.out / f"sketch-{name}.jpg")
-    if "predictors" in parts and options.predictors:
-        print(f"\nPredictors, {options.curve_sketches} sketches:")
-        _print_head()
-        pairs = [(file, steps) for file in (*options.predictors, BUILT_IN_FILE) for steps in (20, 50)]
-        settings = [(f"{f.stem}, {n} steps", replace(usual, predictor=f, steps=n)) for f, n in pairs]
-        _curve(small, settings, options.work)
-
-
-def _with(setting: Setting, name: str, value: float) -> Setting:
-    """The setting with another beta or end; an end of 1 guides nothing."""
-    if name == "beta":
-        return replace(setting, beta=value)
-    return replace(setting, end=value) if value < 1 else replace(setting, beta=0.0)
+    options = parser(__doc__, sketches=_SKETCHES, seeds=2, steps=Setting.steps, curve_sketches=_CURVE)
+    options.add_argument("--only", choices=_PARTS, nargs="+", default=_PARTS)
+    options.add_argument("--betas", type=float, nargs="+", default=[0.0, 0.4, 0.8, 1.2, 1.6])
+    options.add_argument("--ends", type=float, nargs="+", default=[1.0, 0.75, 0.5, 0.25, 0.0])
+    options.add_argument("--predictors", type=Path, nargs="+", help="files to compare with the shipped one")
+    options.add_argument("--work", type=Path, default=ROOT / ".dev" / "bench" / "sketch")
+    options.add_argument("--out", type=Path, help="the documentation's pictures, if there are enough sketches")
+    given = options.parse_args()
+    enough = given.sketches >= _SKETCHES and given.curve_sketches >= _CURVE
+    out, usual = given.out or (PICTURES if enough else given.work), Setting(steps=given.steps)
+    print(f"{machine()}; {given.steps} steps of {usual.sampler}, cfg 4\n")
+    if "default" in given.only:
+        _default(World(given.sketches, given.seeds, given.work), usual, out)
+    small = World(given.curve_sketches, 1, given.work)
+    for name, values in (("beta", given.betas), ("end", given.ends)):
+        if name in given.only:
+            print(f"\nOver {name}, {given.curve_sketches} sketches:")
+            _head()
+            found = [small.row(f"{name} {value:g}", replace(usual, **{name: value})) for value in values]
+            _plot(name, values, found, out / f"sketch-{name}.jpg")
+    if "predictors" in given.only and given.predictors:
+        print(f"\nPredictors, {given.curve_sketches} sketches:")
+        _head()
+        for file in (*given.predictors, BUILT_IN_FILE):
+            for steps in (20, 50):
+                small.row(f"{file.stem}, {steps} steps", replace(usual, predictor=file, steps=steps))
 
 
 if __name__ == "__main__":

@@ -7,158 +7,129 @@ attributes of the painted landscape can still be read in the result.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..demo.attributes import features, read_attributes
-from ..demo.model import load_demo_model
-from ..demo.scenes import ATTRIBUTES, Scene, full_caption, random_scene
+from ..demo.scenes import ATTRIBUTES
+from ..demo.training.evaluate import unseen_scenes
+from ..devtools import world
+from ..devtools.world import rendered, save_picture
 from ..images.distribution import Distance, kernel_distance
 from ..images.plot import Axis, Series, line_plot
 from ..images.realism import RealPictures
 from ..images.strokes import simulate_strokes
 from ..samplers.sdedit import SOLVERS, Settings, sdedit
-from .common import machine, rendered, unrelated_renders
+from .common import OUTPUT, PICTURES, head, machine, parser, row, unrelated_renders
 
-_ROOT = Path(__file__).resolve().parents[1]
-_PLOT, _OUT = _ROOT / "docs" / "images" / "sdedit-t0.jpg", _ROOT / "output" / "sdedit-t0.jpg"
 _PAINTINGS = 100
 _REFERENCE = 4  # renders to compare with, per painting
 _LAYOUT = ("peak", "lake", "trees", "house", "clouds")
 _BATCH = 10
 
+Measured = dict[str, Distance]
 
-class World:
+
+class World(world.World):
     """Stroke paintings of unseen landscapes, and other landscapes of the same kinds to compare with."""
 
     def __init__(self, count: int) -> None:
-        rng = np.random.default_rng(20_000)
-        self.scenes = [random_scene(rng) for _ in range(count)]
-        self.paintings = simulate_strokes(rendered(self.scenes))
+        super().__init__()
+        self.scenes = unseen_scenes(count, 20_000)
+        self.paintings = simulate_strokes(rendered(*self.scenes))
         reference = unrelated_renders(_REFERENCE * count, 21_000)
         self.real, self.real_features = RealPictures(reference), features(reference)
         self.others = unrelated_renders(count, 22_000)
-        self.model, self.clip, self.vae = load_demo_model()
         self.latents = torch.cat([self.vae.encode(chunk) for chunk in self.paintings.split(_BATCH)])
 
     def edited(self, settings: Settings) -> Tensor:
         """Every painting edited with its caption, as IMAGE."""
-        negative = self._conditioning([""])
-        made = []
+        pictures = []
         for start in range(0, len(self.scenes), _BATCH):
             some = slice(start, start + _BATCH)
-            positive = self._conditioning([full_caption(scene) for scene in self.scenes[some]])
-            edit = sdedit(self.model, positive, negative, {"samples": self.latents[some]}, start, settings)
-            made.append(self.vae.decode(edit.latent["samples"]).cpu())
-        return torch.cat(made)
+            guide = {"samples": self.latents[some]}
+            pictures.append(
+                self.decoded(sdedit(*self.inputs(*self.scenes[some]).values(), guide, start, settings).latent)
+            )
+        return torch.cat(pictures)
 
-    def _conditioning(self, texts: list[str]) -> list[list[Any]]:
-        """One CONDITIONING whose batch is the texts."""
-        encoded = [self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))[0] for text in texts]
-        return [[torch.cat([tokens for tokens, _ in encoded]), encoded[0][1]]]
-
-    def measure(self, pictures: Tensor) -> dict[str, Distance]:
+    def measure(self, pictures: Tensor) -> Measured:
         """Means with their standard errors."""
-        distances = (pictures - self.paintings).flatten(1).norm(dim=1)
-        read = read_attributes(pictures)
-        kept = [_kept(scene, seen, _LAYOUT) for scene, seen in zip(self.scenes, read, strict=True)]
-        share = [_kept(scene, seen, tuple(ATTRIBUTES)) for scene, seen in zip(self.scenes, read, strict=True)]
+        seen = list(zip(read_attributes(pictures), self.scenes, strict=True))
+        kept = torch.tensor([[read[name] == getattr(scene, name) for name in ATTRIBUTES] for read, scene in seen])
+        layout = kept[:, [name in _LAYOUT for name in ATTRIBUTES]].all(dim=1)
         return {
-            "L2": _mean(distances.tolist()),
+            "L2": _mean((pictures - self.paintings).flatten(1).norm(dim=1)),
             "patch KID": self.real.distance(pictures),
             "feature KID": kernel_distance(features(pictures), self.real_features),
-            "layout kept": _mean([float(k == 1.0) for k in kept]),
-            "attributes kept": _mean(share),
+            "layout kept": _mean(layout),
+            "attributes kept": _mean(kept.double().mean(dim=1)),
         }
 
 
-def _kept(scene: Scene, seen: dict[str, str], names: tuple[str, ...]) -> float:
-    return sum(seen[name] == getattr(scene, name) for name in names) / len(names)
+def _mean(values: Tensor) -> Distance:
+    """With its standard error, which a single value leaves open."""
+    spread = float(values.double().std()) if len(values) > 1 else 0.0
+    return Distance(float(values.double().mean()), spread / math.sqrt(len(values)))
 
 
-def _mean(values: list[float]) -> Distance:
-    mean = sum(values) / len(values)
-    spread = math.sqrt(sum((v - mean) ** 2 for v in values) / max(1, len(values) - 1))
-    return Distance(mean, spread / math.sqrt(len(values)))
-
-
-def _monotonic(rows: list[dict[str, Distance]], name: str, sign: int) -> bool:
+def _monotonic(rows: Sequence[Measured], name: str, sign: int) -> bool:
     """Whether a measure rises (or falls) from row to row, within the standard errors of its neighbours."""
-    for before, after in itertools.pairwise(row[name] for row in rows):
-        slack = math.hypot(before.standard_error, after.standard_error)
-        if sign * (after.value - before.value) < -slack:
-            return False
-    return True
+    return all(
+        sign * (after.value - before.value) >= -math.hypot(before.standard_error, after.standard_error)
+        for before, after in itertools.pairwise(each[name] for each in rows)
+    )
 
 
-def _print_row(label: str, row: dict[str, Distance]) -> None:
-    print(f"| {label} | " + " | ".join(map(_shown, row.values())) + " |", flush=True)
-
-
-def _shown(distance: Distance) -> str:
+def shown(distance: Distance) -> str:
     return f"{distance.value:.3f} +- {distance.standard_error:.3f}"
+
+
+def _plot(t0s: Sequence[float], points: Sequence[Measured], file: Path) -> None:
+    def series(name: str, axis: str) -> Series:
+        errors = [point[name].standard_error for point in points]
+        return Series(name, [0.0, *t0s], [point[name].value for point in points], errors=errors, axis=axis)  # pyright: ignore[reportArgumentType]
+
+    real = Axis("distance to real landscapes (patch KID)")
+    both = [series("L2", "left"), series("patch KID", "right")]
+    save_picture(line_plot(both, Axis("t0"), Axis("distance to the guide (L2)"), right=real)[0], file)
+    print(file)
 
 
 @torch.inference_mode()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--paintings", type=int, default=_PAINTINGS)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--solver", choices=list(SOLVERS), default=Settings.solver)
-    parser.add_argument("--scheduler", default=Settings.scheduler)
-    parser.add_argument("--t0", type=float, nargs="+", default=[0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
-    parser.add_argument("--plot", type=Path, help="that of the documentation, for as many paintings as it has")
-    options = parser.parse_args()
-    if options.plot is None:
-        options.plot = _PLOT if options.paintings >= _PAINTINGS else _OUT
-    world = World(options.paintings)
-    print(f"{machine()}; {options.paintings} paintings, {options.steps} steps, {options.solver}, {options.scheduler}\n")
-    guide = world.measure(world.paintings)
-    floor = world.measure(world.others)
-    print(f"Unrelated renders: patch KID {_shown(floor['patch KID'])}, feature KID {_shown(floor['feature KID'])}\n")
-    print("| t0 | " + " | ".join(guide) + " |\n|" + "---|" * (1 + len(guide)))
-    _print_row("guide", guide)
+    options = parser(__doc__, paintings=_PAINTINGS, steps=20)
+    options.add_argument("--solver", choices=list(SOLVERS), default=Settings.solver)
+    options.add_argument("--scheduler", default=Settings.scheduler)
+    options.add_argument("--t0", type=float, nargs="+", default=[0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
+    options.add_argument("--plot", type=Path, help="that of the documentation, if there are enough paintings")
+    given = options.parse_args()
+    w = World(given.paintings)
+    print(f"{machine()}; {given.paintings} paintings, {given.steps} steps, {given.solver}, {given.scheduler}\n")
+    guide, floor = w.measure(w.paintings), w.measure(w.others)
+    print(f"Unrelated renders: patch KID {shown(floor['patch KID'])}, feature KID {shown(floor['feature KID'])}\n")
+    head("t0", *guide)
+    row("guide", *map(shown, guide.values()))
     rows = []
-    for t0 in options.t0:
-        pictures = world.edited(
-            Settings(t0=t0, steps=options.steps, solver=options.solver, scheduler=options.scheduler)
-        )
-        rows.append(world.measure(pictures))
-        _print_row(f"{t0:g}", rows[-1])
+    for t0 in given.t0:
+        settings = Settings(t0=t0, steps=given.steps, solver=given.solver, scheduler=given.scheduler)
+        rows.append(w.measure(w.edited(settings)))
+        row(f"{t0:g}", *map(shown, rows[-1].values()))
     for name, sign, word in (("L2", 1, "rises"), ("patch KID", -1, "falls"), ("feature KID", -1, "falls")):
         print(f"{name} {word} with t0 within standard errors: {'yes' if _monotonic(rows, name, sign) else 'no'}")
-    best = min(range(len(rows)), key=lambda i: rows[i]["patch KID"].value)
+    t0, best = min(zip(given.t0, rows, strict=True), key=lambda pair: pair[1]["patch KID"].value)
+    patch, feature = (best[name].value / guide[name].value for name in ("patch KID", "feature KID"))
     print(
-        f"Best t0 {options.t0[best]:g}: layout kept {rows[best]['layout kept'].value:.0%}, patch KID "
-        f"{rows[best]['patch KID'].value / guide['patch KID'].value:.2f} of the guide's, feature KID "
-        f"{rows[best]['feature KID'].value / guide['feature KID'].value:.2f}"
+        f"Best t0 {t0:g}: layout kept {best['layout kept'].value:.0%}, patch KID {patch:.2f} of the guide's, "
+        f"feature KID {feature:.2f}"
     )
-    points = [guide, *rows]
-    faithful, real = (
-        Series(
-            name, [0.0, *options.t0], [r[name].value for r in points], errors=[r[name].standard_error for r in points]
-        )
-        for name in ("L2", "patch KID")
-    )
-    series = [faithful, replace(real, axis="right")]
-    plot = line_plot(
-        series,
-        Axis("t0"),
-        Axis("distance to the guide (L2)"),
-        right=Axis("distance to real landscapes (patch KID)"),
-    )
-    options.plot.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((plot[0] * 255).round().byte().numpy()).save(options.plot, quality=88)
-    print(options.plot)
+    file = PICTURES / "sdedit-t0.jpg" if given.paintings >= _PAINTINGS else OUTPUT / "sdedit-t0.jpg"
+    _plot(given.t0, [guide, *rows], given.plot or file)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from .settings import HOME, made_folder
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _PLACES = (
-    Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"),
-    Path("/Applications/Chromium.app/Contents/MacOS/Chromium"),
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
 )
 _PACKAGES = ("chromium", "fonts-dejavu-core")  # a page without any font has no text to look at
 MISSING = (
@@ -24,19 +24,15 @@ MISSING = (
 
 def find_chromium() -> Path | None:
     """The browser named by CHROMIUM_PATH, or the first one installed; None if there is none."""
-    if named := os.environ.get("CHROMIUM_PATH"):
-        return Path(named) if os.access(named, os.X_OK) else None
-    found = (shutil.which(name) for name in _NAMES)
-    places = (str(place) for place in _PLACES if os.access(place, os.X_OK))
-    first = next((path for path in (*found, *places) if path), None)
-    return Path(first) if first else None
+    named = os.environ.get("CHROMIUM_PATH")
+    found = map(shutil.which, (named,) if named else (*_NAMES, *_PLACES))
+    return next((Path(path) for path in found if path), None)
 
 
 def ensure_chromium() -> str | None:
     """Installs Chromium if it is missing and this process may; returns a sentence if there is none afterwards."""
-    if find_chromium() is not None:
-        return None
-    if not os.environ.get("CHROMIUM_PATH") and os.geteuid() == 0 and shutil.which("apt-get"):
+    may_install = not os.environ.get("CHROMIUM_PATH") and os.geteuid() == 0 and shutil.which("apt-get")
+    if find_chromium() is None and may_install:
         say("Installing Chromium for the browser tests")
         _apt("update", "-q")
         _apt("install", "-q", "-y", "--no-install-recommends", *_PACKAGES)
@@ -44,8 +40,6 @@ def ensure_chromium() -> str | None:
 
 
 def _apt(*arguments: str) -> None:
-    made_folder(HOME)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    with (HOME / "setup.log").open("a", encoding="utf-8") as log:
-        command = ["apt-get", *arguments]
-        subprocess.run(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
+    with (made_folder(HOME) / "setup.log").open("a", encoding="utf-8") as log:
+        subprocess.run(["apt-get", *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)

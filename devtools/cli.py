@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -19,8 +19,25 @@ from .runtime import FRONTEND_VARIABLE, Runtime, prepare
 from .server import Server, has_accelerator, port_is_free
 from .settings import COMFYUI_ARCHIVES, HOME, NEWEST_FRONTEND, ROOT, DevError, made_folder, not_writable
 
-_TEST_MODULES = ("pytest", "hypothesis", "playwright")
-_LINT_MODULES = ("ruff", "pyright")
+# Commands that run modules inside the pack; to most, further arguments and --help are passed on.
+_MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "docs": (
+        "renew everything that is generated: snapshots, locales/ and docs/compatibility.md",
+        ("devtools.schemas", "tests.unit.compatibility_page", "devtools.locales"),
+    ),
+    "snapshots": ("write what tests freeze: inputs and outputs, the core functions used", ("devtools.schemas",)),
+    "compatibility": (
+        "run every node on every family of models, write docs/compatibility.md", ("tests.unit.compatibility_page",),
+    ),
+    "locales": ("write locales/ from the nodes and their translations", ("devtools.locales",)),
+    "pictures": ("make the pictures of the documentation, or those that are named", ("devtools.pictures",)),
+    "train-demo-model": ("train the embedded model", ("demo.training",)),
+    "train-demo-predictor": ("train the embedded model's edge predictor", ("demo.training.edges",)),
+}  # fmt: skip
+# Benchmarks that are the long versions of tests, and live with them.
+_LONG_TESTS = {
+    "load": "tests.server.load", "fuzz": "tests.server.random_prompts", "file_fuzz": "tests.unit.file_fuzz",
+}  # fmt: skip
 
 
 class Terminated(KeyboardInterrupt):
@@ -50,24 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    common.add_argument(
-        "--comfyui",
-        metavar="PATH",
-        default=os.environ.get("COMFYUI_PATH") or None,
-        help=f"use this ComfyUI, or one of the versions {', '.join(COMFYUI_ARCHIVES)} (also: COMFYUI_PATH)",
-    )
-    common.add_argument(
-        "--python", type=Path, metavar="PATH", help="use this Python instead of .dev/venv; nothing is installed into it"
-    )
-    page = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    page.add_argument(
-        "--frontend",
-        metavar="VERSION",
-        default=os.environ.get(FRONTEND_VARIABLE) or None,
-        help=f"serve this version of ComfyUI's page, 'newest' ({NEWEST_FRONTEND}), or a folder "
-        f"(also: {FRONTEND_VARIABLE})",
-    )
     parser = argparse.ArgumentParser(
         prog="./dev",
         description="Everything one can do with this project. What is missing is set up in .dev/ first.",
@@ -76,17 +75,15 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(
-        name: str,
-        run: object,
-        text: str,
-        passes_on: bool = False,
-        own_help: bool = True,
-        also: Sequence[argparse.ArgumentParser] = (),
+        name: str, run: Callable[[argparse.Namespace], int], text: str, passes_on: bool = False, own_help: bool = True
     ) -> argparse.ArgumentParser:
-        sub = commands.add_parser(
-            name, parents=[common, *also], help=text, description=text, allow_abbrev=False, add_help=own_help
-        )
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False, add_help=own_help)
         sub.set_defaults(run=run, passes_on=passes_on)
+        known = ", ".join(COMFYUI_ARCHIVES)
+        text = f"use this ComfyUI, or one of the versions {known} (also: COMFYUI_PATH)"
+        sub.add_argument("--comfyui", metavar="PATH", default=os.environ.get("COMFYUI_PATH") or None, help=text)
+        text = "use this Python instead of .dev/venv; nothing is installed into it"
+        sub.add_argument("--python", type=Path, metavar="PATH", help=text)
         return sub
 
     demo = command("demo", _demo, "run the example workflows on a real ComfyUI and store their pictures")
@@ -94,39 +91,36 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, metavar="DIR", default=ROOT / "output" / "demo", help="where to store them")
     demo.add_argument("--keep-open", action="store_true", help="leave ComfyUI running afterwards, until Ctrl-C")
     demo.add_argument("--thumbnails", action="store_true", help="also renew the .jpg of each workflow")
-    command("test", _test, "run the tests; further arguments go to pytest", passes_on=True, also=[page])
-    serve = command("serve", _serve, "start ComfyUI with its web page", also=[page])
+    test = command("test", _test, "run the tests; further arguments go to pytest", passes_on=True)
+    serve = command("serve", _serve, "start ComfyUI with its web page")
     serve.add_argument("--port", type=_port, default=8188)
+    for sub in (test, serve):
+        given = os.environ.get(FRONTEND_VARIABLE) or None
+        text = f"serve this version of ComfyUI's page, 'newest' ({NEWEST_FRONTEND}), or a folder (also: "
+        sub.add_argument("--frontend", metavar="VERSION", default=given, help=f"{text}{FRONTEND_VARIABLE})")
     lint = command("lint", _lint, "check style (ruff) and types (pyright)")
     lint.add_argument("--fix", action="store_true", help="first format all files and repair what ruff can repair")
     text = "run a benchmark, or list them; further arguments, --help too, go to it"
     bench = command("bench", _bench, text, passes_on=True, own_help=False)
     bench.add_argument("name", nargs="?", metavar="NAME")
-    text = "write locales/ from the nodes and their translations; further arguments, --help too, go to it"
-    command("locales", _locales, text, passes_on=True, own_help=False)
-    command("compatibility", _compatibility, "run every node on every family of models, write docs/compatibility.md")
-    command("snapshots", _snapshots, "write what tests freeze: the nodes' inputs and outputs, the core functions used")
-    text = "train the embedded model; further arguments, --help too, go to it"
-    command("pictures", _pictures, "make the pictures of the documentation; names of pictures go to it", passes_on=True)
-    command("train-demo-model", _train, text, passes_on=True, own_help=False)
-    text = "train the embedded model's edge predictor; further arguments, --help too, go to it"
-    command("train-demo-predictor", _train_predictor, text, passes_on=True, own_help=False)
+    for name, (text, modules) in _MODULES.items():
+        takes = name not in ("docs", "snapshots", "compatibility")
+        command(name, _run_modules, text, passes_on=takes, own_help=not takes).set_defaults(modules=modules)
     return parser
 
 
 def _demo(options: argparse.Namespace) -> int:
     runtime = prepare(options.comfyui, options.python)
-    if importlib.util.find_spec("aiohttp") is None or importlib.util.find_spec("tqdm") is None:
+    if not all(importlib.util.find_spec(name) for name in ("aiohttp", "tqdm", "PIL")):
         # This Python runs `./dev` alone; the one that has been set up goes on in its place, under the same number.
         again = ["--python", str(runtime.python), "--comfyui", str(runtime.comfyui)]
-        os.execve(
-            runtime.python, [str(runtime.python), str(ROOT / "dev"), *sys.argv[1:], *again], runtime.environment()
-        )
+        command = [str(runtime.python), str(ROOT / "dev"), *sys.argv[1:], *again]
+        os.execve(runtime.python, command, runtime.environment())
     return int(run_demo(runtime, options.workflow, options.out, options.keep_open, options.thumbnails) > 0)
 
 
 def _test(options: argparse.Namespace) -> int:
-    runtime = prepare(options.comfyui, options.python, _TEST_MODULES, options.frontend)
+    runtime = prepare(options.comfyui, options.python, ("pytest", "hypothesis", "playwright"), options.frontend)
     if sentence := ensure_chromium():
         say(sentence)
     return _call(runtime, ["-m", "pytest", *options.rest])
@@ -145,7 +139,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _lint(options: argparse.Namespace) -> int:
-    runtime = prepare(options.comfyui, options.python, _LINT_MODULES)
+    runtime = prepare(options.comfyui, options.python, ("ruff", "pyright"))
     types = made_folder(HOME / "types")  # lets pyright find the pack under the name the tests use
     if not (types / "diffusion_path").is_symlink():
         (types / "diffusion_path").symlink_to(ROOT, target_is_directory=True)
@@ -162,47 +156,29 @@ def _lint(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    folder = ROOT / "benchmarks"
-    runs = [path for path in folder.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")]
-    names = sorted(path.stem for path in runs)
+    files = (ROOT / "benchmarks").glob("*.py")
+    own = {
+        file.stem: f"benchmarks.{file.stem}" for file in files if "\nif __name__" in file.read_text(encoding="utf-8")
+    }
+    modules = dict(sorted({**own, **_LONG_TESTS}.items()))
     if options.name is None:
-        say("\n".join(names) if names else "There are no benchmarks.")
+        say("\n".join(modules))
         return 0
-    if options.name not in names:
-        raise DevError(f"There is no benchmark '{options.name}': there are {', '.join(names) or 'none'}.")
-    return _run_module(options, f"benchmarks.{options.name}")
+    if options.name not in modules:
+        raise DevError(f"There is no benchmark '{options.name}': choose from {', '.join(modules)}.")
+    options.modules = (modules[options.name],)
+    return _run_modules(options)
 
 
-def _locales(options: argparse.Namespace) -> int:
-    return _run_module(options, "devtools.locales")
-
-
-def _compatibility(options: argparse.Namespace) -> int:
-    return _run_module(options, "tests.unit.compatibility_page")
-
-
-def _snapshots(options: argparse.Namespace) -> int:
-    return _run_module(options, "devtools.snapshots")
-
-
-def _pictures(options: argparse.Namespace) -> int:
-    return _run_module(options, "devtools.pictures")
-
-
-def _train(options: argparse.Namespace) -> int:
-    return _run_module(options, "demo.training")
-
-
-def _train_predictor(options: argparse.Namespace) -> int:
-    return _run_module(options, "demo.training.edges")
-
-
-def _run_module(options: argparse.Namespace, module: str) -> int:
+def _run_modules(options: argparse.Namespace) -> int:
     runtime = prepare(options.comfyui, options.python)
     default = "--disable-dynamic-vram" if has_accelerator(runtime) else "--cpu"  # networks begin without weights there
-    arguments = os.environ.get("COMFYUI_ARGUMENTS", default)
-    command = [str(ROOT / "devtools" / "inprocess.py"), module, *options.rest]
-    return _call(runtime, command, COMFYUI_ARGUMENTS=arguments)
+    variables = {"COMFYUI_ARGUMENTS": os.environ.get("COMFYUI_ARGUMENTS", default)}
+    status = 0
+    for module in options.modules:
+        rest = options.rest if module == options.modules[-1] else []
+        status |= _call(runtime, [str(ROOT / "devtools" / "inprocess.py"), module, *rest], **variables)
+    return status
 
 
 def _call(runtime: Runtime, arguments: Sequence[str], **variables: str) -> int:

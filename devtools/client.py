@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,19 +50,15 @@ class Result:
     def images(self) -> list[tuple[str, dict[str, str]]]:
         """(node id, file reference) of every picture, in order of node ids."""
         found = sorted(self.outputs.items(), key=lambda item: [int(part) for part in item[0].split(":")])
-        return [
-            (node, image)
-            for node, ui in found
-            for image in ui.get("images", [])
-            if isinstance(image, dict) and "filename" in image
-        ]
+        images = ((node, image) for node, ui in found for image in ui.get("images", []))
+        return [(node, image) for node, image in images if isinstance(image, dict) and "filename" in image]
 
 
 class Client:
     """Talks to one ComfyUI server."""
 
     def __init__(self, host: str, port: int, timeout: float = 600.0) -> None:
-        self.host, self.port, self.timeout = host, port, timeout
+        self.timeout = timeout
         self.url = f"http://{host}:{port}"
         self.client_id = uuid.uuid4().hex
         # a proxy from the environment is for the internet, not for this machine
@@ -73,14 +68,13 @@ class Client:
         with self._opener.open(self.url + path, timeout=timeout or self.timeout) as answer:
             return answer.read()
 
-    def get_json(self, path: str, timeout: float | None = None) -> Any:
-        return json.loads(self.get(path, timeout))
+    def get_json(self, path: str) -> Any:
+        return json.loads(self.get(path))
 
     def post(self, path: str, data: Any) -> Any:
         """Posts JSON; returns the decoded answer, whatever its status."""
-        request = urllib.request.Request(
-            self.url + path, json.dumps(data).encode(), {"Content-Type": "application/json"}
-        )
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, json.dumps(data).encode(), headers)
         try:
             with self._opener.open(request, timeout=self.timeout) as answer:
                 body = answer.read()
@@ -94,8 +88,7 @@ class Client:
     def queue(self, prompt: Prompt) -> str:
         """Queues a prompt and returns its id; raises PromptError with the reasons if the server refuses any of it."""
         answer = self.post("/prompt", {"prompt": prompt, "client_id": self.client_id})
-        reasons = refusals(answer, prompt)
-        if reasons:
+        if reasons := refusals(answer, prompt):
             raise PromptError("; ".join(reasons))
         return answer["prompt_id"]
 
@@ -110,65 +103,47 @@ class Client:
         """The file behind an entry of a node's `images`."""
         return self.get("/view?" + urllib.parse.urlencode(image))
 
-    @contextlib.contextmanager
-    def _messages(self) -> Iterator[Callable[[], dict[str, Any]]]:
-        """Yields a function that waits for the server's next JSON message; it raises ConnectionError at the end."""
+    async def messages(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """First ("connected", {}), then what the server says: kind and data. Raises ConnectionError at the end."""
         import aiohttp  # ComfyUI requires it; the Python that runs `./dev` itself may not have it
 
-        async def connect() -> tuple[aiohttp.ClientSession, aiohttp.ClientWebSocketResponse[Any]]:
-            session = aiohttp.ClientSession()
+        async with aiohttp.ClientSession() as session:
             try:
                 address = f"{self.url}/ws?clientId={self.client_id}"
-                return session, await session.ws_connect(address, max_msg_size=0, autoping=True)
+                socket = await session.ws_connect(address, max_msg_size=0)
             except aiohttp.ClientError as error:
-                await session.close()
                 raise ConnectionError(f"the server refused the websocket ({error})") from error
-
-        async def next_message(socket: aiohttp.ClientWebSocketResponse[Any]) -> dict[str, Any]:
+            yield "connected", {}
             while True:
                 message = await asyncio.wait_for(socket.receive(), self.timeout)
                 if message.type == aiohttp.WSMsgType.TEXT:
-                    return json.loads(message.data)
-                if message.type != aiohttp.WSMsgType.BINARY:  # binary messages are previews
+                    said = json.loads(message.data)
+                    yield said["type"], said.get("data", {})
+                elif message.type != aiohttp.WSMsgType.BINARY:  # binary messages are previews
                     raise ConnectionError("the server closed the websocket")
-
-        with contextlib.closing(asyncio.new_event_loop()) as loop:
-            session, socket = loop.run_until_complete(connect())
-
-            def receive() -> dict[str, Any]:
-                waiting = loop.create_task(next_message(socket))
-                try:
-                    return loop.run_until_complete(waiting)
-                finally:
-                    waiting.cancel()  # a signal may have come while it waited
-
-            try:
-                yield receive
-            finally:
-                loop.run_until_complete(session.close())
 
     def run(self, prompt: Prompt, on_progress: Callable[[Progress], None] | None = None) -> Result:
         """Queues a prompt and waits until it is done; raises PromptError with the node's own message if it fails."""
-        progress = Progress(total=len(prompt))
-        done: set[str] = set()
-        with self._messages() as receive:
-            prompt_id = self.queue(prompt)
-            failure: PromptError | None = None
-            while True:
-                message = receive()
-                kind, data = message.get("type"), message.get("data", {})
-                if data.get("prompt_id") != prompt_id:
-                    continue
-                if kind == "executing" and data.get("node") is None:
-                    break  # sent after the history was written
-                if kind == "execution_error":
-                    failure = PromptError(f"{_title(prompt, data['node_id'])}: {data['exception_message'].strip()}")
-                elif kind == "execution_interrupted":
-                    failure = PromptInterrupted(f"interrupted at {_title(prompt, data['node_id'])}")
-                else:
-                    _follow(progress, done, kind, data, prompt)
-                    if on_progress is not None:
-                        on_progress(progress)
+        return asyncio.run(self._run(prompt, on_progress))
+
+    async def _run(self, prompt: Prompt, on_progress: Callable[[Progress], None] | None) -> Result:
+        progress, done = Progress(total=len(prompt)), set()
+        prompt_id, failure = "", None
+        async for kind, data in self.messages():
+            if kind == "connected":
+                prompt_id = self.queue(prompt)
+            elif data.get("prompt_id") != prompt_id:
+                continue
+            elif kind == "executing" and data.get("node") is None:
+                break  # sent after the history was written
+            elif kind == "execution_error":
+                failure = PromptError(f"{_title(prompt, data['node_id'])}: {data['exception_message'].strip()}")
+            elif kind == "execution_interrupted":
+                failure = PromptInterrupted(f"interrupted at {_title(prompt, data['node_id'])}")
+            else:
+                follow(progress, done, kind, data, prompt)
+                if on_progress is not None:
+                    on_progress(progress)
         if failure is not None:
             raise failure
         return Result(prompt_id, self.history(prompt_id).get("outputs", {}))
@@ -187,7 +162,8 @@ def refusals(answer: dict[str, Any], prompt: Prompt) -> list[str]:
     return reasons
 
 
-def _follow(progress: Progress, done: set[str], kind: str | None, data: dict[str, Any], prompt: Prompt) -> None:
+def follow(progress: Progress, done: set[str], kind: str, data: dict[str, Any], prompt: Prompt) -> None:
+    """Takes a message into account."""
     if kind == "execution_cached":
         done.update(data.get("nodes", []))
     elif kind == "progress_state":

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from comfyui_version import __version__ as comfyui_version
+
 from .settings import ROOT
 
 TARGET = ROOT / "tests" / "core_api.txt"
@@ -54,6 +56,11 @@ def listed() -> list[str]:
     for receiver in RECEIVERS:
         lines |= {describe(f"{receiver}.{name}") for name in own_methods(resolve(receiver)[1]) & attributes}
     return sorted(lines)
+
+
+def text() -> str:
+    """The list with the version it was made with in its first line."""
+    return "\n".join([f"ComfyUI {comfyui_version}", *listed()]) + "\n"
 
 
 def missing(lines: list[str]) -> list[str]:
@@ -113,23 +120,16 @@ def overridden(tree: ast.AST) -> set[str]:
 
 def resolve(name: str) -> tuple[str, Any]:
     """The longest prefix of a dotted name that is a module, or a part of one without state, and what it stands for."""
-    parts = name.split(".")
-    found, value = "", None
-    for part in parts:
-        path = f"{found}.{part}" if found else part
-        if value is not None and hasattr(value, part):
-            value = getattr(value, part)
-        elif value is None or inspect.ismodule(value):
-            try:
-                value = importlib.import_module(path)
-            except ImportError:
-                break
-        else:
+    found, value = [], None
+    for part in name.split("."):
+        try:
+            value = getattr(value, part) if hasattr(value, part) else importlib.import_module(".".join([*found, part]))
+        except ImportError:
             break
-        found = path
+        found.append(part)
         if not inspect.ismodule(value) and not inspect.isclass(value):
             break
-    return found, value
+    return ".".join(found), value
 
 
 def describe(name: str) -> str:

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import subprocess
 import time
 import urllib.error
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .client import Client, Progress, PromptError, Result
-from .console import StatusLine, say
+from .console import say
 from .runtime import Runtime
 from .server import Server
-from .settings import ROOT, WORKFLOWS, DevError, made_folder
+from .settings import WORKFLOWS, DevError, made_folder
 from .workflow import to_prompt
+
+if TYPE_CHECKING:
+    from PIL import Image  # like tqdm, only imported when it is needed: the Python that runs `./dev` may lack it
+
+_SIDE, _LINE, _NEARLY_SQUARE = 512, 4, 1.2  # of thumbnails
 
 
 def find_workflows(name: str | None = None, folder: Path = WORKFLOWS) -> list[Path]:
-    """All example workflows, or the one called `name`; raises DevError if there is no such one."""
+    """All example workflows, or the one called `name`; raises DevError if there is none."""
     found = sorted(folder.glob("*.json"))
-    if name is None:
-        if not found:
-            raise DevError(f"There is no workflow in {folder}.")
-        return found
-    chosen = [path for path in found if path.stem == name.removesuffix(".json")]
+    chosen = [path for path in found if name is None or path.stem == name.removesuffix(".json")]
     if not chosen:
-        raise DevError(f"There is no example workflow '{name}': there are {', '.join(path.stem for path in found)}.")
+        known = ", ".join(path.stem for path in found) or "none"
+        raise DevError(f"There is no example workflow '{name or '*'}' in {folder}: choose from {known}.")
     return chosen
 
 
@@ -38,11 +40,8 @@ def run_demo(runtime: Runtime, name: str | None, out: Path, keep_open: bool, thu
     made_folder(out)
     failures = 0
     pictures: list[Path] = []
-    status = StatusLine()
-    status.update("Starting ComfyUI")
-    begin = time.monotonic()
+    say("Starting ComfyUI")
     with Server(runtime) as server:
-        status.done(f"ComfyUI started in {time.monotonic() - begin:.0f} s")
         object_info = server.client.object_info()
         for path in workflows:
             try:
@@ -55,10 +54,10 @@ def run_demo(runtime: Runtime, name: str | None, out: Path, keep_open: bool, thu
                 raise DevError(f"ComfyUI was lost at {path.stem} ({error}): {server.last_words()}") from error
             pictures += [picture for _, picture in saved]
             if thumbnails:
-                make_thumbnail(runtime, path, saved)
+                make_thumbnail(path, saved)
         say("\nPictures:" if pictures else "\nNo pictures were made.")
         for picture in pictures:
-            say(f"  {_short(picture)}")
+            say(f"  {os.path.relpath(picture)}")
         if keep_open:
             say(f"\nComfyUI is open at {server.client.url} (Ctrl-C ends it)")
             wait_for_interrupt(server)
@@ -78,10 +77,9 @@ def wait_for_interrupt(server: Server) -> None:
 
 def _run_one(client: Client, path: Path, object_info: dict[str, Any], out: Path, width: int) -> list[tuple[str, Path]]:
     """Runs one workflow with a progress bar; returns (node id, file) of each picture."""
-    from tqdm import tqdm  # ComfyUI requires it; the Python that runs `./dev` itself may not have it
+    from tqdm import tqdm
 
-    workflow = json.loads(path.read_text(encoding="utf-8"))
-    prompt = to_prompt(workflow, object_info)
+    prompt = to_prompt(json.loads(path.read_text(encoding="utf-8")), object_info)
     label = path.stem.ljust(width)
     begin = time.monotonic()
     form = "{desc} [{bar:24}] {percentage:3.0f} %  {elapsed}  {postfix}"
@@ -94,37 +92,32 @@ def _run_one(client: Client, path: Path, object_info: dict[str, Any], out: Path,
 
         result = client.run(prompt, show)
     say(f"{label} {time.monotonic() - begin:6.1f} s")
-    for text in _texts(result):
-        say(f"  {text}")
-    return _save_pictures(client, path.stem, prompt, result, out)
+    for ui in result.outputs.values():
+        for text in ui.get("text", []):
+            say("\n".join(f"  {line}" for line in str(text).splitlines()))
+    return save_pictures(client, path.stem, prompt, result, out)
 
 
-def _texts(result: Result) -> list[str]:
-    return [line for ui in result.outputs.values() for text in ui.get("text", []) for line in str(text).splitlines()]
-
-
-def _save_pictures(
+def save_pictures(
     client: Client, name: str, prompt: dict[str, dict[str, Any]], result: Result, out: Path
 ) -> list[tuple[str, Path]]:
+    """Stores what a prompt made, named by workflow and node; returns (node id, file) of each picture."""
     images = result.images()
-    stems = [f"{name}-{slug(prompt[node]['_meta']['title'])}" if len(images) > 1 else name for node, _ in images]
+    titles = [re.sub(r"[^a-z0-9]+", "-", prompt[node]["_meta"]["title"].lower()).strip("-") for node, _ in images]
+    stems = [f"{name}-{title or 'picture'}" if len(images) > 1 else name for title in titles]
     saved: list[tuple[str, Path]] = []
     for index, (node, image) in enumerate(images):
         again = stems[:index].count(stems[index])
-        unique = stems[index] + (f"-{again + 1}" if again else "")
-        path = out / (unique + Path(image["filename"]).suffix)
+        path = out / f"{stems[index]}{f'-{again + 1}' if again else ''}{Path(image['filename']).suffix}"
         path.write_bytes(client.picture(image))
         saved.append((node, path))
     return saved
 
 
-def slug(title: str) -> str:
-    """A node title as a part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "picture"
-
-
-def make_thumbnail(runtime: Runtime, workflow: Path, saved: Sequence[tuple[str, Path]]) -> None:
+def make_thumbnail(workflow: Path, saved: Sequence[tuple[str, Path]]) -> None:
     """Writes the workflow's `.jpg` from the nodes its `extra.thumbnail` names, by default the first two."""
+    from PIL import Image
+
     if not saved:
         return
     extra = json.loads(workflow.read_text(encoding="utf-8")).get("extra", {})
@@ -133,16 +126,26 @@ def make_thumbnail(runtime: Runtime, workflow: Path, saved: Sequence[tuple[str, 
     if unknown := [node for node in nodes if node not in by_node]:
         raise DevError(f"{workflow.name} names node {unknown[0]} for its thumbnail, but that node made no picture.")
     target = workflow.with_suffix(".jpg")
-    command = [runtime.python, ROOT / "devtools" / "thumbnail.py", target, *(by_node[node] for node in nodes)]
-    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=runtime.environment())
-    if result.returncode != 0:
-        raise DevError(f"The thumbnail {target} could not be made: {result.stderr.strip().splitlines()[-1]}.")
-    say(f"  {_short(target)}")
+    strips([Image.open(by_node[node]) for node in nodes]).save(target, quality=88, optimize=True)
+    say(f"  {os.path.relpath(target)}")
 
 
-def _short(path: Path) -> str:
-    """The path as seen from the current folder, if it is below it."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+def strips(pictures: Sequence[Image.Image]) -> Image.Image:
+    """A square of vertical strips of the pictures, each cut from where the strip lies, with white lines between them.
+
+    A picture fills the square; a wide one, a grid with labels, is shown whole.
+    """
+    from PIL import Image, ImageDraw, ImageOps
+
+    squares = []
+    for picture in pictures:
+        whole = max(picture.size) > _NEARLY_SQUARE * min(picture.size)
+        given = picture.convert("RGB"), (_SIDE, _SIDE), Image.Resampling.LANCZOS
+        squares.append(ImageOps.pad(*given, color="white") if whole else ImageOps.fit(*given))
+    result = squares[0].copy()
+    draw = ImageDraw.Draw(result)
+    for index, square in enumerate(squares[1:], start=1):
+        left = _SIDE * index // len(squares)
+        result.paste(square.crop((left, 0, _SIDE, _SIDE)), (left, 0))
+        draw.rectangle((left - _LINE // 2, 0, left + _LINE // 2 - 1, _SIDE), fill="white")
+    return result

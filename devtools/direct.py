@@ -11,12 +11,13 @@ from ..nodes import DiffusionPathExtension
 
 NODES: dict[str, Any] = {n.GET_SCHEMA().node_id: n for n in asyncio.run(DiffusionPathExtension().get_node_list())}
 """The node classes by their ids."""
+SCHEMAS: dict[str, io.Schema] = {node_id: NODES[node_id].GET_SCHEMA() for node_id in sorted(NODES)}
 
 
 def call(node_id: str, **given: Any) -> tuple[Any, ...]:
     """A node's outputs, what is not given at its default."""
     defaults = {}
-    for each in NODES[node_id].GET_SCHEMA().inputs:
+    for each in SCHEMAS[node_id].inputs:
         if getattr(each, "default", None) is not None:
             defaults[each.id] = each.default
         elif isinstance(each, io.Combo.Input) and not each.optional:

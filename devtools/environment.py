@@ -14,12 +14,27 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from .pip import clean_environment, run_pip
+from .console import say
 from .settings import GIB, NEWEST_PYTHON, OLDEST_PYTHON, DevError, Plan
 
 _STAMP = "diffusion-path-stamp.json"
+_REASONS = {
+    "The disk is full: free some space and run the same command again.": (
+        "No space left on device", "Disk quota exceeded",
+    ),
+    "A download does not have the expected checksum, so nothing of it was used (details in {log}).": (
+        "DO NOT MATCH THE HASHES",
+    ),
+    "The package index cannot be reached: check the network or pip's proxy settings and run the same command again "
+    "(details in {log}).": (
+        "Failed to establish a new connection", "NewConnectionError", "NameResolutionError", "Network is unreachable",
+        "Temporary failure in name resolution", "Max retries exceeded", "ConnectTimeoutError", "Read timed out",
+        "ProxyError", "Connection refused",
+    ),
+}  # fmt: skip
 
 
 def interpreter(venv: Path) -> Path:
@@ -29,19 +44,19 @@ def interpreter(venv: Path) -> Path:
 def check_python(version: tuple[int, int] = sys.version_info[:2]) -> None:
     """Raises DevError if this Python has no wheels of the pinned torch."""
     if not OLDEST_PYTHON <= version <= NEWEST_PYTHON:
+        given, oldest, newest = (f"{major}.{minor}" for major, minor in (version, OLDEST_PYTHON, NEWEST_PYTHON))
         raise DevError(
-            f"This is Python {_dotted(version)}, but the set-up needs {_dotted(OLDEST_PYTHON)} to "
-            f"{_dotted(NEWEST_PYTHON)}: run it as 'python3.12 ./dev ...' or with another of these."
+            f"This is Python {given}, but the set-up needs {oldest} to {newest}: run it as 'python3.12 ./dev ...' or "
+            "with another of these."
         )
 
 
 def is_ready(plan: Plan) -> bool:
     """Whether the environment is complete and made from exactly this plan."""
     try:
-        stamp = json.loads((plan.venv / _STAMP).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return (plan.venv / _STAMP).read_text(encoding="utf-8") == _stamp(plan)
+    except OSError:
         return False
-    return stamp == {"plan": fingerprint(plan), "python": python_version(interpreter(plan.venv))}
 
 
 def fingerprint(plan: Plan) -> str:
@@ -51,25 +66,15 @@ def fingerprint(plan: Plan) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def python_version(python: Path) -> str | None:
-    """The version an interpreter reports, None if it does not run."""
-    try:
-        result = subprocess.run(
-            [str(python), "-I", "-S", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.strip()
+def _stamp(plan: Plan) -> str:
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    return json.dumps({"plan": fingerprint(plan), "python": _run(interpreter(plan.venv), "-I", "-S", "-c", code)})
 
 
 def create(plan: Plan) -> None:
-    """Makes an empty environment unless a working one is there. The stamp of a former set-up becomes invalid."""
+    """Makes an empty environment unless a working one exists. The stamp of a former set-up becomes invalid."""
     (plan.venv / _STAMP).unlink(missing_ok=True)
-    if _has_pip(interpreter(plan.venv)):
+    if _run(interpreter(plan.venv), "-m", "pip", "--version"):
         return
     check_python()
     plan.home.mkdir(parents=True, exist_ok=True)
@@ -80,10 +85,8 @@ def create(plan: Plan) -> None:
             f"{free / GIB:.1f} GB: free some space or move the project to another disk."
         )
     shutil.rmtree(plan.venv, ignore_errors=True)
-    result = subprocess.run(
-        [sys.executable, "-m", "venv", str(plan.venv)], capture_output=True, text=True, env=clean_environment()
-    )
-    if result.returncode != 0 or not _has_pip(interpreter(plan.venv)):
+    _run(Path(sys.executable), "-m", "venv", str(plan.venv))
+    if not _run(interpreter(plan.venv), "-m", "pip", "--version"):
         raise DevError(
             f"{sys.executable} cannot make virtual environments: on Debian or Ubuntu install python3-venv "
             f"(apt-get install python3-venv), elsewhere use a complete Python."
@@ -95,61 +98,80 @@ def install(plan: Plan) -> None:
     python = interpreter(plan.venv)
     for site_packages in plan.venv.glob("lib/python*/site-packages"):
         forget_damaged(site_packages)
-    arguments = ["install", *plan.pip_options, *plan.requirements]
-    for path in plan.requirement_files:
-        arguments += ["-r", str(path)]
-    run_pip(python, arguments, plan.home / "setup.log", "Installing")
-    _check_imports(python, plan.imports)
-    stamp = {"plan": fingerprint(plan), "python": python_version(python)}
+    files = [part for path in plan.requirement_files for part in ("-r", str(path))]
+    run_pip(python, ["install", *plan.pip_options, *plan.requirements, *files], plan.home / "setup.log", "Installing")
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+    command = [str(python), "-c", code, *plan.imports]
+    result = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
+    if result.returncode != 0:
+        reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
+        raise DevError(f"The installed packages do not load ('{reason}'): remove {plan.venv} and try again.")
     fresh = plan.venv / (_STAMP + ".part")
-    fresh.write_text(json.dumps(stamp), encoding="utf-8")
+    fresh.write_text(_stamp(plan), encoding="utf-8")
     os.replace(fresh, plan.venv / _STAMP)
 
 
-def forget_damaged(site_packages: Path) -> list[str]:
-    """Removes the metadata of packages that an interruption left incomplete, so that pip installs them again.
-
-    Returns the names of their metadata folders.
-    """
+def forget_damaged(site_packages: Path) -> None:
+    """Removes the metadata of packages that an interruption left incomplete, so that pip installs them again."""
     for leftover in site_packages.glob("~*"):  # pip's own back-ups of packages it was replacing
         shutil.rmtree(leftover, ignore_errors=True)
-    damaged = [info for info in site_packages.glob("*.dist-info") if not _is_whole(info)]
-    for info in damaged:
-        shutil.rmtree(info)
-    return sorted(info.name for info in damaged)
+    for info in site_packages.glob("*.dist-info"):
+        if not _is_whole(info):
+            shutil.rmtree(info)
 
 
 def _is_whole(info: Path) -> bool:
     """Whether every file in a package's RECORD exists with the recorded size."""
     try:
         with (info / "RECORD").open(newline="", encoding="utf-8") as record:
-            rows = list(csv.reader(record))
-        for name, _, size in rows:
-            if size and (info.parent / name).stat().st_size != int(size):
-                return False
-            if not size and not name.endswith(".pyc") and not (info.parent / name).exists():
-                return False
+            for name, _, size in csv.reader(record):
+                if not size and name.endswith(".pyc"):
+                    continue  # compiled later
+                found = (info.parent / name).stat().st_size
+                if size and found != int(size):
+                    return False
     except (OSError, ValueError):
         return False
     return True
 
 
-def _has_pip(python: Path) -> bool:
+def _run(python: Path, *arguments: str) -> str:
+    """What an interpreter prints, "" if it does not run or fails."""
     try:
-        return subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True).returncode == 0
+        result = subprocess.run([str(python), *arguments], capture_output=True, text=True, env=clean_environment())
     except OSError:
-        return False
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""
 
 
-def _check_imports(python: Path, modules: tuple[str, ...]) -> None:
-    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+def clean_environment() -> dict[str, str]:
+    """The environment without what would put foreign modules into our interpreter."""
+    return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+
+
+def run_pip(python: Path, arguments: Sequence[str], log: Path, title: str) -> None:
+    """Runs `python -m pip arguments`; raises DevError with one sentence if that fails."""
+    say(title)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [str(python), "-m", "pip", "--no-input", "--disable-pip-version-check", "--retries", "2", *arguments]
     result = subprocess.run(
-        [str(python), "-c", code, *modules], capture_output=True, text=True, env=clean_environment()
+        [*command, "--log", str(log)],
+        stdout=None if sys.stdout.isatty() else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=clean_environment(),
     )
     if result.returncode != 0:
-        reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
-        raise DevError(f"The installed packages do not load ('{reason}'): remove {python.parents[1]} and try again.")
+        raise DevError(explain([line.strip() for line in result.stderr.splitlines() if line.strip()], log))
 
 
-def _dotted(version: tuple[int, int]) -> str:
-    return f"{version[0]}.{version[1]}"
+def explain(output: Sequence[str], log: Path) -> str:
+    """One sentence for a failed pip run, from its warnings and errors."""
+    for sentence, signs in _REASONS.items():
+        if any(sign in line for line in output for sign in signs):
+            return sentence.format(log=log)
+    errors = [line.removeprefix("ERROR: ") for line in output if line.startswith("ERROR:")]
+    errors = [line for line in errors if not line.startswith("Ignored the following")]  # pages of other versions
+    reason = (errors or output[-1:] or ["no output"])[0]
+    return f"pip failed with '{reason}' (details in {log})."

@@ -10,18 +10,14 @@ Run inside the pack: `python devtools/inprocess.py devtools.locales --help`.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import hashlib
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
-from comfy_api.latest import io
-
-from ..nodes import DiffusionPathExtension
 from .console import say
+from .direct import SCHEMAS
 from .settings import ROOT
 
 LOCALES = ROOT / "locales"
@@ -36,36 +32,27 @@ GRAMMAR = re.compile(r"[{}@|]")
 FIXED = re.compile(r"\d+(?:\.\d+)?|\b\w+_\w+\b", re.ASCII)
 
 
-def schemas() -> list[io.Schema]:
-    nodes = asyncio.run(DiffusionPathExtension().get_node_list())
-    return sorted((node.GET_SCHEMA() for node in nodes), key=lambda schema: schema.node_id)
-
-
 def node_definitions() -> dict[str, dict[str, Any]]:
     """The English names and tooltips of all nodes, in the form the page looks them up."""
-    return {schema.node_id: _definition(schema) for schema in schemas()}
+
+    def text(name: str | None, tooltip: str | None) -> dict[str, str]:
+        return {key: value for key, value in (("name", name), ("tooltip", tooltip)) if value}
+
+    return {
+        node_id: {
+            "display_name": schema.display_name,
+            "description": schema.description,
+            "inputs": {item.id: text(item.display_name or item.id, item.tooltip) for item in schema.inputs},
+            # an output without a name of its own is called by its type, which the page translates itself
+            "outputs": {str(i): text(item.display_name, item.tooltip) for i, item in enumerate(schema.outputs)},
+        }
+        for node_id, schema in SCHEMAS.items()
+    }
 
 
 def categories() -> list[str]:
     """The names of the folders in the node library."""
-    return sorted({part for schema in schemas() for part in schema.category.split("/")})
-
-
-def _definition(schema: io.Schema) -> dict[str, Any]:
-    return {
-        "display_name": schema.display_name,
-        "description": schema.description,
-        "inputs": {item.id: _text(item.display_name or item.id, item.tooltip) for item in schema.inputs},
-        "outputs": {
-            # an output without a name of its own is called by its type, which the page translates itself
-            str(index): _text(item.display_name, item.tooltip)
-            for index, item in enumerate(schema.outputs)
-        },
-    }
-
-
-def _text(name: str | None, tooltip: str | None) -> dict[str, str]:
-    return {key: text for key, text in (("name", name), ("tooltip", tooltip)) if text}
+    return sorted({part for schema in SCHEMAS.values() for part in schema.category.split("/")})
 
 
 def english() -> list[str]:
@@ -144,10 +131,13 @@ def page_hash(page: Path) -> str:
     return hashlib.sha256(source.read_bytes()).hexdigest()[:12] if source.is_file() else ""
 
 
+def _hashes() -> dict[str, str]:
+    return json.loads(HASHES.read_text(encoding="utf-8")) if HASHES.exists() else {}
+
+
 def stale_pages() -> list[str]:
     """Translated help pages whose English page changed since, or is gone."""
-    known = json.loads(HASHES.read_text(encoding="utf-8")) if HASHES.exists() else {}
-    return [page_key(page) for page in pages() if known.get(page_key(page)) != page_hash(page)]
+    return [page_key(page) for page in pages() if _hashes().get(page_key(page)) != page_hash(page)]
 
 
 def dumps(value: dict[str, Any]) -> str:
@@ -156,14 +146,12 @@ def dumps(value: dict[str, Any]) -> str:
 
 def write() -> None:
     for path, content in files().items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+        _write(path, content)
     say(f"Wrote {LOCALES.relative_to(ROOT)}/ for en, {', '.join(languages())}")
     for language in languages():
         if texts := missing(language):
-            say(
-                f"{language}: {len(texts)} texts are not translated; --missing {language} prints them, --add takes them"
-            )
+            what = f"--missing {language} prints them, --add takes them"
+            say(f"{language}: {len(texts)} texts are not translated; {what}")
         if texts := obsolete(language):
             say(f"{language}: {len(texts)} translations are of texts that changed or are gone: --add drops them")
         for sentence in faults(language):
@@ -172,33 +160,32 @@ def write() -> None:
         say(f"web/docs/{key}.md: the English page changed since; --reviewed {key} once this one says the same")
 
 
+def _write(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+
+
 def add(language: str, file: Path) -> None:
     """Takes over translations from a JSON file {English: translation}; drops those of texts that are gone."""
     path = TRANSLATIONS / f"{language}.json"
     words = {**(translations(language) if path.exists() else {}), **json.loads(file.read_text(encoding="utf-8"))}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(dumps({text: words[text] for text in english() if words.get(text)}), encoding="utf-8")
+    _write(path, dumps({text: words[text] for text in english() if words.get(text)}))
 
 
 def review(keys: list[str]) -> None:
     """Notes that these translated pages (DPathSDEdit/zh), or all, say what their English pages say now."""
-    chosen = {page_key(page): page_hash(page) for page in pages() if not keys or page_key(page) in keys}
-    known = json.loads(HASHES.read_text(encoding="utf-8")) if HASHES.exists() else {}
-    present = {page_key(page) for page in pages()}
-    HASHES.parent.mkdir(parents=True, exist_ok=True)
-    HASHES.write_text(
-        dumps({key: value for key, value in sorted({**known, **chosen}.items()) if key in present}), encoding="utf-8"
-    )
+    known, hashes = {page_key(page): page_hash(page) for page in pages()}, _hashes()
+    chosen = {key: new if not keys or key in keys else hashes.get(key) for key, new in sorted(known.items())}
+    _write(HASHES, dumps({key: value for key, value in chosen.items() if value}))
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="./dev locales", description="Write locales/ and say what is not translated.")
     parser.add_argument("--missing", metavar="LANG", help="print what has no translation as JSON, to be filled in")
     parser.add_argument("--add", nargs=2, metavar=("LANG", "FILE"), help="take over translations from such a JSON file")
-    parser.add_argument(
-        "--reviewed", nargs="*", metavar="PAGE", help="translated pages, as DPathSDEdit/zh, that are up to date; or all"
-    )
-    options = parser.parse_args(arguments)
+    text = "translated pages, as DPathSDEdit/zh, that are up to date; or all"
+    parser.add_argument("--reviewed", nargs="*", metavar="PAGE", help=text)
+    options = parser.parse_args()
     if options.missing:
         say(dumps(dict.fromkeys(missing(options.missing), "")), end="")
         return
@@ -210,4 +197,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

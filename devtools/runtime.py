@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import comfyui as comfyui_source
+from . import comfyui as source
 from . import environment
 from .console import say
-from .frontend import find_or_install
-from .pip import clean_environment
+from .environment import clean_environment
 from .settings import COMFYUI_ARCHIVES, NEWEST_COMFYUI, ROOT, DevError, Plan, default_plan, made_folder, other_comfyui
 
 FRONTEND_VARIABLE = "COMFYUI_FRONTEND"
@@ -41,7 +40,7 @@ def prepare(
 
     `comfyui` and `python` name existing ones, which are only checked; `comfyui` may also be one of the versions the
     project knows, which is installed beside its own. `modules` are what a given `python` must have. `frontend` is as in
-    frontend.find_or_install.
+    comfyui.find_page.
     """
     if os.name != "posix":
         raise DevError("./dev runs on Linux, macOS and WSL; the nodes themselves run wherever ComfyUI does.")
@@ -54,12 +53,12 @@ def prepare(
     if version not in (None, NEWEST_COMFYUI):
         comfyui = other_comfyui(version).comfyui
         set_up(other_comfyui(version), needs_python=False)
-    page = find_or_install(frontend, plan) if frontend else None
+    page = source.find_page(frontend, plan) if frontend else None
     return Runtime(python or environment.interpreter(plan.venv), comfyui or plan.comfyui, page)
 
 
 def given_frontend() -> Path | None:
-    """The page that `./dev` was told to serve, as a process that it started knows it."""
+    """The page that `./dev` was asked to serve, as a process that it started knows it."""
     named = os.environ.get(FRONTEND_VARIABLE)
     return Path(named) if named else None
 
@@ -68,7 +67,7 @@ def set_up(plan: Plan, needs_comfyui: bool = True, needs_python: bool = True) ->
     """Brings `.dev/` into the state the plan describes; returns at once if it is in that state."""
 
     def complete() -> bool:
-        return (not needs_comfyui or comfyui_source.is_ready(plan)) and (not needs_python or environment.is_ready(plan))
+        return (not needs_comfyui or source.is_ready(plan)) and (not needs_python or environment.is_ready(plan))
 
     made_folder(plan.home)
     if complete():
@@ -83,7 +82,7 @@ def set_up(plan: Plan, needs_comfyui: bool = True, needs_python: bool = True) ->
                 environment.create(plan)
             if needs_comfyui:
                 own = environment.interpreter(plan.venv)
-                comfyui_source.install(plan, own if own.exists() else Path(sys.executable))
+                source.install(plan, own if own.exists() else Path(sys.executable))
             if needs_python:
                 environment.install(plan)
         except OSError as error:

@@ -1,8 +1,10 @@
-"""What saved workflows rely on: ids, types, order and defaults of every node's inputs and outputs."""
+"""What saved workflows rely on: ids, types, order and defaults of every node's inputs and outputs.
+
+`./dev snapshots` writes it, and what the pack relies on (core_api.py), for tests to compare with.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +13,9 @@ import comfy.samplers
 import folder_paths
 from comfy_api.latest import io
 
-from ..nodes import DiffusionPathExtension
+from . import core_api
+from .console import say
+from .direct import SCHEMAS
 from .settings import ROOT
 
 TARGET = ROOT / "tests" / "schemas.json"
@@ -20,14 +24,12 @@ _KEPT = ("default", "min", "max", "step", "multiline")
 
 def schemas() -> dict[str, dict[str, list[str]]]:
     """The nodes by their ids; inputs in the order in which workflows store their widgets."""
-    nodes = asyncio.run(DiffusionPathExtension().get_node_list())
-    return dict(sorted((node.GET_SCHEMA().node_id, _schema(node.GET_SCHEMA())) for node in nodes))
-
-
-def _schema(schema: io.Schema) -> dict[str, list[str]]:
     return {
-        "inputs": [line for item in schema.inputs for line in _lines(item)],
-        "outputs": [f"{item.display_name or 'unnamed'}: {item.get_io_type()}" for item in schema.outputs],
+        node_id: {
+            "inputs": [line for item in schema.inputs for line in _lines(item)],
+            "outputs": [f"{item.display_name or 'unnamed'}: {item.get_io_type()}" for item in schema.outputs],
+        }
+        for node_id, schema in SCHEMAS.items()
     }
 
 
@@ -60,3 +62,9 @@ def _options(options: list[str]) -> str:
 
 def dumps(found: dict[str, dict[str, list[str]]]) -> str:
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(dumps(schemas()), encoding="utf-8")
+    core_api.TARGET.write_text(core_api.text(), encoding="utf-8")
+    say(f"Wrote {TARGET.relative_to(ROOT)} and {core_api.TARGET.relative_to(ROOT)}")

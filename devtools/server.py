@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -16,7 +17,6 @@ import tempfile
 import time
 import urllib.error
 from pathlib import Path
-from types import TracebackType
 
 from .client import Client
 from .runtime import Runtime
@@ -61,9 +61,7 @@ class Server:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def stop(self) -> None:
@@ -85,17 +83,14 @@ class Server:
             *(() if self.runtime.frontend is None else ("--front-end-root", str(self.runtime.frontend))),
             *self.options,
         ]
+        environment = {**self.runtime.environment(), "PYTHONUNBUFFERED": "1"}
         with self.log.open("wb") as log:
+            # In a session of its own, Ctrl-C reaches ./dev alone, which then ends the server in order.
             self.process = subprocess.Popen(
-                command,
-                cwd=self.runtime.comfyui,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**self.runtime.environment(), "PYTHONUNBUFFERED": "1"},
-                start_new_session=True,  # Ctrl-C reaches ./dev alone, which then ends the server in order
+                command, cwd=self.runtime.comfyui, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                env=environment, start_new_session=True,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-            )
+            )  # fmt: skip
 
     def _wait_until_ready(self, seconds: float = 180.0) -> None:
         assert self.process is not None
@@ -116,17 +111,16 @@ class Server:
     def complaints(self) -> list[str]:
         """Lines of the log that say that the pack could not be loaded."""
         pack = os.path.join("custom_nodes", PACK_FOLDER)
-        lines = [line.strip() for line in self._log_lines() if any(sign in line for sign in _BROKEN)]
-        return [line for line in lines if pack in line]
+        return [line for line in self.lines() if pack in line and any(sign in line for sign in _BROKEN)]
 
     def last_words(self) -> str:
         """The last line of its log."""
-        lines = [line.strip() for line in self._log_lines() if line.strip()]
-        return lines[-1] if lines else "it said nothing."
+        return (self.lines() or ["it said nothing."])[-1]
 
-    def _log_lines(self) -> list[str]:
+    def lines(self) -> list[str]:
+        """Its log without colours and empty lines."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
-        return _COLOURS.sub("", text).splitlines()
+        return [line.strip() for line in _COLOURS.sub("", text).splitlines() if line.strip()]
 
 
 def prepare_base(base: Path) -> None:
@@ -164,8 +158,8 @@ def has_accelerator(runtime: Runtime) -> bool:
         return platform.machine() == "arm64"
     if not any(Path("/dev").glob("nvidia[0-9]*")) and not Path("/dev/kfd").exists() and not Path("/dev/dxg").exists():
         return False
-    code = "import sys, torch; sys.exit(not torch.cuda.is_available())"
-    return subprocess.run([str(runtime.python), "-c", code], env=runtime.environment()).returncode == 0
+    command = [str(runtime.python), "-c", "import sys, torch; sys.exit(not torch.cuda.is_available())"]
+    return subprocess.run(command, env=runtime.environment()).returncode == 0
 
 
 def _temporary_base() -> Path:
@@ -181,27 +175,21 @@ def _temporary_base() -> Path:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
     except PermissionError:
         return True
+    except ProcessLookupError:
+        return False
     return True
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-        try:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
             os.killpg(process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            break
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
+            process.wait(5)
     process.wait()
 
 
 def _die_with_parent() -> None:
     """Asks the Linux kernel to end the server even if ./dev is killed without a chance to clean up."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -16,14 +16,7 @@ _NEVER, _BYPASS = 2, 4
 _ON_PAGE_ONLY = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}
 _WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 _DYNAMIC_TYPES = {"COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3"}
-_SEED_CONTROLS = {"fixed", "increment", "decrement", "randomize"}
-
-
-class _Value:
-    """A value that a primitive node hands to the inputs it is linked to."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
+_SEED_CONTROLS = ("fixed", "increment", "decrement", "randomize")
 
 
 def to_prompt(workflow: dict[str, Any], object_info: dict[str, Info]) -> dict[str, dict[str, Any]]:
@@ -47,11 +40,8 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Info]) -> dict[st
             raise ValueError(f"Node {node['id']} is of type '{kind}', which this ComfyUI does not have.")
         inputs = _widget_inputs(node, object_info[kind])
         for socket in node.get("inputs", []):
-            origin = _origin(socket.get("link"), nodes, links)
-            if isinstance(origin, _Value):
-                inputs[socket["name"]] = origin.value
-            elif origin is not None:
-                inputs[socket["name"]] = origin
+            if found := _origin(socket.get("link"), nodes, links):
+                (inputs[socket["name"]],) = found
         title = node.get("title") or object_info[kind].get("display_name") or kind
         prompt[str(node["id"])] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
     return prompt
@@ -66,22 +56,22 @@ def _links(workflow: dict[str, Any]) -> Iterator[tuple[Any, tuple[Any, int]]]:
             yield link[0], (link[1], link[2])
 
 
-def _origin(link: Any, nodes: dict[Any, Node], links: dict[Any, tuple[Any, int]]) -> list[Any] | _Value | None:
-    """Follows a link through reroutes and bypassed nodes to what really makes its value."""
+def _origin(link: Any, nodes: dict[Any, Node], links: dict[Any, tuple[Any, int]]) -> list[Any]:
+    """[what a link brings]: the output that it leads to through reroutes and bypassed nodes, or a primitive's value."""
     while link is not None:
         origin, slot = links[link]
         node = nodes[origin]
         if node.get("mode", 0) == _NEVER:
-            return None
+            return []
         if node["type"] == "PrimitiveNode":
-            return _Value(node["widgets_values"][0])
+            return [node["widgets_values"][0]]
         if node["type"] == "Reroute":
             link = node["inputs"][0].get("link")
         elif node.get("mode", 0) == _BYPASS:
             link = _bypass_link(node, slot)
         else:
-            return [str(origin), slot]
-    return None
+            return [[str(origin), slot]]
+    return []
 
 
 def _bypass_link(node: Node, slot: int) -> Any:
@@ -95,25 +85,21 @@ def _widget_inputs(node: Node, info: Info) -> dict[str, Any]:
     """The values of a node's widgets by name."""
     specs = _specs(info)
     values = node.get("widgets_values") or []
-    listed = {socket["name"] for socket in node.get("inputs", []) if socket.get("widget")}
-    if any(spec[0] in _DYNAMIC_TYPES for spec in specs.values() if isinstance(spec[0], str)):
-        # what a dynamic input consists of at the moment stands in the workflow alone
-        names = [socket["name"] for socket in node.get("inputs", []) if socket.get("widget")]
-    else:
-        names = [name for name, spec in specs.items() if name in listed or _is_widget(spec)]
+    names = [socket["name"] for socket in node.get("inputs", []) if socket.get("widget")]
+    # What a dynamic input consists of at the moment stands in the workflow alone.
+    if not any(spec[0] in _DYNAMIC_TYPES for spec in specs.values() if isinstance(spec[0], str)):
+        names = [name for name, spec in specs.items() if name in names or _is_widget(spec)]
     if isinstance(values, dict):
         return {name: _wrapped(values[name]) for name in names if name in values}
-    result: dict[str, Any] = {}
-    position = 0
+    result, rest = {}, list(values)
     for name in names:
         spec = specs.get(name, ["*", {}])
-        if position < len(values):
-            result[name] = _wrapped(values[position])
+        if rest:
+            result[name] = _wrapped(rest.pop(0))
+            if _has_seed_control(name, spec) and rest and rest[0] in _SEED_CONTROLS:
+                rest.pop(0)
         elif len(spec) > 1 and "default" in spec[1]:
             result[name] = spec[1]["default"]  # saved before the node got this widget
-        position += 1
-        if _has_seed_control(name, spec) and position < len(values) and values[position] in _SEED_CONTROLS:
-            position += 1
     return result
 
 

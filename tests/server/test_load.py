@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from diffusion_path.benchmarks import load
 from diffusion_path.devtools.runtime import Runtime
 from diffusion_path.devtools.server import Server
+from diffusion_path.tests.server import load
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

@@ -6,8 +6,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from diffusion_path.benchmarks.editing.cases import KINDS, cases
-from diffusion_path.benchmarks.editing.figures import Figures, Results, kinds_table, table
+from diffusion_path.benchmarks.editing import KINDS, Figures, Results, cases, kinds_table, table
 from diffusion_path.demo.scenes import ATTRIBUTES
 
 

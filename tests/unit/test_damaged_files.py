@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from diffusion_path.benchmarks.file_fuzz import CASES, Case, fuzz, limited_memory
 from diffusion_path.lep.checkpoint import load_predictor, save_predictor
 from diffusion_path.lep.pickle_check import check_pickles
 from diffusion_path.lep.predictor import EdgePredictor, build_network
 from diffusion_path.samplers.path import DiffusionPath, ModelKind
 from diffusion_path.samplers.path_file import load_path, save_path
+from diffusion_path.tests.unit.file_fuzz import CASES, Case, fuzz, limited_memory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

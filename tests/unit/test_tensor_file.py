@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from diffusion_path.benchmarks.file_fuzz import CASES, Case
 from diffusion_path.demo import attributes
 from diffusion_path.demo.model import WEIGHTS, read_weights
 from diffusion_path.samplers.tensor_file import DamagedFileError, is_newer, read_tensors
+from diffusion_path.tests.unit.file_fuzz import CASES, Case
 from torch import Tensor
 
 

@@ -7,21 +7,20 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import folder_paths
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
-from .browser import MISSING, find_chromium
-from .client import Client
-from .runtime import Runtime
-from .server import Server
-from .settings import WORKFLOWS, DevError
+from ...images.tensors import from_pil
+from ..browser import MISSING, find_chromium
+from ..client import Client
+from ..runtime import Runtime
+from ..server import Server
+from ..settings import WORKFLOWS, DevError
+from .shared import picture
 
 if TYPE_CHECKING:
     from playwright.sync_api import ElementHandle, Page
@@ -30,10 +29,8 @@ Act = Callable[["Page", "ElementHandle"], None]
 
 _SETTINGS = {
     "Comfy.VueNodes.Enabled": True,
-    "Comfy.Notification.ShowVersionUpdates": False,
     "Comfy.Appearance.DisableAnimations": True,
     "Comfy.Minimap.Visible": False,
-    "Comfy.TutorialCompleted": True,
 }
 _OPTIONS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--font-render-hinting=none"]
 _READY = "() => window.app?.isGraphReady && app.extensionManager?.workflow?.activeWorkflow"
@@ -67,7 +64,7 @@ def _node(workflow: str, kind: str, act: Act) -> Tensor:
         page.wait_for_timeout(_WAIT_MS)
         png = element.screenshot()
         browser.close()
-    return torch.from_numpy(np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.float32) / 255)
+    return from_pil(Image.open(io.BytesIO(png)))[0]
 
 
 def _run(page: Page, client: Client, workflow: dict[str, Any]) -> None:
@@ -80,31 +77,32 @@ def _run(page: Page, client: Client, workflow: dict[str, Any]) -> None:
         time.sleep(0.2)
 
 
-def _point_at(selector: str, x: float, y: float, click: bool) -> Act:
+def _point_at(selector: str, x: float, y: float, click: bool = False) -> Act:
     """Moves to, or clicks, a place in fractions of a part of the node."""
 
     def act(page: Page, node: ElementHandle) -> None:
         part = node.wait_for_selector(selector)
         box = part.bounding_box() if part else None
         assert box is not None
-        place = (box["x"] + x * box["width"], box["y"] + y * box["height"])
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
         if click:
-            page.mouse.click(*place)
+            page.mouse.down()
+            page.mouse.up()
             page.mouse.move(5, 1190)
-        else:
-            page.mouse.move(*place)
 
     return act
 
 
-PICTURES: dict[str, Callable[[], Tensor]] = {
-    "schedule-editor": partial(
-        _node, "draw-the-schedule", "DPathSchedule", _point_at(".dpath-plot", 0.6, 0.5, click=False)
-    ),
-    "path-viewer": partial(
-        _node, "draw-the-schedule", "DPathFilmstrip", _point_at(".dpath-track", 0.3, 0.4, click=True)
-    ),
-    "stroke-canvas": partial(
-        _node, "paint-over-a-photo", "DPathStrokeCanvas", _point_at(".dpath-easel", 0.3, 0.3, click=False)
-    ),
-}
+@picture
+def schedule_editor() -> Tensor:
+    return _node("draw-the-schedule", "DPathSchedule", _point_at(".dpath-plot", 0.6, 0.5))
+
+
+@picture
+def path_viewer() -> Tensor:
+    return _node("draw-the-schedule", "DPathFilmstrip", _point_at(".dpath-track", 0.3, 0.4, click=True))
+
+
+@picture
+def stroke_canvas() -> Tensor:
+    return _node("paint-over-a-photo", "DPathStrokeCanvas", _point_at(".dpath-easel", 0.3, 0.3))

@@ -8,7 +8,6 @@ anything was unclear: another error than ValueError, a text that is no sentence,
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
@@ -24,14 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from ..lep.checkpoint import load_predictor, save_predictor
-from ..lep.predictor import EdgePredictor, build_network
-from ..lep.public import BatchNormPixelNetwork
-from ..nodes.lep import describe
-from ..samplers.path import DiffusionPath, ModelKind
-from ..samplers.path_file import load_path, save_path
-from ..samplers.replay import replay_sampler
+from diffusion_path.benchmarks.common import parser
+from diffusion_path.devtools.console import say
+from diffusion_path.lep.checkpoint import load_predictor, save_predictor
+from diffusion_path.lep.predictor import EdgePredictor, build_network
+from diffusion_path.lep.public import BatchNormPixelNetwork
+from diffusion_path.nodes.lep import describe
+from diffusion_path.samplers.path import DiffusionPath, ModelKind
+from diffusion_path.samplers.path_file import load_path, save_path
+from diffusion_path.samplers.replay import replay_sampler
 
 ROOM = 2**30  # bytes above what the process has when it starts
 _JUNK: tuple[Any, ...] = (
@@ -120,7 +120,7 @@ def other_header(content: bytes, chance: random.Random) -> bytes:
     name = chance.choice([key for key in header if key != "__metadata__"])
     entry, notes = header[name], header["__metadata__"]
     kind = chance.choice(
-        ("dtype", "shape", "offsets", "drop", "rename", "note", "note", "note", "inner", "inner", "nan")
+        ["dtype", "shape", "offsets", "drop", "rename", "note", "note", "note", "inner", "inner", "nan"]
     )
     if kind == "dtype":
         entry["dtype"] = chance.choice(("F16", "F64", "I64", "BOOL", "F8_E4M3", "x", 3))
@@ -136,9 +136,8 @@ def other_header(content: bytes, chance: random.Random) -> bytes:
         begin, end = entry["data_offsets"]
         if end - begin >= 4:
             place = begin + 4 * chance.randrange((end - begin) // 4)
-            values = (
-                values[:place] + struct.pack("<f", chance.choice((float("nan"), float("inf")))) + values[place + 4 :]
-            )
+            wrong = struct.pack("<f", chance.choice((float("nan"), float("inf"))))
+            values = values[:place] + wrong + values[place + 4 :]
     else:
         key = "spec" if kind == "inner" and "spec" in notes else chance.choice(sorted(notes))
         value = json.loads(notes[key]) if key != "format" else notes[key]
@@ -164,11 +163,11 @@ def other_pickle(content: bytes, chance: random.Random) -> bytes:
 
 
 def mutated(name: str, content: bytes, chance: random.Random) -> bytes:
-    shaped = other_pickle if name.endswith(".pt") else other_header
-    start = 2000 if name.endswith(".pt") else struct.unpack("<Q", content[:8])[0] + 8
+    archive = name.endswith(".pt")
     kind = chance.choice(("flip", "head", "cut", "shaped", "shaped", "shaped"))
     if kind == "shaped":
-        return shaped(content, chance)
+        return (other_pickle if archive else other_header)(content, chance)
+    start = 2000 if archive else struct.unpack("<Q", content[:8])[0] + 8
     return cut(content, chance) if kind == "cut" else flipped(content, chance, start if kind == "head" else None)
 
 
@@ -177,16 +176,14 @@ def outcome(case: Case, file: Path) -> tuple[str, str]:
     _, _, load, use = case
     try:
         loaded = load(file)
-    except ValueError as error:
+    except Exception as error:
         text = str(error)
         clear = type(error) is ValueError and "\n" not in text and text.endswith(".") and len(text) < 500
-        return ("refused" if clear and not _FOREIGN.search(text) else "unclear"), text
-    except Exception as error:
-        return "unclear", f"{type(error).__name__}: {error}"
+        return ("refused", text) if clear and not _FOREIGN.search(text) else ("unclear", repr(error))
     try:
         use(loaded)
     except Exception as error:
-        return "unclear", f"loaded, but in use {type(error).__name__}: {error}"
+        return "unclear", f"loaded, but in use {error!r}"
     return "loaded", ""
 
 
@@ -222,24 +219,21 @@ def fuzz(case: Case, count: int, number: int) -> tuple[Counter[str], set[str]]:
             file.write_bytes(mutated(name, content, chance))
             end, text = outcome(case, file)
             ends[end] += 1
-            if text:
-                texts.add(f"{end}: {text}")
+            texts |= {f"{end}: {text}"} if text else set()
     return ends, texts
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=5000, help="mutations of each kind of file")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sentences", action="store_true", help="print what users would read")
-    options = parser.parse_args(arguments)
-    unclear = 0
+def main() -> int:
+    options = parser(__doc__, seed=0)
+    options.add_argument("--count", type=int, default=5000, help="mutations of each kind of file")
+    options.add_argument("--sentences", action="store_true", help="print what users would read")
+    given, unclear = options.parse_args(), 0
     for case in CASES:
-        ends, texts = fuzz(case, options.count, options.seed)
+        ends, texts = fuzz(case, given.count, given.seed)
         unclear += ends["unclear"]
-        print(f"{case[0]}: {', '.join(f'{number} {end}' for end, number in sorted(ends.items()))}", flush=True)
-        shown = sorted(text for text in texts if options.sentences or text.startswith("unclear"))
-        print("\n".join(f"  {text[:300]}" for text in shown), flush=True)
+        say(f"{case[0]}: {', '.join(f'{number} {end}' for end, number in sorted(ends.items()))}")
+        shown = sorted(text for text in texts if given.sentences or text.startswith("unclear"))
+        say("\n".join(f"  {text[:300]}" for text in shown))
     return int(unclear > 0)
 
 

@@ -8,12 +8,12 @@ its picture must stay the same bit for bit, and its time and the server's memory
 
 from __future__ import annotations
 
-import argparse
 import copy
 import hashlib
 import json
 import os
 import random
+import re
 import statistics
 import sys
 import time
@@ -21,12 +21,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..devtools.client import Progress, Prompt, PromptError, PromptInterrupted
-from ..devtools.inprocess import comfyui_folder
-from ..devtools.runtime import Runtime
-from ..devtools.server import Server
-from ..devtools.settings import WORKFLOWS
-from ..devtools.workflow import to_prompt
+from diffusion_path.benchmarks.common import parser
+from diffusion_path.devtools.client import Progress, Prompt, PromptError, PromptInterrupted
+from diffusion_path.devtools.console import say
+from diffusion_path.devtools.inprocess import comfyui_folder
+from diffusion_path.devtools.runtime import Runtime
+from diffusion_path.devtools.server import Server
+from diffusion_path.devtools.settings import WORKFLOWS
+from diffusion_path.devtools.workflow import to_prompt
 
 REFERENCE = "stroke-to-picture"
 SIZES = (128, 192, 256)
@@ -53,22 +55,10 @@ class Measured:
         return statistics.median(looks[-third:]) / statistics.median(looks[-2 * third : -third] or looks)
 
     def slowdown(self) -> float:
-        return _last_over_first(self.seconds[1:])
-
-
-def _last_over_first(values: list[float]) -> float:
-    third = max(1, len(values) // 3)
-    return statistics.median(values[-third:]) / statistics.median(values[:third])
-
-
-def resident(pid: int) -> float:
-    """MiB that a process holds."""
-    if not Path("/proc").exists():
-        raise SystemExit("The memory of a server can be measured on Linux only: run the benchmark there.")
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise ValueError(f"process {pid} has no memory")
+        """Time of the last third over that of the first."""
+        values = self.seconds[1:]
+        third = max(1, len(values) // 3)
+        return statistics.median(values[-third:]) / statistics.median(values[:third])
 
 
 def varied(prompt: Prompt, chance: random.Random) -> Prompt:
@@ -77,14 +67,11 @@ def varied(prompt: Prompt, chance: random.Random) -> Prompt:
     size = chance.choice(SIZES)
     for node in changed.values():
         inputs = node["inputs"]
-        for key in inputs.keys() & {"size", "width", "height"}:
-            inputs[key] = size
-        for key in inputs.keys() & {"seed", "noise_seed"}:
-            inputs[key] = chance.getrandbits(32)
-        if isinstance(inputs.get("steps"), int):
-            inputs["steps"] = min(inputs["steps"], chance.randint(2, MOST_STEPS))
-        if isinstance(inputs.get("batch_size"), int):
-            inputs["batch_size"] = min(inputs["batch_size"], chance.randint(1, 2))
+        inputs |= dict.fromkeys(inputs.keys() & {"size", "width", "height"}, size)
+        inputs |= {key: chance.getrandbits(32) for key in sorted(inputs.keys() & {"seed", "noise_seed"})}
+        for key, least, most in (("steps", 2, MOST_STEPS), ("batch_size", 1, 2)):
+            if isinstance(inputs.get(key), int):
+                inputs[key] = min(inputs[key], chance.randint(least, most))
     return changed
 
 
@@ -109,13 +96,12 @@ def with_a_foreign_latent(prompt: Prompt, chance: random.Random) -> Prompt:
 
 def run_one(server: Server, prompt: Prompt, chance: random.Random) -> str:
     """Runs a prompt, one in four only until a random moment; returns how it ended."""
-    moment = chance.randint(1, 40) if chance.random() < 0.25 else None
-    seen = 0
+    left = chance.randint(1, 40) if chance.random() < 0.25 else -1
 
     def watch(progress: Progress) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == moment:
+        nonlocal left
+        left -= 1
+        if left == 0:
             server.client.interrupt()
 
     try:
@@ -125,6 +111,13 @@ def run_one(server: Server, prompt: Prompt, chance: random.Random) -> str:
     except PromptError as error:
         return str(error)
     return "done"
+
+
+def resident(pid: int) -> float:
+    """MiB that a process holds."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
 
 
 def worked(pid: int) -> float:
@@ -175,22 +168,21 @@ def run_load(server: Server, count: int, number: int, every: int = EVERY) -> Mea
     return measured
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompts", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
+def main() -> int:
+    options = parser(__doc__, prompts=200, seed=0).parse_args()
+    if not Path("/proc").exists():
+        raise SystemExit("The memory of a server can be measured on Linux only: run the benchmark there.")
     os.environ.update(ALLOCATOR)
-    with Server(Runtime(Path(sys.executable), comfyui_folder()), 0, None) as server:
+    with Server(Runtime(Path(sys.executable), comfyui_folder())) as server:
         measured = run_load(server, options.prompts, options.seed)
-    print(f"{options.prompts} prompts: {', '.join(f'{count} {end}' for end, count in sorted(measured.ends.items()))}")
-    print(f"memory after each look, MiB: {', '.join(f'{value:.0f}' for value in measured.memory)}")
-    print(f"memory, last third over middle one: {measured.growth():.4f}")
-    print(f"processor seconds of the reference: {', '.join(f'{value:.2f}' for value in measured.seconds)}")
-    print(f"time, last third over first: {measured.slowdown():.3f}")
-    print(f"pictures of the reference: {len(measured.pictures)} (1 = the same bit for bit each time)")
+    say(f"{options.prompts} prompts: {', '.join(f'{count} {end}' for end, count in sorted(measured.ends.items()))}")
+    say(f"memory after each look, MiB: {', '.join(f'{value:.0f}' for value in measured.memory)}")
+    say(f"memory, last third over middle one: {measured.growth():.4f}")
+    say(f"processor seconds of the reference: {', '.join(f'{value:.2f}' for value in measured.seconds)}")
+    say(f"time, last third over first: {measured.slowdown():.3f}")
+    say(f"pictures of the reference: {len(measured.pictures)} (1 = the same bit for bit each time)")
     for sentence in measured.unclear:
-        print(f"unclear: {sentence}")
+        say(f"unclear: {sentence}")
     return int(len(measured.pictures) != 1 or measured.growth() > 1.02 or bool(measured.unclear))
 
 

@@ -1,1 +1,0 @@
-"""The edit benchmark: its cases, its rows and its figures. The command is `benchmarks.edits`."""

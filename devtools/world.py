@@ -1,0 +1,100 @@
+"""The embedded world as pictures and benchmarks use it: its model, captions, renders, and core's sampler on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import numpy as np
+import torch
+from comfy_extras import nodes_custom_sampler as core
+from PIL import Image
+from torch import Tensor
+
+from ..demo.model import load_demo_model
+from ..demo.render import render
+from ..demo.scenes import Scene, full_caption
+from ..images.tensors import to_uint8
+from ..samplers.noise import item_noise
+from ..samplers.path import DiffusionPath
+from ..samplers.replay import start
+
+Latent = dict[str, Any]
+
+
+def rendered(*scenes: Scene, detail: float = 1.0) -> Tensor:
+    """Renders as an IMAGE [N, 256, 256, 3]; detail 0 is a flat stroke painting."""
+    return torch.from_numpy(np.stack([render(scene, detail=detail) for scene in scenes])).float() / 255
+
+
+def save_picture(picture: Tensor, file: Path, quality: int = 88) -> None:
+    """Writes a picture [H, W, 3] as a JPEG."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(to_uint8(picture)).save(file, quality=quality)
+
+
+class World:
+    """MODEL, CLIP and VAE of the landscape model, and captions as batches."""
+
+    def __init__(self) -> None:
+        self.model, self.clip, self.vae = load_demo_model()
+        self.negative = self.encoded("")
+
+    def encoded(self, *captions: Scene | str) -> list[list[Any]]:
+        """One CONDITIONING whose batch is the captions; a scene stands for its full one."""
+        texts = [full_caption(each) if isinstance(each, Scene) else each for each in captions]
+        parts = [self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))[0] for text in texts]
+        return [[torch.cat([tokens for tokens, _ in parts]), parts[0][1]]]
+
+    def inputs(self, *captions: Scene | str) -> dict[str, Any]:
+        """The first inputs of most nodes."""
+        return {"model": self.model, "positive": self.encoded(*captions), "negative": self.negative}
+
+    def latent(self, pictures: Tensor) -> Latent:
+        return {"samples": self.vae.encode(pictures)}
+
+    def decoded(self, latent: Latent | Tensor) -> Tensor:
+        """An IMAGE, within 0..1 as the VAE leaves it."""
+        return self.vae.decode(latent if isinstance(latent, Tensor) else latent["samples"]).cpu()
+
+    def generated(
+        self, captions: Sequence[Scene | str], seed: int, first: int = 0, model: Any = None, steps: int = 20,
+        sampler: str = "euler_ancestral", scheduler: str = "normal",
+    ) -> Tensor:  # fmt: skip
+        """A picture for each caption at cfg 4, as KSampler makes it; item i has the noise of item `first` + i."""
+        noise = torch.stack([item_noise(torch.zeros(4, 32, 32), seed, first + i) for i in range(len(captions))])
+        samples = comfy.sample.sample(
+            model or self.model, noise, steps, 4.0, sampler, scheduler, self.encoded(*captions), self.negative,
+            torch.zeros_like(noise), disable_pbar=True, seed=seed,
+        )  # fmt: skip
+        return self.decoded(samples)
+
+
+def guider(model: Any, positive: Any, negative: Any, cfg: float) -> comfy.samplers.CFGGuider:
+    chosen = comfy.samplers.CFGGuider(model)
+    chosen.set_conds(positive, negative)
+    chosen.set_cfg(cfg)
+    return chosen
+
+
+def sampler_inputs(
+    model: Any, positive: Any, negative: Any, cfg: float, sigmas: Tensor, latent: Latent, seed: int = 1
+) -> dict[str, Any]:
+    """The inputs of SamplerCustomAdvanced and of Record Path, with Euler."""
+    noise = core.RandomNoise.execute(seed).args[0]
+    euler = comfy.samplers.sampler_object("euler")
+    chosen = guider(model, positive, negative, cfg)
+    return {"noise": noise, "guider": chosen, "sampler": euler, "sigmas": sigmas, "latent_image": latent}
+
+
+def sampled_from(
+    path: DiffusionPath, model: Any, positive: Any, negative: Any, cfg: float = 4.0, sampler: Any = None
+) -> Tensor:
+    """Latents that a sampler, by default Euler, reaches from the start of a path."""
+    noise, latent = start(model, path)
+    sampler, drawn = sampler or comfy.samplers.sampler_object("euler"), noise.generate_noise(latent)
+    chosen = guider(model, positive, negative, cfg)
+    return chosen.sample(drawn, latent["samples"], sampler, path.sigmas, disable_pbar=True, seed=1)
