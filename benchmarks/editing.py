@@ -174,7 +174,8 @@ class Results:
         self.rows: list[Figures] = []
         if path.exists():
             with path.open(newline="") as file:
-                self.rows = [_figures(*line) for line in list(csv.reader(file))[1:]]
+                lines = list(csv.reader(file))[1:]
+            self.rows = [Figures(*line[:3], int(line[3]), *map(float, line[4:])) for line in lines]
         self._done = {(each.world, each.kind, each.row, each.part) for each in self.rows}
 
     def has(self, world: str, kind: str, row: str, part: int) -> bool:
@@ -193,10 +194,6 @@ class Results:
 
     def of(self, world: str, row: str, kind: str | None = None) -> list[Figures]:
         return [r for r in self.rows if (r.world, r.row) == (world, row) and kind in (None, r.kind)]
-
-
-def _figures(world: str, kind: str, row: str, part: str, *numbers: str) -> Figures:
-    return Figures(world, kind, row, int(part), *map(float, numbers))
 
 
 def mean(figures: Iterable[Figures], name: str) -> float:

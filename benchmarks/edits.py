@@ -150,7 +150,6 @@ OTHERS: dict[str, Row] = {
     "MDP attention": attention(PathSchedule(1.0, 0.4), PathSchedule(1.0, 0.6)),
     "edit-friendly residuals": residuals(0.85, 17),
 }
-SYNTHETIC = ("SDEdit, t0 0.8", "DDIM inversion", "MDP-\u03b5", "FlowEdit", "MDP Edit, recommended")
 COMPOSITED = ", composited"
 """Added to the name of a row that knows where it edited: the rest of the original laid over it by Composite Exact."""
 _REAL, _SYNTHETIC = "real", "synthetic"
@@ -162,29 +161,32 @@ def work(scenes: int, others: int, synthetic: int, at_once: int) -> Iterator[tup
         rows = (*MAIN, *OTHERS) if part * at_once < others else tuple(MAIN)
         yield from ((_REAL, kind, part, rows) for kind in KINDS)
         if part * at_once < synthetic:
-            yield from ((_SYNTHETIC, kind, part, SYNTHETIC) for kind in KINDS)
+            yield from ((_SYNTHETIC, kind, part, tuple(MAIN)) for kind in KINDS)
+
+
+def composited(group: Group, pictures: Tensor, made: Made) -> Tensor:
+    """The edit laid over the original by Composite Exact, where the row knows where it edited."""
+    if made.mask is None:
+        return pictures
+    return composite_exact(group.pictures, pictures, made.mask, border=0).image
 
 
 def run_part(group: Group, world: str, kind: str, part: int, rows: tuple[str, ...], results: Results) -> None:
     """The rows of one part; those that use the source's path are charged for finding it."""
-    all_rows = {**MAIN, **OTHERS}
     begin = time.process_time()
     shares_path = {name for name in rows if "MDP" in name or name.startswith("DDIM")}
-    if any(not results.has(world, kind, name, part) for name in shares_path):
+    if shares_path:
         _ = group.path
     finding = 0.0 if group.synthetic else time.process_time() - begin
-    for name in rows:
-        if results.has(world, kind, name, part) or not group.cases:
-            continue
+    for name in rows if group.cases else ():
         begin = time.process_time()
-        made = all_rows[name](group)
+        made = {**MAIN, **OTHERS}[name](group)
         seconds = time.process_time() - begin + (finding if name in shares_path else 0.0)
-        pictures = group.world.decoded(made.latents)
-        figures = measure(group, pictures, (world, kind, name, part), made.evaluations, seconds)
+        pictures, labels = group.world.decoded(made.latents), (world, kind, name, part)
+        figures = measure(group, pictures, labels, made.evaluations, seconds)
         if made.mask is not None:
-            pictures = composite_exact(group.pictures, pictures, made.mask, border=0).image
-            label = name + COMPOSITED
-            figures += measure(group, pictures, (world, kind, label, part), made.evaluations, seconds)
+            labels = (world, kind, name + COMPOSITED, part)
+            figures += measure(group, composited(group, pictures, made), labels, made.evaluations, seconds)
         results.add(figures)
 
 
@@ -192,15 +194,11 @@ def contact_sheet(world: World, chosen: dict[str, list[Case]]) -> Tensor:
     """A row of pictures for each kind: the source and what the methods make of it. IMAGE [1, H, W, 3]."""
     shown, labels = [], []
     for kind in KINDS:
-        group = Group(world, chosen[kind], _SEED)
-        shown.append(group.pictures[:1])
+        group, case = Group(world, chosen[kind], _SEED), chosen[kind][0]
+        shown.append(group.pictures)
         for row in MAIN.values():
             made = row(group)
-            picture = world.decoded(made.latents[:1])
-            if made.mask is not None:
-                picture = composite_exact(group.pictures[:1], picture, made.mask[:1], border=0).image
-            shown.append(picture)
-        case = chosen[kind][0]
+            shown.append(composited(group, world.decoded(made.latents), made))
         labels.append(f"{getattr(case.scene, case.attribute)} to {getattr(case.target, case.attribute)}")
     return labelled_grid(torch.cat(shown), col_labels=["source", *MAIN], row_labels=labels)
 

@@ -115,21 +115,19 @@ class World:
 
 def methods(w: World) -> dict[str, Callable[[], Any]]:
     """What is measured, by its name in the table."""
-    null_text = {"iterations": 2, "stop": 1e-5}
-    controlled = {"gamma": 0.5, "pull": 0.9, "stop_at": 0.25, "trend": "constant"}
     return {
         _PLAIN: w.sampled,
         "SDEdit, t0 0.5": partial(w.run, "DPathSDEdit", guide=w.latent),
         "SDEdit, masked": partial(w.run, "DPathSDEdit", guide=w.masked, mask_mode="threshold"),
         "Record Path": w.recorded,
         "Reconstruct From Path": w.replayed,
-        "Invert: euler, cfg 1": partial(w.inverted, "euler", 1.0, noise_label="destination"),
-        "Invert: fixed point, cfg 1": partial(w.inverted, "fixed point", 1.0, iterations=5, tolerance=1e-4),
-        "Invert: residual": partial(w.inverted, "residual", eta=1.0),
+        "Invert: euler, cfg 1": partial(w.inverted, "euler", 1.0),
+        "Invert: fixed point, cfg 1": partial(w.inverted, "fixed point", 1.0, iterations=5),
+        "Invert: residual": partial(w.inverted, "residual"),
         "Invert: negative prompt": partial(w.inverted, "negative prompt"),
-        "Invert: null text, 2 updates": partial(w.inverted, "null text", **null_text, save_memory=False),
-        "Invert: null text, save memory": partial(w.inverted, "null text", **null_text, save_memory=True),
-        "Invert: controlled": partial(w.inverted, "controlled", **controlled),
+        "Invert: null text, 2 updates": partial(w.inverted, "null text", iterations=2),
+        "Invert: null text, save memory": partial(w.inverted, "null text", iterations=2, save_memory=True),
+        "Invert: controlled": partial(w.inverted, "controlled"),
         "MDP noise": partial(w.manipulated, "DPathMDPNoise", "path"),
         "MDP latent": partial(w.manipulated, "DPathMDPLatent", "path"),
         "MDP conditioning": partial(w.manipulated, "DPathMDPConditioning", "source"),
@@ -141,17 +139,6 @@ def methods(w: World) -> dict[str, Callable[[], Any]]:
         "Sketch Guidance, checkpointed": partial(w.guided, True),
         "Train Edge Predictor, 8 steps of 4": w.trained,
     }
-
-
-def peak_of(w: World, run: Callable[[], Any]) -> int:
-    """Bytes that are in use on the card at the peak of a run of few steps, which also warms up."""
-    gc.collect()
-    comfy.model_management.soft_empty_cache()
-    w.steps = _WARM_UP
-    try:
-        return highest(_in_use, run)
-    finally:
-        w.steps = _STEPS
 
 
 def _in_use() -> int:
@@ -190,9 +177,14 @@ def main() -> None:
             results[name] = run()
 
         try:
-            peak = (peak_of(world, run) - before) / _GIB
+            gc.collect()
+            comfy.model_management.soft_empty_cache()
+            world.steps = _WARM_UP  # few steps suffice for the peak, and warm up
+            peak = (highest(_in_use, run) - before) / _GIB
+            world.steps = _STEPS
             seconds = statistics.median(timed(kept) for _ in range(given.rounds))
         except comfy.model_management.OOM_EXCEPTION as error:
+            world.steps = _STEPS
             row(name, str(error).partition(":")[0], "", "")
             continue
         plain = plain or seconds

@@ -98,14 +98,10 @@ class Published:
         """Edit-friendly inversion (Huberman-Spiegelglas et al. 2024, published code): all steps, also those that an
         edit skips; both prompts one after the other. Gives the states and the normalised residuals.
         """
-        generator = torch.Generator().manual_seed(seed)
-        alphas = 1 / (1 + sigmas.double() ** 2)
-        clean, alphas = picture, alphas.float()
-        states = [
-            alpha.sqrt() * clean + (1 - alpha).sqrt() * torch.randn(clean.shape, generator=generator)
-            for alpha in alphas[:-1]
-        ]
-        states.append(clean.clone())
+        alphas, draw = (1 / (1 + sigmas.double() ** 2)).float(), torch.Generator().manual_seed(seed)
+        noises = [torch.randn(picture.shape, generator=draw) for _ in alphas[:-1]]
+        states = [a.sqrt() * picture + (1 - a).sqrt() * noise for a, noise in zip(alphas, noises, strict=False)]
+        states.append(picture.clone())
         residuals = []
         for i, sigma in enumerate(sigmas[:-1]):
             alpha, below = alphas[i], alphas[i + 1]

@@ -9,10 +9,9 @@ import comfy.memory_management
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
-import comfy.supported_models_base
 import torch
 
-from ..demo.model import UNET_CONFIG, LandscapeLatent
+from ..demo.model import UNET_CONFIG, LandscapeConfig, LandscapeLatent
 from ..lep import families
 from ..lep.predictor import EdgePredictor, build_network
 
@@ -35,14 +34,7 @@ SIZES = {"demo": (UNET_CONFIG, LandscapeLatent), "sd15": (_SD15, comfy.latent_fo
 def random_model(size: str, dtype: torch.dtype) -> Any:
     """A MODEL as ComfyUI's loaders give it, with random weights that keep the scale of activations."""
     unet, latent_format = SIZES[size]
-
-    class Config(comfy.supported_models_base.BASE):
-        unet_config: dict[str, Any] = {}
-        unet_extra_config: dict[str, Any] = {}
-        sampling_settings: dict[str, Any] = {}
-
-    Config.latent_format = latent_format
-    config = Config(dict(unet))
+    config = type("Config", (LandscapeConfig,), {"latent_format": latent_format})(dict(unet))
     config.set_inference_dtype(dtype, None)
     device = comfy.model_management.get_torch_device()
     memory: Any = comfy.memory_management

@@ -10,39 +10,30 @@ import json
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import comfy.utils
 import torch
 
 from ..demo.scenes import Scene
 from ..demo.training.evaluate import unseen_scenes
+from ..devtools.direct import call
 from ..devtools.world import World, rendered
 from ..images.metrics import edit_metrics
-from ..samplers import process
-from ..samplers.inversion.controlled import Controlled
-from ..samplers.inversion.euler import Euler
-from ..samplers.inversion.fixed_point import FixedPoint
-from ..samplers.inversion.invert import invert
-from ..samplers.inversion.negative_prompt import NegativePrompt
-from ..samplers.inversion.null_text import NullText
-from ..samplers.inversion.residual import Residual
-from ..samplers.inversion.run import Method
-from ..samplers.replay import replay
-from ..samplers.sigmas import sdedit_sigmas
 from .common import OUTPUT, head, machine, parser, row
 
 _BATCH = 10
-_ROWS: dict[str, tuple[Method, float]] = {
-    "residual, cfg 1": (Residual(), 1.0),
-    "residual, cfg 4": (Residual(), 4.0),
-    "residual, cfg 7.5": (Residual(), 7.5),
-    "fixed point, cfg 1": (FixedPoint(), 1.0),
-    "euler, cfg 1": (Euler(), 1.0),
-    "euler, cfg 7.5": (Euler(), 7.5),
-    "negative prompt, cfg 7.5": (NegativePrompt(), 7.5),
-    "null text, 2 updates, cfg 7.5": (NullText(iterations=2), 7.5),
-    "null text, 10 updates, cfg 7.5": (NullText(iterations=10), 7.5),
-    "controlled, cfg 7.5": (Controlled(), 7.5),
+_ROWS: dict[str, tuple[dict[str, Any], float]] = {
+    "residual, cfg 1": ({"method": "residual"}, 1.0),
+    "residual, cfg 4": ({"method": "residual"}, 4.0),
+    "residual, cfg 7.5": ({"method": "residual"}, 7.5),
+    "fixed point, cfg 1": ({"method": "fixed point"}, 1.0),
+    "euler, cfg 1": ({"method": "euler"}, 1.0),
+    "euler, cfg 7.5": ({"method": "euler"}, 7.5),
+    "negative prompt, cfg 7.5": ({"method": "negative prompt"}, 7.5),
+    "null text, 2 updates, cfg 7.5": ({"method": "null text", "iterations": 2}, 7.5),
+    "null text, 10 updates, cfg 7.5": ({"method": "null text"}, 7.5),
+    "controlled, cfg 7.5": ({"method": "controlled"}, 7.5),
 }
 # (row, figure, least): what must hold for every picture.
 _LEAST = [
@@ -55,14 +46,13 @@ Figures = dict[str, list[float]]
 """latent, picture: PSNR in dB of every scene; ssim; seconds of every batch."""
 
 
-def measure(world: World, method: Method, cfg: float, scenes: list[Scene], steps: int) -> Figures:
+def measure(world: World, method: dict[str, Any], cfg: float, scenes: list[Scene], steps: int) -> Figures:
     """Inverts a batch of landscapes with their own captions, and follows the paths back."""
-    latent, given = world.latent(rendered(*scenes)), world.inputs(*scenes).values()
-    sigmas = sdedit_sigmas(process.model_sampling(world.model), 1.0, steps, "normal")
+    latent, given = world.latent(rendered(*scenes)), world.inputs(*scenes)
     begin = time.process_time()
-    path = invert(*given, latent, sigmas, method, cfg, seed=1)
+    path = call("DPathInvert", **given, latent=latent, seed=1, steps=steps, cfg=cfg, method=method)[0]
     seconds = time.process_time() - begin
-    replayed, made = replay(*given, path, cfg)
+    made, replayed, _ = call("DPathReconstruct", **given, path=path, cfg=cfg)
     values = edit_metrics(*(world.decoded(each).clamp(0, 1) for each in (latent, made))).values["whole"]
     latent_psnr = list(replayed.figures["latent_psnr"])
     return {"latent": latent_psnr, "picture": values["psnr"], "ssim": values["ssim"], "seconds": [seconds]}

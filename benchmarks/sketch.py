@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +53,7 @@ class Setting:
 
     beta: float = DEFAULT_BETA
     end: float = DEFAULT_END
-    start: float = 1.0
-    every: int = 1
     steps: int = 20
-    sampler: str = "euler_ancestral"
-    scheduler: str = "normal"
     predictor: Path = BUILT_IN_FILE
 
     @property
@@ -65,12 +61,9 @@ class Setting:
         return self.beta == 0 or self.end >= 1
 
     def key(self) -> str:
-        """A file name for the setting and the predictor's contents."""
-        plain = Setting(beta=0.0, steps=self.steps, sampler=self.sampler, scheduler=self.scheduler)
-        text = repr(astuple(plain if self.unguided else self)[:-1])
-        if not self.unguided:
-            text += hashlib.sha256(self.predictor.read_bytes()).hexdigest()
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """A file name for what counts of the setting."""
+        contents = (self.beta, self.end, hashlib.sha256(self.predictor.read_bytes()).hexdigest())
+        return hashlib.sha256(repr((self.steps, *(() if self.unguided else contents))).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -129,10 +122,8 @@ class World(world.World):
         if not setting.unguided:
             predictor = load_predictor(setting.predictor)
             sketch = Sketch(model, self.vae, predictor, self.sketches[some])
-            given = Guidance(predictor, sketch.at, setting.beta, setting.start, setting.end, setting.every)
-            model = guide(model, given)
-        chosen = (setting.steps, setting.sampler, setting.scheduler)
-        return self.generated(self.scenes[some], seed, members.start, model, *chosen)
+            model = guide(model, Guidance(predictor, sketch.at, setting.beta, 1.0, setting.end))
+        return self.generated(self.scenes[some], seed, members.start, model, setting.steps)
 
     def measure(self, pictures: Tensor) -> Measured:
         pairs = list(zip(edge_map(pictures), self.sketches.repeat(self.seeds, 1, 1), strict=True))
@@ -229,7 +220,7 @@ def main() -> None:
     given = options.parse_args()
     enough = given.sketches >= _SKETCHES and given.curve_sketches >= _CURVE
     out, usual = given.out or (PICTURES if enough else given.work), Setting(steps=given.steps)
-    print(f"{machine()}; {given.steps} steps of {usual.sampler}, cfg 4\n")
+    print(f"{machine()}; {given.steps} steps of euler_ancestral, cfg 4\n")
     if "default" in given.only:
         _default(World(given.sketches, given.seeds, given.work), usual, out)
     small = World(given.curve_sketches, 1, given.work)

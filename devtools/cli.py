@@ -26,18 +26,14 @@ _MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("devtools.schemas", "tests.unit.compatibility_page", "devtools.locales"),
     ),
     "snapshots": ("write what tests freeze: inputs and outputs, the core functions used", ("devtools.schemas",)),
-    "compatibility": (
-        "run every node on every family of models, write docs/compatibility.md", ("tests.unit.compatibility_page",),
-    ),
+    "compatibility": ("run every node on every family of models", ("tests.unit.compatibility_page",)),
     "locales": ("write locales/ from the nodes and their translations", ("devtools.locales",)),
     "pictures": ("make the pictures of the documentation, or those that are named", ("devtools.pictures",)),
     "train-demo-model": ("train the embedded model", ("demo.training",)),
     "train-demo-predictor": ("train the embedded model's edge predictor", ("demo.training.edges",)),
 }  # fmt: skip
 # Benchmarks that are the long versions of tests, and live with them.
-_LONG_TESTS = {
-    "load": "tests.server.load", "fuzz": "tests.server.random_prompts", "file_fuzz": "tests.unit.file_fuzz",
-}  # fmt: skip
+_LONG_TESTS = {"load": "tests.server.load", "fuzz": "tests.server.random_prompts", "file_fuzz": "tests.unit.file_fuzz"}
 
 
 class Terminated(KeyboardInterrupt):
@@ -55,11 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.rest = rest
     try:
         return options.run(options)
-    except DevError as error:
-        say(f"./dev: {error}", error=True)
-        return 1
-    except PermissionError as error:
-        say(f"./dev: {not_writable(error)}", error=True)
+    except (DevError, PermissionError) as error:
+        say(f"./dev: {not_writable(error) if isinstance(error, PermissionError) else error}", error=True)
         return 1
     except KeyboardInterrupt:
         say("\n./dev: interrupted", error=True)

@@ -25,10 +25,10 @@ class PromptInterrupted(PromptError):
 
 @dataclass
 class Progress:
-    """How far a prompt is: `finished` of `total` nodes, and the steps of the node that runs."""
+    """How far a prompt is: the nodes that are done, and the steps of the one that runs."""
 
-    total: int
-    finished: int = 0
+    prompt: Prompt
+    done: set[str] = field(default_factory=set)
     title: str = ""
     value: float = 0.0
     maximum: float = 1.0
@@ -37,7 +37,20 @@ class Progress:
     def fraction(self) -> float:
         """Share of the work done, where every node counts the same."""
         current = min(self.value / self.maximum, 1.0) if self.maximum > 0 else 0.0
-        return min((self.finished + current) / max(self.total, 1), 1.0)
+        return min((len(self.done & self.prompt.keys()) + current) / max(len(self.prompt), 1), 1.0)
+
+    def follow(self, kind: str, data: dict[str, Any]) -> None:
+        """Takes a message of the server into account."""
+        if kind == "execution_cached":
+            self.done.update(data.get("nodes", []))
+        elif kind == "progress_state":
+            self.value, self.maximum = 0.0, 1.0
+            for node, state in data.get("nodes", {}).items():
+                if state["state"] == "finished":
+                    self.done.add(node)
+                elif state["state"] == "running":
+                    self.title = _title(self.prompt, node)
+                    self.value, self.maximum = state["value"], state["max"]
 
 
 @dataclass
@@ -127,8 +140,7 @@ class Client:
         return asyncio.run(self._run(prompt, on_progress))
 
     async def _run(self, prompt: Prompt, on_progress: Callable[[Progress], None] | None) -> Result:
-        progress, done = Progress(total=len(prompt)), set()
-        prompt_id, failure = "", None
+        progress, prompt_id, failure = Progress(prompt), "", None
         async for kind, data in self.messages():
             if kind == "connected":
                 prompt_id = self.queue(prompt)
@@ -141,7 +153,7 @@ class Client:
             elif kind == "execution_interrupted":
                 failure = PromptInterrupted(f"interrupted at {_title(prompt, data['node_id'])}")
             else:
-                follow(progress, done, kind, data, prompt)
+                progress.follow(kind, data)
                 if on_progress is not None:
                     on_progress(progress)
         if failure is not None:
@@ -160,21 +172,6 @@ def refusals(answer: dict[str, Any], prompt: Prompt) -> list[str]:
         error = answer["error"]
         reasons = [error["message"] if isinstance(error, dict) else str(error)]
     return reasons
-
-
-def follow(progress: Progress, done: set[str], kind: str, data: dict[str, Any], prompt: Prompt) -> None:
-    """Takes a message into account."""
-    if kind == "execution_cached":
-        done.update(data.get("nodes", []))
-    elif kind == "progress_state":
-        progress.value, progress.maximum = 0.0, 1.0
-        for node, state in data.get("nodes", {}).items():
-            if state["state"] == "finished":
-                done.add(node)
-            elif state["state"] == "running":
-                progress.title = _title(prompt, node)
-                progress.value, progress.maximum = state["value"], state["max"]
-    progress.finished = len(done & prompt.keys())
 
 
 def _title(prompt: Prompt, node: str) -> str:

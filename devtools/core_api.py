@@ -24,18 +24,11 @@ PACKAGES = ("nodes", "samplers", "lep", "images", "demo")
 CORE = ("comfy", "comfy_api", "comfy_execution", "folder_paths", "latent_preview", "node_helpers", "nodes", "server")
 # Objects that come through sockets or from factories: what the pack calls on them counts by its name alone.
 RECEIVERS = (
-    "comfy.model_patcher.ModelPatcher",
-    "comfy.samplers.CFGGuider",
-    "comfy.model_base.BaseModel",
-    "comfy.model_sampling.ModelSamplingDiscrete",
-    "comfy.model_sampling.ModelSamplingDiscreteFlow",
-    "comfy.model_sampling.EPS",
-    "comfy.model_sampling.CONST",
-    "comfy.latent_formats.LatentFormat",
-    "comfy.sd.VAE",
-    "comfy.sd.CLIP",
-    "comfy.utils.ProgressBar",
-)
+    "comfy.model_patcher.ModelPatcher", "comfy.samplers.CFGGuider", "comfy.model_base.BaseModel",
+    "comfy.model_sampling.ModelSamplingDiscrete", "comfy.model_sampling.ModelSamplingDiscreteFlow",
+    "comfy.model_sampling.EPS", "comfy.model_sampling.CONST", "comfy.latent_formats.LatentFormat", "comfy.sd.VAE",
+    "comfy.sd.CLIP", "comfy.utils.ProgressBar",
+)  # fmt: skip
 _ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-f]+>")
 
 
@@ -74,14 +67,11 @@ def names_used(tree: ast.AST) -> Iterator[str]:
     bound = imports(tree)
     inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Attribute | ast.Name) or id(node) in inner:
-            continue
-        parts: list[str] = []
-        while isinstance(node, ast.Attribute):
-            parts.append(node.attr)
-            node = node.value
-        if isinstance(node, ast.Name) and node.id in bound:
-            yield ".".join([bound[node.id], *reversed(parts)])
+        if isinstance(node, ast.Attribute | ast.Name) and id(node) not in inner:
+            name = ast.unparse(node)
+            root, dot, rest = name.partition(".")
+            if root in bound and re.fullmatch(r"[\w.]+", name):
+                yield bound[root] + dot + rest
 
 
 def imports(tree: ast.AST) -> dict[str, str]:
@@ -100,22 +90,14 @@ def imports(tree: ast.AST) -> dict[str, str]:
 
 def own_methods(kind: type) -> set[str]:
     """The public methods of a class of ComfyUI's, without what it inherits from PyTorch."""
-    return {
-        name
-        for name, method in inspect.getmembers(kind, inspect.isfunction)
-        if method.__module__.partition(".")[0] in CORE and not name.startswith("_")
-    }
+    methods = inspect.getmembers(kind, inspect.isfunction)
+    return {name for name, each in methods if each.__module__.partition(".")[0] in CORE and not name.startswith("_")}
 
 
 def overridden(tree: ast.AST) -> set[str]:
     """Methods of classes with bases: core calls them, so their signatures are part of the contract too."""
-    return {
-        method.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef) and node.bases
-        for method in node.body
-        if isinstance(method, ast.FunctionDef)
-    }
+    classes = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.bases)
+    return {method.name for each in classes for method in each.body if isinstance(method, ast.FunctionDef)}
 
 
 def resolve(name: str) -> tuple[str, Any]:

@@ -113,11 +113,8 @@ def _checked_comfyui(path: Path) -> Path:
 
 def _checked_python(path: Path, modules: Sequence[str]) -> Path:
     path = Path(os.path.abspath(path.expanduser()))  # not resolve(): a venv's python is a symlink to the system's
-    code = (
-        "import sys, importlib.util as u\n"
-        "assert sys.version_info >= (3, 10)\n"
-        "sys.stdout.write(' '.join(name for name in sys.argv[1:] if u.find_spec(name) is None))"
-    )
+    code = "import sys, importlib.util as u; assert sys.version_info >= (3, 10)\n"
+    code += "sys.stdout.write(' '.join(name for name in sys.argv[1:] if u.find_spec(name) is None))"
     command = [str(path), "-c", code, "torch", "aiohttp", "skimage", *modules]
     try:
         result = subprocess.run(command, capture_output=True, text=True, env=clean_environment(), cwd=ROOT.parent)

@@ -92,13 +92,9 @@ TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
 
 # The two linters are pinned because their rules change from release to release.
 TOOLS = (
-    "pytest>=8.3",
-    "pytest-xdist>=3.6",
-    "hypothesis>=6.100",
-    "playwright>=1.50",
-    "ruff==0.17.5",
+    "pytest>=8.3", "pytest-xdist>=3.6", "hypothesis>=6.100", "playwright>=1.50", "ruff==0.17.5",
     "pyright[nodejs]==1.1.414",
-)
+)  # fmt: skip
 
 
 def default_plan(comfyui: Path | None = None) -> Plan:

@@ -61,13 +61,12 @@ class World:
         return self.vae.decode(latent if isinstance(latent, Tensor) else latent["samples"]).cpu()
 
     def generated(
-        self, captions: Sequence[Scene | str], seed: int, first: int = 0, model: Any = None, steps: int = 20,
-        sampler: str = "euler_ancestral", scheduler: str = "normal",
-    ) -> Tensor:  # fmt: skip
+        self, captions: Sequence[Scene | str], seed: int, first: int = 0, model: Any = None, steps: int = 20
+    ) -> Tensor:
         """A picture for each caption at cfg 4, as KSampler makes it; item i has the noise of item `first` + i."""
         noise = torch.stack([item_noise(torch.zeros(4, 32, 32), seed, first + i) for i in range(len(captions))])
         samples = comfy.sample.sample(
-            model or self.model, noise, steps, 4.0, sampler, scheduler, self.encoded(*captions), self.negative,
+            model or self.model, noise, steps, 4.0, "euler_ancestral", "normal", self.encoded(*captions), self.negative,
             torch.zeros_like(noise), disable_pbar=True, seed=seed,
         )  # fmt: skip
         return self.decoded(samples)

@@ -59,9 +59,8 @@ def follow(start: Point, weights: Tensor, end: float = 0.0, push: Push | None = 
 
 def background() -> Image.Image:
     """How likely each state is at each time."""
-    width, height = _SIZE[0] * _FINER, _SIZE[1] * _FINER
-    angle = torch.linspace(_NOISIEST, 0, width, dtype=torch.float64) * math.pi / 2
-    y = torch.linspace(_SPAN, -_SPAN, height, dtype=torch.float64)[:, None]
+    angle = torch.linspace(_NOISIEST, 0, _SIZE[0] * _FINER, dtype=torch.float64) * math.pi / 2
+    y = torch.linspace(_SPAN, -_SPAN, _SIZE[1] * _FINER, dtype=torch.float64)[:, None]
     variance = (angle.cos() * _WIDTH) ** 2 + angle.sin() ** 2
     parts = [torch.exp(-((y - angle.cos() * mean) ** 2) / (2 * variance)) / variance.sqrt() for mean in _MEANS]
     density = torch.stack(parts).sum(0)

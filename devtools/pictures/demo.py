@@ -9,7 +9,7 @@ from ...demo.render import render_with_masks
 from ...demo.scenes import Scene, full_caption
 from ...demo.training.evaluate import generate, sheet, unseen_scenes
 from ...images.tensors import from_uint8
-from ...samplers.sdedit import Settings, sdedit
+from ..direct import call
 from ..world import rendered
 from .shared import montage, picture, world
 
@@ -52,9 +52,9 @@ def front() -> Tensor:
         Scene(seed=21, house="blue", clouds="cloudy"),
     ):
         strokes = rendered(scene, detail=0.0)
-        guide, given = world().latent(strokes), world().inputs(scene)
+        guide = world().latent(strokes)
         shown.append(strokes)
         for t0 in (0.45, 0.7):
-            edit = sdedit(*given.values(), guide, 1, Settings(t0=t0, steps=30))
-            shown.append(world().decoded(edit.latent))
+            edited = call("DPathSDEdit", **world().inputs(scene), guide=guide, seed=1, t0=t0, steps=30)[0]
+            shown.append(world().decoded(edited))
     return montage(torch.cat(shown), columns=3)

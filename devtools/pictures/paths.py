@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from comfy_extras import nodes_custom_sampler as core
@@ -22,14 +21,6 @@ from .shared import grid, picture, world
 _SCENE = Scene(seed=5, time="day", season="summer", trees="pines", house="red")
 _WINTER = _SCENE.with_(season="winter")
 _STEPS, _CFG = 16, 4.0
-_CHOICES: dict[str, dict[str, Any]] = {
-    "residual": {"eta": 1.0},
-    "fixed point": {"iterations": 10, "tolerance": 1e-4},
-    "euler": {"noise_label": "destination"},
-    "negative prompt": {},
-    "null text": {"iterations": 10, "stop": 1e-5, "save_memory": False},
-    "controlled": {"gamma": 0.5, "pull": 0.9, "stop_at": 0.25, "trend": "constant"},
-}
 
 
 @cache
@@ -41,7 +32,7 @@ def _picture() -> Tensor:
 @cache
 def _inverted(method: str) -> DiffusionPath:
     given = {"latent": world().latent(rendered(_SCENE)), "seed": 1, "steps": _STEPS, "cfg": _CFG}
-    return call("DPathInvert", **world().inputs(_SCENE), **given, method={"method": method, **_CHOICES[method]})[0]
+    return call("DPathInvert", **world().inputs(_SCENE), **given, method=method)[0]
 
 
 def _replayed(path: DiffusionPath, cfg: float = _CFG) -> tuple[Tensor, DiffusionPath]:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from diffusion_path.devtools import cli, environment, pip, runtime, settings
+from diffusion_path.devtools import cli, environment, runtime, settings
 from diffusion_path.devtools.settings import DevError
 
 
@@ -21,7 +21,7 @@ def test_help_lists_every_command_in_under_two_seconds(pack_root: Path) -> None:
     result = dev(pack_root, "--help")
     assert time.monotonic() - begin < 2
     assert result.returncode == 0
-    for name in ("demo", "test", "serve", "lint", "bench", "train-demo-model"):
+    for name in ("demo", "test", "serve", "lint", "bench", "docs", "train-demo-model"):
         assert name in result.stdout
 
 
@@ -34,6 +34,7 @@ def test_help_lists_every_command_in_under_two_seconds(pack_root: Path) -> None:
         (["serve", "--port", "http"], "'http' is not a port"),
         (["serve", "--port", "70000"], "'70000' is not a port"),
         (["demo", "--comfyui"], "expected one argument"),
+        (["snapshots", "--all"], "unknown argument: --all"),
     ],
 )
 def test_wrong_arguments_are_named(pack_root: Path, arguments: list[str], words: str) -> None:
@@ -42,7 +43,9 @@ def test_wrong_arguments_are_named(pack_root: Path, arguments: list[str], words:
     assert words in result.stderr
 
 
-@pytest.mark.parametrize("command", ["demo", "test", "serve", "lint", "locales", "snapshots", "train-demo-model"])
+@pytest.mark.parametrize(
+    "command", ["demo", "test", "serve", "lint", "docs", "locales", "snapshots", "train-demo-model"]
+)
 def test_every_command_takes_an_existing_comfyui(pack_root: Path, tmp_path: Path, command: str) -> None:
     result = dev(pack_root, command, "--comfyui", str(tmp_path))
     assert result.returncode == 1
@@ -110,7 +113,7 @@ def test_this_python_is_right() -> None:
     ],
 )
 def test_pip_failures_become_one_sentence(output: list[str], words: str) -> None:
-    sentence = pip.explain(output, Path("setup.log"))
+    sentence = environment.explain(output, Path("setup.log"))
     assert words in sentence
     assert "\n" not in sentence
     assert sentence.endswith(".")
@@ -122,7 +125,7 @@ def test_unknown_benchmarks_and_workflows_are_named_with_the_known_ones(
     assert cli.main(["bench", "nothing-like-it"]) == 1
     refusal = capsys.readouterr().err
     assert "There is no benchmark 'nothing-like-it'" in refusal
-    assert ", methods, " in refusal
+    assert ", load, mdp, methods, " in refusal, "those that live with the tests are among them"
     assert "random_models" not in refusal, "which other benchmarks use and which does nothing by itself"
 
 

@@ -48,41 +48,46 @@ def serve_messages(handler: Callable[[web.WebSocketResponse], Awaitable[Any]]) -
     return Client("127.0.0.1", port, timeout=5), thread
 
 
+async def received(client: Client, into: list[dict[str, Any]]) -> None:
+    async for _, data in client.messages():
+        into.append(data)
+
+
 def test_messages_of_every_length_arrive_and_previews_are_skipped() -> None:
     texts = [{"text": "x" * size} for size in (3, 125, 126, 70_000, 5_000_000)]
 
     async def send(peer: web.WebSocketResponse) -> None:
         for text in texts:
             await peer.send_bytes(b"preview")
-            await peer.send_json(text)
+            await peer.send_json({"type": "test", "data": text})
 
     client, thread = serve_messages(send)
-    with client._messages() as receive:
-        assert [receive() for _ in texts] == texts
-        with pytest.raises(ConnectionError, match="closed the websocket"):
-            receive()
+    found: list[dict[str, Any]] = []
+    with pytest.raises(ConnectionError, match="closed the websocket"):
+        asyncio.run(received(client, found))
+    assert found == [{}, *texts], "the first says that the connection is there"
     thread.join(5)
 
 
 def test_a_refused_websocket_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(ConnectionError, match="refused"), Client("127.0.0.1", port)._messages():
-        pass
+    with pytest.raises(ConnectionError, match="refused"):
+        asyncio.run(received(Client("127.0.0.1", port), []))
 
 
 def test_progress_counts_finished_nodes_and_the_steps_of_the_running_one() -> None:
-    progress, done = Progress(total=2), set()
-    client._follow(progress, done, "execution_cached", {"nodes": ["1"]}, PROMPT)
+    progress = Progress(PROMPT)
+    progress.follow("execution_cached", {"nodes": ["1"]})
     assert progress.fraction == 0.5
     running = {
         "nodes": {"1": {"state": "finished", "value": 1, "max": 1}, "2": {"state": "running", "value": 5, "max": 20}}
     }
-    client._follow(progress, done, "progress_state", running, PROMPT)
+    progress.follow("progress_state", running)
     assert (progress.title, progress.value, progress.maximum) == ("Sample", 5, 20)
     assert progress.fraction == pytest.approx(0.625)
     running["nodes"]["2"]["state"] = "finished"
-    client._follow(progress, done, "progress_state", running, PROMPT)
+    progress.follow("progress_state", running)
     assert progress.fraction == 1.0
     assert progress.value == 0, "the next node must not inherit the steps of the last"
 

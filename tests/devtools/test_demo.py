@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from diffusion_path.devtools import console, demo, server, thumbnail
+from diffusion_path.devtools import demo, server
 from diffusion_path.devtools.client import Result
 from diffusion_path.devtools.runtime import Runtime
 from diffusion_path.devtools.settings import DevError
@@ -41,7 +39,7 @@ def test_pictures_are_named_by_workflow_and_node(tmp_path: Path) -> None:
         (["x.png"], ["lake.png"]),
         (["x.png", "y.webp"], ["lake-preview-the-guide.png", "lake-preview-the-guide-2.webp"]),
     ):
-        saved = demo._save_pictures(Pictures(), "lake", prompt, result(*names), tmp_path)  # type: ignore[arg-type]
+        saved = demo.save_pictures(Pictures(), "lake", prompt, result(*names), tmp_path)  # type: ignore[arg-type]
         assert [path.name for _, path in saved] == expected
         assert [path.read_bytes().decode() for _, path in saved] == names
 
@@ -61,16 +59,16 @@ def test_a_server_that_ends_in_the_middle_is_told_in_a_sentence(
 
 def test_a_thumbnail_shows_strips_of_all_pictures() -> None:
     pictures = [Image.new("RGB", (300, 200), "red"), Image.new("RGBA", (64, 64), "blue")]
-    result = thumbnail.thumbnail(pictures)
+    result = demo.strips(pictures)
     assert result.size == (512, 512)
     assert result.getpixel((100, 256)) == (255, 0, 0)
     assert result.getpixel((400, 256)) == (0, 0, 255)
     assert result.getpixel((256, 256)) == (255, 255, 255)
-    assert thumbnail.thumbnail(pictures[:1]).getpixel((256, 256)) == (255, 0, 0)
+    assert demo.strips(pictures[:1]).getpixel((256, 256)) == (255, 0, 0)
 
 
 def test_thumbnails_show_the_first_two_nodes_unless_the_workflow_names_others(
-    tmp_path: Path, comfyui_root: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     saved = []
     for node, colour in (("3", "red"), ("3", "black"), ("5", "blue"), ("7", "lime")):
@@ -78,35 +76,16 @@ def test_thumbnails_show_the_first_two_nodes_unless_the_workflow_names_others(
         Image.new("RGB", (64, 64), colour).save(path)
         saved.append((node, path))
     workflow = tmp_path / "lake.json"
-    runtime = Runtime(Path(sys.executable), comfyui_root)
     for extra, left, right in (({}, (255, 0, 0), (0, 0, 255)), ({"thumbnail": [7]}, (0, 255, 0), (0, 255, 0))):
         workflow.write_text(json.dumps({"extra": extra}))
-        demo.make_thumbnail(runtime, workflow, saved)
+        demo.make_thumbnail(workflow, saved)
         with Image.open(tmp_path / "lake.jpg") as thumbnail:
             corners = [thumbnail.getpixel((x, 256)) for x in (10, 500)]
         assert np.abs(np.subtract(corners, [left, right])).max() < 8, "a JPEG is only nearly exact"
     assert "lake.jpg" in capsys.readouterr().out
     workflow.write_text(json.dumps({"extra": {"thumbnail": [4]}}))
     with pytest.raises(DevError, match=r"names node 4 for its thumbnail, but that node made no picture\."):
-        demo.make_thumbnail(runtime, workflow, saved)
-
-
-def test_without_a_terminal_only_final_lines_are_written() -> None:
-    stream = io.StringIO()
-    status = console.StatusLine(stream)
-    status.update("half")
-    status.clear()
-    status.done("whole")
-    assert stream.getvalue() == "whole\n"
-
-
-def test_on_a_terminal_the_line_is_written_over() -> None:
-    stream = io.StringIO()
-    stream.isatty = lambda: True  # type: ignore[method-assign]
-    status = console.StatusLine(stream)
-    status.update("half")
-    status.done("whole")
-    assert stream.getvalue() == "\r\x1b[2Khalf\r\x1b[2Kwhole\n"
+        demo.make_thumbnail(workflow, saved)
 
 
 def test_the_server_folder_links_the_pack_and_can_be_prepared_again(tmp_path: Path, pack_root: Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from diffusion_path.devtools import comfyui, environment, frontend, runtime
+from diffusion_path.devtools import comfyui, environment, runtime
 from diffusion_path.devtools.settings import Archive, DevError, Plan
 
 _BACKEND = """
@@ -275,19 +275,19 @@ def test_another_page_is_fetched_once_and_kept_apart(plan: Plan, tmp_path: Path)
     index.mkdir()
     write_wheel(index, "comfyui_frontend_package", "9.1.2", "", **{"static/index.html": "the page"})
     plan = replace(plan, pip_options=("--isolated", "--no-index", "--find-links", str(index)))
-    root = frontend.find_or_install("9.1.2", plan)
+    root = comfyui.find_page("9.1.2", plan)
     assert (root / "index.html").read_text() == "the page"
     assert root.is_relative_to(plan.home / "frontends" / "9.1.2")
     assert not list(site_packages(plan).glob("comfyui_frontend_package*"))
     shutil.rmtree(index)
-    assert frontend.find_or_install("9.1.2", plan) == root
-    assert frontend.find_or_install(str(root), plan) == root
+    assert comfyui.find_page("9.1.2", plan) == root
+    assert comfyui.find_page(str(root), plan) == root
     with pytest.raises(DevError, match=r"no page at .*index\.html"):
-        frontend.find_or_install(str(tmp_path), plan)
+        comfyui.find_page(str(tmp_path), plan)
     with pytest.raises(DevError, match="give 'newest'"):
-        frontend.find_or_install("latest", plan)
+        comfyui.find_page("latest", plan)
     with pytest.raises(DevError, match="pip failed"):
-        frontend.find_or_install("9.1.3", plan)
+        comfyui.find_page("9.1.3", plan)
     assert [folder.name for folder in (plan.home / "frontends").iterdir()] == ["9.1.2"]
 
 
