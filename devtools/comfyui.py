@@ -56,12 +56,13 @@ def unpack(source: Path, archive: Archive, target: Path) -> None:
         for member in tar:
             parts = PurePosixPath(member.name).parts[1:]
             inner = parts[len(wanted) :]
-            if parts[: len(wanted)] != wanted or ".." in inner or (content := tar.extractfile(member)) is None:
+            if parts[: len(wanted)] != wanted or not member.isfile() or ".." in inner:
                 continue
-            if member.isfile():
-                path = target.joinpath(*inner)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content.read())
+            content = tar.extractfile(member)
+            assert content is not None
+            path = target.joinpath(*inner)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.read())
     missing = [name for name in archive.must_contain if not (target / name).is_file()]
     if missing:
         raise DevError(f"The archive of ComfyUI lacks {', '.join(missing)}: not used.")

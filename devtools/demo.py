@@ -29,8 +29,8 @@ def find_workflows(name: str | None = None, folder: Path = WORKFLOWS) -> list[Pa
     found = sorted(folder.glob("*.json"))
     chosen = [path for path in found if name is None or path.stem == name.removesuffix(".json")]
     if not chosen:
-        known = ", ".join(path.stem for path in found) or "none"
-        raise DevError(f"There is no example workflow '{name or '*'}' in {folder}: choose from {known}.")
+        known = ", ".join(path.stem for path in found) or f"none in {folder}"
+        raise DevError(f"There is no example workflow '{name or '*'}': there are {known}.")
     return chosen
 
 
