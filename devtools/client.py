@@ -130,8 +130,8 @@ class Client:
             while True:
                 message = await asyncio.wait_for(socket.receive(), self.timeout)
                 if message.type == aiohttp.WSMsgType.TEXT:
-                    said = json.loads(message.data)
-                    yield said["type"], said.get("data", {})
+                    content = json.loads(message.data)
+                    yield content["type"], content.get("data", {})
                 elif message.type != aiohttp.WSMsgType.BINARY:  # binary messages are previews
                     raise ConnectionError("the server closed the websocket")
 

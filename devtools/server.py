@@ -115,7 +115,7 @@ class Server:
 
     def last_words(self) -> str:
         """The last line of its log."""
-        return (self.lines() or ["it said nothing."])[-1]
+        return (self.lines() or ["its log is empty."])[-1]
 
     def lines(self) -> list[str]:
         """Its log without colours and empty lines."""

@@ -17,7 +17,7 @@ GIB = 1024**3
 
 
 class DevError(Exception):
-    """A problem that the user can solve, told in one sentence."""
+    """A problem that the user can solve, in one sentence."""
 
 
 def made_folder(path: Path) -> Path:

@@ -315,8 +315,8 @@ def outcome(client: Client, prompt: Prompt, patience: float = 300.0) -> Outcome:
     injected = any(node["class_type"] == "HostileFailingModel" for node in prompt.values())
     for kind, data in entry["status"]["messages"]:
         if kind == "execution_error":
-            said = data["exception_message"].strip()
-            return Outcome("failed", data["node_type"], data["exception_type"], said, injected)
+            text = data["exception_message"].strip()
+            return Outcome("failed", data["node_type"], data["exception_type"], text, injected)
     return Outcome("done" if entry["status"]["completed"] else "failed")
 
 
