@@ -108,10 +108,8 @@ def plainly_guided(bench: Bench) -> Any:
 
 def guided(bench: Bench, checkpointed: bool) -> Any:
     """The model with Sketch Guidance."""
-    target = bench.target
-    return guide(
-        bench.model, Guidance(bench.predictor, lambda *_: (target, None), 1.0, 1.0, 0.0, checkpointed=checkpointed)
-    )
+    sketch = Guidance(bench.predictor, lambda *_: (bench.target, None), 1.0, 1.0, 0.0, checkpointed=checkpointed)
+    return guide(bench.model, sketch)
 
 
 def plain_training(bench: Bench, steps: int, batch: int) -> float:

@@ -23,7 +23,7 @@ _WIDTH = 0.13
 _EVEN, _LOW, _HIGH = (torch.tensor(w, dtype=torch.float64) for w in ([1, 1, 1], [1, 0.04, 0.004], [0.004, 0.6, 1]))
 _STEPS, _NOISIEST = 120, 0.97
 _SIZE, _FINER, _SPAN, _MARGIN = (380, 270), 3, 2.5, 8
-_PAPER, _INK = (252, 251, 247), (70, 95, 150)
+_PAPER, _INK = torch.tensor((252, 251, 247)), torch.tensor((70, 95, 150))
 _MAIN, _OTHER, _PALE, _ACCENT = (200, 70, 30), (40, 110, 180), (120, 130, 150), (30, 140, 90)
 
 Color = tuple[int, int, int]
@@ -65,8 +65,7 @@ def background() -> Image.Image:
     parts = [torch.exp(-((y - angle.cos() * mean) ** 2) / (2 * variance)) / variance.sqrt() for mean in _MEANS]
     density = torch.stack(parts).sum(0)
     shade = 0.5 * (density / density.amax(0)).clamp(0, 1)[..., None]
-    paper, ink = torch.tensor(_PAPER), torch.tensor(_INK)
-    return Image.fromarray((paper * (1 - shade) + ink * shade).round().byte().numpy())
+    return Image.fromarray((_PAPER * (1 - shade) + _INK * shade).round().byte().numpy())
 
 
 class Panel:

@@ -100,8 +100,7 @@ def stroke_importance() -> Tensor:
     mask = torch.ones_like(full)
     mask[:, :, :128] = 0.0
     grey = torch.where(mask > 0, full, 0.25 * full)
-    shown = [full, grey, full * (0.15 + 0.85 * mask)]
-    for drawing, weight in ((full, None), (grey, None), (full, mask)):
-        shown.append(_guided(read_sketch(as_picture(drawing)), scene, weight=weight))
+    given = ((full, None), (grey, None), (full, mask))
+    made = [_guided(read_sketch(as_picture(drawing)), scene, weight=weight) for drawing, weight in given]
     labels = ["all strokes white", "left half grey: followed less", "left half masked: not followed"]
-    return grid(shown, col_labels=labels)
+    return grid([full, grey, full * (0.15 + 0.85 * mask), *made], col_labels=labels)
