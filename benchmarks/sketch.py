@@ -191,8 +191,9 @@ def _default(w: World, usual: Setting, out: Path) -> None:
         ("patch KID of unguided's", ratio, 1.15, ratio <= 1.15),
     ):
         print(f"{name}: {value:.3f} (limit {limit:g}: {'met' if met else 'MISSED'})")
-    rows = [as_picture(of_width(w.sketches[:8], 2)), *(each[:8] for each in pictures)]
-    sheet = labelled_grid(torch.cat(rows), columns=8, row_labels=["sketch", "unguided", "guided"])
+    count = min(8, w.count)
+    rows = [as_picture(of_width(w.sketches[:count], 2)), *(each[:count] for each in pictures)]
+    sheet = labelled_grid(torch.cat(rows), columns=count, row_labels=["sketch", "unguided", "guided"])
     save_picture(sheet[0], out / "sketch-pictures.jpg", 85)
     print(out / "sketch-pictures.jpg")
 

@@ -78,10 +78,8 @@ def _mean(values: Tensor) -> Distance:
 
 def _monotonic(rows: Sequence[Measured], name: str, sign: int) -> bool:
     """Whether a measure rises (or falls) from row to row, within the standard errors of its neighbours."""
-    return all(
-        sign * (after.value - before.value) >= -math.hypot(before.standard_error, after.standard_error)
-        for before, after in itertools.pairwise(each[name] for each in rows)
-    )
+    pairs = itertools.pairwise(each[name] for each in rows)
+    return not any(sign * (b.value - a.value) < -math.hypot(a.standard_error, b.standard_error) for a, b in pairs)
 
 
 def shown(distance: Distance) -> str:
