@@ -166,6 +166,10 @@ def measure(
     return found
 
 
+def _read(world: str, kind: str, row: str, part: str, *values: str) -> Figures:
+    return Figures(world, kind, row, int(part), *[float(value) for value in values])
+
+
 class Results:
     """A file with a line for each edit. Work that is in it already is not done again."""
 
@@ -175,7 +179,7 @@ class Results:
         if path.exists():
             with path.open(newline="") as file:
                 lines = list(csv.reader(file))[1:]
-            self.rows = [Figures(*line[:3], int(line[3]), *map(float, line[4:])) for line in lines]
+            self.rows = [_read(*line) for line in lines]
         self._done = {(each.world, each.kind, each.row, each.part) for each in self.rows}
 
     def has(self, world: str, kind: str, row: str, part: int) -> bool:

@@ -92,7 +92,8 @@ def attention(cross: PathSchedule, within: PathSchedule) -> Row:
         world, path, edited, evaluations = group.world, group.path.path, [], 0
         for i, case in enumerate(group.cases):
             scenes = case.scene, case.target
-            tokens = token_map(*(tokenized(world.clip, full_caption(scene)) for scene in scenes), "refine")
+            words = [tokenized(world.clip, full_caption(scene)) for scene in scenes]
+            tokens = token_map(words[0], words[1], "refine")
             source, target = map(world.encoded, scenes)
             own = path.replaced(states=path.states[:, i : i + 1], batch_index=None)
             counter = Counter(world.model, 1)

@@ -73,7 +73,7 @@ class World:
         sigmas = core.BasicScheduler.execute(self.model, "normal", self.steps, 1.0).args[0]
         empty = {"samples": torch.zeros_like(self.latent["samples"])}
         chosen = {**self.given, "model": model or self.model}
-        return sampler_inputs(*chosen.values(), _CFG, sigmas, empty)
+        return sampler_inputs(**chosen, cfg=_CFG, sigmas=sigmas, latent=empty)
 
     def sampled(self, model: Any = None) -> Tensor:
         return core.SamplerCustomAdvanced.execute(**self.parts(model)).args[0]["samples"]

@@ -38,7 +38,7 @@ class World(world.World):
     def __init__(self) -> None:
         with torch.inference_mode():
             super().__init__()
-            self.guide, self.given = self.latent(rendered(_EXAMPLE)), self.inputs(_EXAMPLE).values()
+            self.guide, self.given = self.latent(rendered(_EXAMPLE)), self.inputs(_EXAMPLE)
         self.picture = self.guide["samples"].clone()
         self.published = Published.of(self.encoded(_EXAMPLE), self.negative)
 
@@ -47,16 +47,18 @@ class World(world.World):
 
     @torch.inference_mode()
     def invert(self, method: Any, sigmas: Tensor, cfg: float) -> DiffusionPath:
-        return invert(*self.given, self.guide, sigmas, method, cfg, seed=1)
+        return invert(**self.given, latent=self.guide, sigmas=sigmas, method=method, cfg=cfg, seed=1)
 
     @torch.inference_mode()
     def reconstruction(self, path: DiffusionPath, cfg: float) -> float:
         """Latent PSNR in dB."""
-        return min(replay(*self.given, path, cfg)[0].figures["latent_psnr"])
+        return min(replay(**self.given, path=path, cfg=cfg)[0].figures["latent_psnr"])
 
     @torch.inference_mode()
     def sampled(self, sigmas: Tensor, record: bool) -> Any:
-        inputs = sampler_inputs(*self.given, 4.0, sigmas, {"samples": torch.zeros_like(self.picture)})
+        inputs = sampler_inputs(
+            **self.given, cfg=4.0, sigmas=sigmas, latent={"samples": torch.zeros_like(self.picture)}
+        )
         return call("DPathRecord", **inputs)[0] if record else core.SamplerCustomAdvanced.execute(**inputs)
 
 

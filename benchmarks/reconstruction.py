@@ -53,7 +53,8 @@ def measure(world: World, method: dict[str, Any], cfg: float, scenes: list[Scene
     path = call("DPathInvert", **given, latent=latent, seed=1, steps=steps, cfg=cfg, method=method)[0]
     seconds = time.process_time() - begin
     made, replayed, _ = call("DPathReconstruct", **given, path=path, cfg=cfg)
-    values = edit_metrics(*(world.decoded(each).clamp(0, 1) for each in (latent, made))).values["whole"]
+    before, after = (world.decoded(each).clamp(0, 1) for each in (latent, made))
+    values = edit_metrics(before, after).values["whole"]
     latent_psnr = list(replayed.figures["latent_psnr"])
     return {"latent": latent_psnr, "picture": values["psnr"], "ssim": values["ssim"], "seconds": [seconds]}
 

@@ -42,7 +42,7 @@ class World(world.World):
 
     def core(self, latent: dict[str, Any], sigmas: Tensor | None = None, mask_mode: str | None = None) -> Tensor:
         """Core's SamplerCustomAdvanced with Euler, within Masked Reverse SDE where a mode is given."""
-        inputs = sampler_inputs(*self.given.values(), 4.0, self.half if sigmas is None else sigmas, latent)
+        inputs = sampler_inputs(**self.given, cfg=4.0, sigmas=self.half if sigmas is None else sigmas, latent=latent)
         if mask_mode:
             chosen = {"mask_mode": mask_mode, "keep_noise": "auto", "repeats": 1}
             inputs["sampler"] = call("DPathMaskedSampler", sampler=inputs["sampler"], **chosen)[0]

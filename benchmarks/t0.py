@@ -52,8 +52,8 @@ class World(world.World):
         pictures = []
         for start in range(0, len(self.scenes), _BATCH):
             some = slice(start, start + _BATCH)
-            given = *self.inputs(*self.scenes[some]).values(), {"samples": self.latents[some]}
-            pictures.append(self.decoded(sdedit(*given, start, settings).latent))
+            given = {**self.inputs(*self.scenes[some]), "guide": {"samples": self.latents[some]}}
+            pictures.append(self.decoded(sdedit(**given, seed=start, settings=settings).latent))
         return torch.cat(pictures)
 
     def measure(self, pictures: Tensor) -> Measured:

@@ -65,7 +65,8 @@ def record_path() -> Tensor:
     """A recorded run: its states, and what the model predicted at them."""
     sigmas = core.BasicScheduler.execute(world().model, "normal", _STEPS, 1.0).args[0]
     empty = {"samples": torch.zeros(1, 4, 32, 32)}
-    path = call("DPathRecord", **sampler_inputs(*world().inputs(_SCENE).values(), _CFG, sigmas, empty, seed=12))[0]
+    inputs = sampler_inputs(**world().inputs(_SCENE), cfg=_CFG, sigmas=sigmas, latent=empty, seed=12)
+    path = call("DPathRecord", **inputs)[0]
     return torch.cat([_strip(path, show="state"), _strip(path)])
 
 

@@ -86,7 +86,7 @@ def snapshot(model: ModelPatcher, *others: nn.Module) -> State:
         ("in_training", 0, ""): management.in_training,
         ("inference mode", 0, ""): torch.is_inference_mode_enabled(),
         ("recording", 0, ""): torch.is_grad_enabled(),
-        ("hooks on saved tensors", 0, ""): torch._C._autograd._top_saved_tensors_default_hooks(True),
+        ("hooks on saved tensors", 0, ""): torch._C._autograd._top_saved_tensors_default_hooks(True),  # pyright: ignore[reportAttributeAccessIssue]
         ("dispatch modes", 0, ""): _len_torch_dispatch_stack(),
         ("function modes", 0, ""): _len_torch_function_stack(),
     }
