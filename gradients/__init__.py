@@ -143,7 +143,7 @@ def grad_ready(
     backward pass, or another pack feeds the model a tensor that autograd cannot keep. All after everything has been
     put back.
     """
-    roots, needs = list(roots), needs or Needs()
+    roots, needs, management = list(roots), needs or Needs(), comfy.model_management
     modules = list(dict.fromkeys(module for root in roots for module in root.modules()))
     try:
         with torch.inference_mode(False), torch.enable_grad(), _training(), contextlib.ExitStack() as undo:
@@ -153,9 +153,9 @@ def grad_ready(
                 undo.enter_context(checkpointed_blocks(roots, weights))
             yield Gradients(needs, weights)
     except Exception as error:
-        if comfy.model_management.is_oom(error):
+        if management.is_oom(error):
             traceback.clear_frames(error.__traceback__)  # they hold the activations that did not fit
-            raise comfy.model_management.OOM_EXCEPTION(OUT_OF_MEMORY) from None
+            raise management.OOM_EXCEPTION(OUT_OF_MEMORY) from None
         if isinstance(error, RuntimeError) and NO_BACKWARD in str(error):
             raise ValueError(
                 f"This model computes with an operation that no gradient can pass ({_operation(error)}): use a "
