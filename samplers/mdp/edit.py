@@ -206,7 +206,7 @@ def own_remarks(source: Source, schedule: PathSchedule, result: MDPResult) -> li
     """What can be said against one edit once it is made."""
     path = source.path
     return [
-        *remarks.about_weights(schedule.weights(path.steps)),
+        *remarks.about_weights(schedule.weights(path.step_positions)),
         *remarks.about_result(path.to_vae(path.picture), result.latent["samples"]),
     ]
 

@@ -9,6 +9,7 @@ import torch
 from comfy.model_base import ModelType
 from diffusion_path.nodes.mdp_edit import MDPEdit
 from diffusion_path.samplers import process
+from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.samplers.sigmas import sdedit_sigmas
 from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
 from diffusion_path.tests.unit.test_mdp_nodes import MU_A, MU_B, MU_U, edit, latent, sweep
@@ -77,3 +78,10 @@ def test_sigmas_make_the_path_and_a_path_that_is_connected_keeps_its_own(kind: M
     for bad, problem in ((sigmas[:-1], "end with 0"), (torch.empty(0), "1 step or more"), (sigmas.flip(0), "fall")):
         with pytest.raises(ValueError, match=problem):
             edit(model, source, sigmas=bad)
+
+
+def test_a_window_that_holds_one_of_two_uneven_steps() -> None:
+    """Weights are counted along the path's own steps: of two even ones this window would hold none."""
+    model, sigmas = gaussian_model(ModelType.FLOW, 1.25), torch.tensor([1.0, 0.7, 0.0])
+    *_, report = edit(model, latent(1), sigmas=sigmas, schedule=PathSchedule(0.8, 0.6))
+    assert "= steps 2 to 2 of 2" in report
