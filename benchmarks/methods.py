@@ -98,9 +98,9 @@ class World:
     def replayed(self) -> Tensor:
         return call("DPathReconstruct", **self.common(), path=self.path, cfg=_CFG)[0]["samples"]
 
-    def manipulated(self, node_id: str, needs: str) -> Tensor:
-        window = PathSchedule(1.0, 0.5)
-        return self.sampled(call(node_id, model=self.model, schedule=window, **{needs: getattr(self, needs)})[0])
+    def manipulated(self, kind: str, needs: str) -> Tensor:
+        chosen = {"kind": kind, needs: getattr(self, needs)}
+        return self.sampled(call("DPathMDP", model=self.model, kind=chosen, schedule=PathSchedule(1.0, 0.5))[0])
 
     def attention(self) -> Tensor:
         texts = {"source_prompt": "a red house in summer", "target_prompt": "a red house in winter"}
@@ -148,10 +148,10 @@ def methods(w: World) -> dict[str, Callable[[], Any]]:
         "Invert: controlled": partial(
             w.inverted, "controlled", _CFG, gamma=0.5, pull=0.9, stop_at=0.25, trend="constant"
         ),
-        "MDP noise": partial(w.manipulated, "DPathMDPNoise", "path"),
-        "MDP latent": partial(w.manipulated, "DPathMDPLatent", "path"),
-        "MDP conditioning": partial(w.manipulated, "DPathMDPConditioning", "source"),
-        "MDP guidance": partial(w.manipulated, "DPathMDPGuidance", "source"),
+        "MDP noise": partial(w.manipulated, "noise", "path"),
+        "MDP latent": partial(w.manipulated, "latent", "path"),
+        "MDP conditioning": partial(w.manipulated, "conditioning", "source"),
+        "MDP guidance": partial(w.manipulated, "guidance", "source"),
         "MDP attention": w.attention,
         "MDP Edit": w.edited,
         "FlowEdit": w.flowedit,

@@ -17,7 +17,7 @@ from ..images.composite import composite_exact
 from ..images.grid import labelled_grid
 from ..images.tensors import from_uint8
 from ..nodes.flowedit import FlowEdit
-from ..nodes.mdp import MDPAttention, MDPConditioning, MDPGuidance, MDPLatent, MDPNoise
+from ..nodes.mdp import MDP, MDPAttention
 from ..nodes.mdp_edit import METHODS, MDPEdit, MDPSweep
 from ..nodes.schedule import PathScheduleNode, make_schedule
 from ..samplers.flowedit import Settings as FlowEditSettings
@@ -117,32 +117,33 @@ def mdp_noise() -> Tensor:
     model, windows = _models()[0], ((1.0, 0.5), (0.8, 0.15), (0.7, 0.3))
     made: dict[str, Any] = {"no manipulation": model}
     for begin, end in windows:
-        made[f"window {begin:g} to {end:g}"] = MDPNoise.execute(
-            model, _path(), make_schedule(begin, end, "constant", 1)
-        ).args[0]
+        schedule = make_schedule(begin, end, "constant", 1)
+        made[f"window {begin:g} to {end:g}"] = MDP.execute(model, {"kind": "noise", "path": _path()}, schedule).args[0]
     return _row(made)
 
 
-def _weights(node: Any, given: Any, window: tuple[float, float], weights: tuple[float, ...]) -> Tensor:
+def _weights(kind: dict[str, Any], window: tuple[float, float], weights: tuple[float, ...]) -> Tensor:
     model = _models()[0]
-    return _row({f"weight {w:g}": node.execute(model, given, PathSchedule(*window, weight=w)).args[0] for w in weights})
+    return _row({f"weight {w:g}": MDP.execute(model, kind, PathSchedule(*window, weight=w)).args[0] for w in weights})
 
 
 def mdp_latent() -> Tensor:
     """Weights of MDP-x."""
-    return _weights(MDPLatent, _path(), (0.9, 0.3), (0.0, 0.15, 0.3, 0.6))
+    return _weights({"kind": "latent", "path": _path()}, (0.9, 0.3), (0.0, 0.15, 0.3, 0.6))
 
 
 def mdp_conditioning() -> Tensor:
     """Weights of MDP-c."""
     own = mdp.WHOLE["conditioning"]
-    return _weights(MDPConditioning, _encoded(full_caption(_SCENE)), (own.start, own.end), (0.0, 0.3, 0.6, 1.0))
+    kind = {"kind": "conditioning", "source": _encoded(full_caption(_SCENE))}
+    return _weights(kind, (own.start, own.end), (0.0, 0.3, 0.6, 1.0))
 
 
 def mdp_guidance() -> Tensor:
     """Weights of MDP-beta, below 0 too."""
     own = mdp.WHOLE["guidance"]
-    return _weights(MDPGuidance, _encoded(full_caption(_SCENE)), (own.start, own.end), (-0.3, 0.0, 0.6, 1.0))
+    kind = {"kind": "guidance", "source": _encoded(full_caption(_SCENE))}
+    return _weights(kind, (own.start, own.end), (-0.3, 0.0, 0.6, 1.0))
 
 
 def mdp_attention() -> Tensor:
