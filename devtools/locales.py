@@ -55,12 +55,23 @@ def _definition(schema: io.Schema) -> dict[str, Any]:
     return {
         "display_name": schema.display_name,
         "description": schema.description,
-        "inputs": {item.id: _text(item.display_name or item.id, item.tooltip) for item in schema.inputs},
+        "inputs": {item.id: _text(item.display_name or item.id, item.tooltip) for item in schema.inputs} | _nested(schema),
         "outputs": {
             # an output without a name of its own is called by its type, which the page translates itself
             str(index): _text(item.display_name, item.tooltip)
             for index, item in enumerate(schema.outputs)
         },
+    }
+
+
+def _nested(schema: io.Schema) -> dict[str, dict[str, str]]:
+    """Inputs that come with a choice, as the page looks them up; of a widget it takes the tooltip from the node."""
+    return {
+        f"{item.id}_{each.id}": _text(each.id, None if isinstance(each, io.WidgetInput) else each.tooltip)
+        for item in schema.inputs
+        if isinstance(item, io.DynamicCombo.Input)
+        for option in item.options
+        for each in option.inputs
     }
 
 
