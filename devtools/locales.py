@@ -55,7 +55,8 @@ def _definition(schema: io.Schema) -> dict[str, Any]:
     return {
         "display_name": schema.display_name,
         "description": schema.description,
-        "inputs": {item.id: _text(item.display_name or item.id, item.tooltip) for item in schema.inputs} | _nested(schema),
+        "inputs": {item.id: _text(item.display_name or item.id, item.tooltip) for item in schema.inputs}
+        | _nested(schema),
         "outputs": {
             # an output without a name of its own is called by its type, which the page translates itself
             str(index): _text(item.display_name, item.tooltip)

@@ -60,7 +60,13 @@ class EdgeMap(io.ComfyNode):
                     tooltip="Size of the smallest features, in pixels of a 256-pixel picture. Larger leaves textures "
                     "out.",
                 ),
-                io.Combo.Input("lines", options=list(LINES), default="auto", tooltip=LINES_TIP + " For drawings only."),
+                io.Combo.Input(
+                    "lines",
+                    options=list(LINES),
+                    default="auto",
+                    advanced=True,
+                    tooltip=LINES_TIP + " For drawings only.",
+                ),
                 io.Boolean.Input(
                     "thin", default=False, tooltip="Reduce the strokes of a drawing to their centre line."
                 ),
@@ -69,6 +75,7 @@ class EdgeMap(io.ComfyNode):
                     default=8,
                     min=0,
                     max=10000,
+                    advanced=True,
                     tooltip="Drop marks of a drawing that are smaller than this many pixels.",
                 ),
                 io.Int.Input(

@@ -72,6 +72,7 @@ class FlowEdit(io.ComfyNode):
                     default=DEFAULTS.n_avg,
                     min=1,
                     max=16,
+                    advanced=True,
                     tooltip="Draws of noise that are averaged at each step: smoother edits, at so many times the cost.",
                 ),
                 io.Int.Input(
@@ -79,6 +80,7 @@ class FlowEdit(io.ComfyNode):
                     default=DEFAULTS.refine,
                     min=0,
                     max=10000,
+                    advanced=True,
                     tooltip="Last steps that sample the target as usual (n_min): more freedom in fine detail.",
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="1 = edit; where it is 0 the picture stays bit for bit."),
@@ -135,7 +137,7 @@ class FlowEdit(io.ComfyNode):
             start = process.sigma_to_t0(sampling, first)
         text = (
             f"start {start:.4g}: sigma {first:.4g}, {float(process.noise_fraction(sampling, first)):.1%} noise, "
-            f"{len(levels) - 1} steps, {evaluations} evaluations of the network"
+            f"{len(levels) - 1} steps, {evaluations} evaluations"
         )
         if sigmas is not None:
             text += " (connected sigmas instead of start, steps and scheduler)"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..samplers import process
 from ..samplers.conditioning import fingerprint
+from ..samplers.counting import Counter
 from ..samplers.inversion.invert import invert
 from ..samplers.inversion.null_text import NullText
 from ..samplers.inversion.residual import Residual
@@ -141,11 +142,15 @@ class Invert(io.ComfyNode):
             if len(sigmas) == 0:
                 raise ValueError("At t0 = 0 the path is the picture alone, without a step: raise t0, 1 is all of it.")
         count = max(len(sigmas) - 1, 0)
-        cost = f"{chosen.name}: {count} steps, at most {chosen.plan(count, cfg)} evaluations of the model"
+        cost = f"{chosen.name}: {count} steps, at most {chosen.plan(count, cfg)} evaluations"
+        if chosen.name == NullText.name:
+            cost += " (a gradient counts as two)"
         announce(cost, cls.hidden.unique_id if cls.hidden else None)
         callback = latent_preview.prepare_callback(model, count)
-        path = invert(model, positive, negative, latent, sigmas, chosen, cfg, seed, callback)
-        text = f"{cost}, noise level {float(path.sigmas[0]):.4g} to {float(path.sigmas[-1]):.4g}"
+        counter = Counter(model, latent["samples"].shape[0])
+        path = invert(counter.model, positive, negative, latent, sigmas, chosen, cfg, seed, callback)
+        text = f"{chosen.name}: {count} steps, {counter.evaluations} evaluations"
+        text += f", noise level {float(path.sigmas[0]):.4g} to {float(path.sigmas[-1]):.4g}"
         done = path.figures.get("optimised_steps", (count,))[0]
         if done < count:
             _cut_short.note(cls, given, path)

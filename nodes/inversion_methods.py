@@ -28,8 +28,10 @@ METHOD_TIP = (
 
 
 def method_input() -> Any:
-    def number(name: str, default: float, most: float, step: float, tooltip: str) -> Any:
-        return io.Float.Input(name, default=default, min=0.0, max=most, step=step, round=False, tooltip=tooltip)
+    def number(name: str, default: float, most: float, step: float, tooltip: str, advanced: bool = False) -> Any:
+        return io.Float.Input(
+            name, default=default, min=0.0, max=most, step=step, round=False, advanced=advanced, tooltip=tooltip
+        )
 
     options = {
         "residual": [
@@ -49,13 +51,14 @@ def method_input() -> Any:
                 max=200,
                 tooltip="Most evaluations per step after the first; a step that has converged stops early.",
             ),
-            number("tolerance", 1e-4, 1.0, 1e-5, "Relative change of the state at which a step has converged."),
+            number("tolerance", 1e-4, 1.0, 1e-5, "Relative change of the state at which a step has converged.", True),
         ],
         "euler": [
             io.Combo.Input(
                 "noise_label",
                 options=list(LABELS),
                 default=LABELS[0],
+                advanced=True,
                 tooltip="The noise level that the model is told at a step upwards: that of its destination, as "
                 "published, or of its origin, as flipped sigmas do.",
             ),
@@ -76,10 +79,12 @@ def method_input() -> Any:
                 1e-6,
                 "Squared error, at unit variance, below which a step is good enough; it rises to 101 times along the "
                 "path, as published.",
+                advanced=True,
             ),
             io.Boolean.Input(
                 "save_memory",
                 default=False,
+                advanced=True,
                 tooltip="Recompute activations for the gradient: about a third of the memory, a third more time.",
             ),
         ],
@@ -99,6 +104,7 @@ def method_input() -> Any:
                 "trend",
                 options=list(TRENDS),
                 default=TRENDS[0],
+                advanced=True,
                 tooltip="Whether the pull is constant, or falls to 0 over these steps.",
             ),
         ],

@@ -97,6 +97,7 @@ class TrainEdgePredictor(io.ComfyNode):
                     max=1.0,
                     step=1e-5,
                     round=False,
+                    advanced=True,
                     tooltip="Of AdamW, at its highest; it warms up and falls to 0.",
                 ),
                 io.Float.Input(

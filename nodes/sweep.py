@@ -55,7 +55,7 @@ class Sweep(io.ComfyNode):
                 io.Int.Input("steps", default=20, min=1, max=10000, tooltip=STEPS_TIP),
                 io.Float.Input("cfg", default=4.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip=CFG_TIP),
                 *solver_inputs(),
-                io.Int.Input("repeats", default=1, min=1, max=5, tooltip=REPEATS_TIP),
+                io.Int.Input("repeats", default=1, min=1, max=5, advanced=True, tooltip=REPEATS_TIP),
                 io.Mask.Input("mask", optional=True, tooltip="1 = edit, 0 = keep."),
                 io.Image.Input(
                     "reference",

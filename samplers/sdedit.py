@@ -17,6 +17,7 @@ from torch import Tensor
 from ..common.texts import quoted
 from . import noise as noises
 from . import process, remarks, reverse_sde
+from .counting import Counter
 from .masked import MaskedSampler
 from .masks import noise_mask
 from .sigmas import levels_of
@@ -29,12 +30,12 @@ SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
     "ode": lambda: reverse_sde.sampler("ode"),
     "dpmpp_2m": lambda: comfy.samplers.sampler_object("dpmpp_2m"),
 }
-"""Solvers with exactly one evaluation per step, so that steps mean steps."""
+"""Solvers with exactly one call of the guider per step, so that steps mean steps."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to edit. steps: evaluations per repeat, all of them after t0. sigmas: levels to run instead of those of t0,
+    """How to edit. steps: per repeat, all of them after t0. sigmas: levels to run instead of those of t0,
     steps and scheduler, falling to 0; none at all returns the guide.
     """
 
@@ -51,22 +52,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Edit:
-    """The edited LATENT, what the network saw of the guide at t0 as LATENT, and what was run."""
+    """The edited LATENT, what the network saw of the guide at t0 as LATENT, and what was run.
+
+    evaluations: of the network, per picture.
+    """
 
     latent: dict[str, Any]
     perturbed: dict[str, Any]
     sigmas: Tensor
     evaluations: int
-
-
-class _CountingGuider(comfy.samplers.CFGGuider):
-    """Core's guider; it also counts how often the denoiser was asked."""
-
-    evaluations = 0
-
-    def predict_noise(self, *args: Any, **kwargs: Any) -> Tensor:
-        self.evaluations += 1
-        return super().predict_noise(*args, **kwargs)
 
 
 def sdedit(
@@ -102,7 +96,8 @@ def sdedit(
         process.perturb(process.model_sampling(model), process.latent_in(model, samples.float()), noise, sigmas[0]),
         sigmas[0],
     )
-    guider = _CountingGuider(model)
+    counter = Counter(model, samples.shape[0])
+    guider = comfy.samplers.CFGGuider(counter.model)
     guider.set_conds(positive, negative)
     guider.set_cfg(settings.cfg)
     sampler = MaskedSampler(
@@ -127,7 +122,7 @@ def sdedit(
         {**latent, "samples": edited},
         {**latent, "samples": process.latent_out(model, seen).to(edited.device)},
         sigmas,
-        guider.evaluations,
+        counter.evaluations,
     )
 
 
