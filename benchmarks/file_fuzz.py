@@ -28,10 +28,10 @@ import torch
 from ..lep.checkpoint import load_predictor, save_predictor
 from ..lep.predictor import EdgePredictor, build_network
 from ..lep.public import BatchNormPixelNetwork
-from ..nodes.lep import describe
 from ..samplers.path import DiffusionPath, ModelKind
 from ..samplers.path_file import load_path, save_path
 from ..samplers.replay import replay_sampler
+from ..views.reports import predictor_report
 
 ROOM = 2**30  # bytes above what the process has when it starts
 _JUNK: tuple[Any, ...] = (
@@ -85,7 +85,7 @@ def used_path(path: DiffusionPath) -> None:
 
 
 def used_predictor(predictor: EdgePredictor) -> None:
-    assert describe(predictor)
+    assert predictor_report(predictor)
     if predictor.network.noise == "angle":
         seen = predictor.network([torch.ones(1, n, 2, 2) for n in predictor.channels], torch.tensor([0.5]), (2, 2))
         assert seen.shape[0] == 1

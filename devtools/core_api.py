@@ -18,7 +18,7 @@ from typing import Any
 from .settings import ROOT
 
 TARGET = ROOT / "tests" / "core_api.txt"
-PACKAGES = ("nodes", "samplers", "lep", "images", "demo")
+PACKAGES = ("nodes", "views", "samplers", "lep", "images", "demo")
 CORE = ("comfy", "comfy_api", "comfy_execution", "folder_paths", "latent_preview", "node_helpers", "nodes", "server")
 # Objects that come through sockets or from factories: what the pack calls on them counts by its name alone.
 RECEIVERS = (

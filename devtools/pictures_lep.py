@@ -27,8 +27,8 @@ from ..lep.sketch import Sketch, read_sketch
 from ..lep.targets import edge_picture
 from ..lep.training import train_predictor
 from ..nodes.lep import BUILT_IN_FILE, DEFAULT_BETA, DEFAULT_END
-from ..nodes.lep_training import preview
 from ..samplers.noise import item_noise
+from ..views.training import training_sheet
 
 _SCENES = (
     Scene(seed=8, time="sunset", season="autumn", peak="rocky", trees="broadleaf", house="white"),
@@ -75,7 +75,7 @@ def training() -> Tensor:
     model, _, vae = load_demo_model()
     data = rendered_data(100, 5)
     plan = replace(PLAN, steps=150, validation=0.04)
-    return preview(model, vae, data, train_predictor(model, data.examples, plan), 0)[0]
+    return training_sheet(model, vae, data, train_predictor(model, data.examples, plan), 0)[0]
 
 
 def seen() -> Tensor:

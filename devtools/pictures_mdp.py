@@ -59,7 +59,9 @@ def _edit(scene: Scene, target: Scene, method: str = METHODS[0], **extra: Any) -
     """MDP Edit of a rendered scene: its outputs."""
     model, _, vae = _models()
     latent = {"samples": vae.encode(_picture(scene))}
-    return MDPEdit.execute(model, *_prompts(scene, target), latent, _SEED, _STEPS, _CFG, method, **extra).args
+    return MDPEdit.execute(
+        model, *_prompts(scene, target), latent, _SEED, steps=_STEPS, cfg=_CFG, method=method, **extra
+    ).args
 
 
 @cache
@@ -167,18 +169,19 @@ def mdp_sweep() -> Tensor:
     model, _, vae = _models()
     latent = {"samples": vae.encode(_picture())}
     return MDPSweep.execute(
-        model, *_prompts(), latent, _SEED, _STEPS, _CFG, "noise", vae, "windows", "0.9, 0.8, 0.7", "0.25, 0.5, 0.65", ""
+        model, *_prompts(), latent, _SEED, vae, "windows", "0.9, 0.8, 0.7", "0.25, 0.5, 0.65", "", steps=_STEPS,
+        cfg=_CFG, method="noise",
     ).args[0][0]  # fmt: skip
 
 
 def flowedit() -> Tensor:
     """Starts of FlowEdit, at equal steps per unit of time."""
     model, _, vae = _models()
-    latent, own = {"samples": vae.encode(_picture())}, FlowEditSettings()
-    shown, starts = [_picture()], (0.5, 0.7, own.start, 0.95)
+    latent = {"samples": vae.encode(_picture())}
+    shown, starts = [_picture()], (0.5, 0.7, FlowEditSettings.start, 0.95)
     for begin in starts:
         steps = round(begin * _STEPS)
-        made = FlowEdit.execute(model, *_prompts(), latent, _SEED, begin, steps, own.source_cfg, own.cfg, 1, 0).args[0]
+        made = FlowEdit.execute(model, *_prompts(), latent, _SEED, start=begin, steps=steps).args[0]
         shown.append(_decoded(made))
     return labelled_grid(torch.cat(shown), ["source", *(f"start {begin:g}" for begin in starts)], columns=5)[0]
 

@@ -51,11 +51,15 @@ T0_TIP = (
 
 def fraction(name: str, default: float, tooltip: str, step: float = 0.01, **more: Any) -> Any:
     """A number from 0 to 1, of which every digit counts."""
-    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=step, round=False, tooltip=tooltip, **more)
+    return number(name, default, (0.0, 1.0), step, tooltip, round=False, **more)
 
 
-def whole(name: str, default: int, least: int, most: int, tooltip: str, **more: Any) -> Any:
-    return io.Int.Input(name, default=default, min=least, max=most, tooltip=tooltip, **more)
+def number(name: str, default: float, span: tuple[float, float], step: float, tooltip: str, **more: Any) -> Any:
+    return io.Float.Input(name, default=default, min=span[0], max=span[1], step=step, tooltip=tooltip, **more)
+
+
+def whole(name: str, default: int, span: tuple[int, int], tooltip: str, **more: Any) -> Any:
+    return io.Int.Input(name, default=default, min=span[0], max=span[1], tooltip=tooltip, **more)
 
 
 def choice(name: str, options: Any, default: str, tooltip: str, **more: Any) -> Any:
@@ -75,7 +79,7 @@ def schedule_input(tooltip: str, **more: Any) -> Any:
 
 
 def seed_input(tooltip: str = SEED_TIP, most: int = 0xFFFFFFFFFFFFFFFF) -> Any:
-    return whole("seed", 0, 0, most, tooltip, control_after_generate=True)
+    return whole("seed", 0, (0, most), tooltip, control_after_generate=True)
 
 
 def t0_input(tooltip: str = T0_TIP, default: float = Settings.t0) -> Any:
@@ -83,11 +87,11 @@ def t0_input(tooltip: str = T0_TIP, default: float = Settings.t0) -> Any:
 
 
 def steps_input(tooltip: str = STEPS_TIP, default: int = Settings.steps, least: int = 1) -> Any:
-    return whole("steps", default, least, 10000, tooltip)
+    return whole("steps", default, (least, 10000), tooltip)
 
 
 def cfg_input(tooltip: str = CFG_TIP, default: float = Settings.cfg, name: str = "cfg") -> Any:
-    return io.Float.Input(name, default=default, min=0.0, max=100.0, step=0.1, round=0.01, tooltip=tooltip)
+    return number(name, default, (0.0, 100.0), 0.1, tooltip, round=0.01)
 
 
 def scheduler_input(tooltip: str = SCHEDULER_TIP, default: str = Settings.scheduler, **more: Any) -> Any:
@@ -117,7 +121,7 @@ def sdedit_inputs(t0: str = T0_TIP) -> list[Any]:
         cfg_input(),
         choice("solver", SOLVERS, Settings.solver, SOLVER_TIP),
         scheduler_input(advanced=True),
-        whole("repeats", Settings.repeats, 1, 5, REPEATS_TIP, advanced=True),
+        whole("repeats", Settings.repeats, (1, 5), REPEATS_TIP, advanced=True),
     ]
 
 

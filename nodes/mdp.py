@@ -15,13 +15,12 @@ from ..samplers.mdp.states import inject_latent, inject_noise
 from ..samplers.mdp.tokens import MODES, token_map, tokenized
 from ..samplers.path import DiffusionPath
 from ..samplers.schedule import PathSchedule
-from .sockets import DiffusionPath as DiffusionPathSocket
-from .sockets import PathSchedule as PathScheduleSocket
+from .inputs import MASK_TIP, choice, fraction, model_input, path_input, schedule_input
 
 CATEGORY = "diffusion path/mdp"
+ANY_PATCHED = "Any diffusion or flow model, with any other patches."
 PATH_TIP = "The source's path, recorded or inverted. Sample the target on the path's own sigmas, from its start."
 SCHEDULE_TIP = "Where on the path the source counts, and how much (Path Schedule)."
-MASK_TIP = "1 = edit; where it is 0 the source is kept exactly."
 SOURCE_TIP = "The prompt that describes the source, encoded as the target's."
 KIND_TIP = (
     "noise (MDP-\u03b5): the predicted noise of the source's path, which keeps its layout; where the weight is 1 the "
@@ -40,7 +39,7 @@ MANIPULATIONS: dict[str, Callable[..., Any]] = {
 class MDP(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        path = DiffusionPathSocket.Input("path", tooltip=PATH_TIP)
+        path = path_input(tooltip=PATH_TIP)
         source = io.Conditioning.Input("source", tooltip=SOURCE_TIP)
         needs = {"noise": path, "latent": path, "conditioning": source, "guidance": source}
         return io.Schema(
@@ -50,17 +49,25 @@ class MDP(io.ComfyNode):
             description="Manipulates the diffusion path: inside the window the run takes the predicted noise, the "
             "states, the prompt or the guided prediction of a source. Chain several for several windows or kinds.",
             search_aliases=[
-                "manipulate diffusion path", "mdp epsilon", "mdp latent", "mdp conditioning", "mdp beta",
-                "noise injection", "latent injection", "prompt interpolation", "guidance mixing", "dual guidance",
+                "manipulate diffusion path",
+                "mdp epsilon",
+                "mdp latent",
+                "mdp conditioning",
+                "mdp beta",
+                "noise injection",
+                "latent injection",
+                "prompt interpolation",
+                "guidance mixing",
+                "dual guidance",
             ],
             inputs=[
-                io.Model.Input("model", tooltip="Any diffusion or flow model, with any other patches."),
+                model_input(ANY_PATCHED),
                 io.DynamicCombo.Input(
                     "kind",
                     options=[io.DynamicCombo.Option(kind, [needs[kind]]) for kind in MANIPULATIONS],
                     tooltip=KIND_TIP,
                 ),
-                PathScheduleSocket.Input("schedule", tooltip=SCHEDULE_TIP),
+                schedule_input(SCHEDULE_TIP),
                 io.Mask.Input(
                     "mask",
                     optional=True,
@@ -74,7 +81,7 @@ class MDP(io.ComfyNode):
                     "guider. noise and latent are exact with euler and ddim."
                 )
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
@@ -96,23 +103,21 @@ class MDPAttention(io.ComfyNode):
             "down. For U-Nets (SD 1.x, SD 2.x, SDXL).",
             search_aliases=["prompt to prompt", "p2p", "cross attention control", "attention replace", "reweight"],
             inputs=[
-                io.Model.Input("model", tooltip="A U-Net: SD 1.x, SD 2.x, SDXL or their relatives."),
+                model_input("A U-Net: SD 1.x, SD 2.x, SDXL or their relatives."),
                 io.Clip.Input("clip", tooltip="The text encoder of the model: encodes both prompts and aligns them."),
-                DiffusionPathSocket.Input("path", tooltip=PATH_TIP),
-                PathScheduleSocket.Input(
-                    "schedule", tooltip="Where the cross-attention maps are the source's. The paper: 1 to 0.2."
-                ),
+                path_input(tooltip=PATH_TIP),
+                schedule_input("Where the cross-attention maps are the source's. The paper: 1 to 0.2."),
                 io.String.Input(
                     "source_prompt", multiline=True, default="", tooltip="The prompt that the path was made with."
                 ),
                 io.String.Input(
                     "target_prompt", multiline=True, default="", tooltip="What the picture shall show instead."
                 ),
-                io.Combo.Input(
+                choice(
                     "mode",
-                    options=list(MODES),
-                    default="refine",
-                    tooltip="replace: both prompts have as many words, swapped one for one. refine: words that both "
+                    MODES,
+                    "refine",
+                    "replace: both prompts have as many words, swapped one for one. refine: words that both "
                     "have keep the source's maps, new ones get their own.",
                 ),
                 io.String.Input(
@@ -120,15 +125,12 @@ class MDPAttention(io.ComfyNode):
                     default="",
                     tooltip="Factors for words of the target prompt, such as 'snow:2, red:0.5'. Empty: none.",
                 ),
-                io.Float.Input(
+                fraction(
                     "self_attention",
-                    default=0.4,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    round=False,
-                    tooltip="The first part of the path, as a fraction, in which the self-attention maps are the "
+                    0.4,
+                    "The first part of the path, as a fraction, in which the self-attention maps are the "
                     "source's too: more keeps more of its layout. 0 = none.",
+                    step=0.05,
                 ),
                 io.Mask.Input("mask", optional=True, tooltip=MASK_TIP),
             ],

@@ -17,6 +17,7 @@ from ..images.distribution import Distance, kernel_distance
 from ..images.metrics import REGIONS, as_json_values, edit_metrics, table
 from ..images.perceptual import lpips_map, lpips_missing
 from ..images.tensors import check_image, split_alpha
+from .inputs import choice
 
 CATEGORY = "diffusion path/metrics"
 PAIRS, SETS = "pairs", "sets"
@@ -34,12 +35,11 @@ class Metrics(io.ComfyNode):
                 tooltip="1 = edit, 0 = keep. Splits the numbers: inside is where the mask is above 0, outside "
                 "where it is 0.",
             ),
-            io.Combo.Input(
+            choice(
                 "region",
-                options=list(REGIONS),
-                default="whole",
-                tooltip="Region of the number outputs. Table and JSON always hold all regions; inside and "
-                "outside need a mask.",
+                REGIONS,
+                "whole",
+                "Region of the number outputs. Table and JSON always hold all regions; inside and outside need a mask.",
             ),
             io.Boolean.Input(
                 "lpips",
@@ -51,11 +51,11 @@ class Metrics(io.ComfyNode):
             ),
         ]
         sets = [
-            io.Combo.Input(
+            choice(
                 "features",
-                options=[CLIP_FEATURES, DEMO_FEATURES],
-                default=CLIP_FEATURES,
-                tooltip="What pictures are compared by: the embeddings of a CLIP vision model, or the attribute "
+                [CLIP_FEATURES, DEMO_FEATURES],
+                CLIP_FEATURES,
+                "What pictures are compared by: the embeddings of a CLIP vision model, or the attribute "
                 "network of the landscape demo (for its landscapes only).",
             ),
             io.ClipVision.Input(
@@ -71,8 +71,20 @@ class Metrics(io.ComfyNode):
             description="Judges edits in numbers. pairs: how far each edit is from its reference (L2, PSNR, SSIM, "
             "edges), inside and outside a mask. sets: how far a batch is from real pictures as a whole (KID).",
             search_aliases=[
-                "edit metrics", "compare images", "psnr", "ssim", "l2", "lpips", "faithfulness", "structure distance",
-                "distribution distance", "kid", "kernel inception distance", "mmd", "fid", "realism",
+                "edit metrics",
+                "compare images",
+                "psnr",
+                "ssim",
+                "l2",
+                "lpips",
+                "faithfulness",
+                "structure distance",
+                "distribution distance",
+                "kid",
+                "kernel inception distance",
+                "mmd",
+                "fid",
+                "realism",
             ],
             inputs=[
                 io.Image.Input(
@@ -122,7 +134,7 @@ class Metrics(io.ComfyNode):
                     tooltip="All numbers as JSON; of pairs for each region and every picture of the batch.",
                 ),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, reference: Tensor, edited: Tensor, compare: dict[str, Any]) -> io.NodeOutput:

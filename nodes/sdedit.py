@@ -20,6 +20,7 @@ from .inputs import (
     fraction,
     mask_mode_inputs,
     model_input,
+    number,
     prompt_inputs,
     scheduler_input,
     sdedit_inputs,
@@ -70,9 +71,9 @@ class SDEdit(io.ComfyNode):
     ) -> io.NodeOutput:
         settings = Settings(t0, **widgets)
         validate.check_latent(model, guide)
-        if not settings.from_noise(process.model_sampling(model)):
+        if not settings.starts_from_noise(process.model_sampling(model)):
             validate.refuse_grey_fill(model, guide)
-        callback = latent_preview.prepare_callback(model, settings.total_steps)
+        callback = latent_preview.prepare_callback(model, settings.path_steps * settings.repeats)
         edit = sdedit(model, positive, negative, guide, seed, settings, callback)
         text = sdedit_report(model, positive, negative, guide, settings, edit)
         return io.NodeOutput(edit.latent, edit.perturbed, text, ui=ui.PreviewText(text))
@@ -151,12 +152,7 @@ class SDEditSigmas(io.ComfyNode):
             description="The noise levels of an SDEdit run for core's samplers: exactly steps + 1 levels from "
             "sigma(t0) down to 0, for any scheduler.",
             search_aliases=["denoise schedule", "partial sigmas", "basic scheduler", "strength sigmas"],
-            inputs=[
-                model_input("The model defines the noise levels."),
-                t0_input(),
-                steps_input(),
-                scheduler_input(),
-            ],
+            inputs=[model_input("The model defines the noise levels."), t0_input(), steps_input(), scheduler_input()],
             outputs=[io.Sigmas.Output(tooltip="steps + 1 levels; none at t0 = 0, which leaves a latent as it is.")],
         )
 
@@ -184,19 +180,16 @@ class ReverseSDE(io.ComfyNode):
                     "sde_large_vp: beta, exact for data of unit variance. sde_large_ve: the variance-exploding SDE.",
                 ),
                 fraction(
-                    "eta",
-                    1.0,
-                    "Share of new noise in ancestral: 0 is the ODE, 1 the DDPM posterior. Unused otherwise.",
+                    "eta", 1.0, "Share of new noise in ancestral: 0 is the ODE, 1 the DDPM posterior. Unused otherwise."
                 ),
-                io.Float.Input(
+                number(
                     "s_noise",
-                    default=1.0,
-                    min=0.0,
-                    max=4.0,
-                    step=0.01,
+                    1.0,
+                    (0.0, 4.0),
+                    0.01,
+                    "Multiplies the noise that each step adds. 1 is the equation.",
                     round=False,
                     advanced=True,
-                    tooltip="Multiplies the noise that each step adds. 1 is the equation.",
                 ),
                 io.Boolean.Input(
                     "last_noise",

@@ -335,7 +335,7 @@ def test_flowedit_node(kind: ModelType) -> None:
     assert "noise_mask" not in source
     with pytest.raises(ValueError, match="5 channels but this model works on 4"):
         FlowEdit.execute(
-            model, cond(0), cond(0), cond(0), {"samples": torch.ones(1, 5, 8, 8)}, 1, 0.8, 5, 1.5, 3.0, 1, 0
+            model, cond(0), cond(0), cond(0), {"samples": torch.ones(1, 5, 8, 8)}, 1, start=0.8, steps=5, cfg=3.0
         )
 
 

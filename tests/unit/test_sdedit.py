@@ -143,7 +143,7 @@ def test_on_the_official_levels_it_is_the_official_code(kind: ModelType) -> None
     x0, mask = random(1, 4, 8, 8), torch.zeros(1, 1, 64, 64)
     mask[..., 32:] = 1
     latent = SDEdit.execute(
-        model, cond(0.3), cond(0.3), {"samples": x0, "noise_mask": mask}, 3, 0.9, 3, 1.0, "sde_small", "karras",
+        model, cond(0.3), cond(0.3), {"samples": x0, "noise_mask": mask}, 3, 0.9, steps=3, cfg=1.0, scheduler="karras",
         mask_mode="paper", keep_noise="fixed", sigmas=sigmas.float(),
     ).args[0]  # fmt: skip
     step = noises.step_noise(x0, 3, [0])
