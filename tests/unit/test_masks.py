@@ -195,20 +195,10 @@ def mdp_sweep(w: World, mask: Tensor) -> Any:
     ]["samples"]
 
 
-def on_path(kind: str) -> Callable[[World, Tensor], Any]:
+def manipulation(kind: str, needs: str) -> Callable[[World, Tensor], Any]:
     def run(w: World, mask: Tensor) -> Any:
-        return w.edited(
-            call("DPathMDP", model=w.model, kind={"kind": kind, "path": w.path}, schedule=ONE, mask=mask)[0]
-        )
-
-    return run
-
-
-def with_prompt(kind: str) -> Callable[[World, Tensor], Any]:
-    def run(w: World, mask: Tensor) -> Any:
-        return w.edited(
-            call("DPathMDP", model=w.model, kind={"kind": kind, "source": cond(0.75)}, schedule=ONE, mask=mask)[0]
-        )
+        chosen = {"kind": kind, needs: w.path if needs == "path" else cond(0.75)}
+        return w.edited(call("DPathMDP", model=w.model, kind=chosen, schedule=ONE, mask=mask)[0])
 
     return run
 
@@ -275,10 +265,10 @@ NODES: dict[str, Callable[[World, Tensor], Any]] = {
     "MDP Edit": mdp_edit,
     "MDP Edit, recommended": mdp_edit_recommended,
     "MDP Sweep": mdp_sweep,
-    "MDP-ε": on_path("noise"),
-    "MDP-x": on_path("latent"),
-    "MDP-c": with_prompt("conditioning"),
-    "MDP-β": with_prompt("guidance"),
+    "MDP-ε": manipulation("noise", "path"),
+    "MDP-x": manipulation("latent", "path"),
+    "MDP-c": manipulation("conditioning", "source"),
+    "MDP-β": manipulation("guidance", "source"),
     "SDE Perturb": perturb,
     "SDEdit Sweep": sweep,
     "Strength Map": strength_map,
