@@ -89,9 +89,9 @@ class World:
     def replayed(self) -> Any:
         return call("DPathReconstruct", **self.given, path=self.path, cfg=_CFG)
 
-    def manipulated(self, node_id: str, needs: str) -> Tensor:
-        given = {"schedule": PathSchedule(1.0, 0.5), needs: getattr(self, needs)}
-        return self.sampled(call(node_id, model=self.model, **given)[0])
+    def manipulated(self, kind: str, needs: str) -> Tensor:
+        chosen = {"kind": kind, needs: getattr(self, needs)}
+        return self.sampled(call("DPathMDP", model=self.model, kind=chosen, schedule=PathSchedule(1.0, 0.5))[0])
 
     def attention(self) -> Tensor:
         texts = {"source_prompt": "a red house in summer", "target_prompt": "a red house in winter"}
@@ -128,10 +128,10 @@ def methods(w: World) -> dict[str, Callable[[], Any]]:
         "Invert: null text, 2 updates": partial(w.inverted, "null text", iterations=2),
         "Invert: null text, save memory": partial(w.inverted, "null text", iterations=2, save_memory=True),
         "Invert: controlled": partial(w.inverted, "controlled"),
-        "MDP noise": partial(w.manipulated, "DPathMDPNoise", "path"),
-        "MDP latent": partial(w.manipulated, "DPathMDPLatent", "path"),
-        "MDP conditioning": partial(w.manipulated, "DPathMDPConditioning", "source"),
-        "MDP guidance": partial(w.manipulated, "DPathMDPGuidance", "source"),
+        "MDP noise": partial(w.manipulated, "noise", "path"),
+        "MDP latent": partial(w.manipulated, "latent", "path"),
+        "MDP conditioning": partial(w.manipulated, "conditioning", "source"),
+        "MDP guidance": partial(w.manipulated, "guidance", "source"),
         "MDP attention": w.attention,
         "MDP Edit": partial(w.run, "DPathMDPEdit", source=w.source, latent=w.latent),
         "FlowEdit": w.flowedit,

@@ -20,7 +20,7 @@ from comfyui_version import __version__ as comfyui_version
 from .settings import ROOT
 
 TARGET = ROOT / "tests" / "core_api.txt"
-PACKAGES = ("nodes", "samplers", "gradients", "lep", "images", "demo")
+PACKAGES = ("nodes", "views", "samplers", "gradients", "lep", "images", "demo")
 CORE = ("comfy", "comfy_api", "comfy_execution", "folder_paths", "latent_preview", "node_helpers", "nodes", "server")
 # Objects that come through sockets or from factories: what the pack calls on them counts by its name alone.
 RECEIVERS = (

@@ -16,6 +16,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from comfy_api.latest import io
+
 from .console import say
 from .direct import SCHEMAS
 from .settings import ROOT
@@ -35,19 +37,32 @@ FIXED = re.compile(r"\d+(?:\.\d+)?|\b\w+_\w+\b", re.ASCII)
 def node_definitions() -> dict[str, dict[str, Any]]:
     """The English names and tooltips of all nodes, in the form the page looks them up."""
 
-    def text(name: str | None, tooltip: str | None) -> dict[str, str]:
-        return {key: value for key, value in (("name", name), ("tooltip", tooltip)) if value}
-
     return {
         node_id: {
             "display_name": schema.display_name,
             "description": schema.description,
-            "inputs": {item.id: text(item.display_name or item.id, item.tooltip) for item in schema.inputs},
+            "inputs": {item.id: _text(item.display_name or item.id, item.tooltip) for item in schema.inputs}
+            | _nested(schema),
             # an output without a name of its own is called by its type, which the page translates itself
-            "outputs": {str(i): text(item.display_name, item.tooltip) for i, item in enumerate(schema.outputs)},
+            "outputs": {str(i): _text(item.display_name, item.tooltip) for i, item in enumerate(schema.outputs)},
         }
         for node_id, schema in SCHEMAS.items()
     }
+
+
+def _nested(schema: io.Schema) -> dict[str, dict[str, str]]:
+    """Inputs that come with a choice, as the page looks them up; of a widget it takes the tooltip from the node."""
+    return {
+        f"{item.id}_{each.id}": _text(each.id, None if isinstance(each, io.WidgetInput) else each.tooltip)
+        for item in schema.inputs
+        if isinstance(item, io.DynamicCombo.Input)
+        for option in item.options
+        for each in option.inputs
+    }
+
+
+def _text(name: str | None, tooltip: str | None) -> dict[str, str]:
+    return {key: text for key, text in (("name", name), ("tooltip", tooltip)) if text}
 
 
 def categories() -> list[str]:

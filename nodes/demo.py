@@ -11,6 +11,7 @@ from ..common.interrupts import answering, interruptible
 from ..demo.model import load_demo_model
 from ..demo.render import ELEMENTS, render_with_masks
 from ..demo.scenes import ATTRIBUTES, Scene, full_caption, random_scene
+from .inputs import choice, seed_input, whole
 
 CATEGORY = "diffusion path/demo"
 LOOKS = {"picture": 1.0, "stroke painting": 0.0}
@@ -77,34 +78,22 @@ class DemoScene(io.ComfyNode):
             search_aliases=["demo image", "stroke painting", "test picture", "render landscape"],
             inputs=[
                 *attributes,
-                io.Combo.Input(
+                choice(
                     "look",
-                    options=list(LOOKS),
-                    default="picture",
-                    tooltip="A textured picture, or flat areas of paint as a person would block them in: "
-                    "a guide for SDEdit.",
+                    LOOKS,
+                    "picture",
+                    "A textured picture, or flat areas of paint as a person would block them in: a guide for SDEdit.",
                 ),
-                io.Combo.Input(
+                choice(
                     "element",
-                    options=list(ELEMENTS),
-                    default="house",
-                    tooltip="Whose mask to output: 1 where the element is visible, 0 everywhere if there is none.",
+                    ELEMENTS,
+                    "house",
+                    "Whose mask to output: 1 where the element is visible, 0 everywhere if there is none.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Layout of the landscape. The same seed keeps the layout when an attribute changes.",
+                seed_input(
+                    "Layout of the landscape. The same seed keeps the layout when an attribute changes.", 0xFFFFFFFF
                 ),
-                io.Int.Input(
-                    "batch_size",
-                    default=1,
-                    min=1,
-                    max=64,
-                    tooltip="How many landscapes: further ones use the seeds that follow.",
-                ),
+                whole("batch_size", 1, (1, 64), "How many landscapes: further ones use the seeds that follow."),
                 io.Int.Input(
                     "size",
                     default=256,

@@ -8,17 +8,13 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..images.edges import DETAIL, LINES, METHODS, SCALE, Lines, Method, as_picture, clean_sketch, edge_map, of_width
+from .inputs import LINES_TIP, choice, number, whole
 
 log = logging.getLogger(__name__)
 
 CATEGORY = "diffusion path/sketch"
 SKETCH = "clean up a drawing"
 _DARKEST = 0.9  # detail 0: only strokes nearly as dark as the darkest; the default takes those half as dark
-
-LINES_TIP = (
-    "Polarity of the drawing. auto takes the rarer of light and dark for the lines, and what is painted on a "
-    "transparent layer."
-)
 
 
 class EdgeMap(io.ComfyNode):
@@ -33,50 +29,46 @@ class EdgeMap(io.ComfyNode):
             search_aliases=["canny", "sobel", "line art", "sketch cleanup", "scribble", "edge detection"],
             inputs=[
                 io.Image.Input("image", tooltip="A picture to find edges in, or a drawing to clean up."),
-                io.Combo.Input(
+                choice(
                     "method",
-                    options=[*METHODS, SKETCH],
-                    default="canny",
-                    tooltip="canny: thin lines, what predictors are trained on here. sobel: grey strength of edges. "
+                    [*METHODS, SKETCH],
+                    "canny",
+                    "canny: thin lines, what predictors are trained on here. sobel: grey strength of edges. "
                     "difference of gaussians: soft pencil lines. adaptive threshold: dark strokes of a scan. clean up "
                     "a drawing: finds no edges, but removes greys, specks and thickness.",
                 ),
-                io.Float.Input(
+                number(
                     "detail",
-                    default=DETAIL,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How weak an edge is still drawn: 0 = only the strongest, 1 = all. For a drawing: how "
+                    DETAIL,
+                    (0.0, 1.0),
+                    0.05,
+                    "How weak an edge is still drawn: 0 = only the strongest, 1 = all. For a drawing: how "
                     "faint a stroke may be against its darkest; 1 keeps its greys, for strokes of different "
                     "importance.",
                 ),
-                io.Float.Input(
+                number(
                     "scale",
-                    default=SCALE,
-                    min=0.0,
-                    max=16.0,
-                    step=0.5,
-                    tooltip="Size of the smallest features, in pixels of a 256-pixel picture. Larger leaves textures "
-                    "out.",
+                    SCALE,
+                    (0.0, 16.0),
+                    0.5,
+                    "Size of the smallest features, in pixels of a 256-pixel picture. Larger leaves textures out.",
                 ),
-                io.Combo.Input("lines", options=list(LINES), default="auto", tooltip=LINES_TIP + " For drawings only."),
+                choice("lines", LINES, "auto", LINES_TIP + " For drawings only.", advanced=True),
                 io.Boolean.Input(
                     "thin", default=False, tooltip="Reduce the strokes of a drawing to their centre line."
                 ),
-                io.Int.Input(
+                whole(
                     "specks",
-                    default=8,
-                    min=0,
-                    max=10000,
-                    tooltip="Drop marks of a drawing that are smaller than this many pixels.",
+                    8,
+                    (0, 10000),
+                    "Drop marks of a drawing that are smaller than this many pixels.",
+                    advanced=True,
                 ),
-                io.Int.Input(
+                whole(
                     "line_width",
-                    default=0,
-                    min=0,
-                    max=64,
-                    tooltip="Redraw all lines this many pixels wide, along their middle; 0 leaves them as they are.",
+                    0,
+                    (0, 64),
+                    "Redraw all lines this many pixels wide, along their middle; 0 leaves them as they are.",
                 ),
             ],
             outputs=[

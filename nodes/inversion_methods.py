@@ -15,10 +15,14 @@ from ..samplers.inversion.null_text import NullText
 from ..samplers.inversion.residual import Residual
 from ..samplers.inversion.run import Method
 from ..samplers.path import DiffusionPath
+from .inputs import choice, fraction, whole
 
 METHODS: dict[str, type[Method]] = {
     method.name: method for method in (Residual, FixedPoint, Euler, NegativePrompt, NullText, Controlled)
 }
+
+# Widgets that are called by other names than the fields of their methods.
+_FIELDS = {"noise_label": "label", "save_memory": "checkpointed", "pull": "eta", "stop_at": "stop"}
 
 METHOD_TIP = (
     "residual: exact at the cfg given, whatever it is. fixed point: the exact inverse of Euler "
@@ -28,78 +32,76 @@ METHOD_TIP = (
 
 
 def method_input() -> Any:
-    def number(name: str, default: float, most: float, step: float, tooltip: str) -> Any:
-        return io.Float.Input(name, default=default, min=0.0, max=most, step=step, round=False, tooltip=tooltip)
-
     options = {
         "residual": [
-            number(
+            fraction(
                 "eta",
                 1.0,
-                1.0,
-                0.05,
                 "Noise of the kernel that the residuals are taken from: 1 as published, less keeps edits closer.",
-            ),
+                0.05,
+            )
         ],
         "fixed point": [
-            io.Int.Input(
+            whole(
                 "iterations",
-                default=10,
-                min=1,
-                max=200,
-                tooltip="Most evaluations per step after the first; a step that has converged stops early.",
+                10,
+                (1, 200),
+                "Most evaluations per step after the first; a step that has converged stops early.",
             ),
-            number("tolerance", 1e-4, 1.0, 1e-5, "Relative change of the state at which a step has converged."),
+            fraction(
+                "tolerance", 1e-4, "Relative change of the state at which a step has converged.", 1e-5, advanced=True
+            ),
         ],
         "euler": [
-            io.Combo.Input(
+            choice(
                 "noise_label",
-                options=list(LABELS),
-                default=LABELS[0],
-                tooltip="The noise level that the model is told at a step upwards: that of its destination, as "
+                LABELS,
+                LABELS[0],
+                "The noise level that the model is told at a step upwards: that of its destination, as "
                 "published, or of its origin, as flipped sigmas do.",
-            ),
+                advanced=True,
+            )
         ],
         "negative prompt": [],
         "null text": [
-            io.Int.Input(
+            whole(
                 "iterations",
-                default=10,
-                min=1,
-                max=500,
-                tooltip="Most updates of the embedding per step; a step that is good enough stops early.",
+                10,
+                (1, 500),
+                "Most updates of the embedding per step; a step that is good enough stops early.",
             ),
-            number(
+            fraction(
                 "stop",
                 1e-5,
-                1.0,
-                1e-6,
                 "Squared error, at unit variance, below which a step is good enough; it rises to 101 times along the "
                 "path, as published.",
+                1e-6,
+                advanced=True,
             ),
             io.Boolean.Input(
                 "save_memory",
                 default=False,
+                advanced=True,
                 tooltip="Recompute activations for the gradient: about a third of the memory, a third more time.",
             ),
         ],
         "controlled": [
-            number(
+            fraction(
                 "gamma",
                 0.5,
-                1.0,
-                0.05,
                 "Pull towards fresh noise on the way up: 0 is euler, 1 plain noising without any evaluation.",
+                0.05,
             ),
-            number(
-                "pull", 0.9, 1.0, 0.05, "eta of the paper: pull of the prediction towards the picture on the way down."
+            fraction(
+                "pull", 0.9, "eta of the paper: pull of the prediction towards the picture on the way down.", 0.05
             ),
-            number("stop_at", 0.25, 1.0, 0.05, "Share of the steps down, from the noisy end, in which it pulls."),
-            io.Combo.Input(
+            fraction("stop_at", 0.25, "Share of the steps down, from the noisy end, in which it pulls.", 0.05),
+            choice(
                 "trend",
-                options=list(TRENDS),
-                default=TRENDS[0],
-                tooltip="Whether the pull is constant, or falls to 0 over these steps.",
+                TRENDS,
+                TRENDS[0],
+                "Whether the pull is constant, or falls to 0 over these steps.",
+                advanced=True,
             ),
         ],
     }
@@ -111,16 +113,9 @@ def method_input() -> Any:
 def described_method(chosen: dict[str, Any], earlier: DiffusionPath | None) -> Method:
     """The method that the widgets describe."""
     name = chosen.get("method")
-    if name == Residual.name:
-        return Residual(eta=chosen["eta"])
-    if name == FixedPoint.name:
-        return FixedPoint(chosen["iterations"], chosen["tolerance"])
-    if name == Euler.name:
-        return Euler(chosen["noise_label"])
+    widgets = {_FIELDS.get(key, key): value for key, value in chosen.items() if key != "method"}
     if name == NullText.name:
-        return NullText(chosen["iterations"], chosen["stop"], chosen["save_memory"], earlier)
-    if name == Controlled.name:
-        return Controlled(chosen["gamma"], chosen["pull"], chosen["stop_at"], chosen["trend"])
-    if name == NegativePrompt.name:
-        return NegativePrompt()
+        return NullText(**widgets, earlier=earlier)
+    if name in METHODS:
+        return METHODS[name](**widgets)
     raise ValueError(f"There is no inversion method {quoted(name)}: choose one of {', '.join(METHODS)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,11 @@ from ..lep.predictor import EdgePredictor
 from ..lep.sketch import GREYS, Greys, Sketch, read_importance, read_sketch
 from ..lep.targets import edge_picture
 from ..samplers.masks import block_of_vae
-from ..samplers.schedule import PathSchedule
+from ..views.reports import predictor_report
 from . import folders, validate
-from .edges import CATEGORY, LINES_TIP
+from .edges import CATEGORY
+from .inputs import LINES_TIP, choice, fraction, model_input, number, schedule_input, seed_input, t0_input, whole
 from .sockets import EdgePredictor as EdgePredictorSocket
-from .sockets import PathSchedule as PathScheduleSocket
 
 FOLDER = "edge_predictors"
 BUILT_IN = "landscape demo model (built in)"
@@ -41,21 +42,6 @@ folder_paths.folder_names_and_paths[FOLDER] = (_paths, set(_extensions) | set(SU
 
 def predictor_input(tooltip: str = "From Train Edge Predictor or Load Edge Predictor.", **kw: Any) -> Any:
     return EdgePredictorSocket.Input("predictor", tooltip=tooltip, **kw)
-
-
-def describe(predictor: EdgePredictor) -> str:
-    """What a predictor is, in a few lines."""
-    record = predictor.record
-    lines = [
-        f"{predictor.kind}, reads {len(predictor.taps)} blocks ({sum(predictor.channels)} channels)",
-        "model: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in predictor.model.items() if value),
-        f"noise: {predictor.noise_range[0]:.2f} to {predictor.noise_range[1]:.2f} of training time",
-    ]
-    if "steps" in record and "pictures" in record:
-        lines.append(f"trained {record['steps']} steps on {record['pictures']} pictures")
-    if "validation_loss" in record:
-        lines[-1] += f", validation loss {record['validation_loss']:.4g}"
-    return "\n".join(lines)
 
 
 class LoadEdgePredictor(io.ComfyNode):
@@ -86,7 +72,7 @@ class LoadEdgePredictor(io.ComfyNode):
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         predictor = load_predictor(_file_of(file))
-        return io.NodeOutput(predictor, ui=ui.PreviewText(describe(predictor)))
+        return io.NodeOutput(predictor, ui=ui.PreviewText(predictor_report(predictor)))
 
 
 def _file_of(name: str) -> Path:
@@ -127,7 +113,7 @@ class SaveEdgePredictor(io.ComfyNode):
     @classmethod
     def execute(cls, predictor: EdgePredictor, filename_prefix: str) -> io.NodeOutput:
         _, name = folders.save_new(FOLDER, filename_prefix, lambda file: write_predictor(predictor, file))
-        return io.NodeOutput(name, ui=ui.PreviewText(f"{name}\n{describe(predictor)}"))
+        return io.NodeOutput(name, ui=ui.PreviewText(f"{name}\n{predictor_report(predictor)}"))
 
 
 class PredictEdges(io.ComfyNode):
@@ -141,28 +127,13 @@ class PredictEdges(io.ComfyNode):
             "At high noise it sees the rough layout, at low noise every line.",
             search_aliases=["latent edge predictor preview", "edge prediction", "test predictor"],
             inputs=[
-                io.Model.Input("model", tooltip="The model that the predictor was made for."),
+                model_input("The model that the predictor was made for."),
                 predictor_input(),
                 io.Vae.Input("vae", tooltip="The model's VAE."),
                 io.Latent.Input("latent", tooltip="The encoded picture, from VAE Encode."),
                 io.Conditioning.Input("conditioning", tooltip="What the picture shows."),
-                io.Float.Input(
-                    "t0",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="How much noise to add, as a fraction of training time: 0 = none, 1 = nothing else.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Of the noise.",
-                ),
+                t0_input("How much noise to add, as a fraction of training time: 0 = none, 1 = nothing else."),
+                seed_input("Of the noise."),
             ],
             outputs=[io.Image.Output(display_name="edges", tooltip="Light lines on dark, as the predictor sees them.")],
         )
@@ -198,7 +169,7 @@ class SketchGuidance(io.ComfyNode):
             "predictor sees the sketch's lines. Works under any sampler and guider. A second one replaces the first.",
             search_aliases=["sketch to image", "scribble", "latent edge predictor", "lep", "lgp", "gradient guidance"],
             inputs=[
-                io.Model.Input("model", tooltip="The model that the predictor was made for, with LoRAs and patches."),
+                model_input("The model that the predictor was made for, with LoRAs and patches."),
                 predictor_input(),
                 io.Vae.Input("vae", tooltip="The model's VAE: it encodes the sketch."),
                 io.Image.Input(
@@ -206,55 +177,39 @@ class SketchGuidance(io.ComfyNode):
                     tooltip="The drawing, at the proportions of the picture: one for all, or one per batch item. Edge "
                     "Map makes one of a picture.",
                 ),
-                io.Float.Input(
+                number(
                     "beta",
-                    default=DEFAULT_BETA,
-                    min=0.0,
-                    max=10.0,
-                    step=0.05,
-                    round=False,
-                    tooltip="Strength: how far each step is moved, as a multiple of its own length. 0 = off. The paper "
+                    DEFAULT_BETA,
+                    (0.0, 10.0),
+                    0.05,
+                    "Strength: how far each step is moved, as a multiple of its own length. 0 = off. The paper "
                     "uses 1.6; more follows the lines more closely, at the cost of the prompt and of textures.",
-                ),
-                io.Float.Input(
-                    "start",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
                     round=False,
-                    tooltip="Where on the path guidance begins, as a fraction of training time: 1 = noise.",
                 ),
-                io.Float.Input(
+                fraction("start", 1.0, "Where on the path guidance begins, as a fraction of training time: 1 = noise."),
+                fraction(
                     "end",
-                    default=DEFAULT_END,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="Where it ends, below start: 0 = the picture. Lower follows the lines more closely, higher "
+                    DEFAULT_END,
+                    "Where it ends, below start: 0 = the picture. Lower follows the lines more closely, higher "
                     "leaves more to the model.",
                 ),
-                io.Int.Input(
-                    "every", default=1, min=1, max=100, advanced=True, tooltip="Guide only every n-th step: faster."
-                ),
-                io.Combo.Input("lines", options=list(LINES), default="auto", advanced=True, tooltip=LINES_TIP),
-                io.Combo.Input(
+                whole("every", 1, (1, 100), "Guide only every n-th step: faster.", advanced=True),
+                choice("lines", LINES, "auto", LINES_TIP, advanced=True),
+                choice(
                     "greys",
-                    options=list(GREYS),
-                    default="importance",
-                    advanced=True,
-                    tooltip="importance: grey strokes are drawn in full and followed less. shade: the drawing is taken "
+                    GREYS,
+                    "importance",
+                    "importance: grey strokes are drawn in full and followed less. shade: the drawing is taken "
                     "as it is, width and all, and a grey stroke asks for a soft edge.",
+                    advanced=True,
                 ),
                 io.Mask.Input(
                     "importance", optional=True, tooltip="How much each part of the sketch counts: 1 = fully, 0 = not."
                 ),
-                PathScheduleSocket.Input(
-                    "schedule",
+                schedule_input(
+                    "A Path Schedule: its weight multiplies beta along the path, and its window takes the place of "
+                    "start and end.",
                     optional=True,
-                    tooltip="A Path Schedule: its weight multiplies beta along the path, and its window takes the "
-                    "place of start and end.",
                 ),
                 io.Sigmas.Input(
                     "sigmas",
@@ -262,13 +217,12 @@ class SketchGuidance(io.ComfyNode):
                     tooltip="Only for a run that is split between several samplers: the noise levels of the whole run, "
                     "for every to count over.",
                 ),
-                io.Combo.Input(
+                choice(
                     "memory",
-                    options=list(MEMORY_MODES),
-                    default="fast",
+                    MEMORY_MODES,
+                    "fast",
+                    "checkpointed keeps about a third of the memory and takes one more evaluation per guided step.",
                     advanced=True,
-                    tooltip="checkpointed keeps about a third of the memory and takes one more evaluation per guided "
-                    "step.",
                 ),
                 io.Boolean.Input(
                     "preview",
@@ -278,7 +232,7 @@ class SketchGuidance(io.ComfyNode):
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model, guided. Connect it to any sampler or guider.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
@@ -288,20 +242,15 @@ class SketchGuidance(io.ComfyNode):
         vae: Any,
         sketch: Tensor,
         beta: float,
-        start: float = 1.0,
-        end: float = DEFAULT_END,
-        every: int = 1,
         lines: Lines = "auto",
         greys: Greys = "importance",
         importance: Tensor | None = None,
         memory: str = "fast",
-        preview: bool = False,
-        schedule: PathSchedule | None = None,
-        sigmas: Tensor | None = None,
+        **widgets: Any,
     ) -> io.NodeOutput:
-        off = Guidance(predictor, _no_sketch, beta, start, end, schedule=schedule)
-        if off.window is None:  # neutral, whatever else is connected
-            return io.NodeOutput(guide(model, off))
+        guidance = Guidance(predictor, _no_sketch, beta, checkpointed=memory == "checkpointed", **widgets)
+        if guidance.window is None:  # neutral, whatever else is connected
+            return io.NodeOutput(guide(model, guidance))
         check_fits(model, predictor.model, predictor.taps, predictor.channels)
         strokes = read_sketch(sketch, lines)
         weight = None if importance is None else read_importance(importance, strokes)
@@ -309,10 +258,7 @@ class SketchGuidance(io.ComfyNode):
             log.warning("Sketch Guidance: the importance mask is 0 everywhere, so the sketch is not followed.")
             beta = 0.0
         drawing = Sketch(model, vae, predictor, strokes, weight, greys)
-        guidance = Guidance(
-            predictor, drawing.at, beta, start, end, every, memory == "checkpointed", preview, schedule, sigmas
-        )  # fmt: skip
-        return io.NodeOutput(guide(model, guidance))
+        return io.NodeOutput(guide(model, replace(guidance, sketch=drawing.at, beta=beta)))
 
 
 def _no_sketch(height: int, width: int) -> tuple[Tensor, None]:

@@ -8,10 +8,11 @@ import torch
 from comfy_api.latest import io
 
 from ..samplers import masks
-from ..samplers.masked import KEEP_NOISES, MODES, MaskedSampler, Original
+from ..samplers.masked import MaskedSampler, Original
 from ..samplers.strength import strength_map
 from . import validate
-from .sdedit import CATEGORY, KEEP_NOISE_TIP, MODE_TIP, REPEATS_TIP
+from .inputs import REPEATS_TIP, fraction, mask_mode_inputs, whole
+from .sdedit import CATEGORY
 
 _AREAS = 4
 
@@ -34,22 +35,20 @@ class MaskedReverseSDE(io.ComfyNode):
             ],
             inputs=[
                 io.Sampler.Input("sampler", tooltip="The sampler that does the work."),
-                io.Combo.Input("mask_mode", options=list(MODES), default="blend", tooltip=MODE_TIP),
-                io.Combo.Input("keep_noise", options=list(KEEP_NOISES), default="auto", tooltip=KEEP_NOISE_TIP),
-                io.Int.Input("repeats", default=1, min=1, max=5, tooltip=REPEATS_TIP),
+                *mask_mode_inputs(),
+                whole("repeats", 1, (1, 5), REPEATS_TIP),
                 io.Latent.Input(
                     "original",
                     optional=True,
                     tooltip="For split runs, in both samplers: the untouched latent whose kept pixels are wanted.",
                 ),
-                io.Int.Input(
+                whole(
                     "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
+                    0,
+                    (0, 0xFFFFFFFFFFFFFFFF),
+                    "For split runs: the seed of the first sampler's noise. Used only with an original.",
                     optional=True,
                     advanced=True,
-                    tooltip="For split runs: the seed of the first sampler's noise. Used only with an original.",
                 ),
                 io.Sigmas.Input(
                     "sigmas",
@@ -83,26 +82,11 @@ class StrengthMap(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         areas = []
         for number in range(1, _AREAS + 1):
-            first = number == 1
-            areas.append(
-                io.Mask.Input(
-                    f"mask_{number}",
-                    optional=not first,
-                    tooltip="Grey scales this mask's t0 from pixel to pixel." if first else "A further area.",
-                )
-            )
-            areas.append(
-                io.Float.Input(
-                    f"t0_{number}",
-                    default=0.6 if first else 0.4,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=False,
-                    optional=not first,
-                    tooltip=f"t0 where mask_{number} is 1.",
-                )
-            )
+            more = number > 1
+            tip = "A further area." if more else "Grey scales this mask's t0 from pixel to pixel."
+            t0 = 0.4 if more else 0.6
+            areas.append(io.Mask.Input(f"mask_{number}", optional=more, tooltip=tip))
+            areas.append(fraction(f"t0_{number}", t0, f"t0 where mask_{number} is 1.", optional=more))
         return io.Schema(
             node_id="DPathStrengthMap",
             display_name="Strength Map",
@@ -112,16 +96,7 @@ class StrengthMap(io.ComfyNode):
             search_aliases=["per-pixel strength", "differential diffusion map", "change map", "denoise map"],
             inputs=[
                 *areas,
-                io.Float.Input(
-                    "t0_elsewhere",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=False,
-                    optional=True,
-                    tooltip="t0 of pixels that no mask covers: 0 keeps them.",
-                ),
+                fraction("t0_elsewhere", 0.0, "t0 of pixels that no mask covers: 0 keeps them.", optional=True),
             ],
             outputs=[
                 io.Mask.Output(

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import comfy.samplers
 import latent_preview
 import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..common.interrupts import interruptible
 from ..common.texts import quoted
-from ..images.grid import labelled_grid
-from ..samplers import masks, process, remarks
+from ..samplers import masks, process
 from ..samplers.counting import counting_from
 from ..samplers.mdp import edit as mdp
 from ..samplers.mdp.difference import POSITIONS, RegionSettings
-from ..samplers.mdp.sweep import Cell, Grid, parse_numbers, weight_grid, window_grid
+from ..samplers.mdp.sweep import parse_numbers, weight_grid, window_grid
 from ..samplers.mdp.sweep import sweep as run_sweep
 from ..samplers.path import DiffusionPath
 from ..samplers.schedule import PathSchedule
 from ..samplers.sigmas import check_falling_to_zero, levels_of
+from ..views.mdp_sweep import mdp_sheet, mdp_sweep_report
 from . import validate
 from .cut_short import CutShort
-from .mdp import CATEGORY, MASK_TIP
-from .sdedit import seed_input, sigmas_input
+from .inputs import (
+    MASK_TIP,
+    cfg_input,
+    choice,
+    model_input,
+    number,
+    path_input,
+    prompt_inputs,
+    schedule_input,
+    scheduler_input,
+    seed_input,
+    sigmas_input,
+    steps_input,
+)
+from .mdp import ANY_PATCHED, CATEGORY
 from .sockets import DiffusionPath as DiffusionPathSocket
-from .sockets import PathSchedule as PathScheduleSocket
 
 DEFAULTS = mdp.MDPSettings()
 _cut_short = CutShort()
@@ -46,11 +56,11 @@ _METHOD_TIP = (
 
 def make_settings(
     method: str,
-    schedule: PathSchedule | None,
     steps: int,
     cfg: float,
-    scheduler: str,
-    threshold: float,
+    schedule: PathSchedule | None = None,
+    scheduler: str = DEFAULTS.scheduler,
+    threshold: float = RegionSettings.threshold,
     sigmas: Tensor | None = None,
 ) -> mdp.MDPSettings:
     """Settings of a method; a schedule that is connected takes the place of the method's own."""
@@ -67,9 +77,10 @@ def make_settings(
 def edit_inputs(schedule_tip: str) -> list[Any]:
     """The inputs that both nodes share."""
     return [
-        io.Model.Input("model", tooltip="Any diffusion or flow model, with any other patches."),
-        io.Conditioning.Input("positive", tooltip="The target prompt: what the picture shall show."),
-        io.Conditioning.Input("negative", tooltip="What it shall not show; an empty prompt will do."),
+        model_input(ANY_PATCHED),
+        *prompt_inputs(
+            "The target prompt: what the picture shall show.", "What it shall not show; an empty prompt will do."
+        ),
         io.Conditioning.Input("source", tooltip="The source prompt: what the picture shows now."),
         io.Latent.Input(
             "latent",
@@ -77,49 +88,30 @@ def edit_inputs(schedule_tip: str) -> list[Any]:
             "from the seed and the source prompt. Unused where a path is connected.",
         ),
         seed_input(),
-        io.Int.Input(
-            "steps",
-            default=DEFAULTS.steps,
-            min=2,
-            max=10000,
-            tooltip="Steps of the path. A path that is connected keeps its own.",
-        ),
-        io.Float.Input(
-            "cfg",
-            default=DEFAULTS.cfg,
-            min=0.0,
-            max=100.0,
-            step=0.1,
-            round=0.01,
-            tooltip="Guidance towards the target prompt. At 1 the negative prompt is not evaluated.",
-        ),
-        io.Combo.Input("method", options=list(METHODS), default=RECOMMENDED, tooltip=_METHOD_TIP),
-        PathScheduleSocket.Input("schedule", optional=True, tooltip=schedule_tip),
-        DiffusionPathSocket.Input(
-            "path",
-            optional=True,
-            tooltip="The source's path, recorded or inverted: made once, it serves any number of edits.",
+        steps_input("Steps of the path. A path that is connected keeps its own.", DEFAULTS.steps, 2),
+        cfg_input("Guidance towards the target prompt. At 1 the negative prompt is not evaluated.", DEFAULTS.cfg),
+        choice("method", METHODS, RECOMMENDED, _METHOD_TIP),
+        schedule_input(schedule_tip, optional=True),
+        path_input(
+            tooltip="The source's path, recorded or inverted: made once, it serves any number of edits.", optional=True
         ),
         io.Mask.Input("mask", optional=True, tooltip=MASK_TIP),
-        io.Combo.Input(
-            "scheduler",
-            options=list(comfy.samplers.SCHEDULER_NAMES),
-            default=DEFAULTS.scheduler,
+        scheduler_input(
+            "Noise levels of the path that is made. normal: uniform in training time, as in the paper.",
+            DEFAULTS.scheduler,
             optional=True,
             advanced=True,
-            tooltip="Noise levels of the path that is made. normal: uniform in training time, as in the paper.",
         ),
-        io.Float.Input(
+        number(
             "threshold",
-            default=RegionSettings.threshold,
-            min=0.001,
-            max=10.0,
-            step=0.01,
+            RegionSettings.threshold,
+            (0.001, 10.0),
+            0.01,
+            "For the method recommended: how much the predictions for both prompts must differ to count as "
+            "edited, in standard deviations of the picture. Lower takes more of the picture in.",
             round=False,
             optional=True,
             advanced=True,
-            tooltip="For the method recommended: how much the predictions for both prompts must differ to count as "
-            "edited, in standard deviations of the picture. Lower takes more of the picture in.",
         ),
     ]
 
@@ -134,26 +126,41 @@ def step_positions(model: Any, settings: mdp.MDPSettings, path: DiffusionPath | 
     )
 
 
-def found_source(
+Callback = Callable[..., None] | None
+
+
+def prepare(
     model: Any,
-    source: Any,
+    positive: Any,
     negative: Any,
+    source: Any,
     latent: dict[str, Any],
-    path: DiffusionPath | None,
     seed: int,
     settings: mdp.MDPSettings,
+    path: DiffusionPath | None,
     mask: Tensor | None,
-    callback: Callable[..., None] | None,
-) -> mdp.Source:
-    """The connected path, or a new one of the latent; a mask that does not fit is said before any work is done."""
-    if path is not None:
-        if mask is not None:
-            masks.on_grid(mask, path.shape, masks.block_of(model))
-        return mdp.Source(path, source)
-    validate.check_latent(model, latent, "latent")
+    edits: int = 1,
+) -> tuple[mdp.Source, mdp.EditRegion, Callback]:
+    """The connected path, or a new one of the latent; where to edit it; and the callback of the edits to come.
+
+    A mask that does not fit is refused before any work is done.
+    """
+    if path is None:
+        validate.check_latent(model, latent, "latent")
     if mask is not None:
-        masks.on_grid(mask, latent["samples"].shape, masks.block_of(model))
-    return mdp.find_source(model, source, negative, latent, seed, settings, callback)
+        shape = latent["samples"].shape if path is None else path.shape
+        masks.on_grid(mask, shape, masks.block_of(model))
+    before = 0 if path is not None else settings.path_steps
+    looks = len(POSITIONS) if settings.region else 0
+    total = before + looks + edits * (settings.path_steps if path is None else path.steps)
+    callback = latent_preview.prepare_callback(model, total)
+    if path is not None:
+        found = mdp.Source(path, source)
+    else:
+        counted = counting_from(callback, 0, total)
+        found = mdp.find_source(model, source, negative, latent, seed, settings, counted)
+    region = mdp.find_region(model, positive, found, settings, mask, counting_from(callback, before, total))
+    return found, region, counting_from(callback, before + looks, total)
 
 
 class MDPEdit(io.ComfyNode):
@@ -198,35 +205,19 @@ class MDPEdit(io.ComfyNode):
         source: Any,
         latent: dict[str, Any],
         seed: int,
-        steps: int,
-        cfg: float,
-        method: str,
-        schedule: PathSchedule | None = None,
         path: DiffusionPath | None = None,
         mask: Tensor | None = None,
-        scheduler: str = DEFAULTS.scheduler,
-        threshold: float = RegionSettings.threshold,
-        sigmas: Tensor | None = None,
+        **widgets: Any,
     ) -> io.NodeOutput:
-        settings = make_settings(method, schedule, steps, cfg, scheduler, threshold, sigmas)
-        before = 0 if path is not None else settings.path_steps
-        walk = settings.path_steps if path is None else path.steps
-        settings.schedule.window(step_positions(model, settings, path))  # an empty window is said before any work
-        looks = len(POSITIONS) if settings.region else 0
-        total = before + looks + walk
-        callback = latent_preview.prepare_callback(model, total)
-        there = found_source(
-            model, source, negative, latent, path, seed, settings, mask, counting_from(callback, 0, total)
-        )
-        region = mdp.find_region(model, positive, there, settings, mask, counting_from(callback, before, total))
-        made = mdp.edit(
-            model, positive, negative, there, settings, region.mask, counting_from(callback, before + looks, total)
-        )
-        notes = mdp.shared_remarks(model, positive, negative, there, cfg, mask, region)
-        notes += mdp.own_remarks(there, settings.schedule, made)
-        text = mdp.report(there, region, settings, made, notes)
-        where = torch.ones(1, *there.path.shape[-2:]) if region.mask is None else region.mask
-        return io.NodeOutput(made.latent, there.path, text, where, ui=ui.PreviewText(text))
+        settings = make_settings(**widgets)
+        settings.schedule.window(step_positions(model, settings, path))  # refuses an empty window before any work
+        found, region, callback = prepare(model, positive, negative, source, latent, seed, settings, path, mask)
+        edited = mdp.edit(model, positive, negative, found, settings, region.mask, callback)
+        notes = mdp.shared_remarks(model, positive, negative, found, settings.cfg, mask, region)
+        notes += mdp.own_remarks(found, settings.schedule, edited)
+        text = mdp.report(found, region, settings, edited, notes)
+        where = torch.ones(1, *found.path.shape[-2:]) if region.mask is None else region.mask
+        return io.NodeOutput(edited.latent, found.path, text, where, ui=ui.PreviewText(text))
 
 
 class MDPSweep(io.ComfyNode):
@@ -242,11 +233,11 @@ class MDPSweep(io.ComfyNode):
             inputs=[
                 *edit_inputs("Shape and weight of every window; in a sweep over weights also the window."),
                 io.Vae.Input("vae", tooltip="Decodes the source and every edit for the grid."),
-                io.Combo.Input(
+                choice(
                     "sweep",
-                    options=[WINDOWS, WEIGHTS],
-                    default=WINDOWS,
-                    tooltip="windows: starts down, lengths across. weights: one row of weights.",
+                    [WINDOWS, WEIGHTS],
+                    WINDOWS,
+                    "windows: starts down, lengths across. weights: one row of weights.",
                 ),
                 io.String.Input(
                     "starts",
@@ -285,24 +276,16 @@ class MDPSweep(io.ComfyNode):
         source: Any,
         latent: dict[str, Any],
         seed: int,
-        steps: int,
-        cfg: float,
-        method: str,
         vae: Any,
         sweep: str,
         starts: str,
         lengths: str,
         weights: str,
-        schedule: PathSchedule | None = None,
         path: DiffusionPath | None = None,
         mask: Tensor | None = None,
-        scheduler: str = DEFAULTS.scheduler,
-        threshold: float = RegionSettings.threshold,
-        sigmas: Tensor | None = None,
+        **widgets: Any,
     ) -> io.NodeOutput:
-        settings = make_settings(method, schedule, steps, cfg, scheduler, threshold, sigmas)
-        before = 0 if path is not None else settings.path_steps
-        walk = settings.path_steps if path is None else path.steps
+        settings = make_settings(**widgets)
         places = step_positions(model, settings, path)
         if sweep == WINDOWS:
             grid = window_grid(
@@ -311,74 +294,16 @@ class MDPSweep(io.ComfyNode):
         else:
             settings.schedule.window(places)
             grid = weight_grid(settings.schedule, parse_numbers(weights, "weights"))
-        looks = len(POSITIONS) if settings.region else 0
-        total = before + looks + len(grid) * walk
-        callback = latent_preview.prepare_callback(model, total)
-        there = found_source(
-            model, source, negative, latent, path, seed, settings, mask, counting_from(callback, 0, total)
+        found, region, callback = prepare(
+            model, positive, negative, source, latent, seed, settings, path, mask, len(grid)
         )
-        region = mdp.find_region(model, positive, there, settings, mask, counting_from(callback, before, total))
-        cells, complete = run_sweep(
-            model,
-            positive,
-            negative,
-            there,
-            settings,
-            grid,
-            region.mask,
-            counting_from(callback, before + looks, total),
-        )
+        cells, complete = run_sweep(model, positive, negative, found, settings, grid, region.mask, callback)
         if not complete:
             _cut_short.note(cls)
-        notes = mdp.shared_remarks(model, positive, negative, there, cfg, mask, region)
-        text = sweep_report(there, region, cells, len(grid), mdp.levels_note(there, settings), notes)
+        notes = mdp.shared_remarks(model, positive, negative, found, settings.cfg, mask, region)
+        text = mdp_sweep_report(found, region, cells, len(grid), mdp.levels_note(found, settings), notes)
         latents = {"samples": torch.cat([cell.edit.latent["samples"] for cell in cells])}
-        return io.NodeOutput(draw_grid(vae, there, grid, cells), latents, there.path, text, ui=ui.PreviewText(text))
-
-
-def draw_grid(vae: Any, source: mdp.Source, grid: Grid, cells: list[Cell]) -> Tensor:
-    """The source's picture and the edits; of a batch, the first picture. What was not made stays grey."""
-    picture = _decoded(vae, source.path.to_vae(source.path.picture[:1]))
-    pictures = {
-        (cell.row, cell.column): _decoded(vae, cell.edit.latent["samples"][:1]) for cell in interruptible(cells)
-    }
-    empty = torch.full_like(picture, 0.5)
-    rows = [
-        torch.cat([picture if row == 0 else torch.ones_like(picture)]
-                  + [pictures.get((row, column), empty) for column in range(len(grid.columns))])
-        for row in range(len(grid.rows))
-    ]  # fmt: skip
-    labels = grid.rows if any(grid.rows) else None
-    return labelled_grid(torch.cat(rows), col_labels=["source", *grid.columns], row_labels=labels)
-
-
-def _decoded(vae: Any, samples: Tensor) -> Tensor:
-    pictures = vae.decode(samples).cpu()
-    return pictures.reshape(-1, *pictures.shape[-3:])[:1]
-
-
-def sweep_report(
-    source: mdp.Source, region: mdp.EditRegion, cells: list[Cell], wanted: int, levels: str, notes: Sequence[str] = ()
-) -> str:
-    """A line per edit, with what is to be said of it alone, what all of it cost, and notes that are true of all.
-
-    levels: a note on the levels of the source's path.
-    """
-    lines: list[str] = []
-    for cell in cells:
-        lines.append(
-            f"{cell.schedule.start:.3g} to {cell.schedule.end:.3g}, weight {cell.schedule.weight:.3g}: "
-            f"{cell.edit.evaluations} evaluations, {cell.edit.saved} saved"
-        )
-        lines += remarks.lines(mdp.own_remarks(source, cell.schedule, cell.edit))
-    total = source.evaluations + region.evaluations + sum(cell.edit.evaluations for cell in cells)
-    shared = f"{source.evaluations} of them for the source's path{levels}"
-    if region.evaluations:
-        shared += f" and {region.evaluations} to find the region"
-    lines.append(f"together: {total} evaluations, {shared}")
-    if len(cells) < wanted:
-        lines.append(f"interrupted: {len(cells)} of {wanted} edits were made")
-    return "\n".join([*lines, *remarks.lines(notes)])
+        return io.NodeOutput(mdp_sheet(vae, found, grid, cells), latents, found.path, text, ui=ui.PreviewText(text))
 
 
 NODES: list[type[io.ComfyNode]] = [MDPEdit, MDPSweep]

@@ -4,59 +4,103 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import comfy.utils
 import torch
 from comfy_api.latest import io, ui
+from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ..common.texts import quoted
-from ..images.distribution import kernel_distance
+from ..images.distribution import Distance, kernel_distance
 from ..images.metrics import REGIONS, as_json_values, edit_metrics, table
 from ..images.perceptual import lpips_map, lpips_missing
 from ..images.tensors import check_image, split_alpha
+from .inputs import choice
 
 CATEGORY = "diffusion path/metrics"
+PAIRS, SETS = "pairs", "sets"
 CLIP_FEATURES, DEMO_FEATURES = "CLIP vision", "landscape demo"
 _CHUNK = 16
 
 
-class EditMetricsNode(io.ComfyNode):
+class Metrics(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
+        pairs = [
+            io.Mask.Input(
+                "mask",
+                optional=True,
+                tooltip="1 = edit, 0 = keep. Splits the numbers: inside is where the mask is above 0, outside "
+                "where it is 0.",
+            ),
+            choice(
+                "region",
+                REGIONS,
+                "whole",
+                "Region of the number outputs. Table and JSON always hold all regions; inside and outside need a mask.",
+            ),
+            io.Boolean.Input(
+                "lpips",
+                default=False,
+                optional=True,
+                advanced=True,
+                tooltip="Add LPIPS, a learned perceptual distance, where the optional lpips package and its "
+                "AlexNet weights are installed. Nothing is downloaded.",
+            ),
+        ]
+        sets = [
+            choice(
+                "features",
+                [CLIP_FEATURES, DEMO_FEATURES],
+                CLIP_FEATURES,
+                "What pictures are compared by: the embeddings of a CLIP vision model, or the attribute "
+                "network of the landscape demo (for its landscapes only).",
+            ),
+            io.ClipVision.Input(
+                "clip_vision",
+                optional=True,
+                tooltip="From Load CLIP Vision. Compare only numbers that come from the same model.",
+            ),
+        ]
         return io.Schema(
-            node_id="DPathEditMetrics",
-            display_name="Edit Metrics",
+            node_id="DPathMetrics",
+            display_name="Metrics",
             category=CATEGORY,
-            description="How far an edit is from its reference: L2, PSNR, SSIM and the distance of their edges, "
-            "for the whole picture, inside and outside the mask.",
-            search_aliases=["compare images", "psnr", "ssim", "l2", "lpips", "faithfulness", "structure distance"],
+            description="Judges edits in numbers. pairs: how far each edit is from its reference (L2, PSNR, SSIM, "
+            "edges), inside and outside a mask. sets: how far a batch is from real pictures as a whole (KID).",
+            search_aliases=[
+                "edit metrics",
+                "compare images",
+                "psnr",
+                "ssim",
+                "l2",
+                "lpips",
+                "faithfulness",
+                "structure distance",
+                "distribution distance",
+                "kid",
+                "kernel inception distance",
+                "mmd",
+                "fid",
+                "realism",
+            ],
             inputs=[
-                io.Image.Input("reference", tooltip="The picture to compare with: the guide or the original."),
+                io.Image.Input(
+                    "reference",
+                    tooltip="pairs: the guide or the original, one for all or one per edit. sets: real pictures of "
+                    "the kind that is wanted, 2 or more, better 50; the sizes may differ.",
+                ),
                 io.Image.Input(
                     "edited",
-                    tooltip="The edited picture, of the same size. A single reference serves a batch of edits.",
+                    tooltip="The edited pictures. pairs: of the size of the reference. sets: 2 or more, better 50.",
                 ),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="1 = edit, 0 = keep. Splits the numbers: inside is where the mask is above 0, outside "
-                    "where it is 0.",
-                ),
-                io.Combo.Input(
-                    "region",
-                    options=list(REGIONS),
-                    default="whole",
-                    tooltip="Region of the number outputs. Table and JSON always hold all regions; inside and "
-                    "outside need a mask.",
-                ),
-                io.Boolean.Input(
-                    "lpips",
-                    default=False,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Add LPIPS, a learned perceptual distance, where the optional lpips package and its "
-                    "AlexNet weights are installed. Nothing is downloaded.",
+                io.DynamicCombo.Input(
+                    "compare",
+                    options=[io.DynamicCombo.Option(PAIRS, pairs), io.DynamicCombo.Option(SETS, sets)],
+                    tooltip="pairs: each picture with its reference, which says how faithful it is. sets: both batches "
+                    "as a whole, which says how realistic they are where no picture has a counterpart.",
                 ),
             ],
             outputs=[
@@ -74,58 +118,6 @@ class EditMetricsNode(io.ComfyNode):
                     display_name="edge_distance",
                     tooltip="1 - correlation of the blurred edges: 0 = the same structure, 1 = unrelated.",
                 ),
-                io.String.Output(display_name="table", tooltip="All numbers as a readable table."),
-                io.String.Output(
-                    display_name="json", tooltip="All numbers, with a value per picture of the batch, as JSON."
-                ),
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls, reference: Tensor, edited: Tensor, region: str, mask: Tensor | None = None, lpips: bool = False
-    ) -> io.NodeOutput:
-        if region not in REGIONS or (mask is None and region != "whole"):
-            raise ValueError(f"The numbers for the region {quoted(region)} need a mask: connect one, or choose whole.")
-        note = lpips_missing() if lpips else ""
-        metrics = edit_metrics(reference, edited, mask, lpips_map() if lpips and not note else None)
-        text = "\n".join(filter(None, (table(metrics), note)))
-        values = {"regions": as_json_values(metrics), **({"note": note} if note else {})}
-        numbers = (metrics.mean(region, name) for name in ("l2", "psnr", "ssim", "edges"))
-        return io.NodeOutput(*numbers, text, json.dumps(values, allow_nan=False), ui=ui.PreviewText(text))
-
-
-class DistributionDistanceNode(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="DPathDistributionDistance",
-            display_name="Distribution Distance",
-            category=CATEGORY,
-            description="How far a batch of pictures is, as a whole, from a batch of real ones: the kernel "
-            "distance KID with its standard error. Measures realism where no picture has a "
-            "counterpart.",
-            search_aliases=["kid", "kernel inception distance", "mmd", "fid", "realism"],
-            inputs=[
-                io.Image.Input("images", tooltip="The pictures to judge: 2 or more, better 50."),
-                io.Image.Input(
-                    "reference",
-                    tooltip="Pictures of the distribution aimed for: 2 or more, better 50. The sizes may differ.",
-                ),
-                io.Combo.Input(
-                    "features",
-                    options=[CLIP_FEATURES, DEMO_FEATURES],
-                    default=CLIP_FEATURES,
-                    tooltip="What pictures are compared by: the embeddings of a CLIP vision model, or the attribute "
-                    "network of the landscape demo (for its landscapes only).",
-                ),
-                io.ClipVision.Input(
-                    "clip_vision",
-                    optional=True,
-                    tooltip="From Load CLIP Vision. Compare only numbers that come from the same model.",
-                ),
-            ],
-            outputs=[
                 io.Float.Output(
                     display_name="kid",
                     tooltip="Unbiased squared distance with the polynomial kernel of degree 3: about 0 for equal "
@@ -136,37 +128,77 @@ class DistributionDistanceNode(io.ComfyNode):
                     tooltip="Standard error of the distance (jackknife over the pictures); not a number below 3 "
                     "pictures on a side.",
                 ),
-                io.String.Output(display_name="report", tooltip="The distance in a sentence."),
+                io.String.Output(display_name="report", tooltip="All numbers, to read."),
+                io.String.Output(
+                    display_name="json",
+                    tooltip="All numbers as JSON; of pairs for each region and every picture of the batch.",
+                ),
             ],
         )
 
     @classmethod
-    def execute(cls, images: Tensor, reference: Tensor, features: str, clip_vision=None) -> io.NodeOutput:
-        sets = [
-            split_alpha(check_image(batch, name))[0] for batch, name in ((images, "images"), (reference, "reference"))
-        ]
-        if features == CLIP_FEATURES and clip_vision is None:
-            raise ValueError(
-                f"Features by {CLIP_FEATURES!r} need a CLIP vision model: connect Load CLIP Vision, or choose "
-                f"{DEMO_FEATURES!r} for pictures of the landscape demo."
-            )
-        if min(len(batch) for batch in sets) < 2:
-            raise ValueError(
-                f"A distance between distributions needs at least 2 pictures on each side, got {len(sets[0])} and "
-                f"{len(sets[1])}: batch more pictures (50 or more for a small standard error)."
-            )
-        progress = comfy.utils.ProgressBar(sum(len(batch) for batch in sets))
-        rows = [_features(batch, clip_vision if features == CLIP_FEATURES else None, progress) for batch in sets]
-        distance = kernel_distance(*rows)
-        error = "unknown" if math.isnan(distance.standard_error) else f"{distance.standard_error:.4g}"
-        report = (
-            f"KID {distance.value:.4g}, standard error {error}: {len(sets[0])} pictures against {len(sets[1])}, "
-            f"{rows[0].shape[1]} features by {features}."
+    def execute(cls, reference: Tensor, edited: Tensor, compare: dict[str, Any]) -> io.NodeOutput:
+        measure = _pairs if compare["compare"] == PAIRS else _sets
+        chosen = {name: value for name, value in compare.items() if name != "compare"}
+        numbers, text, values = measure(reference, edited, **chosen)
+        return io.NodeOutput(*numbers, text, json.dumps(values, allow_nan=False), ui=ui.PreviewText(text))
+
+
+def _pairs(
+    reference: Tensor, edited: Tensor, region: str, mask: Tensor | None = None, lpips: bool = False
+) -> tuple[list[Any], str, dict[str, Any]]:
+    """All outputs' numbers, the table, and what the JSON holds."""
+    if region not in REGIONS or (mask is None and region != "whole"):
+        raise ValueError(f"The numbers for the region {quoted(region)} need a mask: connect one, or choose whole.")
+    note = lpips_missing() if lpips else ""
+    metrics = edit_metrics(reference, edited, mask, lpips_map() if lpips and not note else None)
+    text = "\n".join(filter(None, (table(metrics), note)))
+    values = {"regions": as_json_values(metrics), **({"note": note} if note else {})}
+    numbers = [metrics.mean(region, name) for name in ("l2", "psnr", "ssim", "edges")]
+    return [*numbers, _blocked("kid", SETS), _blocked("standard_error", SETS)], text, values
+
+
+def _sets(
+    reference: Tensor, edited: Tensor, features: str, clip_vision: Any = None
+) -> tuple[list[Any], str, dict[str, Any]]:
+    """All outputs' numbers, the report, and what the JSON holds."""
+    batches = [
+        split_alpha(check_image(batch, name))[0] for batch, name in ((edited, "edited"), (reference, "reference"))
+    ]
+    if features == CLIP_FEATURES and clip_vision is None:
+        raise ValueError(
+            f"Features by {CLIP_FEATURES!r} need a CLIP vision model: connect Load CLIP Vision, or choose "
+            f"{DEMO_FEATURES!r} for pictures of the landscape demo."
         )
-        return io.NodeOutput(distance.value, distance.standard_error, report, ui=ui.PreviewText(report))
+    distance, width = _distance(batches, clip_vision if features == CLIP_FEATURES else None)
+    error = None if math.isnan(distance.standard_error) else distance.standard_error
+    counts = [len(batch) for batch in batches]
+    report = (
+        f"KID {distance.value:.4g}, standard error {'unknown' if error is None else f'{error:.4g}'}: {counts[0]} "
+        f"pictures against {counts[1]}, {width} features by {features}."
+    )
+    values = {"kid": distance.value, "standard_error": error, "pictures": counts, "features": features}
+    unused = [_blocked(name, PAIRS) for name in ("l2", "psnr", "ssim", "edge_distance")]
+    return [*unused, distance.value, distance.standard_error], report, values
 
 
-def _features(images: Tensor, clip_vision, progress: comfy.utils.ProgressBar) -> Tensor:
+def _blocked(name: str, needed: str) -> ExecutionBlocker:
+    return ExecutionBlocker(f"Metrics measures {name} only of {needed}: set compare to {needed}.")
+
+
+def _distance(batches: list[Tensor], clip_vision: Any) -> tuple[Distance, int]:
+    """The distance of two batches, and the number of features that it is measured by."""
+    if min(len(batch) for batch in batches) < 2:
+        raise ValueError(
+            f"A distance between distributions needs at least 2 pictures on each side, got {len(batches[0])} and "
+            f"{len(batches[1])}: batch more pictures (50 or more for a small standard error)."
+        )
+    progress = comfy.utils.ProgressBar(sum(len(batch) for batch in batches))
+    rows = [_features(batch, clip_vision, progress) for batch in batches]
+    return kernel_distance(*rows), rows[0].shape[1]
+
+
+def _features(images: Tensor, clip_vision: Any, progress: comfy.utils.ProgressBar) -> Tensor:
     """One row of features per picture, in chunks that show progress and can be interrupted."""
     rows = []
     for chunk in images.split(_CHUNK):
@@ -180,4 +212,4 @@ def _features(images: Tensor, clip_vision, progress: comfy.utils.ProgressBar) ->
     return torch.cat(rows)
 
 
-NODES: list[type[io.ComfyNode]] = [EditMetricsNode, DistributionDistanceNode]
+NODES: list[type[io.ComfyNode]] = [Metrics]

@@ -16,27 +16,20 @@ from ..samplers.path import DiffusionPath
 from ..samplers.path_file import load_path, write_path
 from ..samplers.path_fit import check_path_fits
 from ..samplers.record import record
-from ..samplers.replay import attach, replay_sampler, stand_in
+from ..samplers.replay import attach, replay_sampler
 from ..samplers.replay import start as starting_point
-from ..samplers.reverse_sde import ReverseSDESampler
 from ..samplers.schedule import PathSchedule
 from ..samplers.sdedit import prepared
-from ..samplers.solvers import adds_noise
+from ..views.paths import filmstrip, judge, strip_numbers, strip_sheet
+from ..views.reports import entry_report, path_report
 from . import folders
-from .path_pictures import filmstrip, judge, strip_numbers, strip_sheet
+from .inputs import choice, model_input, number, path_input, schedule_input, t0_input, whole
 from .sockets import DiffusionPath as DiffusionPathSocket
-from .sockets import PathSchedule as PathScheduleSocket
 
 CATEGORY = "diffusion path/paths"
 FOLDER = "diffusion_paths"
 
 folders.register(FOLDER)
-
-
-def path_input(
-    name: str = "path", tooltip: str = "From Invert Picture to Path, Record Path or Load Path.", **kw
-) -> Any:
-    return DiffusionPathSocket.Input(name, tooltip=tooltip, **kw)
 
 
 class RecordPath(io.ComfyNode):
@@ -104,18 +97,12 @@ class ToSampling(io.ComfyNode):
             "way from an inverted picture to an edit with a new prompt.",
             search_aliases=["resume path", "start from path", "inversion edit", "path noise"],
             inputs=[
-                io.Model.Input("model", tooltip="The model of the path, or one of its kind."),
+                model_input("The model of the path, or one of its kind."),
                 path_input(),
-                io.Float.Input(
-                    "t0",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="Where to enter the "
-                    "path, as a fraction of training time: 1 is its start, less keeps more of the picture. "
-                    "Paths that are not one trajectory are entered at their nearest level.",
+                t0_input(
+                    "Where to enter the path, as a fraction of training time: 1 is its start, less keeps more of the "
+                    "picture. Paths that are not one trajectory are entered at their nearest level.",
+                    1.0,
                 ),
             ],
             outputs=[
@@ -149,18 +136,8 @@ class ToSampling(io.ComfyNode):
         sampling = process.model_sampling(model)
         rest = path.entered_at(process.t0_to_sigma(sampling, t0))
         noise, latent = starting_point(model, rest)
-        start = float(rest.sigmas[0])
-        text = (
-            f"{path.method}: enters at noise level {start:.4g} (t0 {process.sigma_to_t0(sampling, start):.3f}), "
-            f"{rest.steps} of {path.steps} steps left"
-        )
-        if note := check_path_fits(path, sigmas=rest.sigmas):
-            text += f". {note}"
         sampler = replay_sampler(rest)
-        if note := stand_in(path):
-            text += f"; {note}"
-        if rest.steps < path.steps and adds_noise(sampler) and not isinstance(sampler, ReverseSDESampler):
-            text += f". {path.sampler} draws other noise from there on than it did in the recorded run"
+        text = entry_report(sampling, path, rest, sampler)
         outputs = (noise, rest.sigmas.clone(), latent, sampler, attach(model, rest), text)
         return io.NodeOutput(*outputs, ui=ui.PreviewText(text))
 
@@ -178,14 +155,7 @@ class PathReport(io.ComfyNode):
             inputs=[
                 path_input(),
                 path_input("walked", "The same path walked again, from Reconstruct from Path."),
-                io.Float.Input(
-                    "threshold",
-                    default=30.0,
-                    min=0.0,
-                    max=200.0,
-                    step=0.5,
-                    tooltip="PSNR in dB that every picture must reach to pass.",
-                ),
+                number("threshold", 30.0, (0.0, 200.0), 0.5, "PSNR in dB that every picture must reach to pass."),
                 io.Vae.Input(
                     "vae",
                     optional=True,
@@ -227,24 +197,16 @@ class Filmstrip(io.ComfyNode):
             inputs=[
                 path_input(),
                 io.Vae.Input("vae", tooltip="Decodes each point."),
-                io.Int.Input(
-                    "count",
-                    default=6,
-                    min=2,
-                    max=64,
-                    tooltip="Points, evenly over the steps; the last one is the picture.",
-                ),
-                io.Combo.Input(
+                whole("count", 6, (2, 64), "Points, evenly over the steps; the last one is the picture."),
+                choice(
                     "show",
-                    options=["prediction", "state"],
-                    default="prediction",
-                    tooltip="The picture that the model predicts at each point, or the noisy state itself.",
+                    ["prediction", "state"],
+                    "prediction",
+                    "The picture that the model predicts at each point, or the noisy state itself.",
                 ),
-                io.Int.Input("item", default=0, min=0, max=4095, advanced=True, tooltip="Which picture of the batch."),
+                whole("item", 0, (0, 4095), "Which picture of the batch.", advanced=True),
                 path_input("other", "A second path, shown beside the first at the same noise levels.", optional=True),
-                PathScheduleSocket.Input(
-                    "schedule", optional=True, tooltip="Marks the window of an edit on the path, and its weights."
-                ),
+                schedule_input("Marks the window of an edit on the path, and its weights.", optional=True),
             ],
             outputs=[io.Image.Output(tooltip="The strip, labelled with the share of noise.")],
             is_output_node=True,
@@ -309,7 +271,7 @@ class LoadPath(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file", options=folders.listed(FOLDER), tooltip="A file of Save Path. Press R to renew the list."
-                ),
+                )
             ],
             outputs=[
                 DiffusionPathSocket.Output(display_name="path", tooltip="The path, bit for bit as it was saved."),
@@ -324,10 +286,7 @@ class LoadPath(io.ComfyNode):
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         path = load_path(folders.resolve(FOLDER, file))
-        text = (
-            f"{path.model}: {path.method}, {path.steps} steps, {path.shape[0]} pictures of {list(path.shape[1:])}, "
-            f"cfg {path.cfg:g}, seed {path.seed}"
-        )
+        text = path_report(path)
         return io.NodeOutput(path, text, ui=ui.PreviewText(text))
 
 

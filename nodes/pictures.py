@@ -11,6 +11,7 @@ from ..images.composite import composite_exact
 from ..images.masks import latent_mask
 from ..images.strokes import PAPER_COLORS, PAPER_KERNEL, simulate_strokes
 from ..samplers.masks import REDUCTIONS, Reduction, check_count, grid_size, is_still, over_time
+from .inputs import choice, number, whole
 
 CATEGORY = "diffusion path/pictures"
 MAX_PIXELS = 512
@@ -37,37 +38,34 @@ class LatentMaskNode(io.ComfyNode):
                     tooltip="The latent to edit: its grid sets the size of the mask. A mask that it already carries "
                     "is replaced.",
                 ),
-                io.Combo.Input(
+                choice(
                     "reduction",
-                    options=list(REDUCTIONS),
-                    default="max",
-                    tooltip="Value of a latent cell: area = masked share of its pixels; max = edit the cell if any "
+                    REDUCTIONS,
+                    "max",
+                    "Value of a latent cell: area = masked share of its pixels; max = edit the cell if any "
                     "of its pixels is masked, so that thin strokes stay; bilinear = what ComfyUI does by "
                     "itself, which skips most pixels.",
                 ),
-                io.Int.Input(
+                whole(
                     "grow",
-                    default=0,
-                    min=-MAX_PIXELS,
-                    max=MAX_PIXELS,
-                    tooltip="Move the border outwards by this many pixels of the mask; negative shrinks.",
+                    0,
+                    (-MAX_PIXELS, MAX_PIXELS),
+                    "Move the border outwards by this many pixels of the mask; negative shrinks.",
                 ),
-                io.Int.Input(
+                whole(
                     "feather",
-                    default=0,
-                    min=-MAX_PIXELS,
-                    max=MAX_PIXELS,
-                    tooltip="Width in pixels of a soft border outside the mask, which leaves the masked part fully "
+                    0,
+                    (-MAX_PIXELS, MAX_PIXELS),
+                    "Width in pixels of a soft border outside the mask, which leaves the masked part fully "
                     "editable; negative puts it inside.",
                 ),
-                io.Int.Input(
+                whole(
                     "patch",
-                    default=1,
-                    min=1,
-                    max=16,
-                    advanced=True,
-                    tooltip="Give all cells of a patch one value, for models that see the latent in patches: 2 for "
+                    1,
+                    (1, 16),
+                    "Give all cells of a patch one value, for models that see the latent in patches: 2 for "
                     "most diffusion transformers (SD3, Flux, Qwen-Image, Wan), 1 for none.",
+                    advanced=True,
                 ),
             ],
             outputs=[
@@ -121,30 +119,27 @@ class CompositeExactNode(io.ComfyNode):
                     "original", tooltip="The picture before the edit. Its pixels outside the mask are kept exactly."
                 ),
                 io.Mask.Input("mask", tooltip="1 = edit, 0 = keep. Grey values mix."),
-                io.Int.Input(
+                whole(
                     "border",
-                    default=8,
-                    min=0,
-                    max=MAX_PIXELS,
-                    tooltip="Width in pixels over which the edit fades in. The soft border lies inside the mask.",
+                    8,
+                    (0, MAX_PIXELS),
+                    "Width in pixels over which the edit fades in. The soft border lies inside the mask.",
                 ),
-                io.Float.Input(
+                number(
                     "color_match",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How far the edit's colours are moved to agree with the original in a ring just outside "
+                    0.0,
+                    (0.0, 1.0),
+                    0.05,
+                    "How far the edit's colours are moved to agree with the original in a ring just outside "
                     "the mask: 0 = not at all, 1 = fully. Mends colour shifts of the model and the "
                     "autoencoder.",
                 ),
-                io.Int.Input(
+                whole(
                     "ring",
-                    default=16,
-                    min=1,
-                    max=MAX_PIXELS,
+                    16,
+                    (1, MAX_PIXELS),
+                    "Width in pixels of the ring around the mask that the colour match looks at.",
                     advanced=True,
-                    tooltip="Width in pixels of the ring around the mask that the colour match looks at.",
                 ),
             ],
             outputs=[
@@ -191,20 +186,18 @@ class StrokesNode(io.ComfyNode):
                     tooltip="The photo. In a batch each picture gets a palette of its own; alpha is simplified with "
                     "it.",
                 ),
-                io.Int.Input(
+                whole(
                     "colors",
-                    default=PAPER_COLORS,
-                    min=2,
-                    max=256,
-                    tooltip="Number of colours of the palette. The paper uses 6, and 3 to 50 in a comparison.",
+                    PAPER_COLORS,
+                    (2, 256),
+                    "Number of colours of the palette. The paper uses 6, and 3 to 50 in a comparison.",
                 ),
-                io.Float.Input(
+                number(
                     "brush",
-                    default=float(PAPER_KERNEL),
-                    min=0.0,
-                    max=128.0,
-                    step=1.0,
-                    tooltip="Width of the median filter in pixels of a 256-pixel picture, scaled with the picture's "
+                    float(PAPER_KERNEL),
+                    (0.0, 128.0),
+                    1.0,
+                    "Width of the median filter in pixels of a 256-pixel picture, scaled with the picture's "
                     "shorter side. The paper uses 23; 0 leaves only the palette.",
                 ),
             ],

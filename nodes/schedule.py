@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,13 @@ from comfy_api.latest import io
 
 from ..common import limits
 from ..common.texts import quoted
-from ..images.plot import Axis, Series, Window, line_plot
 from ..samplers.process import model_sampling, positions
 from ..samplers.schedule import SHAPES, Curve, PathSchedule, even_steps, parse_curve
+from ..views.schedule import schedule_plot, schedule_report, shown
+from .inputs import choice, fraction, number, whole
 from .sockets import PathSchedule as PathScheduleSocket
 
 CATEGORY = "diffusion path/mdp"
-CURVE_SAMPLES = 96
 
 
 class PathScheduleNode(io.ComfyNode):
@@ -31,40 +30,27 @@ class PathScheduleNode(io.ComfyNode):
             "formula or drawn. Outside of the window the weight is 0.",
             search_aliases=["window", "weight schedule", "injection schedule", "curve", "mdp schedule"],
             inputs=[
-                io.Float.Input(
+                fraction(
                     "start",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="Where the window begins on the path, as a fraction of training time, as t0: 1 = noise.",
+                    1.0,
+                    "Where the window begins on the path, as a fraction of training time, as t0: 1 = noise.",
                 ),
-                io.Float.Input(
-                    "end",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="Where the window ends, below start: 0 = the picture.",
-                ),
-                io.Combo.Input(
+                fraction("end", 0.5, "Where the window ends, below start: 0 = the picture."),
+                choice(
                     "shape",
-                    options=list(SHAPES),
-                    default="constant",
-                    tooltip="The weight inside of the window. linear, cosine and exponential fall from 1 (to 0, 0 and "
+                    SHAPES,
+                    "constant",
+                    "The weight inside of the window. linear, cosine and exponential fall from 1 (to 0, 0 and "
                     "0.0067); curve is the drawn one.",
                 ),
-                io.Float.Input(
+                number(
                     "weight",
-                    default=1.0,
-                    min=-1.0,
-                    max=1.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="Multiplies the shape. 1 = inject the source, between 0 and 1 = interpolate, 0 = no "
+                    1.0,
+                    (-1.0, 1.0),
+                    0.01,
+                    "Multiplies the shape. 1 = inject the source, between 0 and 1 = interpolate, 0 = no "
                     "manipulation, below 0 = away from the source.",
+                    round=False,
                 ),
                 io.MultiType.Input(
                     io.String.Input(
@@ -88,13 +74,12 @@ class PathScheduleNode(io.ComfyNode):
                     tooltip="With sigmas: where these noise levels lie on the model's path. Without it the plot shows "
                     "steps that are even in training time.",
                 ),
-                io.Int.Input(
+                whole(
                     "steps",
-                    default=20,
-                    min=1,
-                    max=10000,
+                    20,
+                    (1, 10000),
+                    "Steps in the plot, unless sigmas are connected. The schedule itself fits any number.",
                     optional=True,
-                    tooltip="Steps in the plot, unless sigmas are connected. The schedule itself fits any number.",
                 ),
             ],
             outputs=[
@@ -151,52 +136,6 @@ def make_schedule(start: float, end: float, shape: str, weight: float, curve: An
             )
         drawn = connected.interp
     return PathSchedule(start, end, shape, weight, drawn)
-
-
-def shown(schedule: PathSchedule, starts: Sequence[float], sigmas: torch.Tensor | None) -> dict[str, Any]:
-    """What the curve editor shows after a run: the real steps, their levels, and whatever came by link."""
-    places = [k / CURVE_SAMPLES for k in range(CURVE_SAMPLES + 1)]
-    return {
-        "start": schedule.start,
-        "end": schedule.end,
-        "shape": schedule.shape,
-        "weight": schedule.weight,
-        "steps": len(starts),
-        "positions": list(starts),
-        "sigmas": None if sigmas is None else [float(sigma) for sigma in sigmas],
-        "curve": [[u, schedule.curve(u)] for u in places] if schedule.curve else None,
-    }
-
-
-def schedule_plot(schedule: PathSchedule, starts: Sequence[float], sigmas: torch.Tensor | None = None) -> torch.Tensor:
-    """The weight at each step as an IMAGE [1, H, W, 3]: the path runs from left (noise) to right (picture).
-
-    starts: where each step starts on the path.
-    """
-    weights, window, steps = schedule.weights(starts), schedule.window(starts), len(starts)
-    places = [*starts, 0.0]
-    series = [Series("weight of the source", places, [*weights, weights[-1]], style="steps")]
-    shade = Window(places[window.start], places[window.stop], f"{len(window)} of {steps} steps")
-    right = None
-    if sigmas is not None and len(sigmas) == steps + 1:
-        levels = [float(sigma) for sigma in sigmas]
-        series.append(Series("noise level", places, levels, style="line", axis="right"))
-        right = Axis("noise level sigma", (0.0, levels[0]))
-    return line_plot(
-        series,
-        Axis("position on the path (1 = noise, 0 = picture)", (0.0, 1.0)),
-        Axis("weight of the source", (min(0.0, *weights), max(1.0, *weights))),
-        right=right,
-        windows=[shade],
-        flip_x=True,
-    )
-
-
-def schedule_report(schedule: PathSchedule, starts: Sequence[float]) -> str:
-    """The window in steps, and the weights in it."""
-    window, weights = schedule.window(starts), schedule.weights(starts)
-    inside = ", ".join(f"{round(weights[i], 12):.3g}" for i in window)  # a cosine's 6e-17 is 0
-    return f"steps {window.start + 1} to {window.stop} of {len(starts)} ({schedule.shape}): {inside}"
 
 
 NODES: list[type[io.ComfyNode]] = [PathScheduleNode]

@@ -13,6 +13,7 @@ from ..images.edges import as_picture
 from ..images.strokes_document import read_drawing
 from ..images.strokes_render import edit_masks, over_background, render_drawing
 from ..images.tensors import check_image, split_alpha
+from .inputs import whole
 
 log = logging.getLogger(__name__)
 
@@ -31,28 +32,22 @@ class StrokeCanvas(io.ComfyNode):
                 io.Image.Input(
                     "background", optional=True, tooltip="A picture to paint on. The drawing takes its size."
                 ),
-                io.Int.Input(
-                    "width",
-                    default=512,
-                    min=16,
-                    max=limits.SIDE,
-                    step=8,
-                    tooltip="Width in pixels, without a background.",
+                *(
+                    io.Int.Input(
+                        name,
+                        default=512,
+                        min=16,
+                        max=limits.SIDE,
+                        step=8,
+                        tooltip=f"{name.capitalize()} in pixels, without a background.",
+                    )
+                    for name in ("width", "height")
                 ),
-                io.Int.Input(
-                    "height",
-                    default=512,
-                    min=16,
-                    max=limits.SIDE,
-                    step=8,
-                    tooltip="Height in pixels, without a background.",
-                ),
-                io.Int.Input(
+                whole(
                     "grow",
-                    default=0,
-                    min=0,
-                    max=limits.GROW,
-                    tooltip="Moves the borders of mask and strength outwards by so many pixels, so that an edit can "
+                    0,
+                    (0, limits.GROW),
+                    "Moves the borders of mask and strength outwards by so many pixels, so that an edit can "
                     "blend the strokes into what is around them.",
                 ),
                 io.String.Input(

@@ -49,18 +49,6 @@ def masked_latent(
     return {**latent, "noise_mask": grid}
 
 
-def mask_line(latent: dict[str, Any]) -> str:
-    """A further line of a report on a LATENT's noise_mask as the sampler sees it; empty without one."""
-    mask, samples = latent.get("noise_mask"), latent["samples"]
-    if mask is None or samples.ndim < 4:
-        return ""
-    grid = comfy.sampler_helpers.prepare_mask(
-        masks.noise_mask(mask, samples), (samples.shape[0], 1, *samples.shape[2:]), torch.device("cpu")
-    )
-    lost = masks.losses(mask, samples)
-    return f"\nmask: {masks.cell_count(grid)} edited{f'. {lost}' if lost else ''}"
-
-
 def check_finite(samples: Tensor, name: str) -> None:
     """Raises ValueError that names the batch items with values that are not finite."""
     broken = ~torch.isfinite(samples)

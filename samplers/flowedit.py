@@ -117,6 +117,10 @@ class FlowEditSettings:
     refine: int = 0
     sigmas: Tensor | None = None
 
+    @property
+    def path_steps(self) -> int:
+        return self.steps if self.sigmas is None else max(self.sigmas.numel() - 1, 0)
+
 
 def flowedit(
     model: Any,

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..common.texts import quoted
 from . import noise as noises
-from . import process, remarks, reverse_sde
+from . import process, reverse_sde
+from .counting import Counter
 from .masked import MaskedSampler
 from .masks import noise_mask
 from .sigmas import levels_of
@@ -28,12 +29,12 @@ SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
     "ode": lambda: reverse_sde.sampler("ode"),
     "dpmpp_2m": lambda: comfy.samplers.sampler_object("dpmpp_2m"),
 }
-"""Solvers with exactly one evaluation per step, so that steps mean steps."""
+"""Solvers with exactly one call of the guider per step, so that steps mean steps."""
 
 
 @dataclass(frozen=True)
 class SDEditSettings:
-    """How to edit. steps: evaluations per repeat, all of them after t0. sigmas: levels to run instead of those of t0,
+    """How to edit. steps: per repeat, all of them after t0. sigmas: levels to run instead of those of t0,
     steps and scheduler, falling to 0; none at all returns the guide.
     """
 
@@ -47,25 +48,29 @@ class SDEditSettings:
     keep_noise: str = "auto"
     sigmas: Tensor | None = None
 
+    @property
+    def path_steps(self) -> int:
+        """Steps of one repeat."""
+        return self.steps if self.sigmas is None else max(self.sigmas.numel() - 1, 0)
+
+    def starts_from_noise(self, sampling: Any) -> bool:
+        """Whether nothing of the guide is left where the path is entered."""
+        if self.sigmas is None:
+            return self.t0 == 1.0
+        return self.path_steps > 0 and process.is_prior(sampling, float(self.sigmas.reshape(-1)[0]))
+
 
 @dataclass(frozen=True)
 class SDEditResult:
-    """The edited LATENT, what the network saw of the guide at t0 as LATENT, and what was run."""
+    """The edited LATENT, what the network saw of the guide at t0 as LATENT, and what was run.
+
+    evaluations: of the network, per picture.
+    """
 
     latent: dict[str, Any]
     perturbed: dict[str, Any]
     sigmas: Tensor
     evaluations: int
-
-
-class _CountingGuider(comfy.samplers.CFGGuider):
-    """Core's guider; it also counts how often the denoiser was asked."""
-
-    evaluations = 0
-
-    def predict_noise(self, *args: Any, **kwargs: Any) -> Tensor:
-        self.evaluations += 1
-        return super().predict_noise(*args, **kwargs)
 
 
 def sdedit(
@@ -99,7 +104,8 @@ def sdedit(
     noise = noises.start_run(latent, seed)
     start = process.perturb(sampling, process.latent_in(model, samples.float()), noise, sigmas[0])
     seen = process.network_view(sampling, start, sigmas[0])
-    guider = _CountingGuider(model)
+    counter = Counter(model, samples.shape[0])
+    guider = comfy.samplers.CFGGuider(counter.model)
     guider.set_conds(positive, negative)
     guider.set_cfg(settings.cfg)
     solver, indices = SOLVERS[settings.solver](), noises.indices_of(latent)
@@ -115,7 +121,7 @@ def sdedit(
         {**latent, "samples": edited},
         {**latent, "samples": process.latent_out(model, seen).to(edited.device)},
         sigmas,
-        guider.evaluations,
+        counter.evaluations,
     )
 
 
@@ -132,45 +138,6 @@ def prepared(model: Any, latent: dict[str, Any]) -> dict[str, Any]:
     if latent.get("noise_mask") is not None and not latent["samples"].is_nested:
         latent["noise_mask"] = noise_mask(latent["noise_mask"], latent["samples"])
     return latent
-
-
-def report(model: Any, settings: SDEditSettings, edit: SDEditResult) -> str:
-    """One line about what was really run."""
-    if edit.evaluations == 0:
-        empty = bool((edit.latent.get("noise_mask", torch.zeros(1)) == 0).all())
-        if settings.sigmas is not None and settings.sigmas.numel() < 2:
-            why = "the connected sigmas hold no step"
-        elif settings.sigmas is None and settings.t0 == 0:
-            why = "t0 is 0"
-        else:
-            why = "the mask is 0 everywhere" + ("" if empty else " on the latent grid")
-        return f"{why}: the guide is returned as it is, 0 steps, 0 evaluations"
-    sampling = process.model_sampling(model)
-    start = float(edit.sigmas[0])
-    share = float(process.noise_fraction(sampling, start))
-    given = settings.sigmas is not None
-    t0 = process.sigma_to_t0(sampling, start) if given else settings.t0
-    spacing = "connected sigmas instead of t0, steps and scheduler" if given else settings.scheduler
-    repeats = f" x {settings.repeats} repeats" if settings.repeats > 1 else ""
-    return (
-        f"t0 {t0:.4g}: start sigma {start:.4g}, {share:.1%} noise, {len(edit.sigmas) - 1} steps{repeats}, "
-        f"{edit.evaluations} evaluations ({settings.solver}, {spacing})"
-    )
-
-
-def remarks_on(
-    model: Any, positive: Any, negative: Any, guide: dict[str, Any], settings: SDEditSettings, edit: SDEditResult
-) -> list[str]:
-    """What can be said against an edit that was made."""
-    if edit.evaluations == 0:
-        return []  # the report says why
-    batch = guide["samples"].shape[0]
-    return [
-        *remarks.about_guidance(positive, negative, settings.cfg, batch),
-        *remarks.about_mask(guide.get("noise_mask"), batch),
-        *remarks.about_result(guide["samples"], edit.latent["samples"]),
-        *remarks.about_levels(process.model_sampling(model)),
-    ]
 
 
 def perturbed(model: Any, latent: dict[str, Any], sigma: float, seed: int) -> tuple[dict[str, Any], Tensor]:

@@ -21,7 +21,7 @@ from ...lep.sketch import Sketch, read_sketch
 from ...lep.targets import edge_picture
 from ...lep.training import train_predictor
 from ...nodes.lep import BUILT_IN_FILE, DEFAULT_BETA, DEFAULT_END
-from ...nodes.lep_training import preview
+from ...views.training import training_sheet
 from ..world import rendered
 from .shared import grid, picture, world
 
@@ -65,7 +65,7 @@ def train_edge_predictor() -> Tensor:
     """The node's own preview after a short training."""
     data = rendered_data(100, 5)
     trained = train_predictor(world().model, data.examples, replace(PLAN, steps=150, validation=0.04))
-    return preview(world().model, world().vae, data, trained, 0)[0]
+    return training_sheet(world().model, world().vae, data, trained, 0)[0]
 
 
 @picture

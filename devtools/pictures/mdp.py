@@ -73,34 +73,38 @@ def mdp_noise() -> Tensor:
     """Windows of MDP-epsilon."""
     models: dict[str, Any] = {"no manipulation": world().model}
     for begin, end in ((1.0, 0.5), (0.8, 0.15), (0.7, 0.3)):
-        given = {"model": world().model, "path": _path(), "schedule": PathSchedule(begin, end)}
-        models[f"window {begin:g} to {end:g}"] = call("DPathMDPNoise", **given)[0]
+        kind = {"kind": "noise", "path": _path()}
+        models[f"window {begin:g} to {end:g}"] = _manipulated(PathSchedule(begin, end), kind)
     return _row(models)
 
 
-def _weights(node_id: str, window: PathSchedule, weights: tuple[float, ...], **given: Any) -> Tensor:
+def _manipulated(schedule: PathSchedule, kind: dict[str, Any]) -> Any:
+    return call("DPathMDP", model=world().model, schedule=schedule, kind=kind)[0]
+
+
+def _weights(window: PathSchedule, weights: tuple[float, ...], **kind: Any) -> Tensor:
     schedules = {f"weight {w:g}": PathSchedule(window.start, window.end, weight=w) for w in weights}
-    return _row({name: call(node_id, model=world().model, schedule=s, **given)[0] for name, s in schedules.items()})
+    return _row({name: _manipulated(schedule, kind) for name, schedule in schedules.items()})
 
 
 @picture
 def mdp_latent() -> Tensor:
     """Weights of MDP-x."""
-    return _weights("DPathMDPLatent", PathSchedule(0.9, 0.3), (0.0, 0.15, 0.3, 0.6), path=_path())
+    return _weights(PathSchedule(0.9, 0.3), (0.0, 0.15, 0.3, 0.6), kind="latent", path=_path())
 
 
 @picture
 def mdp_conditioning() -> Tensor:
     """Weights of MDP-c."""
     source = world().encoded(_SCENE)
-    return _weights("DPathMDPConditioning", mdp.WHOLE["conditioning"], (0.0, 0.3, 0.6, 1.0), source=source)
+    return _weights(mdp.WHOLE["conditioning"], (0.0, 0.3, 0.6, 1.0), kind="conditioning", source=source)
 
 
 @picture
 def mdp_guidance() -> Tensor:
     """Weights of MDP-beta, below 0 too."""
     source = world().encoded(_SCENE)
-    return _weights("DPathMDPGuidance", mdp.WHOLE["guidance"], (-0.3, 0.0, 0.6, 1.0), source=source)
+    return _weights(mdp.WHOLE["guidance"], (-0.3, 0.0, 0.6, 1.0), kind="guidance", source=source)
 
 
 @picture

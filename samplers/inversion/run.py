@@ -67,7 +67,7 @@ class Method(ABC):
         return 1.0
 
     def plan(self, steps: int, cfg: float) -> int:
-        """How many evaluations of the network on the picture it takes at most; a gradient counts as two more."""
+        """How many evaluations of the network it takes at most; a gradient counts as two more, as it costs."""
         return steps
 
     def prepared(self, model: Any, cfg: float, steps: int, batch: int) -> Any:

@@ -6,6 +6,7 @@ import json
 import re
 import urllib.parse
 from pathlib import Path
+from typing import Any
 
 from diffusion_path.devtools.settings import PACK_FOLDER, ROOT, WORKFLOWS
 from diffusion_path.tests.browser.page import ComfyPage
@@ -20,6 +21,17 @@ _BROKEN = """() => { const broken = [], seen = (graph) => { for (const node of g
     } }; seen(app.rootGraph); return broken; }"""
 
 
+def wires(workflow: dict[str, Any]) -> set[tuple[Any, ...]]:
+    """Where each link comes from, and the node and the name of the input that it leads to."""
+    origins = {link[0]: tuple(link[1:3]) for link in workflow["links"]}
+    return {
+        (*origins[each["link"]], node["id"], each["name"])
+        for node in workflow["nodes"]
+        for each in node.get("inputs", [])
+        if each.get("link") is not None
+    }
+
+
 def test_every_example_opens_clean(comfy: ComfyPage) -> None:
     paths = sorted(WORKFLOWS.glob("*.json"))
     assert paths
@@ -27,7 +39,9 @@ def test_every_example_opens_clean(comfy: ComfyPage) -> None:
         given = json.loads(path.read_text(encoding="utf-8"))
         comfy.load(given, path.stem)
         assert comfy.evaluate(_BROKEN) == [], path.stem
-        assert len(comfy.serialized()["nodes"]) == len(given["nodes"]), path.stem
+        opened = comfy.serialized()
+        assert len(opened["nodes"]) == len(given["nodes"]), path.stem
+        assert wires(opened) == wires(given), path.stem
         assert not comfy.problems, path.stem
     comfy.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
     comfy.screenshot("last-example")

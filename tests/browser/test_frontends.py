@@ -130,7 +130,7 @@ def send(comfy: ComfyPage, node: int, text: str) -> None:
 
 def test_reports_are_on_the_nodes_after_a_run(comfy: ComfyPage) -> None:
     comfy.load(WORKFLOWS / "masked-edit.json")
-    kinds = ("DPathSDEdit", "DPathLatentMask", "DPathCompositeExact", "DPathEditMetrics")
+    kinds = ("DPathSDEdit", "DPathLatentMask", "DPathCompositeExact", "DPathMetrics")
     nodes = [comfy.node_ids(kind)[0] for kind in kinds]
     sdedit = nodes[0]
     comfy.set_widget(sdedit, "steps", 4)

@@ -58,10 +58,8 @@ USUAL: dict[tuple[str, str], tuple[Any, ...]] = {
     ("DPathSchedule", "start"): (1.0,),
     ("DPathSchedule", "end"): (0.0, 0.4),
     ("DPathSchedule", "shape"): ("constant", "linear"),
-    ("DPathDistributionDistance", "features"): ("landscape demo",),
     ("DPathInvert", "t0"): (0.6, 1.0),
     ("DPathInvert", "latent"): ("VAEEncode",),
-    ("DPathEditMetrics", "region"): ("whole",),
     ("DPathDemoScene", "batch_size"): (2,),
     ("BasicScheduler", "denoise"): (1.0, 0.5),  # core makes steps / denoise of them, however many these are
 }

@@ -185,11 +185,11 @@ def inversion(method: str, cfg: float, exact: bool = False, **settings: Any) -> 
     return case
 
 
-def manipulation(node_id: str, needs: str) -> Callable[[World], str]:
+def manipulation(kind: str, needs: str) -> Callable[[World], str]:
     def case(w: World) -> str:
-        given = {"model": w.model, needs: getattr(w, needs)}
-        assert torch.equal(w.sampled(call(node_id, **given, schedule=NOWHERE)[0]), w.plain)
-        edited = w.sampled(call(node_id, **given, schedule=HALF)[0])
+        given = {"model": w.model, "kind": {"kind": kind, needs: getattr(w, needs)}}
+        assert torch.equal(w.sampled(call("DPathMDP", **given, schedule=NOWHERE)[0]), w.plain)
+        edited = w.sampled(call("DPathMDP", **given, schedule=HALF)[0])
         finite(edited)
         assert not torch.equal(edited, w.plain)
         return EXACT
@@ -290,10 +290,10 @@ CASES: dict[str, Case] = {
     "DPathInvert: null text": inversion("null text", CFG, iterations=1, stop=1e-5, save_memory=False),
     "DPathInvert: controlled": inversion("controlled", CFG, gamma=0.5, pull=0.9, stop_at=0.25, trend="constant"),
     "DPathSchedule": path_schedule,
-    "DPathMDPNoise": manipulation("DPathMDPNoise", "path"),
-    "DPathMDPLatent": manipulation("DPathMDPLatent", "path"),
-    "DPathMDPConditioning": manipulation("DPathMDPConditioning", "source"),
-    "DPathMDPGuidance": manipulation("DPathMDPGuidance", "source"),
+    "DPathMDP: noise": manipulation("noise", "path"),
+    "DPathMDP: latent": manipulation("latent", "path"),
+    "DPathMDP: conditioning": manipulation("conditioning", "source"),
+    "DPathMDP: guidance": manipulation("guidance", "source"),
     "DPathMDPAttention": attention,
     "DPathMDPEdit": mdp_edit,
     "DPathMDPSweep": mdp_sweep,

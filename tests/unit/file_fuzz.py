@@ -28,10 +28,10 @@ from diffusion_path.devtools.console import say
 from diffusion_path.lep.checkpoint import load_predictor, save_predictor
 from diffusion_path.lep.predictor import EdgePredictor, build_network
 from diffusion_path.lep.public import BatchNormPixelNetwork
-from diffusion_path.nodes.lep import describe
 from diffusion_path.samplers.path import DiffusionPath, ModelKind
 from diffusion_path.samplers.path_file import load_path, save_path
 from diffusion_path.samplers.replay import replay_sampler
+from diffusion_path.views.reports import predictor_report
 
 ROOM = 2**30  # bytes above what the process has when it starts
 _JUNK: tuple[Any, ...] = (
@@ -85,7 +85,7 @@ def used_path(path: DiffusionPath) -> None:
 
 
 def used_predictor(predictor: EdgePredictor) -> None:
-    assert describe(predictor)
+    assert predictor_report(predictor)
     if predictor.network.noise == "angle":
         seen = predictor.network([torch.ones(1, n, 2, 2) for n in predictor.channels], torch.tensor([0.5]), (2, 2))
         assert seen.shape[0] == 1

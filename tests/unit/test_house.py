@@ -16,7 +16,19 @@ from diffusion_path.devtools.settings import OLDEST_COMFYUI
 from diffusion_path.nodes import DiffusionPathExtension
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("nodes", "common", "samplers", "gradients", "lep", "images", "demo", "devtools", "benchmarks", "tests")
+PACKAGES = (
+    "nodes",
+    "views",
+    "common",
+    "samplers",
+    "gradients",
+    "lep",
+    "images",
+    "demo",
+    "devtools",
+    "benchmarks",
+    "tests",
+)
 LONGEST_FILE = 450
 
 # What each package of the pack may import of the others.
@@ -27,7 +39,8 @@ MAY_IMPORT = {
     "lep": {"lep", "samplers", "gradients", "images", "common"},
     "images": {"images", "samplers", "common"},
     "demo": {"demo", "samplers", "lep", "images", "common"},
-    "nodes": {"nodes", "samplers", "lep", "images", "demo", "common"},
+    "views": {"views", "samplers", "lep", "images", "common"},
+    "nodes": {"nodes", "views", "samplers", "lep", "images", "demo", "common"},
 }
 NODES = {node.GET_SCHEMA().node_id: node for node in asyncio.run(DiffusionPathExtension().get_node_list())}
 
@@ -164,7 +177,7 @@ def test_the_embedded_model_is_known_to_its_own_nodes_and_the_metrics_alone() ->
 def test_the_pack_prints_nothing() -> None:
     printing = [
         str(path.relative_to(ROOT))
-        for path in python_files("nodes", "common", "samplers", "gradients", "lep", "images")
+        for path in python_files("nodes", "views", "common", "samplers", "gradients", "lep", "images")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]

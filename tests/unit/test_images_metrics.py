@@ -1,9 +1,10 @@
-"""Edit metrics and distribution distance (DPathEditMetrics, DPathDistributionDistance) against other references."""
+"""Metrics of pairs and of sets (DPathMetrics) against other references."""
 
 from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from diffusion_path.images.distribution import kernel_distance
 from diffusion_path.images.metrics import edit_metrics
 from diffusion_path.images.perceptual import lpips_missing
 from diffusion_path.nodes import metrics as nodes_metrics
-from diffusion_path.nodes.metrics import DistributionDistanceNode, EditMetricsNode
+from diffusion_path.nodes.metrics import Metrics
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
@@ -21,6 +22,14 @@ from torch import Tensor
 @pytest.fixture(scope="module")
 def photo() -> Tensor:
     return torch.from_numpy(data.astronaut()[100:228:, 160:320].copy()).float()[None] / 255
+
+
+def pairs(reference: Tensor, edited: Tensor, region: str = "whole", **given: Any) -> tuple[Any, ...]:
+    return Metrics.execute(reference, edited, {"compare": "pairs", "region": region, **given}).args
+
+
+def sets(reference: Tensor, edited: Tensor, **given: Any) -> tuple[Any, ...]:
+    return Metrics.execute(reference, edited, {"compare": "sets", **given}).args
 
 
 def noisy(picture: Tensor, amount: float, seed: int = 0) -> Tensor:
@@ -88,7 +97,7 @@ def test_edge_distance_sees_structure_and_not_brightness(photo: Tensor) -> None:
 
 def test_node_gives_numbers_a_table_and_strict_json(photo: Tensor) -> None:
     edited = torch.cat((photo, noisy(photo, 0.1)))
-    l2, psnr, ssim, edges, text, values = EditMetricsNode.execute(photo, edited, "inside", half_mask(photo)).args
+    l2, psnr, ssim, edges, kid, error, text, values = pairs(photo, edited, region="inside", mask=half_mask(photo))
     parsed = json.loads(values, parse_constant=pytest.fail)["regions"]
     assert parsed["inside"]["l2"]["mean"] == l2
     assert parsed["inside"]["l2"]["items"][0] == 0
@@ -99,6 +108,9 @@ def test_node_gives_numbers_a_table_and_strict_json(photo: Tensor) -> None:
     assert edges == parsed["inside"]["edges"]["mean"]
     assert [line.split()[0] for line in text.splitlines()[1:]] == ["whole", "inside", "outside"]
     assert "LPIPS" not in text
+    assert [each.message for each in (kid, error)] == [
+        f"Metrics measures {name} only of sets: set compare to sets." for name in ("kid", "standard_error")
+    ]
 
 
 def test_batch_items_are_measured_one_by_one(photo: Tensor) -> None:
@@ -116,7 +128,7 @@ def test_empty_regions_and_small_pictures_have_no_number_and_no_crash() -> None:
     metrics = edit_metrics(picture, picture.flip(1), torch.ones(1, 64, 64))
     assert math.isnan(metrics.mean("outside", "l2"))
     assert math.isnan(metrics.mean("whole", "ssim"))
-    *_, text, values = EditMetricsNode.execute(picture, picture.flip(1), "whole", torch.ones(1, 64, 64)).args
+    *_, text, values = pairs(picture, picture.flip(1), mask=torch.ones(1, 64, 64))
     assert json.loads(values)["regions"]["outside"]["l2"]["mean"] is None
     assert text.splitlines()[3].split()[:2] == ["outside", "-"]
 
@@ -130,7 +142,7 @@ def test_bad_input_is_named(photo: Tensor) -> None:
     with pytest.raises(ValueError, match="160 x 128 .* 160 x 64, and resizing would change"):
         edit_metrics(photo, photo[:, :64])
     with pytest.raises(ValueError, match="'inside' need a mask"):
-        EditMetricsNode.execute(photo, photo, "inside")
+        pairs(photo, photo, region="inside")
     with pytest.raises(ValueError, match="edited holds .* NaN"):
         edit_metrics(photo, photo * float("nan"))
     with pytest.raises(ValueError, match="batch of 2.*has 3"):
@@ -141,7 +153,7 @@ def test_lpips_is_one_sentence_where_it_cannot_run(photo: Tensor, monkeypatch: p
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     missing = lpips_missing()
     assert missing.count(".") == 1
-    *_, text, values = EditMetricsNode.execute(photo, photo, "whole", lpips=True).args
+    *_, text, values = pairs(photo, photo, lpips=True)
     assert text.endswith(missing)
     assert json.loads(values)["note"] == missing
 
@@ -241,18 +253,25 @@ def test_node_measures_batches_of_different_sizes_by_clip_vision(clip_vision, ph
     crops = torch.cat([photo[:, y : y + 64, x : x + 64] for y in (0, 20, 40) for x in (0, 16, 32, 48, 64, 80, 96)])
     large = torch.nn.functional.interpolate(crops.movedim(-1, 1), size=(96, 80)).movedim(1, -1)
     with torch.inference_mode():
-        same = DistributionDistanceNode.execute(crops, large, nodes_metrics.CLIP_FEATURES, clip_vision).args
-        other = DistributionDistanceNode.execute(1 - crops, large, nodes_metrics.CLIP_FEATURES, clip_vision).args
-    assert other[0] > same[0]
-    assert other[0] > 2 * other[1]
-    assert "21 pictures against 21, 24 features by CLIP vision" in other[2]
+        given = {"features": nodes_metrics.CLIP_FEATURES, "clip_vision": clip_vision}
+        *pair, same, _, _, _ = sets(large, crops, **given)
+        *_, other, error, text, values = sets(large, 1 - crops, **given)
+    assert other > same
+    assert other > 2 * error
+    assert "21 pictures against 21, 24 features by CLIP vision" in text
+    parsed = json.loads(values, parse_constant=pytest.fail)
+    assert parsed == {"kid": other, "standard_error": error, "pictures": [21, 21], "features": "CLIP vision"}
+    assert [each.message for each in pair] == [
+        f"Metrics measures {name} only of pairs: set compare to pairs."
+        for name in ("l2", "psnr", "ssim", "edge_distance")
+    ]
 
 
 def test_node_refuses_what_cannot_be_measured(photo: Tensor) -> None:
     with pytest.raises(ValueError, match="connect Load CLIP Vision"):
-        DistributionDistanceNode.execute(photo, photo, nodes_metrics.CLIP_FEATURES)
+        sets(photo, photo, features=nodes_metrics.CLIP_FEATURES)
     with pytest.raises(ValueError, match="at least 2 pictures on each side, got 1 and 1"):
-        DistributionDistanceNode.execute(photo, photo, nodes_metrics.DEMO_FEATURES)
+        sets(photo, photo, features=nodes_metrics.DEMO_FEATURES)
 
 
 def test_node_measures_landscapes_by_the_demo_network() -> None:
@@ -263,8 +282,8 @@ def test_node_measures_landscapes_by_the_demo_network() -> None:
     rng = np.random.default_rng(0)
     scenes = torch.stack([torch.from_numpy(render(random_scene(rng), 128)) for _ in range(60)]).float() / 255
     half, rest = scenes[:30], scenes[30:]
-    same = DistributionDistanceNode.execute(half, rest, nodes_metrics.DEMO_FEATURES).args
-    strokes = DistributionDistanceNode.execute(simulate_strokes(half), rest, nodes_metrics.DEMO_FEATURES).args
-    assert abs(same[0]) < 3 * same[1]
-    assert strokes[0] > 3 * strokes[1]
-    assert strokes[0] > 2 * same[0]
+    *_, same, error, _, _ = sets(rest, half, features=nodes_metrics.DEMO_FEATURES)
+    *_, strokes, strokes_error, _, _ = sets(rest, simulate_strokes(half), features=nodes_metrics.DEMO_FEATURES)
+    assert abs(same) < 3 * error
+    assert strokes > 3 * strokes_error
+    assert strokes > 2 * same

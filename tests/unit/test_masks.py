@@ -195,16 +195,10 @@ def mdp_sweep(w: World, mask: Tensor) -> Any:
     ]["samples"]
 
 
-def on_path(node_id: str) -> Callable[[World, Tensor], Any]:
+def manipulation(kind: str, needs: str) -> Callable[[World, Tensor], Any]:
     def run(w: World, mask: Tensor) -> Any:
-        return w.edited(call(node_id, model=w.model, path=w.path, schedule=ONE, mask=mask)[0])
-
-    return run
-
-
-def with_prompt(node_id: str) -> Callable[[World, Tensor], Any]:
-    def run(w: World, mask: Tensor) -> Any:
-        return w.edited(call(node_id, model=w.model, source=cond(0.75), schedule=ONE, mask=mask)[0])
+        chosen = {"kind": kind, needs: w.path if needs == "path" else cond(0.75)}
+        return w.edited(call("DPathMDP", model=w.model, kind=chosen, schedule=ONE, mask=mask)[0])
 
     return run
 
@@ -245,7 +239,8 @@ def composite(w: World, mask: Tensor) -> Any:
 
 
 def metrics(w: World, mask: Tensor) -> Any:
-    return call("DPathEditMetrics", reference=w.image, edited=1 - w.image, mask=mask, region="whole")[-2]
+    compare = {"compare": "pairs", "region": "whole", "mask": mask}
+    return call("DPathMetrics", reference=w.image, edited=1 - w.image, compare=compare)[-2]
 
 
 def strength_map(_: World, mask: Tensor) -> Any:
@@ -270,10 +265,10 @@ NODES: dict[str, Callable[[World, Tensor], Any]] = {
     "MDP Edit": mdp_edit,
     "MDP Edit, recommended": mdp_edit_recommended,
     "MDP Sweep": mdp_sweep,
-    "MDP-ε": on_path("DPathMDPNoise"),
-    "MDP-x": on_path("DPathMDPLatent"),
-    "MDP-c": with_prompt("DPathMDPConditioning"),
-    "MDP-β": with_prompt("DPathMDPGuidance"),
+    "MDP-ε": manipulation("noise", "path"),
+    "MDP-x": manipulation("latent", "path"),
+    "MDP-c": manipulation("conditioning", "source"),
+    "MDP-β": manipulation("guidance", "source"),
     "SDE Perturb": perturb,
     "SDEdit Sweep": sweep,
     "Strength Map": strength_map,
@@ -281,7 +276,7 @@ NODES: dict[str, Callable[[World, Tensor], Any]] = {
     "Record Path, noise mask": record,
     "Mask to Latent": latent_mask,
     "Composite Exact": composite,
-    "Edit Metrics": metrics,
+    "Metrics": metrics,
     "Sketch Guidance": sketch_guidance,
 }
 every_node = pytest.mark.parametrize("name", NODES)
@@ -339,7 +334,7 @@ def test_every_node_refuses_what_is_no_mask_of_its_picture_in_one_sentence(world
     assert "mask" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [name for name in NODES if name not in ("Sketch Guidance", "Edit Metrics")])
+@pytest.mark.parametrize("name", [name for name in NODES if name not in ("Sketch Guidance", "Metrics")])
 def test_shapes_and_kinds_of_one_mask_give_one_result(world: World, name: str) -> None:
     expected = NODES[name](world, HALF[None])
     for case in ("[H, W]", "true and false", "whole numbers", "half precision"):

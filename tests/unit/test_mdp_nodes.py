@@ -13,7 +13,7 @@ import pytest
 import torch
 from comfy.model_base import ModelType
 from diffusion_path.nodes.flowedit import FlowEdit
-from diffusion_path.nodes.mdp import MDPAttention, MDPConditioning, MDPGuidance, MDPLatent, MDPNoise
+from diffusion_path.nodes.mdp import MDP, MDPAttention
 from diffusion_path.nodes.mdp_edit import MDPEdit, MDPSweep
 from diffusion_path.nodes.schedule import PathScheduleNode
 from diffusion_path.samplers.schedule import PathSchedule
@@ -218,15 +218,19 @@ def test_edit_node_refuses_with_a_sentence() -> None:
 
 @every_family
 def test_manipulations_are_patches_for_any_graph(kind: ModelType) -> None:
-    """DPathMDPNoise, DPathMDPLatent, DPathMDPConditioning, DPathMDPGuidance: clones with wrappers, nothing run."""
+    """DPathMDP, of each kind: clones with wrappers, nothing run."""
     model = gaussian_model(kind)
     _, path, _ = edit(model, latent())
     before = model.model.evaluations
-    for node, given in ((MDPNoise, path), (MDPLatent, path), (MDPConditioning, cond(MU_A)), (MDPGuidance, cond(MU_A))):
-        (patched,) = node.execute(model, given, PathSchedule()).args
+    given = {"path": path, "source": cond(MU_A)}
+    kinds = {option.key: option.inputs[0].id for option in MDP.GET_SCHEMA().inputs[1].options}  # pyright: ignore[reportAttributeAccessIssue]
+    assert kinds == {"noise": "path", "latent": "path", "conditioning": "source", "guidance": "source"}
+    for name, needs in kinds.items():
+        chosen = {"kind": name, needs: given[needs]}
+        (patched,) = MDP.execute(model, chosen, PathSchedule()).args
         assert patched is not model
         assert len(patched.wrappers["predict_noise"]["diffusion_path_mdp"]) == 1
-        (twice,) = node.execute(patched, given, PathSchedule()).args
+        (twice,) = MDP.execute(patched, chosen, PathSchedule()).args
         assert len(twice.wrappers["predict_noise"]["diffusion_path_mdp"]) == 2
         assert len(patched.wrappers["predict_noise"]["diffusion_path_mdp"]) == 1
     assert model.wrappers == {}
@@ -331,7 +335,7 @@ def test_flowedit_node(kind: ModelType) -> None:
     assert "noise_mask" not in source
     with pytest.raises(ValueError, match="5 channels but this model works on 4"):
         FlowEdit.execute(
-            model, cond(0), cond(0), cond(0), {"samples": torch.ones(1, 5, 8, 8)}, 1, 0.8, 5, 1.5, 3.0, 1, 0
+            model, cond(0), cond(0), cond(0), {"samples": torch.ones(1, 5, 8, 8)}, 1, start=0.8, steps=5, cfg=3.0
         )
 
 

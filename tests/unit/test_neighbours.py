@@ -20,7 +20,7 @@ def test_the_page_says_what_changes_beside_it(name: str) -> None:
     assert compatibility_page.neighbours_in(text).get(name) == found, "If that is meant, run ./dev compatibility."
 
 
-@pytest.mark.parametrize("label", ["DPathRecord", "DPathMDPNoise", "DPathInvert: null text", "DPathSketchGuidance"])
+@pytest.mark.parametrize("label", ["DPathRecord", "DPathMDP: noise", "DPathInvert: null text", "DPathSketchGuidance"])
 def test_a_compiled_network_changes_nothing(label: str) -> None:
     text = compatibility_page.PAGE.read_text(encoding="utf-8")
     usual = compatibility_page.families_in(text)[label][LIKE[UNET.name]]

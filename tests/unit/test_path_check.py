@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 from diffusion_path.lep.predictor import EdgePredictor, build_network
-from diffusion_path.nodes.lep import describe
 from diffusion_path.samplers.path import DiffusionPath, ModelKind
 from diffusion_path.samplers.path_check import check_falling
 from diffusion_path.samplers.replay import replay_sampler, stand_in
 from diffusion_path.tests.unit.test_lep_checkpoint import own
 from diffusion_path.tests.unit.test_path_file import full_path
+from diffusion_path.views.reports import predictor_report
 
 NAN, INF = math.nan, math.inf
 STEPS = (3, 2, 4, 3, 3)  # shape of what the path stores for its steps
@@ -165,5 +165,5 @@ def test_weights_are_finite(value: float) -> None:
 
 def test_a_record_may_lack_anything() -> None:
     for record in ({}, {"steps": 7}, {"validation_loss": 0.25}, {"steps": 7, "pictures": 2, "validation_loss": 0.25}):
-        text = describe(dataclasses.replace(own(), record=record))
+        text = predictor_report(dataclasses.replace(own(), record=record))
         assert ("trained 7 steps on 2 pictures, validation loss 0.25" in text) is (len(record) == 3)

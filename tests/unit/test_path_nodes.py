@@ -119,15 +119,18 @@ def test_reports_say_what_does_not_match() -> None:
     assert "the prompt is not the one that the path was made with" in other
 
 
-def test_the_cost_is_told_before_and_is_never_exceeded() -> None:
+def test_the_cost_is_told_before_and_is_never_exceeded(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     for name in METHODS:
         model = gaussian_model(ModelType.EPS, SPREAD)
         inputs = {"method": {"method": name, **CHOICES[name]}, "sigmas": torch.tensor([5.0, 2.0, 1.0, 0.3, 0.0])}
         made = NODES["DPathInvert"].execute(
             model, cond(SOURCE), cond(NULL), latent(), 0, 1.0, 99, "normal", 4.0, **inputs
         )
-        most = int(made.args[1].split("at most ")[1].split()[0])
-        assert f"{name}: 4 steps, at most {most} evaluations" in made.args[1]
+        told = next(text for text in reversed(caplog.messages) if text.startswith(f"{name}: 4 steps, at most "))
+        most, spent = int(told.split("at most ")[1].split()[0]), int(made.args[1].split(" evaluations")[0].split()[-1])
+        assert made.args[1].startswith(f"{name}: 4 steps, {spent} evaluations, noise level 5 to 0")
+        assert spent <= most
         assert model.model.evaluations <= most
 
 

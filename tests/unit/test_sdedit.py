@@ -106,7 +106,10 @@ def test_with_sigmas_it_is_cores_run_on_them_bit_for_bit(kind: ModelType, mask: 
         assert torch.equal(latent["samples"], unrounded(expected["samples"], guide))
     steps = len(sigmas) - 1
     assert f"start sigma {float(sigmas[0]):.4g}" in text
-    assert f"{steps} steps, {steps} evaluations (dpmpp_2m, connected sigmas instead of t0, steps and scheduler)" in text
+    assert (
+        f"{steps} steps, {2 * steps} evaluations (dpmpp_2m, connected sigmas instead of t0, steps and scheduler)"
+        in text
+    )
 
 
 def test_the_report_names_the_t0_of_sigmas_and_repeats_run_them_again() -> None:
@@ -117,7 +120,7 @@ def test_the_report_names_the_t0_of_sigmas_and_repeats_run_them_again() -> None:
     assert torch.equal(latent["samples"], same["samples"])
     assert torch.equal(perturbed["samples"], seen["samples"])
     assert text.startswith("t0 0.37: ")
-    assert "5 steps x 2 repeats, 10 evaluations" in text
+    assert "5 steps x 2 repeats, 20 evaluations" in text
 
 
 def test_sigmas_without_a_step_return_the_guide_and_bad_ones_are_refused() -> None:
@@ -140,7 +143,7 @@ def test_on_the_official_levels_it_is_the_official_code(kind: ModelType) -> None
     x0, mask = random(1, 4, 8, 8), torch.zeros(1, 1, 64, 64)
     mask[..., 32:] = 1
     latent = SDEdit.execute(
-        model, cond(0.3), cond(0.3), {"samples": x0, "noise_mask": mask}, 3, 0.9, 3, 1.0, "sde_small", "karras",
+        model, cond(0.3), cond(0.3), {"samples": x0, "noise_mask": mask}, 3, 0.9, steps=3, cfg=1.0, scheduler="karras",
         mask_mode="paper", keep_noise="fixed", sigmas=sigmas.float(),
     ).args[0]  # fmt: skip
     step = noises.step_noise(x0, 3, [0])
@@ -187,7 +190,7 @@ def test_steps_are_evaluations(scheduler: str, solver: str) -> None:
 
 def test_report_says_what_was_run() -> None:
     _, _, text = edit(model_of(ModelType.EPS), {"samples": random(1, 4, 8, 8)}, t0=0.5, repeats=2)
-    assert text == "t0 0.5: start sigma 1.616, 72.3% noise, 6 steps x 2 repeats, 12 evaluations (ode, normal)"
+    assert text == "t0 0.5: start sigma 1.616, 72.3% noise, 6 steps x 2 repeats, 24 evaluations (ode, normal)"
 
 
 @pytest.mark.parametrize("kind", KINDS)

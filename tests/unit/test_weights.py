@@ -16,8 +16,8 @@ from diffusion_path.tests.unit.compatibility import CFG, NODES, REFUSED, SEED, W
 from diffusion_path.tests.unit.families import FAMILIES, FLUX, SD3, SD15, Family
 
 CASES = (
-    "DPathSDEdit", "DPathRecord", "DPathInvert: residual", "DPathInvert: null text", "DPathMDPNoise",
-    "DPathMDPGuidance", "DPathFlowEdit", "DPathSketchGuidance",
+    "DPathSDEdit", "DPathRecord", "DPathInvert: residual", "DPathInvert: null text", "DPathMDP: noise",
+    "DPathMDP: guidance", "DPathFlowEdit", "DPathSketchGuidance",
 )  # fmt: skip
 FP8 = torch.float8_e4m3fn
 every_family = pytest.mark.parametrize("name", FAMILIES)

@@ -1,0 +1,1 @@
+"""What nodes show: sheets of pictures, plots, and the texts of their reports."""

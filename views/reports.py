@@ -1,0 +1,190 @@
+"""What nodes say about a run: one line of what was done, further ones for masks, and notes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.sampler_helpers
+import torch
+from torch import Tensor
+
+from ..lep.predictor import EdgePredictor
+from ..samplers import masks, process, remarks
+from ..samplers import sdedit as edits
+from ..samplers.conditioning import fingerprint
+from ..samplers.flowedit import FlowEditSettings
+from ..samplers.inversion.null_text import NullText
+from ..samplers.inversion.residual import Residual
+from ..samplers.path import DiffusionPath
+from ..samplers.path_fit import check_path_fits
+from ..samplers.replay import stand_in
+from ..samplers.reverse_sde import ReverseSDESampler
+from ..samplers.solvers import adds_noise
+
+
+def sdedit_report(
+    model: Any,
+    positive: Any,
+    negative: Any,
+    guide: dict[str, Any],
+    settings: edits.SDEditSettings,
+    edit: edits.SDEditResult,
+) -> str:
+    """What was run, the mask, and what can be said against an edit that was made."""
+    text, batch = sdedit_line(model, settings, edit), guide["samples"].shape[0]
+    if edit.evaluations == 0:
+        return text + mask_line(guide)
+    notes = [
+        *remarks.about_guidance(positive, negative, settings.cfg, batch),
+        *remarks.about_mask(guide.get("noise_mask"), batch),
+        *remarks.about_result(guide["samples"], edit.latent["samples"]),
+        *remarks.about_levels(process.model_sampling(model)),
+    ]
+    return "\n".join([text + mask_line(guide), *remarks.lines(notes)])
+
+
+def sdedit_line(model: Any, settings: edits.SDEditSettings, edit: edits.SDEditResult) -> str:
+    """One line about what was really run."""
+    if edit.evaluations == 0:
+        empty = bool((edit.latent.get("noise_mask", torch.zeros(1)) == 0).all())
+        if settings.sigmas is not None and settings.sigmas.numel() < 2:
+            why = "the connected sigmas hold no step"
+        elif settings.sigmas is None and settings.t0 == 0:
+            why = "t0 is 0"
+        else:
+            why = "the mask is 0 everywhere" + ("" if empty else " on the latent grid")
+        return f"{why}: the guide is returned as it is, 0 steps, 0 evaluations"
+    sampling, start = process.model_sampling(model), float(edit.sigmas[0])
+    given = settings.sigmas is not None
+    t0 = process.sigma_to_t0(sampling, start) if given else settings.t0
+    spacing = "connected sigmas instead of t0, steps and scheduler" if given else settings.scheduler
+    repeats = f" x {settings.repeats} repeats" if settings.repeats > 1 else ""
+    return (
+        f"t0 {t0:.4g}: start {level(sampling, start)}, {len(edit.sigmas) - 1} steps{repeats}, "
+        f"{edit.evaluations} evaluations ({settings.solver}, {spacing})"
+    )
+
+
+def perturb_report(sampling: Any, sigma: float, latent: dict[str, Any], noisy: dict[str, Any]) -> str:
+    """latent: what was perturbed; noisy: the result."""
+    text = f"t0 {process.sigma_to_t0(sampling, sigma):.4g}: {level(sampling, sigma)}"
+    if sigma == 0.0:
+        text += ": the latent is returned as it is"
+    notes = remarks.about_mask(latent.get("noise_mask"), latent["samples"].shape[0])
+    return "\n".join([text + mask_line(noisy), *remarks.lines(notes)])
+
+
+def flowedit_report(
+    model: Any,
+    prompts: tuple[Any, Any, Any],
+    latent: dict[str, Any],
+    settings: FlowEditSettings,
+    edited: dict[str, Any],
+    levels: Tensor,
+    evaluations: int,
+) -> str:
+    """prompts: target, source and negative; levels: that were run."""
+    if len(levels) == 0:
+        return "start 0: the picture is returned as it is, 0 steps, 0 evaluations"
+    sampling, first = process.model_sampling(model), float(levels[0])
+    start = settings.start if settings.sigmas is None else process.sigma_to_t0(sampling, first)
+    text = f"start {start:.4g}: {level(sampling, first)}, {len(levels) - 1} steps, {evaluations} evaluations"
+    if settings.sigmas is not None:
+        text += " (connected sigmas instead of start, steps and scheduler)"
+    batch = latent["samples"].shape[0]
+    notes = [
+        *remarks.about_prompts(*prompts, settings.cfg, batch),
+        *remarks.about_mask(latent.get("noise_mask"), batch),
+        *remarks.about_result(latent["samples"], edited["samples"]),
+        *remarks.about_levels(sampling),
+    ]
+    return "\n".join([text + mask_line(latent), *remarks.lines(notes)])
+
+
+def inversion_report(model: Any, path: DiffusionPath, count: int, evaluations: int) -> tuple[str, bool]:
+    """The report, and whether all of the `count` steps were optimised."""
+    text = f"{path.method}: {count} steps, {evaluations} evaluations"
+    text += f", noise level {float(path.sigmas[0]):.4g} to {float(path.sigmas[-1]):.4g}"
+    done = path.figures.get("optimised_steps", (count,))[0]
+    if done < count:
+        text += (
+            f"; interrupted after {done:.0f} of {count} steps: queue again to go on, or connect this path as earlier"
+        )
+    elif "latent_psnr" in path.figures:
+        text += f"; reconstructs at {_decibels(path.figures['latent_psnr'])} in latent space"
+    notes = remarks.about_levels(process.model_sampling(model))
+    return "\n".join([text, *remarks.lines(notes)]), done >= count
+
+
+def reconstruction_report(
+    path: DiffusionPath, walked: DiffusionPath, positive: Any, cfg: float, own_solver: bool
+) -> str:
+    """own_solver: the path was walked with its own solver."""
+    text = f"{path.method}, cfg {cfg:g}: {_decibels(walked.figures['latent_psnr'])} in latent space"
+    if own_solver and (note := stand_in(path)):
+        text += f"; {note}"
+    if path.method in (Residual.name, NullText.name) and path.cfg != cfg:
+        text += f"; the path was made for cfg {path.cfg:g}"
+    if path.conditioning and path.conditioning != fingerprint(positive):
+        text += "; the prompt is not the one that the path was made with"
+    return text
+
+
+def entry_report(sampling: Any, path: DiffusionPath, rest: DiffusionPath, sampler: Any) -> str:
+    """Where a path is entered; rest: what is left of it from there."""
+    start = float(rest.sigmas[0])
+    text = (
+        f"{path.method}: enters at noise level {start:.4g} (t0 {process.sigma_to_t0(sampling, start):.3f}), "
+        f"{rest.steps} of {path.steps} steps left"
+    )
+    if note := check_path_fits(path, sigmas=rest.sigmas):
+        text += f". {note}"
+    if note := stand_in(path):
+        text += f"; {note}"
+    if rest.steps < path.steps and adds_noise(sampler) and not isinstance(sampler, ReverseSDESampler):
+        text += f". {path.sampler} draws other noise from there on than it did in the recorded run"
+    return text
+
+
+def path_report(path: DiffusionPath) -> str:
+    """What a path is."""
+    return (
+        f"{path.model}: {path.method}, {path.steps} steps, {path.shape[0]} pictures of {list(path.shape[1:])}, "
+        f"cfg {path.cfg:g}, seed {path.seed}"
+    )
+
+
+def predictor_report(predictor: EdgePredictor) -> str:
+    """What a predictor is, in a few lines."""
+    record = predictor.record
+    lines = [
+        f"{predictor.kind}, reads {len(predictor.taps)} blocks ({sum(predictor.channels)} channels)",
+        "model: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in predictor.model.items() if value),
+        f"noise: {predictor.noise_range[0]:.2f} to {predictor.noise_range[1]:.2f} of training time",
+    ]
+    if "steps" in record and "pictures" in record:
+        lines.append(f"trained {record['steps']} steps on {record['pictures']} pictures")
+    if "validation_loss" in record:
+        lines[-1] += f", validation loss {record['validation_loss']:.4g}"
+    return "\n".join(lines)
+
+
+def level(sampling: Any, sigma: float) -> str:
+    """A noise level, and its share of the variance."""
+    return f"sigma {sigma:.4g}, {float(process.noise_fraction(sampling, sigma)):.1%} noise"
+
+
+def mask_line(latent: dict[str, Any]) -> str:
+    """A further line on a LATENT's noise_mask as the sampler sees it; empty without one."""
+    mask, samples = latent.get("noise_mask"), latent["samples"]
+    if mask is None or samples.ndim < 4:
+        return ""
+    grid = comfy.sampler_helpers.prepare_mask(
+        masks.noise_mask(mask, samples), (samples.shape[0], 1, *samples.shape[2:]), torch.device("cpu")
+    )
+    lost = masks.losses(mask, samples)
+    return f"\nmask: {masks.cell_count(grid)} edited{f'. {lost}' if lost else ''}"
+
+
+def _decibels(values: tuple[float, ...]) -> str:
+    return " / ".join("exact" if value == float("inf") else f"{value:.1f} dB" for value in values)

@@ -1,0 +1,66 @@
+"""The training of an edge predictor: its progress on the node, and what the predictor sees at its end."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import latent_preview
+import torch
+from torch import Tensor
+
+from ..images.edges import as_picture
+from ..images.grid import labelled_grid
+from ..images.realism import middle
+from ..lep.dataset import Dataset
+from ..lep.predict import predict_edges
+from ..lep.targets import edge_picture
+from ..lep.training import Progress, Trained
+from ..samplers import process
+from .announce import show
+from .pictures import decoded
+
+_SHOWN_PICTURES = 4
+_SHOWN_TIMES = (0.2, 0.5, 0.8)
+
+
+class TrainingProgress:
+    """Shows progress, first of preparing the pictures, then of training: loss, and the prediction for one held back."""
+
+    def __init__(self, model: Any, pictures: int, steps: int, node: str | None) -> None:
+        self.pictures, self.node = pictures, node
+        self.bar = comfy.utils.ProgressBar(pictures + steps, node_id=node)
+        self.previewer = latent_preview.get_previewer(model.load_device, model.get_model_object("latent_format"))
+
+    def prepared(self, done: int, count: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self.bar.update_absolute(done)
+
+    def trained(self, progress: Progress) -> None:
+        shown = None
+        if progress.seen is not None and self.previewer is not None:
+            shown = self.previewer.decode_latent_to_preview_image("JPEG", progress.seen)
+        self.bar.update_absolute(self.pictures + progress.step, preview=shown)
+        if not math.isnan(progress.validation):
+            text = f"loss {progress.loss:.4g}, on held-back pictures {progress.validation:.4g}"
+            show(f"step {progress.step}: {text}", self.node)
+
+
+def training_sheet(model: Any, vae: Any, data: Dataset, trained: Trained, seed: int) -> Tensor:
+    """Held-back pictures, their edge maps, and the predictions at three noise levels, as one sheet [1, H, W, 3]."""
+    rows: list[Tensor] = []
+    sizes = {tuple(data.examples[i].latent.shape) for i in trained.held_back[:1]}
+    shown = [i for i in trained.held_back if tuple(data.examples[i].latent.shape) in sizes][:_SHOWN_PICTURES]
+    for index in shown:
+        example = data.examples[index]
+        code = process.latent_out(model, example.latent)
+        seen = predict_edges(model, trained.predictor, code, example.cond, _SHOWN_TIMES, seed)
+        picture = decoded(vae, code)[:1]
+        size = (int(picture.shape[1]), int(picture.shape[2]))
+        # The VAE cuts off what is not a multiple of its factor; an edge map has the size of the picture before.
+        rows += [picture[..., :3], middle(as_picture(data.edges(index)[:1]), *size)]
+        rows += [edge_picture(model, vae, one, trained.predictor.target, size)[:1] for one in seen]
+    headings = ["picture", "edge map", *(f"seen at {time:.0%} noise time" for time in _SHOWN_TIMES)]
+    return labelled_grid(torch.cat([row.cpu().float().clamp(0, 1) for row in rows]), col_labels=headings)
