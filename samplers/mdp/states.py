@@ -2,7 +2,7 @@
 
 Both replace the prediction, D* = (1 - w) D_B(x*) + w D_A, by one that leads along the path of the source A:
 
-- predicted noise (eps_t): D_A = x* - sigma d_A with the path's own slope d_A, so that the step is A's displacement.
+- predicted noise (eps_t): D_A = x* - sigma d_A with the path's own derivative d_A, so that the step is A's own.
 - latent (x_t): D_A = (x_A' - r x*) / (1 - r) with r = sigma' / sigma, so that the step ends on A's next state.
 
 With Euler steps the first is eps* = (1 - w) eps_B + w eps_A of the paper in variance-exploding coordinates (velocity
