@@ -120,32 +120,32 @@ def mdp_noise() -> Tensor:
     made: dict[str, Any] = {"no manipulation": model}
     for begin, end in windows:
         schedule = make_schedule(begin, end, "constant", 1)
-        made[f"window {begin:g} to {end:g}"] = MDP.execute(model, {"kind": "noise", "path": _path()}, schedule).args[0]
+        made[f"window {begin:g} to {end:g}"] = MDP.execute(model, "noise", _path(), schedule).args[0]
     return _row(made)
 
 
-def _weights(kind: dict[str, Any], window: tuple[float, float], weights: tuple[float, ...]) -> Tensor:
+def _weights(kind: str, source: Any, window: tuple[float, float], weights: tuple[float, ...]) -> Tensor:
     model = _models()[0]
-    return _row({f"weight {w:g}": MDP.execute(model, kind, PathSchedule(*window, weight=w)).args[0] for w in weights})
+    return _row(
+        {f"weight {w:g}": MDP.execute(model, kind, source, PathSchedule(*window, weight=w)).args[0] for w in weights}
+    )
 
 
 def mdp_latent() -> Tensor:
     """Weights of MDP-x."""
-    return _weights({"kind": "latent", "path": _path()}, (0.9, 0.3), (0.0, 0.15, 0.3, 0.6))
+    return _weights("latent", _path(), (0.9, 0.3), (0.0, 0.15, 0.3, 0.6))
 
 
 def mdp_conditioning() -> Tensor:
     """Weights of MDP-c."""
     own = mdp.WHOLE["conditioning"]
-    kind = {"kind": "conditioning", "source": _encoded(full_caption(_SCENE))}
-    return _weights(kind, (own.start, own.end), (0.0, 0.3, 0.6, 1.0))
+    return _weights("conditioning", _encoded(full_caption(_SCENE)), (own.start, own.end), (0.0, 0.3, 0.6, 1.0))
 
 
 def mdp_guidance() -> Tensor:
     """Weights of MDP-beta, below 0 too."""
     own = mdp.WHOLE["guidance"]
-    kind = {"kind": "guidance", "source": _encoded(full_caption(_SCENE))}
-    return _weights(kind, (own.start, own.end), (-0.3, 0.0, 0.6, 1.0))
+    return _weights("guidance", _encoded(full_caption(_SCENE)), (own.start, own.end), (-0.3, 0.0, 0.6, 1.0))
 
 
 def mdp_attention() -> Tensor:

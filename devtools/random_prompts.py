@@ -154,6 +154,7 @@ class Composer:
 
     def link(self, kind: str, depth: int) -> list[Any]:
         """A link to an output of this kind, of a node that is there already or of a new one."""
+        kind = self.pick(kind.split(","))
         there = self.made.get(kind, [])
         if there and ((kind in ONCE and depth == 0) or kind in ONCE[1:] or self.draw(st.integers(0, 3)) > 0):
             return list(self.pick(there))
