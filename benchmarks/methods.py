@@ -90,8 +90,8 @@ class World:
         return call("DPathReconstruct", **self.given, path=self.path, cfg=_CFG)
 
     def manipulated(self, kind: str, needs: str) -> Tensor:
-        chosen = {"kind": kind, needs: getattr(self, needs)}
-        return self.sampled(call("DPathMDP", model=self.model, kind=chosen, schedule=PathSchedule(1.0, 0.5))[0])
+        given = {"model": self.model, "kind": kind, "source": getattr(self, needs)}
+        return self.sampled(call("DPathMDP", **given, schedule=PathSchedule(1.0, 0.5))[0])
 
     def attention(self) -> Tensor:
         texts = {"source_prompt": "a red house in summer", "target_prompt": "a red house in winter"}

@@ -9,6 +9,8 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..common.texts import quoted
+from ..samplers.conditioning import check_conditioning
 from ..samplers.mdp.attention import control_attention
 from ..samplers.mdp.conditions import mix_conditioning, mix_guidance
 from ..samplers.mdp.states import inject_latent, inject_noise
@@ -16,18 +18,23 @@ from ..samplers.mdp.tokens import MODES, token_map, tokenized
 from ..samplers.path import DiffusionPath
 from ..samplers.schedule import PathSchedule
 from .inputs import MASK_TIP, choice, fraction, model_input, path_input, schedule_input
+from .sockets import DiffusionPath as DiffusionPathSocket
 
 CATEGORY = "diffusion path/mdp"
 ANY_PATCHED = "Any diffusion or flow model, with any other patches."
 PATH_TIP = "The source's path, recorded or inverted. Sample the target on the path's own sigmas, from its start."
 SCHEDULE_TIP = "Where on the path the source counts, and how much (Path Schedule)."
-SOURCE_TIP = "The prompt that describes the source, encoded as the target's."
+SOURCE_TIP = (
+    "For noise and latent the source's path: sample on its own sigmas, from its start. For conditioning and guidance "
+    "the prompt that describes the source."
+)
 KIND_TIP = (
     "noise (MDP-\u03b5): the predicted noise of the source's path, which keeps its layout; where the weight is 1 the "
     "model is not even called. latent (MDP-x): the states of that path. conditioning (MDP-c): the source's prompt, at "
     "no cost. guidance (MDP-\u03b2): the guided prediction of that prompt; a negative weight leads away from it."
 )
 
+ON_PATHS = ("noise", "latent")
 MANIPULATIONS: dict[str, Callable[..., Any]] = {
     "noise": inject_noise,
     "latent": inject_latent,
@@ -39,9 +46,6 @@ MANIPULATIONS: dict[str, Callable[..., Any]] = {
 class MDP(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        path = path_input(tooltip=PATH_TIP)
-        source = io.Conditioning.Input("source", tooltip=SOURCE_TIP)
-        needs = {"noise": path, "latent": path, "conditioning": source, "guidance": source}
         return io.Schema(
             node_id="DPathMDP",
             display_name="MDP",
@@ -62,11 +66,8 @@ class MDP(io.ComfyNode):
             ],
             inputs=[
                 model_input(ANY_PATCHED),
-                io.DynamicCombo.Input(
-                    "kind",
-                    options=[io.DynamicCombo.Option(kind, [needs[kind]]) for kind in MANIPULATIONS],
-                    tooltip=KIND_TIP,
-                ),
+                choice("kind", MANIPULATIONS, "noise", KIND_TIP),
+                io.MultiType.Input("source", types=[DiffusionPathSocket, io.Conditioning], tooltip=SOURCE_TIP),
                 schedule_input(SCHEDULE_TIP),
                 io.Mask.Input(
                     "mask",
@@ -85,11 +86,16 @@ class MDP(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, kind: dict[str, Any], schedule: PathSchedule, mask: Tensor | None = None
+        cls, model: Any, kind: str, source: Any, schedule: PathSchedule, mask: Tensor | None = None
     ) -> io.NodeOutput:
-        name = kind["kind"]
-        given = kind["path"] if "path" in kind else kind["source"]
-        return io.NodeOutput(MANIPULATIONS[name](model, given, schedule, mask))
+        if kind not in ON_PATHS:
+            check_conditioning(source, "source")
+        elif not isinstance(source, DiffusionPath):
+            raise ValueError(
+                f"The kind {kind} takes the source's path, but source is {quoted(source)}: connect a path, or choose "
+                "conditioning or guidance."
+            )
+        return io.NodeOutput(MANIPULATIONS[kind](model, source, schedule, mask))
 
 
 class MDPAttention(io.ComfyNode):

@@ -73,38 +73,37 @@ def mdp_noise() -> Tensor:
     """Windows of MDP-epsilon."""
     models: dict[str, Any] = {"no manipulation": world().model}
     for begin, end in ((1.0, 0.5), (0.8, 0.15), (0.7, 0.3)):
-        kind = {"kind": "noise", "path": _path()}
-        models[f"window {begin:g} to {end:g}"] = _manipulated(PathSchedule(begin, end), kind)
+        models[f"window {begin:g} to {end:g}"] = _manipulated("noise", _path(), PathSchedule(begin, end))
     return _row(models)
 
 
-def _manipulated(schedule: PathSchedule, kind: dict[str, Any]) -> Any:
-    return call("DPathMDP", model=world().model, schedule=schedule, kind=kind)[0]
+def _manipulated(kind: str, source: Any, schedule: PathSchedule) -> Any:
+    return call("DPathMDP", model=world().model, kind=kind, source=source, schedule=schedule)[0]
 
 
-def _weights(window: PathSchedule, weights: tuple[float, ...], **kind: Any) -> Tensor:
+def _weights(kind: str, source: Any, window: PathSchedule, weights: tuple[float, ...]) -> Tensor:
     schedules = {f"weight {w:g}": PathSchedule(window.start, window.end, weight=w) for w in weights}
-    return _row({name: _manipulated(schedule, kind) for name, schedule in schedules.items()})
+    return _row({name: _manipulated(kind, source, schedule) for name, schedule in schedules.items()})
 
 
 @picture
 def mdp_latent() -> Tensor:
     """Weights of MDP-x."""
-    return _weights(PathSchedule(0.9, 0.3), (0.0, 0.15, 0.3, 0.6), kind="latent", path=_path())
+    return _weights("latent", _path(), PathSchedule(0.9, 0.3), (0.0, 0.15, 0.3, 0.6))
 
 
 @picture
 def mdp_conditioning() -> Tensor:
     """Weights of MDP-c."""
     source = world().encoded(_SCENE)
-    return _weights(mdp.WHOLE["conditioning"], (0.0, 0.3, 0.6, 1.0), kind="conditioning", source=source)
+    return _weights("conditioning", source, mdp.WHOLE["conditioning"], (0.0, 0.3, 0.6, 1.0))
 
 
 @picture
 def mdp_guidance() -> Tensor:
     """Weights of MDP-beta, below 0 too."""
     source = world().encoded(_SCENE)
-    return _weights(mdp.WHOLE["guidance"], (-0.3, 0.0, 0.6, 1.0), kind="guidance", source=source)
+    return _weights("guidance", source, mdp.WHOLE["guidance"], (-0.3, 0.0, 0.6, 1.0))
 
 
 @picture

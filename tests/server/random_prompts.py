@@ -145,6 +145,7 @@ class Composer:
 
     def link(self, kind: str, depth: int) -> list[Any]:
         """A link to an output of this kind, of a node that the prompt has already or of a new one."""
+        kind = self.pick(kind.split(","))
         known = self.made.get(kind, [])
         if known and ((kind in ONCE and depth == 0) or kind in ONCE[1:] or self.mostly()):
             return list(self.pick(known))

@@ -187,7 +187,7 @@ def inversion(method: str, cfg: float, exact: bool = False, **settings: Any) -> 
 
 def manipulation(kind: str, needs: str) -> Callable[[World], str]:
     def case(w: World) -> str:
-        given = {"model": w.model, "kind": {"kind": kind, needs: getattr(w, needs)}}
+        given = {"model": w.model, "kind": kind, "source": getattr(w, needs)}
         assert torch.equal(w.sampled(call("DPathMDP", **given, schedule=NOWHERE)[0]), w.plain)
         edited = w.sampled(call("DPathMDP", **given, schedule=HALF)[0])
         finite(edited)

@@ -197,8 +197,8 @@ def mdp_sweep(w: World, mask: Tensor) -> Any:
 
 def manipulation(kind: str, needs: str) -> Callable[[World, Tensor], Any]:
     def run(w: World, mask: Tensor) -> Any:
-        chosen = {"kind": kind, needs: w.path if needs == "path" else cond(0.75)}
-        return w.edited(call("DPathMDP", model=w.model, kind=chosen, schedule=ONE, mask=mask)[0])
+        given = {"model": w.model, "kind": kind, "source": w.path if needs == "path" else cond(0.75)}
+        return w.edited(call("DPathMDP", **given, schedule=ONE, mask=mask)[0])
 
     return run
 

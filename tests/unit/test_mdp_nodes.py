@@ -222,17 +222,17 @@ def test_manipulations_are_patches_for_any_graph(kind: ModelType) -> None:
     model = gaussian_model(kind)
     _, path, _ = edit(model, latent())
     before = model.model.evaluations
-    given = {"path": path, "source": cond(MU_A)}
-    kinds = {option.key: option.inputs[0].id for option in MDP.GET_SCHEMA().inputs[1].options}  # pyright: ignore[reportAttributeAccessIssue]
-    assert kinds == {"noise": "path", "latent": "path", "conditioning": "source", "guidance": "source"}
-    for name, needs in kinds.items():
-        chosen = {"kind": name, needs: given[needs]}
-        (patched,) = MDP.execute(model, chosen, PathSchedule()).args
+    for name, source in (("noise", path), ("latent", path), ("conditioning", cond(MU_A)), ("guidance", cond(MU_A))):
+        (patched,) = MDP.execute(model, name, source, PathSchedule()).args
         assert patched is not model
         assert len(patched.wrappers["predict_noise"]["diffusion_path_mdp"]) == 1
-        (twice,) = MDP.execute(patched, chosen, PathSchedule()).args
+        (twice,) = MDP.execute(patched, name, source, PathSchedule()).args
         assert len(twice.wrappers["predict_noise"]["diffusion_path_mdp"]) == 2
         assert len(patched.wrappers["predict_noise"]["diffusion_path_mdp"]) == 1
+    with pytest.raises(ValueError, match="The kind latent takes the source's path, but source is .*: connect a path"):
+        MDP.execute(model, "latent", cond(MU_A), PathSchedule())
+    with pytest.raises(ValueError, match="source is .*"):
+        MDP.execute(model, "guidance", path, PathSchedule())
     assert model.wrappers == {}
     assert model.model.evaluations == before
 

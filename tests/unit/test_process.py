@@ -219,9 +219,8 @@ def test_models_without_noise_are_refused_at_every_door(kind: ModelType) -> None
                      method={"method": "negative prompt"}),
         lambda: call("DPathRecord", **run, sampler=euler),
         lambda: call("DPathMDPEdit", model=model, **prompts, source=cond(0.5), latent=given, seed=0),
-        lambda: call("DPathMDP", model=model, kind={"kind": "conditioning", "source": cond(0.5)},
-                     schedule=PathSchedule()),
-        lambda: call("DPathMDP", model=model, kind={"kind": "guidance", "source": cond(0.5)}, schedule=PathSchedule()),
+        lambda: call("DPathMDP", model=model, kind="conditioning", source=cond(0.5), schedule=PathSchedule()),
+        lambda: call("DPathMDP", model=model, kind="guidance", source=cond(0.5), schedule=PathSchedule()),
         lambda: sampled("DPathReverseSDE", kind="sde_small"),
         lambda: core.SamplerCustomAdvanced.execute(**{**masked, "sampler": threshold}),
     ]  # fmt: skip
