@@ -52,8 +52,8 @@ def test_a_bare_list_of_strokes_is_a_drawing() -> None:
 @pytest.mark.parametrize(
     ("stroke", "words"),
     [
-        (5, "no objects"),
-        ({"tool": "spray", "points": [1, 2]}, "does not know"),
+        (5, "not objects"),
+        ({"tool": "spray", "points": [1, 2]}, "unknown to this version"),
         ({"points": [1]}, "broken points"),
         ({"points": [1, None]}, "broken points"),
         ({"points": [1, float("nan")]}, "broken points"),
@@ -77,9 +77,9 @@ def test_a_broken_stroke_is_left_out_and_told(stroke: Any, words: str) -> None:
         ("size", -3, 0.1, "outside"),
         ("size", 1e9, 4096, "outside"),
         ("opacity", 2, 1, "outside"),
-        ("t0", "high", 0.6, "no number"),
-        ("hardness", True, 0.8, "no number"),
-        ("importance", float("inf"), 1, "no number"),
+        ("t0", "high", 0.6, "not a number"),
+        ("hardness", True, 0.8, "not a number"),
+        ("importance", float("inf"), 1, "not a number"),
         ("color", "red", (0, 0, 0), "#rrggbb"),
         ("pressure", [50], (), "does not fit"),
     ],
