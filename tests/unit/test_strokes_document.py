@@ -81,7 +81,7 @@ def test_a_broken_stroke_is_left_out_and_told(stroke: Any, words: str) -> None:
         ("hardness", True, 0.8, "not a number"),
         ("importance", float("inf"), 1, "not a number"),
         ("color", "red", (0, 0, 0), "#rrggbb"),
-        ("pressure", [50], (), "does not fit"),
+        ("pressure", [50], (), "does not match"),
     ],
 )
 def test_values_out_of_range_are_repaired_and_told(field: str, value: Any, kept: Any, words: str) -> None:
@@ -121,7 +121,7 @@ def test_the_strokes_before_the_damage_are_saved() -> None:
     ],
 )
 def test_a_text_without_anything_to_save_is_refused_in_a_sentence(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^The drawing cannot be read \(.*\) and no stroke .* clear the canvas"):
+    with pytest.raises(ValueError, match=r"^The drawing cannot be read \(.*\) and none of its strokes .* clear the canvas"):
         read_drawing(text)
 
 
