@@ -121,7 +121,9 @@ def test_the_strokes_before_the_damage_are_saved() -> None:
     ],
 )
 def test_a_text_without_anything_to_save_is_refused_in_a_sentence(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^The drawing cannot be read \(.*\) and none of its strokes .* clear the canvas"):
+    with pytest.raises(
+        ValueError, match=r"^The drawing cannot be read \(.*\) and none of its strokes .* clear the canvas"
+    ):
         read_drawing(text)
 
 
