@@ -1,7 +1,7 @@
 """Faithfulness against realism over t0, the paper's Figure 3, on the embedded world: `./dev bench t0`.
 
 Simulated stroke paintings of unseen landscapes are edited at several t0. Measured are the distance to the guide, the
-distance to rendered landscapes (KID over patches, and over the features of the attribute reader), and whether the
+distance to rendered landscapes (KID over patches, and over the features of the attribute classifier), and whether the
 attributes of the painted landscape can still be read in the result.
 """
 

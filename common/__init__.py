@@ -1,1 +1,1 @@
-"""What every part of the pack shares: limits, the reading and quoting of texts, interrupts, memory."""
+"""Shared by all parts of the pack: limits, reading and quoting texts, interrupts, memory."""

@@ -1,4 +1,4 @@
-"""Cancelling work that does not sample: ComfyUI sets a mark, and long loops have to look at it."""
+"""Cancelling work that does not sample: ComfyUI sets a flag, and long loops have to check it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def check_interrupt() -> None:
 
 
 def interruptible(items: Iterable[T]) -> Iterator[T]:
-    """The items, with a look at the mark before each: for loops whose every turn takes well under two seconds."""
+    """The items, with a check for interrupts before each: for loops whose iterations take well under two seconds."""
     for item in items:
         check_interrupt()
         yield item
 
 
 def answering(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """function(*args, **kwargs), a long call into somebody else's code, with a look at the mark ten times a second.
+    """Runs function(*args, **kwargs), a long call into third-party code, checking for interrupts ten times a second.
 
-    The call runs in a thread of its own. After an interrupt nobody waits for it: it ends by itself, and its result is
-    dropped. For code without gradients only, since PyTorch's modes belong to the thread that set them.
+    The call runs in its own thread. After an interrupt it is not waited for: it ends on its own, and its result is
+    dropped. Only for code without gradients, because PyTorch's modes are set per thread.
     """
     outcome: list[T] = []
     failure: list[BaseException] = []

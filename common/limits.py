@@ -1,6 +1,6 @@
-"""Every limit of the pack on what a user gives it, each a number that works. docs/limits.md is this table.
+"""All limits on user input. docs/limits.md is this table.
 
-What is larger is refused (or, in a drawing, cut with a complaint) before any work is done with it.
+Larger input is refused (or, in a drawing, cut with a warning) before any work is done.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 TEXT = 100_000
-"""Characters of a schedule's curve, of a list of numbers, of a prompt that is compared word by word."""
+"""Characters of a schedule's curve, of a list of numbers, or of a prompt that is compared word by word."""
 NUMBER = 64
 """Characters of one number in a text."""
 CAPTIONS = 1_000_000
@@ -29,7 +29,7 @@ STEPS = 10_000
 
 
 class Limit(NamedTuple):
-    """One row of the table: where it holds, what it counts, and how many at most."""
+    """One row of the table: where the limit applies, what it counts, and the maximum."""
 
     where: str
     what: str
@@ -39,18 +39,18 @@ class Limit(NamedTuple):
 TABLE = (
     Limit("Stroke Canvas", "characters of a drawing", DRAWING_TEXT),
     Limit("Stroke Canvas", "strokes", STROKES),
-    Limit("Stroke Canvas", "points of all strokes together", POINTS),
-    Limit("Stroke Canvas", "pixels of a side", SIDE),
-    Limit("Stroke Canvas", "pixels of the picture (8192 x 8192)", DRAWING_PIXELS),
-    Limit("Stroke Canvas", "pixels that the brush passes, summed over all pieces of all strokes", BRUSH_PIXELS),
+    Limit("Stroke Canvas", "points in all strokes together", POINTS),
+    Limit("Stroke Canvas", "pixels per side", SIDE),
+    Limit("Stroke Canvas", "pixels in total (8192 x 8192)", DRAWING_PIXELS),
+    Limit("Stroke Canvas", "pixels the brush passes over, summed over all segments of all strokes", BRUSH_PIXELS),
     Limit("Stroke Canvas, Mask to Latent", "pixels to grow by", GROW),
     Limit("Path Schedule", "characters of a curve", TEXT),
     Limit("Path Schedule", "points of a connected CURVE", CURVE_POINTS),
     Limit("SDEdit Sweep", "values", SWEEP_VALUES),
     Limit("MDP Sweep", "edits: starts x lengths, or weights", SWEEP_EDITS),
-    Limit("MDP Attention Control", "tokens of a prompt", PROMPT_TOKENS),
+    Limit("MDP Attention", "tokens of a prompt", PROMPT_TOKENS),
     Limit("Train Edge Predictor", "characters of all captions", CAPTIONS),
-    Limit("Any node", "characters of a list of numbers, weights or a prompt that is compared", TEXT),
+    Limit("Any node", "characters of a list of numbers or weights, or of a prompt that is compared", TEXT),
     Limit("Any node", "characters of one number in a text", NUMBER),
-    Limit("Any node", "steps, and levels of a connected SIGMAS less one", STEPS),
+    Limit("Any node", "steps, or levels of a connected SIGMAS minus one", STEPS),
 )

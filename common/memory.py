@@ -1,4 +1,4 @@
-"""Asks for memory before it is taken, so that too large a request ends in a sentence."""
+"""Checks the free memory before allocating, so that a request that is too large ends in a clear error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 
 def check_memory(needed: int, what: str, advice: str) -> None:
-    """Raises ValueError where `needed` bytes are more than what is free in main memory."""
+    """Raises ValueError if `needed` bytes exceed the free main memory."""
     free = comfy.model_management.get_free_memory(torch.device("cpu"))
     assert not isinstance(free, tuple)
     if needed > free:
@@ -17,6 +17,6 @@ def check_memory(needed: int, what: str, advice: str) -> None:
 
 
 def check_path_memory(levels: int, latent: torch.Tensor) -> None:
-    """Raises ValueError where a path of so many states of a latent [B, C, ...] does not fit into main memory."""
-    needed = 2 * 4 * levels * latent.numel()  # as float32, once state by state and once together
+    """Raises ValueError if a path of `levels` states of a latent [B, C, ...] does not fit into main memory."""
+    needed = 2 * 4 * levels * latent.numel()  # as float32, once as single states and once stacked
     check_memory(needed, f"A path of {levels - 1} steps", "use fewer steps, a smaller picture or a smaller batch")

@@ -15,11 +15,11 @@ from .scenes import ATTRIBUTES
 WEIGHTS = Path(__file__).parent / "weights" / "attributes.safetensors"
 INPUT_SIZE = 128
 FEATURES = 192
-FEATURE_SCALE = 0.3  # brings the features to about unit mean square, as distribution distances expect
+FEATURE_SCALE = 0.3  # scales the features to about unit mean square, as distribution distances expect
 
 
 class AttributeNet(nn.Module):
-    """Picture [B, 3, 128, 128] in -1..1 to logits of every attribute, by way of FEATURES pooled activations."""
+    """Picture [B, 3, 128, 128] in -1..1 to logits of every attribute, through FEATURES pooled activations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,9 +52,9 @@ def _network() -> AttributeNet:
         weights, _ = read_tensors(WEIGHTS)
     except DamagedFileError as error:
         raise ValueError(
-            f"The attribute reader's weights ({WEIGHTS.name}) are missing or damaged: reinstall the pack."
+            f"The attribute classifier's weights ({WEIGHTS.name}) are missing or damaged: reinstall the pack."
         ) from error
-    # Weights made inside ComfyUI's inference mode could not be differentiated or trained through later.
+    # Gradients could not pass through weights created in ComfyUI's inference mode.
     with torch.inference_mode(False):
         network = AttributeNet()
         network.load_state_dict({key: value.float() for key, value in weights.items()})

@@ -22,7 +22,7 @@ def smooth(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Light:
-    """Illumination of one time of day: what shade receives, what the sun or moon adds, and the colours of the sky."""
+    """Illumination at one time of day: light in the shade, what the sun or moon adds, and the colours of the sky."""
 
     ambient: Colour
     sun: Colour
@@ -33,7 +33,7 @@ class Light:
     glow: Colour
 
     def on(self, albedo: Colour, lit: np.ndarray | float) -> Colour:
-        """Colour of a surface, [3, h, w] for lit [h, w], [3] for a number."""
+        """Colour of a surface: [3, h, w] if `lit` is [h, w], [3] if it is a number."""
         if isinstance(lit, np.ndarray):
             shape = (3, 1, 1)
             base = albedo if albedo.ndim == 3 else albedo.reshape(shape)
@@ -63,7 +63,7 @@ LIGHTS: dict[str, Light] = {
 
 
 class Canvas:
-    """The picture while it is painted: planes [3, size, size] and, on request, a visibility mask per element."""
+    """The picture during rendering: planes [3, size, size] and, on request, a visibility mask per element."""
 
     def __init__(self, size: int, masks: bool = False) -> None:
         self.size = size
@@ -88,7 +88,7 @@ class Canvas:
         return np.clip(distance * self.size + 0.5, 0.0, 1.0)
 
     def over(self, colour: Colour, alpha: np.ndarray, box: Box | None = None, name: str | None = None) -> None:
-        """Paint a colour with coverage alpha [h, w] into a window, and note what it hides."""
+        """Paint a colour with coverage alpha [h, w] into a window, and record what it hides."""
         rows, columns = box or (slice(None), slice(None))
         target = self.image[:, rows, columns]
         if target.size == 0:

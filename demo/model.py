@@ -44,7 +44,7 @@ UNET_CONFIG: dict[str, Any] = {
 
 
 class LandscapeLatent(comfy.latent_formats.LatentFormat):
-    """Latents have zero mean and unit variance already, so nothing is scaled; previews are a linear map to RGB."""
+    """Latents already have zero mean and unit variance, so nothing is scaled; previews are a linear map to RGB."""
 
     def __init__(self) -> None:
         self.scale_factor = 1.0
@@ -84,7 +84,7 @@ class _FirstStage(nn.Module):
 
 
 def read_weights(path: Path = WEIGHTS) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a weights file; a missing, damaged or foreign file is refused with one sentence."""
+    """Tensors and metadata of a weights file; raises a ValueError for a missing, damaged or foreign file."""
     if not path.is_file():
         raise ValueError(
             f"The landscape model's weights are missing ({path.name}): reinstall the pack, "
@@ -101,7 +101,7 @@ def read_weights(path: Path = WEIGHTS) -> tuple[dict[str, Tensor], dict[str, Any
 
 
 def _load(module: nn.Module, weights: dict[str, Tensor], prefix: str, name: str) -> None:
-    # Under dynamic VRAM ComfyUI's layers take over the tensors they are given, in their dtype.
+    # Under dynamic VRAM ComfyUI's layers take over the given tensors, in their dtype.
     part = {key.removeprefix(prefix): value.float() for key, value in weights.items() if key.startswith(prefix)}
     try:
         module.load_state_dict(part)
@@ -136,7 +136,7 @@ def load_clip(weights: dict[str, Tensor], metadata: dict[str, Any]) -> comfy.sd.
 
 
 def load_vae(weights: dict[str, Tensor]) -> comfy.sd.VAE:
-    """VAE: the small autoencoder in the place of ComfyUI's first stage."""
+    """VAE: the small autoencoder in place of ComfyUI's first stage."""
     # comfy.sd.VAE can only build its own architectures, so it starts from the smallest of them.
     tiny = {"double_z": True, "z_channels": 4, "resolution": 32, "in_channels": 3, "out_ch": 3, "ch": 32}
     tiny |= {"ch_mult": [1], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0}
@@ -151,7 +151,7 @@ def load_vae(weights: dict[str, Tensor]) -> comfy.sd.VAE:
     )
     comfy.model_management.archive_model_dtypes(stage)
     vae.downscale_ratio = vae.upscale_ratio = DOWNSCALE
-    vae.disable_offload = True  # its layers are PyTorch's own, which ComfyUI would leave behind on a full card
+    vae.disable_offload = True  # ComfyUI would leave PyTorch's own layers behind on a full GPU
     vae.latent_channels = LATENT_CHANNELS
     vae.memory_used_encode = lambda shape, dtype: 200 * shape[2] * shape[3] * 4
     vae.memory_used_decode = lambda shape, dtype: 200 * shape[2] * shape[3] * 64 * 4

@@ -117,7 +117,7 @@ def house(
     c: Canvas, light: Light, colour: str, winter: bool, night: float, x: float, base: float, width: float,
     rng: np.random.Generator, detail: float,
 ) -> None:  # fmt: skip
-    """A cabin with a pitched roof, a door and two windows that are lit when it is dark."""
+    """A cabin with a pitched roof, a door and two windows that are lit in the dark."""
     wall_h, roof_h = 0.58 * width, 0.42 * width
     box = c.box(base - wall_h - roof_h - 0.16 * width, base + 0.01, x - 0.66 * width, x + 0.66 * width)
     u = (c.x[:, box[1]] - x) / width

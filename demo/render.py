@@ -60,7 +60,7 @@ def _paint(scene: Scene, size: int, detail: float, masks: bool) -> Canvas:
     _far_trees(c, light, scene, horizon, shore, stream(7), detail)
     if scene.house != "no house":
         rng = stream(8)
-        # One likely place: with two, the model paints two houses. To the right, since the light is from the left.
+        # One likely position: with two, the model paints two houses. On the right, as the light comes from the left.
         x = 0.58 + 0.10 * (rng.random() + rng.random() - 1)
         width = 0.17 + 0.04 * rng.random()
         night = {"day": 0.0, "sunset": 0.75, "night": 1.0}[scene.time]

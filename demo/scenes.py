@@ -16,7 +16,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "clouds": ("clear", "cloudy"),
 }
 
-# Houses and trees are small and hard to learn, so training sees them more often than a uniform draw would give.
+# Houses and trees are small and hard to learn, so training sees them more often than a uniform draw would.
 _WEIGHTS: dict[str, tuple[float, ...]] = {
     "trees": (0.26, 0.37, 0.37),
     "house": (0.28, 0.24, 0.24, 0.24),
@@ -25,9 +25,9 @@ _WEIGHTS: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True)
 class Scene:
-    """One landscape: an attribute value per field of `ATTRIBUTES`, and the seed of everything that has no name.
+    """One landscape: a value for each attribute in `ATTRIBUTES`, and the seed for everything else.
 
-    Geometry comes from the seed alone, one random stream per element, so `with_(season="winter")` keeps the layout.
+    Geometry depends only on the seed, one random stream per element, so `with_(season="winter")` keeps the layout.
     """
 
     time: str = "day"
@@ -93,13 +93,13 @@ _PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
     "clouds": {"clear": ("clear sky", "a cloudless sky"), "cloudy": ("clouds", "a cloudy sky", "clouds in the sky")},
 }
 _OPENINGS = ("a landscape", "a picture", "a painting of a landscape", "landscape", "")
-# The absence of a thing is seldom said.
+# Captions seldom mention what is absent.
 _DROP = {"time": 0.04, "season": 0.04, "peak": 0.05, "lake": 0.08, "trees": 0.06, "house": 0.06, "clouds": 0.10}
 _DROP_ABSENT = 0.55
 
 
 def full_caption(scene: Scene) -> str:
-    """The plain caption that names every attribute, in a fixed order and with the first synonym."""
+    """The plain caption that names every attribute, in a fixed order and using the first synonym."""
     parts = [f"{_TIME_WORDS[scene.time][0]}", f"{_SEASON_WORDS[scene.season][0]}"]
     parts += [_PHRASES[name][getattr(scene, name)][0] for name in ("peak", "lake", "trees", "house", "clouds")]
     return "a landscape, " + ", ".join(parts)

@@ -37,7 +37,7 @@ class WordTokenizer:
 
     @classmethod
     def from_pretrained(cls, words: list[str], **_: Any) -> WordTokenizer:
-        """ComfyUI hands over what it was given as tokenizer path: here the list of words itself."""
+        """ComfyUI passes on the tokenizer path it was given: here, the list of words itself."""
         return cls(words)
 
     def __call__(self, text: str) -> dict[str, list[int]]:
@@ -119,7 +119,7 @@ def tokenizer_class(words: list[str]) -> type[comfy.sd1_clip.SD1Tokenizer]:
 def encode_for_training(model: LandscapeTextModel, tokens: Tensor) -> Tensor:
     """Hidden states [B, MAX_TOKENS, WIDTH] of token ids [B, MAX_TOKENS], differentiable.
 
-    The same computation as ComfyUI's CLIP layers, which add in place and so cannot be trained through.
+    The same computation as ComfyUI's CLIP layers, which add in place and therefore do not support gradients.
     """
     text = model.text_model
     x: Tensor = text.embeddings(tokens)

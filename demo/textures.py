@@ -1,4 +1,4 @@
-"""Tileable random fields for the renderer, made once for a size and reused by random crops."""
+"""Tileable random fields for the renderer, computed once per size and reused by random crops."""
 
 from __future__ import annotations
 

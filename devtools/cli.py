@@ -23,13 +23,13 @@ from .settings import COMFYUI_ARCHIVES, HOME, NEWEST_FRONTEND, ROOT, DevError, m
 # Commands that run modules inside the pack; to most, further arguments and --help are passed on.
 _MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "docs": (
-        "renew everything that is generated: snapshots, locales/ and docs/compatibility.md",
+        "regenerate everything that is generated: snapshots, locales/ and docs/compatibility.md",
         ("devtools.schemas", "tests.unit.compatibility_page", "devtools.locales"),
     ),
-    "snapshots": ("write what tests freeze: inputs and outputs, the core functions used", ("devtools.schemas",)),
+    "snapshots": ("update the snapshots for the tests: inputs and outputs, core functions used", ("devtools.schemas",)),
     "compatibility": ("run every node on every family of models", ("tests.unit.compatibility_page",)),
     "locales": ("write locales/ from the nodes and their translations", ("devtools.locales",)),
-    "pictures": ("make the pictures of the documentation, or those that are named", ("devtools.pictures",)),
+    "pictures": ("make the pictures of the documentation, or only the named ones", ("devtools.pictures",)),
     "train-demo-model": ("train the embedded model", ("demo.training",)),
     "train-demo-predictor": ("train the embedded model's edge predictor", ("demo.training.edges",)),
 }  # fmt: skip
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="./dev",
-        description="Everything one can do with this project. What is missing is set up in .dev/ first.",
+        description="Commands for developing this project. Anything missing is set up in .dev/ first.",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -80,12 +80,12 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--python", type=Path, metavar="PATH", help=text)
         return sub
 
-    demo = command("demo", _demo, "run the example workflows on a real ComfyUI and store their pictures")
-    demo.add_argument("--workflow", metavar="NAME", help="only this one")
-    demo.add_argument("--out", type=Path, metavar="DIR", default=ROOT / "output" / "demo", help="where to store them")
+    demo = command("demo", _demo, "run the example workflows on a real ComfyUI and save their pictures")
+    demo.add_argument("--workflow", metavar="NAME", help="run only this one")
+    demo.add_argument("--out", type=Path, metavar="DIR", default=ROOT / "output" / "demo", help="where to save them")
     demo.add_argument("--keep-open", action="store_true", help="leave ComfyUI running afterwards, until Ctrl-C")
-    demo.add_argument("--thumbnails", action="store_true", help="also renew the .jpg of each workflow")
-    test = command("test", _test, "run the tests; further arguments go to pytest", passes_on=True)
+    demo.add_argument("--thumbnails", action="store_true", help="also update the .jpg of each workflow")
+    test = command("test", _test, "run the tests; further arguments are passed to pytest", passes_on=True)
     serve = command("serve", _serve, "start ComfyUI with its web page")
     serve.add_argument("--port", type=_port, default=8188)
     for sub in (test, serve):
@@ -93,8 +93,8 @@ def build_parser() -> argparse.ArgumentParser:
         text = f"serve this version of ComfyUI's page, 'newest' ({NEWEST_FRONTEND}), or a folder (also: "
         sub.add_argument("--frontend", metavar="VERSION", default=given, help=f"{text}{FRONTEND_VARIABLE})")
     lint = command("lint", _lint, "check style (ruff, eslint, prettier) and types (pyright)")
-    lint.add_argument("--fix", action="store_true", help="first format all files and repair what can be repaired")
-    text = "run a benchmark, or list them; further arguments, --help too, go to it"
+    lint.add_argument("--fix", action="store_true", help="first format all files and fix what can be fixed")
+    text = "run a benchmark, or list them; further arguments, including --help, are passed to it"
     bench = command("bench", _bench, text, passes_on=True, own_help=False)
     bench.add_argument("name", nargs="?", metavar="NAME")
     for name, (text, modules) in _MODULES.items():

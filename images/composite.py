@@ -1,4 +1,4 @@
-"""Putting an edit back into its original: outside the mask (0) every pixel stays bit for bit."""
+"""Composites an edit into its original: outside the mask (0) every pixel stays the same, bit for bit."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..samplers.masks import check_proportions, cropped_by_a_vae, on_picture
 from .morphology import feather, grow
 from .tensors import check_image, match_batch
 
-# A ring with fewer pixels than this says nothing reliable about the colours.
+# A ring with fewer pixels than this gives no reliable colour statistics.
 _SMALLEST_RING = 16
 
 
 @dataclass(frozen=True)
 class Composite:
-    """A composited picture, the weight that the edit got at each pixel, and sentences on what was done."""
+    """A composited picture, the weight of the edit at each pixel, and sentences on what was done."""
 
     image: Tensor  # [B, H, W, C]
     weight: Tensor  # [B, H, W]
@@ -33,10 +33,10 @@ def composite_exact(
 
     original, edited [B, H, W, C], mask [B, H, W]; batches of one are repeated. Where the mask is 0 the result is the
     original bit for bit. border: width in pixels over which the edit fades in, inside the mask. color_match: 0..1,
-    how far the edit's colours are moved so that, in a ring of `ring` pixels just outside the mask, mean and contrast
-    of the edited picture agree with the original's. An edit smaller by a VAE's cropping is put where it was cropped
-    from; one of another size and the same proportions is resized. Alpha comes from the edit where both have one; over
-    an original without alpha the edit's alpha lets the original through.
+    how far the edit's colours are shifted so that, in a ring of `ring` pixels just outside the mask, the mean and
+    contrast of the edited picture match the original's. An edit that a VAE has cropped is put back in its place; one
+    of another size and the same proportions is resized. If both have alpha, it is mixed like the colours; over an
+    original without alpha, the edit's alpha lets the original show through.
     """
     notes: list[str] = []
     base, edit = check_image(original, "original"), check_image(edited, "edited")
@@ -76,7 +76,7 @@ def _fit_edit(edit: Tensor, height: int, width: int, notes: list[str]) -> tuple[
     valid = torch.ones(1, height, width)
     if (h, w) == (height, width):
         return edit, valid
-    # ComfyUI's VAE encoding crops the middle of a picture that does not divide into its blocks.
+    # ComfyUI's VAE encoding crops the centre of a picture whose size is not a multiple of its blocks.
     if cropped_by_a_vae((h, w), (height, width)):
         top, left = (height - h) // 2, (width - w) // 2
         around = (left, width - w - left, top, height - h - top)
@@ -95,17 +95,17 @@ def _fit_edit(edit: Tensor, height: int, width: int, notes: list[str]) -> tuple[
 def _match_ring(
     base: Tensor, edit: Tensor, area: Tensor, valid: Tensor, strength: float, ring: int, notes: list[str]
 ) -> Tensor:
-    """Move the edit's colours by the per-channel gain and offset that make both pictures agree in the ring."""
+    """Apply the per-channel gain and offset that make the edit's colours match the original's in the ring."""
     inside = (area > 0).float()
     rings = (grow(inside, max(1, ring)) - inside) * valid > 0
     matched = edit.clone()
     for item in interruptible(range(edit.shape[0])):
         chosen = rings[item]
         if int(chosen.sum()) < _SMALLEST_RING:
-            notes.append(f"Item {item}: no colour match, since hardly any picture is left around the mask.")
+            notes.append(f"Item {item}: no colour match, because hardly any picture is left around the mask.")
             continue
         seen, wanted = edit[item, ..., :3][chosen].double(), base[item, ..., :3][chosen].double()
-        # In a flat ring the ratio of contrasts is noise: it is damped, and kept within a factor of two.
+        # In a flat ring the ratio of contrasts is mostly noise, so it is damped and limited to a factor of two.
         gain = ((wanted.std(0) + 0.01) / (seen.std(0) + 0.01)).clamp(0.5, 2.0)
         gain = 1.0 + strength * (gain - 1.0)
         shift = strength * (wanted.mean(0) - seen.mean(0))

@@ -1,4 +1,4 @@
-"""Kernel Inception Distance: how far a batch of pictures is from a target set, in some feature space."""
+"""Kernel Inception Distance: how far a batch of pictures is from a target set in a feature space."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Distance:
-    """An unbiased estimate, which may be slightly below 0 for equal distributions, and its standard error."""
+    """An unbiased estimate, which can be slightly below 0 for equal distributions, and its standard error."""
 
     value: float
     standard_error: float
@@ -20,7 +20,8 @@ class Distance:
 def kernel_distance(features: Tensor, reference: Tensor) -> Distance:
     """KID (Binkowski et al. 2018): unbiased MMD^2 with the kernel (x.y / d + 1)^3 between [N, D] and [M, D] features.
 
-    The standard error is the two-sample jackknife's, exact deletion by row sums; NaN below 3 pictures on a side.
+    The standard error is that of the two-sample jackknife, with exact deletion by row sums; NaN for fewer than 3
+    pictures on a side.
     Raises ValueError for fewer than 2 pictures on a side or different feature widths.
     """
     x, y = (f.detach().double().cpu().flatten(1).numpy() for f in (features, reference))

@@ -1,4 +1,4 @@
-"""Edge maps of pictures and clean sketches from drawings. Always light lines on a dark ground, values in 0..1."""
+"""Edge maps of pictures and clean sketches from drawings: always light lines on a dark background, values in 0..1."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ Method = Literal["canny", "sobel", "difference of gaussians", "adaptive threshol
 Lines = Literal["auto", "light on dark", "dark on light"]
 
 DETAIL, SCALE = 0.25, 3.0  # outlines as people sketch them, no textures
-FAINT = 0.05  # of full ink: what is fainter is ground
+FAINT = 0.05  # of full ink: anything fainter is background
 
 _REFERENCE = 256  # lengths are given in pixels of a picture of this shorter side
 _ADAPTIVE_WINDOW = 25
 _LEAST_CONTRAST = 0.4
 _STROKE = 1.0 / 3.0
-_PAPER = 0.3  # of full ink: a ground that is darker is no paper
+_PAPER = 0.3  # of full ink: a darker background is not paper
 
 
 def edge_map(image: Tensor, method: Method = "canny", detail: float = DETAIL, scale: float = SCALE) -> Tensor:
     """The edges of an IMAGE batch [B, H, W, C] as MASK-like [B, H, W].
 
-    detail: how weak an edge is still drawn, 0 (only the strongest) to 1 (all). scale: size of the features in pixels of
-    a 256-pixel picture; smaller ones are smoothed away. "canny": one-pixel lines (Canny 1986), hysteresis between two
-    quantiles of the gradient; "sobel": strength of the gradient, grey; "difference of gaussians": soft pencil lines
-    (Winnemoeller et al. 2012); "adaptive threshold": dark strokes on a lighter ground, for scanned drawings.
-    Raises ValueError for another method.
+    detail: how weak an edge may be and still be drawn, 0 (only the strongest) to 1 (all). scale: size of the features
+    in pixels at a picture size of 256; smaller ones are smoothed away. "canny": one-pixel lines (Canny 1986),
+    hysteresis between two quantiles of the gradient; "sobel": strength of the gradient, grey; "difference of
+    gaussians": soft pencil lines (Winnemoeller et al. 2012); "adaptive threshold": dark strokes on a lighter
+    background, for scans. Raises ValueError for another method.
     """
     colour = split_alpha(check_image(image, "image"))[0].numpy().astype(np.float64)
     luma = np.stack([_stretched(grey) for grey in colour @ np.array(LUMA)])
@@ -51,20 +51,20 @@ def clean_sketch(
 ) -> Tensor:
     """A drawing [B, H, W, C] as clean light lines on dark [B, H, W].
 
-    lines: polarity of the drawing; "auto" takes what is rarer for the lines. threshold: how dark a stroke must be
-    between the ground (0) and the drawing's dark strokes (1) to stay; 0 keeps the drawing's greys, for strokes of
-    different importance. thin: reduce strokes to their centre line. specks: drop marks of fewer pixels. width: thicken
-    lines to this many pixels.
-    An alpha channel counts as paper where it is clear.
+    lines: polarity of the drawing; "auto" treats the rarer of light and dark as the lines. threshold: how dark a stroke
+    must be, from the background (0) to the drawing's dark strokes (1), to be kept; 0 keeps the drawing's greys, for
+    strokes of different importance. thin: reduce strokes to their centre line. specks: remove marks with fewer pixels.
+    width: thicken lines to this many pixels.
+    Transparent areas count as paper.
     """
     cleaned = [answering(_clean, amount, threshold, thin, specks, width) for amount in interruptible(ink(image, lines))]
     return torch.from_numpy(np.stack(cleaned)).float()
 
 
 def ink(image: Tensor, lines: Lines = "auto", name: str = "sketch") -> np.ndarray:
-    """How much ink each pixel of drawings [B, H, W, C] holds, [B, H, W]: 1 = a line, 0 = the ground, clear or not.
+    """The amount of ink in each pixel of drawings [B, H, W, C], as [B, H, W]: 1 = a line, 0 = the background.
 
-    The ground is what most of the drawing is, as far as it is near to white (or black): paper is never quite white.
+    The background is the most common level near white (or black), because paper is never quite white.
     """
     colour, alpha = split_alpha(check_image(image, name))
     luma = (colour @ torch.tensor(LUMA)).numpy()
@@ -83,9 +83,9 @@ def _ink(grey: np.ndarray, opaque: np.ndarray, lines: Lines) -> np.ndarray:
 
 
 def of_width(lines: Tensor, width: int) -> Tensor:
-    """Redraw strokes [B, H, W] as lines of `width` pixels along their middle, each as bright as it was.
+    """Redraw strokes [B, H, W] as lines of `width` pixels along their centre lines, keeping their brightness.
 
-    A stroke is what is brighter than a third. Width 0 leaves everything as it is.
+    Anything brighter than one third is a stroke. Width 0 changes nothing.
     """
     from skimage import morphology
 
@@ -105,7 +105,7 @@ def as_picture(edges: Tensor) -> Tensor:
 
 
 def _stretched(luma: np.ndarray) -> np.ndarray:
-    """Raise the contrast of dull and dark pictures, within reason, so that they keep their outlines."""
+    """Raise the contrast of dull and dark pictures, up to a limit, so that their outlines are found."""
     low, high = np.quantile(luma, (0.01, 0.99))
     return (luma - low) / np.clip(high - low, _LEAST_CONTRAST, 1.0)
 
@@ -119,7 +119,7 @@ def _known(method: str) -> str:
 def _canny(luma: np.ndarray, detail: float, blur: float) -> np.ndarray:
     from skimage.feature import canny
 
-    # Absolute thresholds: a flat sky must stay empty, which quantiles of its own gradient would fill.
+    # Absolute thresholds: a flat sky must stay empty, but quantiles of its own gradient would fill it.
     high = 0.02 + 0.28 * (1.0 - detail) ** 2
     return canny(luma, sigma=blur, low_threshold=0.4 * high, high_threshold=high, mode="nearest").astype(np.float64)
 

@@ -23,12 +23,12 @@ def labelled_grid(
     col_labels: Sequence[str] | None = None,
     title: str = "",
 ) -> Tensor:
-    """Lay a batch out on one sheet; every picture's own values are kept bit for bit.
+    """Lay out a batch on one sheet; the values of every picture are kept bit for bit.
 
-    images [N, H, W, C] in 0..1; labels: one per picture, set under it; row_labels left of the rows, col_labels above
-    the columns. columns: given, or the number of col_labels, or the most even layout.
+    images [N, H, W, C] in 0..1. labels: one per picture, below it; row_labels are left of the rows and col_labels above
+    the columns. columns: if not given, the number of col_labels, else the most even layout.
     Returns [1, H', W', 3], or 4 channels (opaque paper) where the pictures have alpha.
-    Raises ValueError where the number of labels does not fit.
+    Raises ValueError if the number of labels does not match.
     """
     images = check_image(images, "images")
     if images.shape[-1] == 1:

@@ -1,4 +1,4 @@
-"""A pixel mask grown, feathered and brought to the latent grid, and what became of its strokes. 1 = edit, 0 = keep."""
+"""Grows and feathers a pixel mask, reduces it to the latent grid, and reports lost strokes. 1 = edit, 0 = keep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LatentMask:
     """A mask on the latent grid and what the reduction did to it."""
 
     grid: Tensor  # [B, h, w], one value per latent cell
-    pixels: Tensor  # [B, H, W], the same values at the size of the pixel mask: what the model will see
+    pixels: Tensor  # [B, H, W], the same values at the size of the pixel mask: what the model sees
     report: str
     warnings: tuple[str, ...]
 
@@ -32,15 +32,15 @@ def latent_mask(
     """Grow and feather a pixel mask, reduce it to the latent grid, and report what was lost.
 
     mask [B, H, W] in 0..1; grid_size (h, w) in cells; grow_pixels and feather_pixels as in `morphology`, in pixels of
-    the mask; patch: side in cells of the model's patches (1 = none, 2 for most diffusion transformers), all cells of
-    a patch get one value. Raises ValueError where the proportions of mask and grid differ.
+    the mask; patch: size of the model's patches in cells (1 = none, 2 for most diffusion transformers); all cells of
+    a patch get one value. Raises ValueError if mask and grid differ in proportions.
     """
     given = read_mask(mask)
     size = (given.shape[1], given.shape[2])
     if is_uniform(given):
         grid = given[:, :1, :1].expand(given.shape[0], *grid_size).clone()
         warning = "The mask is 0 everywhere: nothing will be edited." if not given.any() else ""
-        report = warning or "The mask is the same everywhere: it was only brought to the latent grid."
+        report = warning or "The mask is uniform: it was only resized to the latent grid."
         return LatentMask(grid, given.clone(), report, (warning,) if warning else ())
     check_grid(size, grid_size, "mask")  # before growing, which takes its time
     wanted = feather(grow(given, grow_pixels), feather_pixels)
@@ -56,7 +56,7 @@ def latent_mask(
 
 
 def _in_pixels(grid: Tensor, size: tuple[int, int]) -> Tensor:
-    """[B, h, w] where the model sees it in a picture of `size`: 0 in the rim, which the VAE crops."""
+    """[B, h, w] at the places where the model sees it in a picture of `size`: 0 in the margin, which the VAE crops."""
     crop = find_crop(size, (grid.shape[1], grid.shape[2]))
     if crop is None:
         return F.interpolate(grid.unsqueeze(1), size=size, mode="nearest-exact").squeeze(1)
@@ -64,11 +64,11 @@ def _in_pixels(grid: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def snap_to_patches(grid: Tensor, patch: int, reduction: Reduction) -> Tensor:
-    """Give all patch x patch cells of [B, h, w] one value: their largest for "max", else their mean."""
+    """Give the cells of each patch x patch block of [B, h, w] one value: the largest for "max", otherwise the mean."""
     if patch <= 1:
         return grid
     height, width = grid.shape[1:]
-    # Models pad a grid that does not divide into patches at its end; the padding must not weigh in.
+    # Models pad a grid that is not a multiple of the patch size at its end; the padding must not count.
     padded = F.pad(grid.unsqueeze(1), (0, -width % patch, 0, -height % patch), mode="replicate")
     pooled = F.max_pool2d(padded, patch) if reduction == "max" else F.avg_pool2d(padded, patch)
     return pooled.repeat_interleave(patch, 2).repeat_interleave(patch, 3)[:, 0, :height, :width]
@@ -79,7 +79,7 @@ def _share(mask: Tensor) -> str:
 
 
 def _losses(given: Tensor, wanted: Tensor, seen: Tensor) -> list[str]:
-    """Sentences on strokes that vanish and on pixels that were to be edited and mostly will not be."""
+    """Sentences on strokes that vanish and on masked pixels that will mostly not be edited."""
     warnings = []
     strokes, vanished = vanished_strokes(given, seen)
     if vanished:

@@ -27,7 +27,7 @@ class EditMetrics:
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # region -> metric -> per item
 
     def mean(self, region: str, metric: str) -> float:
-        """Mean over the batch items where the metric is defined (infinite PSNR of identical pictures included)."""
+        """Mean over the batch items for which the metric is defined (including an infinite PSNR of equal pictures)."""
         defined = [v for v in self.values[region][metric] if not math.isnan(v)]
         return sum(defined) / len(defined) if defined else math.nan
 
@@ -38,12 +38,12 @@ def edit_metrics(
     mask: Tensor | None = None,
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> EditMetrics:
-    """Compare two IMAGE batches of the same size; regions inside and outside only with a mask.
+    """Compare two IMAGE batches of the same size; the regions inside and outside need a mask.
 
     l2: Euclidean norm of the difference over pixels and channels in 0..1, as SDEdit's paper reports it; rms: the same
-    per value, free of the picture's size; psnr in dB; ssim: Wang et al. 2004 (Gaussian window of 11, sigma 1.5);
+    per value, independent of the picture's size; psnr in dB; ssim: Wang et al. 2004 (Gaussian window of 11, sigma 1.5);
     edges: `edge_distance`; lpips: mean of the distance map that `perceptual` gives for two [1, H, W, 3] pictures.
-    Alpha is left out.
+    Alpha is ignored.
     """
     first, second = check_image(reference, "reference"), check_image(edited, "edited")
     if first.shape[1:3] != second.shape[1:3]:
@@ -120,7 +120,7 @@ def edge_distance(a: np.ndarray, b: np.ndarray, region: np.ndarray) -> float:
 
 
 def _mean_inside(values: np.ndarray | None, region: np.ndarray, rim: int) -> float:
-    """Mean over the region without a rim of the picture, where windows would hang over its edge."""
+    """Mean over the region without the margin of the picture, where windows would extend beyond its edge."""
     if values is None:
         return math.nan
     inner = (slice(rim, values.shape[0] - rim), slice(rim, values.shape[1] - rim))
@@ -139,7 +139,7 @@ _FORMATS = {"l2": "{:.3f}", "rms": "{:.5f}", "psnr": "{:.2f}", "ssim": "{:.4f}",
 
 
 def table(metrics: EditMetrics) -> str:
-    """A text table of the means, a row per region."""
+    """A text table of the means, one row per region."""
     shown = [m for m in METRICS if any(not math.isnan(metrics.mean(r, m)) for r in metrics.values)]
     rows = [["", *(_HEADINGS[m] for m in shown)]]
     rows += [[region, *(_cell(metrics.mean(region, m), _FORMATS[m]) for m in shown)] for region in metrics.values]

@@ -10,11 +10,11 @@ from ..common.interrupts import check_interrupt, interruptible
 
 
 def grow(mask: Tensor, pixels: int) -> Tensor:
-    """Move the border of [B, H, W] outwards by `pixels` (inwards where negative); soft values move with it.
+    """Move the border of [B, H, W] outwards by `pixels` (inwards if negative); soft values move with it.
 
-    The picture's own edge is no border: a mask that touches it does not shrink there. What a pixel reaches is the
-    octagon that a cross and a square by turns make of it: the sum of a diamond and a square. Both grow by doubling, so
-    that the cost rises with the logarithm of `pixels`.
+    The edge of the picture does not count as a border: a mask that touches it does not shrink there. A pixel grows
+    into the octagon that results from alternating a cross and a square, which is the sum of a diamond and a square.
+    Both are built by doubling, so the cost rises with the logarithm of `pixels`.
     """
     if pixels < 0:
         return -grow(-mask, -pixels)
@@ -22,7 +22,7 @@ def grow(mask: Tensor, pixels: int) -> Tensor:
         return mask
     square = pixels // 2
     height, width = mask.shape[-2:]
-    # A wide step may pass over ground outside of the picture.
+    # A large step may reach beyond the picture.
     grown = F.pad(mask, (pixels,) * 4, value=-torch.inf)
     reach = 0
     while reach < square:
@@ -39,7 +39,7 @@ def grow(mask: Tensor, pixels: int) -> Tensor:
 
 
 def _spread(mask: Tensor, step: int, axes: tuple[int, ...]) -> Tensor:
-    """The largest of each value and of those `step` before and behind it along each of the axes."""
+    """The maximum of each value and of those `step` before and after it along each of the axes."""
     check_interrupt()
     size, result = mask.shape, mask.clone()
     for axis in axes:
@@ -51,10 +51,10 @@ def _spread(mask: Tensor, step: int, axes: tuple[int, ...]) -> Tensor:
 
 
 def feather(mask: Tensor, pixels: int) -> Tensor:
-    """Add a soft border `pixels` wide outside the mask, falling to 0 in equal steps; inside it where negative.
+    """Add a soft border `pixels` wide outside the mask, falling to 0 in equal steps; inside it if negative.
 
-    At k pixels from the mask the value is 1 - k / (pixels + 1) of the value it comes from. Outside, what was masked
-    stays as it was; inside, what was free (0) stays free.
+    At k pixels from the mask, the value is 1 - k / (pixels + 1) times the value at the border. A border outside leaves
+    the masked area unchanged; a border inside leaves the unmasked area (0) unchanged.
     """
     if pixels < 0:
         return 1.0 - feather(1.0 - mask, -pixels)
@@ -66,7 +66,7 @@ def feather(mask: Tensor, pixels: int) -> Tensor:
 
 
 def _dilate(mask: Tensor, step: int) -> Tensor:
-    """Grow by one pixel; a cross and a square by turns make an octagon, close to a circle."""
+    """Grow by one pixel; alternating a cross and a square gives an octagon, which is close to a circle."""
     mask = mask.unsqueeze(1)
     if step % 2:
         grown = F.max_pool2d(mask, 3, 1, 1)

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 _WEIGHTS = "alexnet-owt-7be5be79.pth"
-_SMALLEST_SIDE = 32  # AlexNet pools smaller pictures away
+_SMALLEST_SIDE = 32  # AlexNet pools smaller pictures down to nothing
 
 
 def lpips_missing() -> str:
-    """One sentence on what LPIPS lacks here; empty where it can run."""
+    """One sentence on what LPIPS needs that is missing; empty if it can run."""
     if importlib.util.find_spec("lpips") is None or importlib.util.find_spec("torchvision") is None:
-        return "LPIPS is left out, since it needs the optional Python packages lpips and torchvision: install both."
+        return "LPIPS is left out because it needs the optional Python packages lpips and torchvision: install both."
     weights = Path(torch.hub.get_dir()) / "checkpoints" / _WEIGHTS
     if not weights.is_file():
-        return f"LPIPS is left out, since its AlexNet weights are missing: place {_WEIGHTS} in {weights.parent}."
+        return f"LPIPS is left out because its AlexNet weights are missing: place {_WEIGHTS} in {weights.parent}."
     return ""
 
 

@@ -35,7 +35,7 @@ class Series:
     """One curve or cloud of points; `x` and `y` of equal length, NaN in `y` breaks the line.
 
     style: "line", "points", "both", or "steps" (the value holds until the next x, as a schedule does).
-    errors / x_errors: half-lengths of error bars. labels: a word beside each point. axis: "left" or "right".
+    errors / x_errors: half-lengths of error bars. labels: a word next to each point. axis: "left" or "right".
     """
 
     name: str
@@ -60,7 +60,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Window:
-    """A shaded stretch of the x axis from `start` to `end`, with a word at its top."""
+    """A shaded range of the x axis from `start` to `end`, with a word at its top."""
 
     start: float
     end: float
@@ -70,7 +70,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis measures, and its ends where they are not to be fitted to the data."""
+    """What an axis measures, and its limits if they are not fitted to the data."""
 
     label: str
     ends: tuple[float, float] | None = None
@@ -89,12 +89,12 @@ def line_plot(
 ) -> Tensor:
     """Draw series over one x axis and up to two y axes (`right`: for the series of that axis).
 
-    flip_x puts large x on the left, as noise levels run. size: width and height in pixels.
-    Returns an IMAGE [1, height, width, 3]. Raises ValueError where no series holds a finite point.
+    flip_x puts large x on the left, as for noise levels. size: width and height in pixels.
+    Returns an IMAGE [1, height, width, 3]. Raises ValueError if no series has a finite point.
     """
     if not any(math.isfinite(x) and math.isfinite(y) for one in series for x, y in zip(one.x, one.y, strict=True)):
-        raise ValueError("There is nothing to plot: no series holds a finite point.")
-    # Imported here, so that the first plot takes half a second longer and ComfyUI's start does not.
+        raise ValueError("There is nothing to plot: no series has a finite point.")
+    # Imported here, so that the first plot takes half a second longer instead of ComfyUI's start.
     import matplotlib.style
 
     with matplotlib.style.context("default"):  # other packs may have settings of their own
@@ -124,7 +124,7 @@ def _draw_plot(
     colors = [one.color or PALETTE[i % len(PALETTE)] for i, one in enumerate(series)]
     for side, ax in axes.items():
         owners = {color for one, color in zip(series, colors, strict=True) if one.axis == side}
-        # On two axes the numbers take the colour of the one curve that they belong to.
+        # With two axes, the tick labels take the colour of the curve they belong to.
         shade = owners.pop() if right and len(owners) == 1 else None
         _set_up_axis(ax, (side == "right" and right) or y, shade, text)
     for one, color in zip(series, colors, strict=True):
@@ -139,7 +139,7 @@ def _draw_plot(
         _shade(left, window, text)
     named = [handle for ax in axes.values() for handle in ax.get_legend_handles_labels()[0]]
     _set_head(left, title, named if len(series) > 1 else [], text)
-    figure.draw_without_rendering()  # the axes' places must be known before words are set beside their points
+    figure.draw_without_rendering()  # the axes' positions must be known before labels are placed next to their points
     for one, color in zip(series, colors, strict=True):
         _label_points(axes[one.axis], one, color, text)
     canvas.draw()
@@ -201,14 +201,14 @@ def _draw(ax: Axes, one: Series, color: Color) -> None:
 def _shade(ax: Axes, window: Window, text: float) -> None:
     color = _rgb(window.color)
     ax.axvspan(window.start, window.end, color=color, alpha=0.13, linewidth=0)
-    # Placed in the axes' own height, so that the word stays at the top of the plot whatever is drawn.
+    # Placed in axes coordinates, so that the word stays at the top of the plot whatever is drawn.
     place = ((window.start + window.end) / 2, 0.93)
     top = ax.get_xaxis_transform()
     ax.text(*place, window.label, transform=top, color=color, fontsize=0.85 * text, ha="center", va="top")
 
 
 def _label_points(ax: Axes, one: Series, color: Color, text: float) -> None:
-    """Set each point's word beside the curve, on the outer side of its bend."""
+    """Place each point's label next to the curve, on the outer side of its bend."""
     if one.labels is None:
         return
     places = ax.transData.transform(np.column_stack([np.asarray(one.x, float), np.asarray(one.y, float)]))

@@ -1,4 +1,4 @@
-"""How real one picture looks, by its patches against those of real pictures, and how faithful it is to its guide."""
+"""How realistic a picture is, comparing its patches with those of real pictures, and how faithful to its guide."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _SMALLEST = 16  # pixels of a side
 def texture_share(images: Tensor) -> Tensor:
     """Share of pixels with fine texture: local contrast above one grey level of 255. [B, H, W, C] to [B] in 0..1.
 
-    Photographs are near 1, flat painting near 0. It needs no reference, and says nothing about right or wrong texture.
+    Photographs are near 1, flat painting near 0. It needs no reference, but cannot tell right from wrong texture.
     """
     luma = _luma(images)
     return ((_blurred(luma**2) - _blurred(luma) ** 2).clamp(min=0).sqrt() > _FLAT).double().mean(dim=(1, 2, 3))
 
 
 class RealPictures:
-    """Real pictures to compare with: KID between patches, over colour and texture at three scales.
+    """Real pictures as a reference: KID between patches, over colour and texture at three scales.
 
-    reference: [M, H, W, C] in 0..1. Patches overlap by half and are an eighth of the shorter side, so that pictures of
-    different sizes compare. The reference's own features are taken once.
+    reference: [M, H, W, C] in 0..1. Patches overlap by half and measure an eighth of the shorter side, so that pictures
+    of different sizes can be compared. The reference's features are computed once.
     """
 
     def __init__(self, reference: Tensor) -> None:
         if min(check_image(reference, "reference").shape[1:3]) < _SMALLEST:
             raise ValueError(
-                f"The reference is {reference.shape[2]} x {reference.shape[1]}, too small to have patches: give "
+                f"The reference is {reference.shape[2]} x {reference.shape[1]}, too small for patches: give "
                 f"pictures of {_SMALLEST} pixels or more."
             )
         features = _patch_features(reference)
@@ -44,14 +44,14 @@ class RealPictures:
         self._features = (features - self._mean) / self._spread
 
     def distance(self, images: Tensor) -> Distance:
-        """How far pictures [N, H, W, C] are from the real ones: lower is more real, 0 is no difference."""
+        """How far pictures [N, H, W, C] are from the real ones: lower is more realistic, 0 means no difference."""
         return kernel_distance((_patch_features(images) - self._mean) / self._spread, self._features)
 
 
 def l2(images: Tensor, guide: Tensor) -> float:
     """SDEdit's faithfulness: the Euclidean distance over all pixels and channels, mean over the batch.
 
-    images [B, H, W, C], guide [B or 1, H', W', C] with values in 0..1; of a larger guide the `middle` counts.
+    images [B, H, W, C], guide [B or 1, H', W', C] with values in 0..1; a larger guide is cropped to its `middle`.
     """
     first, second = (
         split_alpha(check_image(x, name))[0].double() for x, name in ((images, "images"), (guide, "guide"))
@@ -61,7 +61,7 @@ def l2(images: Tensor, guide: Tensor) -> float:
 
 
 def middle(image: Tensor, height: int, width: int) -> Tensor:
-    """The middle of an IMAGE batch, as a VAE crops pictures whose sides are not a multiple of its factor."""
+    """The centre of an IMAGE batch, as a VAE crops pictures whose sides are not a multiple of its block size."""
     top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
     return image[:, top : top + height, left : left + width]
 
@@ -90,6 +90,6 @@ def _patch_features(images: Tensor) -> Tensor:
         maps.append((F.avg_pool2d(detail, size, stride) + 1e-7).log())
         level = F.avg_pool2d(level, 2)
     features = torch.cat(maps, dim=1).movedim(1, -1).flatten(0, -2)
-    # Evenly spaced over all pictures, so that the cost of the kernel is bounded and the choice is always the same.
+    # Evenly spaced over all pictures, so that the cost of the kernel is bounded and the selection is deterministic.
     keep = torch.linspace(0, len(features) - 1, min(len(features), _MOST_PATCHES)).round().long()
     return features[keep]

@@ -1,4 +1,4 @@
-"""Stroke simulation: a photo turned into the flat strokes that SDEdit starts from."""
+"""Stroke simulation: turns a photo into flat strokes, as a guide for SDEdit."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ..common.interrupts import answering, interruptible
 from .tensors import check_image, from_uint8, split_alpha, to_uint8
 
 PAPER_KERNEL, PAPER_SIZE, PAPER_COLORS = 23, 256, 6
-# Above one and a half times this width the median is taken of a reduced picture: its cost grows with the cube of the
-# size, and with the paper's brush the reduced one differs by less than one grey level of 255 (root mean square).
+# Above one and a half times this width the median is computed on a reduced picture: its cost grows with the cube of
+# the size, and with the paper's brush the result differs by less than one grey level of 255 (root mean square).
 _WIDEST_KERNEL = 45
-_BAND = 1 << 18  # pixels filtered between two looks at an interrupt
+_BAND = 1 << 18  # pixels filtered between two checks for an interrupt
 
 
 def simulate_strokes(images: Tensor, colors: int = PAPER_COLORS, brush: float = PAPER_KERNEL) -> Tensor:
     """Simulated stroke painting (evaluation of SDEdit, Meng et al. 2022): median filter, then an adaptive palette.
 
-    images [B, H, W, C] in 0..1, each painted with a palette of its own; alpha is simplified by the same median and
-    hidden colours do not bleed into visible ones. colors: 2..256. brush: width of the median filter in pixels of a
-    picture whose shorter side is 256, scaled with the size and made odd; 1 or less leaves only the palette.
+    images [B, H, W, C] in 0..1, each painted with its own palette; alpha is simplified by the same median, and hidden
+    colours do not bleed into visible ones. colors: 2..256. brush: width of the median filter in pixels for a picture
+    whose shorter side is 256, scaled with the size and made odd; 1 or less applies only the palette.
     Returns float32 [B, H, W, 3] (4 with alpha). Deterministic.
     """
     images = check_image(images, "image")
@@ -44,7 +44,7 @@ def simulate_strokes(images: Tensor, colors: int = PAPER_COLORS, brush: float = 
 
 
 def stroke_kernel(shorter_side: int, brush: float = PAPER_KERNEL) -> int:
-    """Odd median width for a picture of this size: `brush` at 256 pixels, in proportion elsewhere."""
+    """Odd median width for a picture of this size: `brush` at 256 pixels, in proportion at other sizes."""
     return _odd(brush * shorter_side / PAPER_SIZE)
 
 
@@ -53,7 +53,7 @@ def _odd(width: float) -> int:
 
 
 def wide_median(picture: np.ndarray, kernel: int) -> np.ndarray:
-    """Square median filter with repeated edges of uint8 [H, W, C]; wide kernels by way of a reduced picture."""
+    """Square median filter of uint8 [H, W, C] with repeated edges; wide kernels use a reduced picture."""
     if kernel < 3:
         return picture
     factor = max(1, round(kernel / _WIDEST_KERNEL))

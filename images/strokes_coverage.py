@@ -1,4 +1,4 @@
-"""How much of each pixel a stroke covers. web/js/canvas/coverage.js does the same sums, so that both agree."""
+"""How much of each pixel a stroke covers. web/js/canvas/coverage.js does the same computation, so both agree."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 from ..common.interrupts import check_interrupt, interruptible
 
-_BAND = 1 << 22  # pixels worked on between two looks at an interrupt
+_BAND = 1 << 22  # pixels processed between two checks for an interrupt
 
 Path = np.ndarray  # [n, 2], x and y in pixels; the centre of the first pixel is at 0.5, 0.5
 
 
 class Cover(NamedTuple):
-    """Coverage 0..1 of the pixels from column x and row y on."""
+    """Coverage 0..1 of the pixels, starting at column x and row y."""
 
     x: int
     y: int
@@ -23,9 +23,9 @@ class Cover(NamedTuple):
 
 
 def brush_cover(path: Path, radii: np.ndarray, hardness: float, width: int, height: int) -> Cover | None:
-    """Coverage of a round brush led along a path, its radius [n] changing from point to point; None if outside.
+    """Coverage of a round brush moved along a path with a radius [n] per point; None if outside.
 
-    From the rim inwards the coverage rises over the share 1 - hardness of the radius, at least over one pixel.
+    From the rim inwards, the coverage rises over the fraction 1 - hardness of the radius, at least over one pixel.
     """
     reach = float(radii.max()) + 1.0
     box = _box(path.min(0) - reach, path.max(0) + reach, width, height)
@@ -49,7 +49,7 @@ def brush_cover(path: Path, radii: np.ndarray, hardness: float, width: int, heig
 
 
 def _bands(box: tuple[int, int, int, int], a: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, range]]:
-    """Pixel centres of a box as seen from a point, x [w] and y [h, 1], by bands of rows, with a look at interrupts."""
+    """Pixel centres of a box relative to a point, x [w] and y [h, 1], in bands of rows; checks for interrupts."""
     left, top, right, bottom = box
     x = np.arange(left, right, dtype=np.float32) + np.float32(0.5 - a[0])
     height = max(1, _BAND // (right - left))
@@ -59,7 +59,7 @@ def _bands(box: tuple[int, int, int, int], a: np.ndarray) -> Iterator[tuple[np.n
 
 
 def _along(x: np.ndarray, y: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest place on a piece from a to b, 0..1, of each pixel, and its distance."""
+    """For each pixel, the nearest position on the segment from a to b (0..1), and its distance."""
     dx, dy = np.float32(b[0] - a[0]), np.float32(b[1] - a[1])
     length = dx * dx + dy * dy
     along = np.clip((x * dx + y * dy) / length, 0, 1) if length > 0 else np.zeros((1, 1), np.float32)
@@ -67,7 +67,7 @@ def _along(x: np.ndarray, y: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[
 
 
 def brush_pixels(path: Path, reach: float, width: int, height: int) -> int:
-    """How many pixels `brush_cover` and `fill_cover` look at: the boxes around all pieces, wider by `reach`."""
+    """How many pixels `brush_cover` and `fill_cover` visit: the boxes around all segments, widened by `reach`."""
     ends = path[1:] if len(path) > 1 else path
     begins = path[: len(ends)]
     most = np.array([width, height])
@@ -77,7 +77,7 @@ def brush_pixels(path: Path, reach: float, width: int, height: int) -> int:
 
 
 def _profile(distance: np.ndarray, radius: np.ndarray, hardness: float) -> np.ndarray:
-    """Coverage at a distance from the middle; a line thinner than a pixel is fainter instead."""
+    """Coverage at a distance from the centre; a line thinner than a pixel is drawn fainter instead."""
     drawn = np.maximum(radius, np.float32(0.5))
     edge = np.maximum(drawn * np.float32(1.0 - hardness), np.float32(1.0))
     rise = np.clip((drawn + np.float32(0.5) - distance) / edge, 0, 1)
@@ -103,7 +103,7 @@ def fill_cover(rings: list[Path], width: int, height: int) -> Cover | None:
 
 
 def _cross(inside: np.ndarray, a: np.ndarray, b: np.ndarray, box: tuple[int, int, int, int]) -> None:
-    """Toggles, in each row whose middle an edge crosses, the first pixel whose centre lies right of it."""
+    """In each row whose centre an edge crosses, toggles the first pixel whose centre lies to the right of it."""
     left, top, right, bottom = box
     (xa, ya), (xb, yb) = (a, b) if a[1] <= b[1] else (b, a)
     rows = np.arange(max(top, int(np.ceil(ya - 0.5))), min(bottom, int(np.ceil(yb - 0.5))))
@@ -115,7 +115,7 @@ def _cross(inside: np.ndarray, a: np.ndarray, b: np.ndarray, box: tuple[int, int
 
 
 def _approach(nearest: np.ndarray, a: np.ndarray, b: np.ndarray, box: tuple[int, int, int, int]) -> None:
-    """Lowers the distance of the pixels around an edge, of which only half a pixel matters."""
+    """Lowers the distance of the pixels around an edge; only distances up to half a pixel matter."""
     left, top, right, bottom = box
     x0, y0 = max(left, int(np.floor(min(a[0], b[0]) - 1))), max(top, int(np.floor(min(a[1], b[1]) - 1)))
     x1, y1 = min(right, int(np.ceil(max(a[0], b[0]) + 1))), min(bottom, int(np.ceil(max(a[1], b[1]) + 1)))

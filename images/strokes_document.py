@@ -1,12 +1,12 @@
-"""A drawing as text: vector strokes in JSON, read with forgiveness.
+"""A drawing as text: vector strokes in JSON, read leniently.
 
     {"version": 1, "width": 512, "height": 512, "paper": "#ffffff", "strokes": [STROKE, ...]}
 
 A stroke has a tool (brush, line, eraser or fill) and a layer (paint or sketch). brush, line and eraser follow
 "points" [x, y, x, y, ...] with a "size" (diameter), a "hardness" and, from a pen, a "pressure" 0..100 per point; fill
 covers the inside of "rings", each a list like points (even-odd, so a ring within a ring is a hole). Paint has "color",
-"opacity" and "t0", sketch lines have "importance". Lengths are pixels of width x height; what is missing takes the
-default below. web/js/canvas/document.js reads and writes the same.
+"opacity" and "t0", sketch lines have "importance". Lengths are pixels of width x height; missing values take
+the defaults below. web/js/canvas/document.js reads and writes the same.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _RANGES = {
 
 @dataclass(frozen=True)
 class Stroke:
-    """One stroke; lengths in pixels of its drawing."""
+    """One stroke; lengths are in pixels of its drawing."""
 
     tool: Tool
     layer: Layer
@@ -64,7 +64,7 @@ class Drawing:
 
 
 class _Reader:
-    """Collects what was wrong, each thing once with how often."""
+    """Collects problems and how often each one occurred."""
 
     def __init__(self) -> None:
         self.repaired: dict[str, int] = {}
@@ -75,10 +75,10 @@ class _Reader:
 
 
 def read_drawing(text: str) -> Drawing:
-    """The drawing in a JSON text; nothing drawn for an empty one.
+    """The drawing in a JSON text; an empty drawing for an empty text.
 
-    What can be kept of a bad one is kept, and `complaints` says in a sentence each what was not. Raises ValueError for
-    a text of which nothing can be kept.
+    Whatever can be read in a damaged text is kept, and `complaints` has a sentence for everything that was not. Raises
+    ValueError if nothing can be read.
     """
     if not text.strip():
         return Drawing()
@@ -94,7 +94,7 @@ def read_drawing(text: str) -> Drawing:
         )
     given = data.get("strokes", [])
     if not isinstance(given, list):
-        raise ValueError("The strokes are no list: clear the canvas, or give {'strokes': [...]}.")
+        raise ValueError("The strokes are not a list: clear the canvas, or give {'strokes': [...]}.")
     if len(given) > limits.STROKES:
         complaints.append(f"The drawing has {len(given)} strokes: the first {limits.STROKES} are used.")
     reader = _Reader()
@@ -118,8 +118,8 @@ def _load(text: str, complaints: list[str]) -> dict[str, Any]:
         data = _salvaged(text)
         if not data["strokes"]:
             raise ValueError(
-                f"The drawing cannot be read ({_reason(error)}) and no stroke of it can be saved: clear the canvas, or "
-                "paste a whole drawing."
+                f"The drawing cannot be read ({_reason(error)}) and none of its strokes can be recovered: clear the "
+                "canvas, or paste a complete drawing."
             ) from None
         complaints.append(
             f"The drawing is damaged ({_reason(error)}): {len(data['strokes'])} strokes before the damage are used."
@@ -128,13 +128,13 @@ def _load(text: str, complaints: list[str]) -> dict[str, Any]:
         return {"strokes": data}
     if not isinstance(data, dict):
         raise ValueError(
-            f"The drawing is {type(data).__name__} where an object with strokes was expected: clear the canvas."
+            f"The drawing is of type {type(data).__name__}, but an object with strokes was expected: clear the canvas."
         )
     return data
 
 
 def _salvaged(text: str) -> dict[str, Any]:
-    """The whole strokes at the beginning of a damaged text."""
+    """The complete strokes at the beginning of a damaged text."""
     data: dict[str, Any] = {"strokes": []}
     begin = re.search(r'"strokes"\s*:\s*\[', text)
     if begin is None:
@@ -163,11 +163,11 @@ def _reason(error: Exception) -> str:
 
 def _stroke(item: Any, reader: _Reader) -> Stroke | None:
     if not isinstance(item, dict):
-        reader.note("were no objects and are left out")
+        reader.note("are not objects and are left out")
         return None
     tool, layer = item.get("tool", "brush"), item.get("layer", "paint")
     if tool not in get_args(Tool) or layer not in get_args(Layer):
-        reader.note("are of a kind that this version does not know and are left out")
+        reader.note("are of a kind unknown to this version and are left out")
         return None
     paths = item.get("rings") if tool == "fill" else [item.get("points")]
     read = [_path(path) for path in paths] if isinstance(paths, list) else []
@@ -198,7 +198,7 @@ def _pressure(values: Any, count: int, reader: _Reader) -> tuple[float, ...]:
     if values is None:
         return ()
     if not isinstance(values, list) or len(values) != count or not all(_is_number(value) for value in values):
-        reader.note("have a pressure that does not fit their points and are drawn without")
+        reader.note("have a pressure that does not match their points and are drawn without it")
         return ()
     return tuple(min(max(value / 100.0, 0.0), 1.0) for value in values)
 
@@ -208,10 +208,10 @@ def _number(value: Any, name: str, reader: _Reader) -> float:
     if value is None:
         return default
     if not _is_number(value):
-        reader.note(f"have a {name} that is no number and take {default:g}")
+        reader.note(f"have a {name} that is not a number and use {default:g}")
         return default
     if not low <= value <= high:
-        reader.note(f"have a {name} outside {low:g} to {high:g} and take the nearest")
+        reader.note(f"have a {name} outside {low:g} to {high:g} and use the nearest value")
     return min(max(float(value), low), high)
 
 
@@ -225,7 +225,7 @@ def _side(value: Any, name: str, complaints: list[str]) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    # Not isfinite(), which fails for whole numbers beyond those of a float.
+    # Not isfinite(), which fails for integers beyond the range of a float.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 

@@ -1,4 +1,4 @@
-"""A drawing rendered at any size: paint, where it is, how far each stroke may be changed, and sketch lines."""
+"""Renders a drawing at any size: the paint, its mask, how far each stroke may be changed, and the sketch lines."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _BYTES = 100  # taken at the highest for each pixel
 
 @dataclass(frozen=True)
 class Rendering:
-    """What a drawing is in pixels."""
+    """A drawing in pixels."""
 
-    strokes: Tensor  # [1, H, W, 4], colours not multiplied by alpha
-    mask: Tensor  # [1, H, W], 1 where paint is
+    strokes: Tensor  # [1, H, W, 4], colours not premultiplied by alpha
+    mask: Tensor  # [1, H, W], 1 where there is paint
     t0s: Tensor  # [1, H, W], the t0 of the uppermost stroke
-    sketch: Tensor  # [1, H, W], importance of the sketch lines, 0 beside them
+    sketch: Tensor  # [1, H, W], importance of the sketch lines, 0 elsewhere
 
 
 def render_drawing(drawing: Drawing, width: int, height: int) -> Rendering:
-    """All of a drawing at a size; positions stretch with the picture, widths with the mean of both directions.
+    """The whole drawing at a given size; positions scale with the picture, widths with the mean of both directions.
 
     Raises ValueError, before any work, for a picture or a drawing that would take too much memory or time.
     """
     scale = np.array([width / drawing.width, height / drawing.height]) if drawing.width else np.ones(2)
     _check_size(drawing, scale, width, height)
-    paint = np.zeros((height, width, 4), np.float32)  # colours multiplied by alpha
+    paint = np.zeros((height, width, 4), np.float32)  # colours premultiplied by alpha
     mask, t0s, sketch = (np.zeros((height, width), np.float32) for _ in range(3))
     for stroke in interruptible(drawing.strokes):
         cover = _cover(stroke, scale, width, height)
@@ -70,15 +70,16 @@ def _check_size(drawing: Drawing, scale: np.ndarray, width: int, height: int) ->
             passed += brush_pixels(np.asarray(path, np.float64) * scale, reach, width, height)
     if passed > limits.BRUSH_PIXELS:
         raise ValueError(
-            f"The strokes pass over {passed / 1e9:.0f} billion pixels in all, and {limits.BRUSH_PIXELS / 1e9:.0f} are "
-            "the most: use fewer points or smaller brushes, or paint on a smaller picture."
+            f"The strokes pass over {passed / 1e9:.0f} billion pixels in total, but at most "
+            f"{limits.BRUSH_PIXELS / 1e9:.0f} are allowed: use fewer points or smaller brushes, or paint on a "
+            "smaller picture."
         )
 
 
 def over_background(strokes: Tensor, background: Tensor | None, paper: tuple[int, int, int]) -> Tensor:
     """Strokes [1, H, W, 4] over pictures [B, H, W, C], or over paper of one colour, as [B, H, W, 3].
 
-    A picture is its colours, as Load Image and VAE Encode take it: alpha is dropped, and nothing shows through.
+    Only a picture's colours count, as in Load Image and VAE Encode: alpha is dropped, and nothing shows through.
     """
     color, alpha = strokes[..., :3], strokes[..., 3:]
     if background is None:
@@ -88,7 +89,7 @@ def over_background(strokes: Tensor, background: Tensor | None, paper: tuple[int
 
 
 def edit_masks(rendering: Rendering, grow_pixels: int) -> tuple[Tensor, Tensor, float]:
-    """The mask, the t0 of each pixel relative to the largest, and the largest t0; both masks grown alike."""
+    """The mask, the t0 of each pixel relative to the largest, and the largest t0; both masks grow equally."""
     mask, t0s = (grow(plane, grow_pixels).clamp(0, 1) for plane in (rendering.mask, rendering.t0s))
     largest = float(t0s.max())
     return mask, t0s / largest if largest > 0 else t0s, largest
@@ -114,7 +115,7 @@ def _draw_line(sketch: np.ndarray, cover: np.ndarray, stroke: Stroke) -> None:
 
 
 def _paint(paint: np.ndarray, mask: np.ndarray, t0s: np.ndarray, cover: np.ndarray, stroke: Stroke) -> None:
-    """Lays one stroke over what is there. Opacity thins the paint alone: where paint is, all of it may change."""
+    """Paints one stroke. Opacity only affects the colour: wherever there is paint, the picture may change fully."""
     alpha = cover[..., None] * np.float32(stroke.opacity)
     paint *= 1 - alpha
     if stroke.tool == "eraser":

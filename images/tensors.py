@@ -1,4 +1,4 @@
-"""Checks and conversions that every picture-space function shares."""
+"""Checks and conversions shared by all picture-space functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def check_image(image: Tensor, name: str) -> Tensor:
         given = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise ValueError(
             f"{name} is {given}, but an IMAGE batch [batch, height, width, 1, 3 or 4 channels] is expected: "
-            "connect the output of a node that gives IMAGE."
+            "connect an IMAGE output."
         )
     if 0 in image.shape:
         raise ValueError(f"{name} is empty ({list(image.shape)}): connect a picture with at least one pixel.")
@@ -28,13 +28,13 @@ def _finite(tensor: Tensor, name: str) -> Tensor:
         item = int(bad.nonzero()[0, 0])
         raise ValueError(
             f"{name} holds {int(bad[item])} values that are NaN or infinite (batch item {item}), which would spread to "
-            "the result: look for the node before this one that makes them (often a VAE in half precision)."
+            "the result: find the node before this one that produces them (often a VAE in half precision)."
         )
     return tensor
 
 
 def match_batch(tensor: Tensor, batch: int, name: str, other: str) -> Tensor:
-    """Repeat a batch of one to `batch` items; any other batch size must already agree."""
+    """Repeat a batch of one to `batch` items; any other batch must already have that size."""
     if tensor.shape[0] == batch:
         return tensor
     if tensor.shape[0] == 1:

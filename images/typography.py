@@ -1,4 +1,4 @@
-"""Text on pictures: the font and the colours of grids and plots, measuring, drawing, wrapping."""
+"""Text on pictures: the font and colours of grids and plots; measuring, drawing and wrapping."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ RULE: Color = (228, 229, 226)
 PAPER: Color = (250, 250, 248)
 
 FONT = "DejaVu Sans"  # ships with matplotlib, so labels look alike on every machine
-# Tried by name, wherever the system keeps its fonts, for prompts in scripts that DejaVu Sans cannot write.
+# System fonts, looked up by name, for prompts in scripts that DejaVu Sans does not cover.
 _SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "msyh.ttc", "PingFang.ttc", "YuGothM.ttc", "arial.ttf")
 
 
 @lru_cache(maxsize=64)
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont | None:
-    """A font by file name, None where the system has none of that name."""
+    """A font by file name; None if the system has no such font."""
     if name == FONT:
         import matplotlib
 
@@ -46,7 +46,7 @@ def _writes(font: ImageFont.FreeTypeFont, text: str) -> bool:
 
 
 def _readable(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    """The text and a font that can write it: our own, else a system font, else its nearest plain letters."""
+    """The text and a font that covers it: our own or a system font; otherwise the text is reduced to plain letters."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     for name, candidate in ((FONT, text), *((name, text) for name in _SYSTEM_FONTS), (FONT, plain)):
         font = _font(name, size)
@@ -75,15 +75,15 @@ def draw_text(
     fill: Color = INK,
     align: str = "left",
 ) -> None:
-    """Draw one line; `xy` is the left, middle or right of the baseline as `align` says ("left", "center", "right")."""
+    """Draw one line; `xy` is the left, centre or right of the baseline, by `align` ("left", "center", "right")."""
     readable, font = _readable(text, size)
     draw.text(xy, readable, fill=fill, font=font, anchor={"left": "l", "center": "m", "right": "r"}[align] + "s")
 
 
 def wrap(text: str, size: int, width: float, max_lines: int = 2) -> list[str]:
-    """Break a label into at most `max_lines` lines no wider than `width`; what does not fit ends in an ellipsis.
+    """Break a label into at most `max_lines` lines no wider than `width`; text that does not fit ends in an ellipsis.
 
-    Where the label has line breaks of its own, each of its lines is kept as one.
+    If the label has line breaks of its own, its lines are kept.
     """
     if "\n" in text:
         return [_elide(line.strip(), size, width) for line in text.split("\n")]
@@ -104,7 +104,7 @@ def wrap(text: str, size: int, width: float, max_lines: int = 2) -> list[str]:
 def _elide(text: str, size: int, width: float) -> str:
     if text_width(text, size) <= width:
         return text
-    # Halving, since a long prompt takes long to measure.
+    # Bisection, because measuring a long prompt is slow.
     fitting, beyond = 0, len(text)
     while beyond - fitting > 1:
         middle = (fitting + beyond) // 2

@@ -1,1 +1,1 @@
-"""The recipe of the embedded model, from nothing: scenes, attribute reader, autoencoder, diffusion model, packing."""
+"""Trains the embedded model from scratch: scenes, attribute classifier, autoencoder, diffusion model, packing."""

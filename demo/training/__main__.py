@@ -1,7 +1,7 @@
-"""The whole recipe: `./dev train-demo-model` makes both weight files of the embedded world from nothing.
+"""The whole recipe: `./dev train-demo-model` trains both weight files of the embedded world from scratch.
 
-Every stage resumes where it stopped and is skipped when it is done; delete the work folder to start over. A run that is
-shorter than the recipe has a folder of its own, and its weights stay there, unless --out says where they shall go.
+Every stage resumes where it stopped and is skipped when it is finished; delete the work folder to start over. A run
+that is shorter than the recipe uses its own folder, and its weights stay there unless --out says otherwise.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=None, help="CPU threads; one is often fastest on a shared machine"
     )
-    parser.add_argument("--out", type=Path, help="folder of the two weight files")
+    parser.add_argument("--out", type=Path, help="folder for the two weight files")
     parser.add_argument(
-        "--judge", action="store_true", help="only judge the weights that are there: figures and a sheet"
+        "--judge", action="store_true", help="only evaluate the existing weights: figures and a contact sheet"
     )
     options = parser.parse_args()
     if options.threads:
@@ -74,7 +74,7 @@ def main() -> None:
 
     reader = train_attributes(options.work, pictures, rows, budgets["attributes"], SEED)
     figures = {"attributes": accuracy(reader, held_out, held_rows)}
-    print(f"attribute reader: {figures['attributes']}", flush=True)
+    print(f"attribute classifier: {figures['attributes']}", flush=True)
     record = {"budget": vars(budgets["attributes"]), **figures}
     pack_attributes(reader.cpu(), record, options.out / attributes.WEIGHTS.name)
 
@@ -97,7 +97,7 @@ def main() -> None:
 def _autoencoder(
     work: Path, pictures: np.ndarray, held_out: np.ndarray, budgets: dict[str, Budget]
 ) -> LandscapeAutoencoder:
-    """Both stages. The latent statistics are measured between them, so they are kept in a file of their own."""
+    """Both stages. The latent statistics are measured between them and kept in a separate file."""
     path = work / "faithful.pt"
     if path.exists():
         module = LandscapeAutoencoder().to(device())
@@ -109,7 +109,7 @@ def _autoencoder(
 
 
 def _draw_losses(work: Path) -> None:
-    """Loss curves of all stages that have run, as `losses.png`: loss on a log axis over the share of the stage done."""
+    """Loss curves of all stages that have run, as `losses.png`: loss on a log axis over the progress of the stage."""
     series = []
     for name in BUDGETS:
         log = work / f"{name}.csv"
@@ -126,7 +126,7 @@ def _draw_losses(work: Path) -> None:
 
 
 def _judge(work: Path, out: Path) -> None:
-    """Figures and a contact sheet of the packed model, made through ComfyUI and read by the pack's own reader."""
+    """Figures and a contact sheet of the packed model, made through ComfyUI and read by the pack's own classifier."""
     from .evaluate import evaluate, sheet
 
     figures, made, _ = evaluate(out / model.WEIGHTS.name)

@@ -1,4 +1,4 @@
-"""Training of the attribute reader on renders, half of them softened as an autoencoder or a diffusion model would."""
+"""Trains the attribute classifier on renders, half of them softened as by an autoencoder or a diffusion model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .data import to_model_range
 
 
 def soften(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """A random mix of blur, noise and a change of tone on [B, 3, H, W]: what a generated picture may have."""
+    """A random mix of blur, noise and a change of tone on [B, 3, H, W], as in generated pictures."""
     blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     amount = torch.from_numpy(rng.uniform(0, 1, (len(x), 1, 1, 1)) * (rng.random((len(x), 1, 1, 1)) < 0.6)).float()
     x = x + amount * (blurred - x)
@@ -37,7 +37,7 @@ def batches(pictures: np.ndarray, rows: np.ndarray, batch: int, seed: int) -> It
 
 @torch.no_grad()
 def accuracy(module: AttributeNet, pictures: np.ndarray, rows: np.ndarray) -> dict[str, float]:
-    """Share of pictures read right, per attribute."""
+    """Share of pictures classified correctly, per attribute."""
     right = dict.fromkeys(ATTRIBUTES, 0)
     for i in range(0, len(pictures), 64):
         x = F.interpolate(to_model_range(pictures[i : i + 64]), size=(INPUT_SIZE, INPUT_SIZE), mode="area")

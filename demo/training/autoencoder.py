@@ -1,4 +1,4 @@
-"""Training of the autoencoder: first both halves for faithful reconstruction, then the decoder alone for texture."""
+"""Trains the autoencoder: first both halves for faithful reconstruction, then the decoder alone for texture."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fine_energy(x: Tensor) -> Tensor:
 
 
 def texture_figure(pictures: Tensor) -> float:
-    """Median |g - blur3(g)| of pictures [B, 3, H, W] in -1..1, in 0..1 units: the figure that the README quotes."""
+    """Median |g - blur3(g)| of pictures [B, 3, H, W] in -1..1, in 0..1 units, as quoted in the README."""
     grey = pictures.float().mean(dim=1, keepdim=True) / 2
     detail = grey - F.avg_pool2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     return float(detail.abs().median())
@@ -39,7 +39,7 @@ def texture_figure(pictures: Tensor) -> float:
 
 @torch.no_grad()
 def evaluate(module: LandscapeAutoencoder, pictures: np.ndarray) -> dict[str, float]:
-    """PSNR (8-bit) and fine texture relative to the real one on held-out pictures."""
+    """PSNR (8-bit) and fine texture relative to the original on held-out pictures."""
     errors, made, real = [], [], []
     home = module.shift.device
     for i in range(0, len(pictures), 16):
@@ -53,7 +53,7 @@ def evaluate(module: LandscapeAutoencoder, pictures: np.ndarray) -> dict[str, fl
 
 
 def initialise(module: nn.Module) -> None:
-    """Start residual branches small: without norms this keeps the first steps stable."""
+    """Initialise residual branches with small weights: without norms this keeps the first steps stable."""
     for name, p in module.named_parameters():
         if name.endswith("conv2.weight"):
             with torch.no_grad():

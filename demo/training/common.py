@@ -1,4 +1,4 @@
-"""What every stage of the recipe shares: a resumable loop, a schedule, an average of the weights, a log."""
+"""Shared by all stages of the recipe: a resumable loop, a schedule, an average of the weights, a log."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ class Average:
 
 
 def save_atomic(state: dict, path: Path) -> None:
-    """Write a training checkpoint so that an interruption never leaves half a file."""
+    """Write a training checkpoint so that an interruption never leaves a partial file."""
     with written_whole(path) as part:
         torch.save(state, part)
 
 
 class Log:
-    """Loss log of a stage as CSV (step, seconds, values), and a line on the terminal now and then."""
+    """Loss log of a stage as CSV (step, seconds, values), with an occasional line on the terminal."""
 
     def __init__(self, path: Path, names: list[str], first: int = 0, every: int = 50) -> None:
         self.path, self.names, self.every = path, names, every
         self.sums = [0.0] * len(names)
         self.start = time.time()
         rows = path.read_text().splitlines()[1:] if path.exists() else []
-        kept = [row for row in rows if int(row.split(",")[0]) <= first]  # what came after the checkpoint is redone
+        kept = [row for row in rows if int(row.split(",")[0]) <= first]  # everything after the checkpoint is redone
         path.write_text("\n".join(["step,seconds," + ",".join(names), *kept]) + "\n")
 
     def add(self, step: int, total: int, *values: float) -> None:
@@ -105,7 +105,7 @@ def train(
     on_save: Callable[[nn.Module, int], None] | None = None,
     save_every: int = 500,
 ) -> nn.Module:
-    """Train `module` and return its averaged weights. Resumes from `folder/<name>.pt` if that is there.
+    """Train `module` and return its averaged weights. Resumes from `folder/<name>.pt` if it exists.
 
     loss(batch, step) gives the scalar to minimise and the values to log; on_save(averaged module, step) may evaluate.
     """

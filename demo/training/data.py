@@ -27,7 +27,7 @@ def scene_row(scene: Scene) -> np.ndarray:
 def render_store(folder: Path, count: int, seed: int, flat_every: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Pictures uint8 [count, SIZE, SIZE, 3] and rows int64 [count, 8] from `folder`, rendered first if missing.
 
-    flat_every: every n-th picture is a flat stroke painting, so that an autoencoder learns to keep those too.
+    flat_every: every n-th picture is a flat stroke painting, so that an autoencoder learns to reconstruct those too.
     """
     pictures_path, rows_path = folder / f"pictures-{count}-{seed}.npy", folder / f"rows-{count}-{seed}.npy"
     if not rows_path.exists():
@@ -44,7 +44,7 @@ def render_store(folder: Path, count: int, seed: int, flat_every: int = 0) -> tu
             store.flush()
         with written_whole(rows_path) as part, part.open("wb") as file:
             np.save(file, rows)
-    # Mapped on purpose: 4 GB that the recipe itself wrote, of which a batch reads a few pictures.
+    # Memory-mapped on purpose: 4 GB that the recipe itself wrote, of which each batch reads a few pictures.
     return np.load(pictures_path, mmap_mode="r"), np.load(rows_path)
 
 
@@ -55,7 +55,7 @@ def to_model_range(pictures: np.ndarray) -> Tensor:
 
 
 def crops(pictures: np.ndarray, batch: int, size: int, seed: int) -> Iterator[Tensor]:
-    """Endless batches [batch, 3, size, size] of random crops; corners are drawn often, so that borders count."""
+    """Endless batches [batch, 3, size, size] of random crops; corners are drawn often, so that borders are learned."""
     rng = np.random.default_rng(seed)
     room = pictures.shape[1] - size
     while True:

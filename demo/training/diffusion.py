@@ -1,4 +1,4 @@
-"""Training of the diffusion model and its text encoder together, in eps prediction, on latents of rendered scenes."""
+"""Trains the diffusion model and its text encoder together, with eps prediction, on latents of rendered scenes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TextToLatent(nn.Module):
 
 
 def initialise(module: TextToLatent) -> None:
-    """Initial weights: ComfyUI's layers come uninitialised. Residual branches and the output start at zero."""
+    """Initialise the weights, because ComfyUI's layers are not. Residual branches and the output start at zero."""
     for name, m in module.named_modules():
         weight, bias = getattr(m, "weight", None), getattr(m, "bias", None)
         if isinstance(weight, Tensor):
@@ -63,7 +63,7 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, *_: Any, **__: 
 
 
 def loss_weights() -> Tensor:
-    """Weight of the eps error per timestep [1000]: min-SNR 5, and more at high noise, which sets a picture's tone."""
+    """Weight of the eps error per timestep [1000]: min-SNR 5, plus more at high noise, which sets a picture's tone."""
     sigmas = build_base_model().model_sampling.sigmas
     snr = sigmas.double() ** -2
     weights = (5 / snr).clamp(max=1.0) + 0.25 * (1 / snr).clamp(max=100.0)
@@ -73,7 +73,7 @@ def loss_weights() -> Tensor:
 def train_diffusion(
     folder: Path, data: LatentData, budget: Budget, seed: int, name: str = "diffusion", muon: bool = True
 ) -> TextToLatent:
-    """Train from nothing (or resume) and return the averaged weights."""
+    """Train from scratch (or resume) and return the averaged weights."""
     torch.manual_seed(seed)
     module = TextToLatent()
     initialise(module)

@@ -1,8 +1,8 @@
-"""The edge predictor of the embedded model: `./dev train-demo-predictor` makes its file from nothing.
+"""The edge predictor of the embedded model: `./dev train-demo-predictor` trains it from scratch.
 
-It trains in rounds, each on freshly rendered scenes, and writes the file after each one. A round that is done is not
-repeated; delete the work folder to start anew. The file of a run of shorter or fewer rounds, or of another kind, stays
-in the work folder, unless --out says where it shall go.
+Training runs in rounds, each on freshly rendered scenes, and the file is written after each round. Finished rounds are
+not repeated; delete the work folder to start over. The file of a run with shorter or fewer rounds, or of another kind,
+stays in the work folder unless --out says otherwise.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
     begin = time.time()
     data = rendered_data(max(8, round(PICTURES * options.length)), SEED + number)
     print(f"round {number}: {len(data.examples)} scenes, {time.time() - begin:.0f} s", flush=True)
-    # Later rounds refine what is there: their highest rate is lower.
+    # Later rounds refine the existing weights, so their peak learning rate is lower.
     rate = PLAN.learning_rate * 0.8**number
     steps = max(1, round(PLAN.steps * options.length))
     plan = replace(PLAN, kind=options.kind, steps=steps, learning_rate=rate, seed=SEED + number)

@@ -1,4 +1,4 @@
-"""Judging the packed model through ComfyUI: attributes of pictures made for unseen prompts, and contact sheets."""
+"""Evaluates the packed model through ComfyUI: attributes of pictures for unseen prompts, and contact sheets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEPS, CFG, SAMPLER, SCHEDULER = 20, 4.0, "dpmpp_2m", "karras"
 
 
 def unseen_scenes(count: int, seed: int = 20261) -> list[Scene]:
-    """Scenes of a seed that training does not use."""
+    """Scenes from a seed that training does not use."""
     rng = np.random.default_rng(seed)
     return [random_scene(rng) for _ in range(count)]
 
@@ -37,7 +37,7 @@ def generate(prompts: Sequence[str], seed: int = 0, batch: int = 8, weights: Pat
     pictures, seconds = [], 0.0
     for start in range(0, len(prompts), batch):
         texts = prompts[start : start + batch]
-        # One conditioning of a whole batch: token tensors of equal length stack.
+        # One conditioning for the whole batch: token tensors of equal length can be stacked.
         conds = [clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in texts]
         positive = [[torch.cat([c[0][0] for c in conds]), dict(conds[0][0][1])]]
         noise = torch.stack(
@@ -66,7 +66,7 @@ def generate(prompts: Sequence[str], seed: int = 0, batch: int = 8, weights: Pat
 
 
 def accuracy(pictures: Tensor, scenes: Sequence[Scene]) -> dict[str, float]:
-    """Share of pictures whose attribute reads as asked, per attribute."""
+    """Share of pictures whose attribute is recognised as requested, per attribute."""
     read = read_attributes(pictures)
     return {
         name: sum(r[name] == getattr(s, name) for r, s in zip(read, scenes, strict=True)) / len(scenes)
@@ -75,13 +75,13 @@ def accuracy(pictures: Tensor, scenes: Sequence[Scene]) -> dict[str, float]:
 
 
 def single_houses(pictures: Tensor, scenes: Sequence[Scene]) -> float:
-    """Share of the pictures with one red or blue house asked for that show exactly one, by its coloured walls.
+    """Of the pictures that should show one red or blue house, the share that shows exactly one, by its coloured walls.
 
     Counts connected areas of the wall's colour above the lake, at least a sixth of a wall wide and high.
     """
     right, asked = 0, 0
     for picture, scene in zip(pictures.numpy(), scenes, strict=True):
-        # Judged only where nothing else has the colour of the walls: not blue at night, not red among autumn leaves.
+        # Only counted where nothing else has the colour of the walls: not blue at night, not red among autumn leaves.
         unique = {"red": scene.season != "autumn", "blue": scene.time != "night"}
         if not unique.get(scene.house, False):
             continue
@@ -95,7 +95,7 @@ def single_houses(pictures: Tensor, scenes: Sequence[Scene]) -> float:
 
 
 def _one_place(areas: Sequence[Any]) -> bool:
-    """Whether all large areas lie within one house's width (door and windows cut a wall into parts)."""
+    """Whether all large areas lie within the width of one house (door and windows split a wall into parts)."""
     columns = [area.bbox[1::2] for area in areas if area.area > 120]
     return max(right for _, right in columns) - min(left for left, _ in columns) < 0.26 * SIZE
 

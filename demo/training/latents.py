@@ -1,4 +1,4 @@
-"""Latents of rendered scenes with their labels: the training set of the diffusion model, grown in shards."""
+"""Latents of rendered scenes with their labels: the training set of the diffusion model, extended in shards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNKNOWN_WORD = 0.01
 
 @torch.no_grad()
 def make_shard(folder: Path, module: LandscapeAutoencoder, index: int, seed: int) -> Path:
-    """Render and encode one shard of SHARD scenes into `folder`, unless it is there already."""
+    """Render and encode one shard of SHARD scenes into `folder`, unless it already exists."""
     path = folder / f"latents-{seed}-{index}.npz"
     if path.exists():
         return path
@@ -44,7 +44,7 @@ def make_shard(folder: Path, module: LandscapeAutoencoder, index: int, seed: int
 
 
 class LatentData:
-    """All shards present in a folder, in memory; `refresh` picks up those that were written since."""
+    """All shards present in a folder, in memory; `refresh` picks up shards written since."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.seed, self.files = folder, seed, 0
@@ -60,7 +60,7 @@ class LatentData:
             self.files += 1
 
     def batches(self, batch: int, tokenizer: WordTokenizer, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Endless (latents [B, z, h, w], token ids [B, MAX_TOKENS]) with a fresh random caption at every use."""
+        """Endless (latents [B, z, h, w], token ids [B, MAX_TOKENS]) with a new random caption each time."""
         rng = np.random.default_rng(seed)
         count = 0
         while True:

@@ -1,4 +1,4 @@
-"""Muon with AdamW for the rest: orthogonalised momentum for weight matrices (Jordan et al. 2024)."""
+"""Muon, with AdamW for the rest: orthogonalised momentum for weight matrices (Jordan et al. 2024)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrix, roughly, by a quintic Newton-Schulz iteration in bfloat16."""
+    """Approximately the nearest semi-orthogonal matrix, by a quintic Newton-Schulz iteration in bfloat16."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix.bfloat16()
     tall = x.shape[0] > x.shape[1]
@@ -44,7 +44,7 @@ class Muon(torch.optim.Optimizer):
         assert p.grad is not None
         state["momentum"].lerp_(p.grad, 1 - group["momentum"])
         direction = p.grad.lerp(state["momentum"], group["momentum"]).reshape(len(p), -1)
-        # Scaled so that the update's root mean square is about 0.2, as AdamW's: one learning rate then serves both.
+        # Scaled so that the update's root mean square is about 0.2, as with AdamW: one learning rate then suits both.
         scale = 0.2 * max(direction.shape) ** 0.5
         p.add_(orthogonalise(direction).view_as(p), alpha=-group["lr"] * scale)
 

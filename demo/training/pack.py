@@ -1,4 +1,4 @@
-"""Packing of the trained parts into the one file that the pack carries: fp16 weights with readable metadata."""
+"""Packs the trained parts into the file shipped with the pack: fp16 weights with readable metadata."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def pack_model(
 
 
 def pack_attributes(module: nn.Module, record: dict, path: Path) -> int:
-    """Write the attribute reader's file and return its size in bytes."""
+    """Write the attribute classifier's file and return its size in bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(half(module, ""), {"format": "diffusion-path-attributes", "training": json.dumps(record)}, path)
     return path.stat().st_size

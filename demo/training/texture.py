@@ -1,4 +1,4 @@
-"""Second stage of the autoencoder: the decoder alone learns to paint texture, against a patch discriminator."""
+"""Second stage of the autoencoder: only the decoder is trained, for texture, against a patch discriminator."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class PatchDiscriminator(nn.Module):
 def train_texture(
     folder: Path, module: LandscapeAutoencoder, pictures: np.ndarray, held_out: np.ndarray, budget: Budget, seed: int
 ) -> LandscapeAutoencoder:
-    """Fine-tune the decoder on frozen latents. The latents, and so the diffusion model, stay valid."""
+    """Fine-tune the decoder on frozen latents, so that the latents and the diffusion model stay valid."""
     torch.manual_seed(seed)
     module.requires_grad_(False)
     module.decoder.requires_grad_(True)

@@ -142,7 +142,7 @@ def test_a_mask_of_the_same_value_everywhere_fits_any_size() -> None:
     assert "nothing will be edited" in report
     result, _, report = LatentMaskNode.execute(torch.ones(1, 64, 64), latent, "area", -4, -4).args
     assert torch.equal(result["noise_mask"], torch.ones(1, 1, 8, 24))
-    assert "same everywhere" in report
+    assert "uniform" in report
 
 
 def test_video_latents_take_one_mask_item_per_frame() -> None:

@@ -52,8 +52,8 @@ def test_a_bare_list_of_strokes_is_a_drawing() -> None:
 @pytest.mark.parametrize(
     ("stroke", "words"),
     [
-        (5, "no objects"),
-        ({"tool": "spray", "points": [1, 2]}, "does not know"),
+        (5, "not objects"),
+        ({"tool": "spray", "points": [1, 2]}, "unknown to this version"),
         ({"points": [1]}, "broken points"),
         ({"points": [1, None]}, "broken points"),
         ({"points": [1, float("nan")]}, "broken points"),
@@ -77,11 +77,11 @@ def test_a_broken_stroke_is_left_out_and_told(stroke: Any, words: str) -> None:
         ("size", -3, 0.1, "outside"),
         ("size", 1e9, 4096, "outside"),
         ("opacity", 2, 1, "outside"),
-        ("t0", "high", 0.6, "no number"),
-        ("hardness", True, 0.8, "no number"),
-        ("importance", float("inf"), 1, "no number"),
+        ("t0", "high", 0.6, "not a number"),
+        ("hardness", True, 0.8, "not a number"),
+        ("importance", float("inf"), 1, "not a number"),
         ("color", "red", (0, 0, 0), "#rrggbb"),
-        ("pressure", [50], (), "does not fit"),
+        ("pressure", [50], (), "does not match"),
     ],
 )
 def test_values_out_of_range_are_repaired_and_told(field: str, value: Any, kept: Any, words: str) -> None:
@@ -121,7 +121,9 @@ def test_the_strokes_before_the_damage_are_saved() -> None:
     ],
 )
 def test_a_text_without_anything_to_save_is_refused_in_a_sentence(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^The drawing cannot be read \(.*\) and no stroke .* clear the canvas"):
+    with pytest.raises(
+        ValueError, match=r"^The drawing cannot be read \(.*\) and none of its strokes .* clear the canvas"
+    ):
         read_drawing(text)
 
 
