@@ -69,11 +69,11 @@ class Manipulation(ABC):
     def outer_sample(self, executor: Callable[..., Tensor], noise: Tensor, latent_image: Tensor, sampler: Any,
                      sigmas: Tensor, denoise_mask: Tensor | None = None, *args: Any, **kwargs: Any):  # fmt: skip
         guider = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
-        self.run = self.begin(guider, noise, sampler, sigmas, denoise_mask)
+        outer, self.run = self.run, self.begin(guider, noise, sampler, sigmas, denoise_mask)
         try:
             return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
         finally:
-            self.run = None
+            self.run = outer
 
     def predict_noise(self, executor: Callable[..., Tensor], x: Tensor, timestep: Tensor,
                       model_options: dict[str, Any] | None = None, seed: int | None = None) -> Tensor:  # fmt: skip
