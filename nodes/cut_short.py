@@ -1,4 +1,4 @@
-"""Results of runs that an interrupt cut short: shown, but not taken from the cache for what was asked for."""
+"""Results of interrupted runs: shown, but never served from the cache as if they were complete."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from comfy_api.latest import io
 
 
 class CutShort:
-    """How many runs of each node of a class were cut short since ComfyUI was started: its fingerprint, so that they run
-    again. The class asks for `Hidden.unique_id`.
+    """Counts the interrupted runs of each node of a class since ComfyUI started. The count serves as the node's
+    fingerprint, so that an interrupted node runs again. The class must request `Hidden.unique_id`.
 
     A node whose result can be continued leaves it here, one per node, for its next run with the same inputs.
     """
@@ -21,13 +21,13 @@ class CutShort:
         self._left: dict[str | None, tuple[list[Any], Any]] = {}
 
     def note(self, node: type[io.ComfyNode], inputs: Any = None, result: Any = None) -> None:
-        """A run was cut short; result: what the next run with these inputs may go on from."""
+        """Count an interrupted run. result: what the next run with these inputs can continue from."""
         self._counts[_id_of(node)] += 1
         if result is not None:
             self._left[_id_of(node)] = (_leaves(inputs), result)
 
     def take(self, node: type[io.ComfyNode], inputs: Any) -> Any:
-        """What the node's last run left, if it was cut short with the very same inputs; it is handed out once."""
+        """What the node's last run left, if it was interrupted with the very same inputs; returned only once."""
         before, result = self._left.pop(_id_of(node), ([], None))
         return result if result is not None and _same(before, _leaves(inputs)) else None
 
@@ -40,7 +40,7 @@ def _id_of(node: type[io.ComfyNode]) -> str | None:
 
 
 def _leaves(value: Any) -> list[Any]:
-    """What nested dictionaries and lists hold, with their keys, in order: plain values, and weak references."""
+    """The contents of nested dictionaries and lists, with keys, in order: plain values and weak references."""
     if isinstance(value, dict):
         return [part for key, each in value.items() for part in (key, *_leaves(each))]
     if isinstance(value, (list, tuple)):
@@ -52,7 +52,7 @@ def _leaves(value: Any) -> list[Any]:
 
 
 def _same(first: list[Any], second: list[Any]) -> bool:
-    """Whether two such lists stand for the same things, all of which are still there."""
+    """Whether two such lists refer to the same objects, all of them still alive."""
     if len(first) != len(second):
         return False
     for a, b in zip(first, second, strict=True):

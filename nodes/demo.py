@@ -1,4 +1,4 @@
-"""The embedded world: its diffusion model, and pictures of its landscapes."""
+"""The landscape demo: its diffusion model, and pictures of its landscapes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class DemoScene(io.ComfyNode):
                 name,
                 options=[*values, ANY],
                 default=_DEFAULTS.get(name, values[0]),
-                tooltip=f"{_TOOLTIPS[name]} any: by the seed of each picture.",
+                tooltip=f"{_TOOLTIPS[name]} any: chosen by each picture's seed.",
             )
             for name, values in ATTRIBUTES.items()
         ]
@@ -88,12 +88,12 @@ class DemoScene(io.ComfyNode):
                     "element",
                     ELEMENTS,
                     "house",
-                    "Whose mask to output: 1 where the element is visible, 0 everywhere if there is none.",
+                    "The element whose mask is output: 1 where it is visible, 0 everywhere if there is none.",
                 ),
                 seed_input(
                     "Layout of the landscape. The same seed keeps the layout when an attribute changes.", 0xFFFFFFFF
                 ),
-                whole("batch_size", 1, (1, 64), "How many landscapes: further ones use the seeds that follow."),
+                whole("batch_size", 1, (1, 64), "Number of landscapes. Each further one uses the next seed."),
                 io.Int.Input(
                     "size",
                     default=256,

@@ -24,8 +24,8 @@ class EdgeMap(io.ComfyNode):
             node_id="DPathEdgeMap",
             display_name="Edge Map",
             category=CATEGORY,
-            description="The edges of a picture, or a clean version of a drawing: always light lines on a dark ground. "
-            "Any other line-art preprocessor may take its place.",
+            description="Extracts the edges of a picture, or cleans up a drawing: always light lines on a dark "
+            "ground. Any other line-art preprocessor can take its place.",
             search_aliases=["canny", "sobel", "line art", "sketch cleanup", "scribble", "edge detection"],
             inputs=[
                 io.Image.Input("image", tooltip="A picture to find edges in, or a drawing to clean up."),
@@ -33,25 +33,26 @@ class EdgeMap(io.ComfyNode):
                     "method",
                     [*METHODS, SKETCH],
                     "canny",
-                    "canny: thin lines, what predictors are trained on here. sobel: grey strength of edges. "
-                    "difference of gaussians: soft pencil lines. adaptive threshold: dark strokes of a scan. clean up "
-                    "a drawing: finds no edges, but removes greys, specks and thickness.",
+                    "canny: thin lines, as used here to train predictors. sobel: edge strength as grey. difference "
+                    "of gaussians: soft pencil lines. adaptive threshold: dark strokes of a scan. clean up a "
+                    "drawing: finds no edges, but removes greys, specks and thickness.",
                 ),
                 number(
                     "detail",
                     DETAIL,
                     (0.0, 1.0),
                     0.05,
-                    "How weak an edge is still drawn: 0 = only the strongest, 1 = all. For a drawing: how "
-                    "faint a stroke may be against its darkest; 1 keeps its greys, for strokes of different "
-                    "importance.",
+                    "How weak an edge may be and still be drawn: 0 = only the strongest, 1 = all. For a drawing: "
+                    "how faint a stroke may be compared with the darkest; 1 keeps the greys, for strokes of "
+                    "different importance.",
                 ),
                 number(
                     "scale",
                     SCALE,
                     (0.0, 16.0),
                     0.5,
-                    "Size of the smallest features, in pixels of a 256-pixel picture. Larger leaves textures out.",
+                    "Size of the smallest features, in pixels of a 256-pixel picture. Larger values leave textures "
+                    "out.",
                 ),
                 choice("lines", LINES, "auto", LINES_TIP + " For drawings only.", advanced=True),
                 io.Boolean.Input(
@@ -73,7 +74,7 @@ class EdgeMap(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="edges", tooltip="Light lines on dark."),
-                io.Mask.Output(display_name="mask", tooltip="The same as a mask: 1 on a line."),
+                io.Mask.Output(display_name="mask", tooltip="The same lines as a mask: 1 on a line."),
             ],
         )
 

@@ -34,27 +34,30 @@ class FlowEdit(io.ComfyNode):
             node_id="DPathFlowEdit",
             display_name="FlowEdit",
             category=CATEGORY,
-            description="Edits a picture by prompt without inverting it: follows the difference of what the model "
-            "predicts for both prompts. For flow, eps and v models.",
+            description="Edits a picture by prompt without inverting it: follows the difference between the model's "
+            "predictions for the two prompts. For flow, eps and v models.",
             search_aliases=["flow edit", "inversion free editing", "edit image", "prompt editing"],
             inputs=[
                 model_input(),
                 *prompt_inputs(
-                    "The target prompt: what the picture shall show.", "What it shall not show; used for both prompts."
+                    "The target prompt: what the picture should show.",
+                    "What it should not show; used with both prompts.",
                 ),
                 io.Conditioning.Input("source", tooltip="The source prompt: what the picture shows now."),
-                io.Latent.Input("latent", tooltip="The picture from VAE Encode; its noise mask (1 = edit) counts."),
+                io.Latent.Input(
+                    "latent", tooltip="The picture from VAE Encode; its noise mask (1 = edit) is honoured."
+                ),
                 seed_input(),
                 fraction(
                     "start",
                     DEFAULTS.start,
-                    "Where on the training time the edit begins (1 = noise): more changes more of the layout. "
-                    "The paper skips the rest: 0.66 for SD3, 0.86 for Flux.",
+                    "Where the edit begins, as a fraction of training time (1 = noise): higher values change more "
+                    "of the layout. The paper starts at 0.66 for SD3, 0.86 for Flux.",
                 ),
-                steps_input("Steps after the start, all of them run.", DEFAULTS.steps),
+                steps_input("Steps after the start; all of them are run.", DEFAULTS.steps),
                 cfg_input(
-                    "Guidance of the source's prediction. The paper: 3.5 for SD3, 1.5 for Flux (there by "
-                    "FluxGuidance on the prompts, with cfg 1 here).",
+                    "Guidance of the source's prediction. The paper: 3.5 for SD3, 1.5 for Flux (set by FluxGuidance "
+                    "on the prompts, with cfg 1 here).",
                     DEFAULTS.source_cfg,
                     "source_cfg",
                 ),
@@ -63,17 +66,19 @@ class FlowEdit(io.ComfyNode):
                     "n_avg",
                     DEFAULTS.n_avg,
                     (1, 16),
-                    "Draws of noise that are averaged at each step: smoother edits, at so many times the cost.",
+                    "Noise samples averaged at each step: smoother edits. The cost grows in proportion.",
                     advanced=True,
                 ),
                 whole(
                     "refine",
                     DEFAULTS.refine,
                     (0, 10000),
-                    "Last steps that sample the target as usual (n_min): more freedom in fine detail.",
+                    "Number of final steps that sample the target as usual (n_min): more freedom in fine detail.",
                     advanced=True,
                 ),
-                io.Mask.Input("mask", optional=True, tooltip="1 = edit; where it is 0 the picture stays bit for bit."),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="1 = edit; where it is 0 the picture is kept bit for bit."
+                ),
                 scheduler_input(
                     "How the noise levels are spaced. normal: uniform in training time.",
                     DEFAULTS.scheduler,
@@ -88,7 +93,7 @@ class FlowEdit(io.ComfyNode):
                 io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),
                 io.String.Output(
                     display_name="report",
-                    tooltip="Start, steps and evaluations that were run, and notes where an edit cannot have worked.",
+                    tooltip="Start, steps and evaluations that were run, and notes on edits that cannot have worked.",
                 ),
             ],
         )

@@ -1,4 +1,4 @@
-"""Folders of the pack's own files: one under models/, and one under the output folder for what was just made."""
+"""Folders of the pack's own files: one under models/, and one under the output folder for new files."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ def listed(category: str) -> list[str]:
 
 
 def resolve(category: str, name: str) -> Path:
-    """The file of a name in the list; raises ValueError where there is none."""
+    """The file of a name in the list; raises ValueError if there is none."""
     if not name.lower().endswith(EXTENSION):
         raise ValueError(
-            f"{shortened(name)} is no {EXTENSION} file: choose a file of the list, nothing else is opened."
+            f"{shortened(name)} is not a {EXTENSION} file: choose one from the list; nothing else is opened."
         )
     found = folder_paths.get_full_path(category, name)
     if found is None:
         raise ValueError(
-            f"There is no file {shortened(name)} in the folders of {category}: press R to renew the list, and choose."
+            f"There is no file {shortened(name)} in the folders of {category}: press R to refresh the list and choose "
+            "again."
         )
     return Path(found)
 

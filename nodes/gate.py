@@ -1,6 +1,6 @@
-"""Looks at everything that reaches a node before its `execute` runs, so that nonsense ends in a sentence.
+"""Checks everything that reaches a node before its `execute` runs, so that invalid input ends in a clear error.
 
-Core checks what stands in widgets. What comes through links it takes on trust: a number out of a widget's range, NaN, a
+Core checks the values of widgets but trusts those that come through links: a number out of a widget's range, NaN, a
 text of any length, or an object of another type from a pack that declares it wrongly.
 """
 
@@ -24,7 +24,7 @@ from ..samplers.path import DiffusionPath
 from ..samplers.schedule import PathSchedule
 from ..samplers.sigmas import check_levels
 
-# What an object of these types can do, or what it is.
+# The methods that objects of these types must have, or their class.
 _METHODS = {
     "MODEL": ("clone", "get_model_object"),
     "CLIP": ("tokenize", "encode_from_tokens_scheduled"),
@@ -46,7 +46,7 @@ _CLASSES: dict[str, type | tuple[type, ...]] = {
 
 
 def guarded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """The node as a class of the same name that looks at its inputs first."""
+    """The node as a class of the same name that checks its inputs first."""
     execute = node.execute
     names = list(inspect.signature(execute).parameters)
 
@@ -73,7 +73,7 @@ def _inputs(node: type[io.ComfyNode]) -> tuple[Any, ...]:
 
 
 def check_inputs(inputs: tuple[Any, ...], given: Mapping[str, Any]) -> None:
-    """Raises ValueError that names the first input whose value is none of its type. inputs: of a schema."""
+    """Raises ValueError that names the first input whose value is not of its type. inputs: of a schema."""
     for entry in inputs:
         value = given.get(entry.id)
         if entry.id not in given or (value is None and entry.optional):
@@ -137,7 +137,7 @@ def _check_number(entry: Any, value: Any) -> None:
 def _check_text(entry: Any, value: Any) -> None:
     if not isinstance(value, str):
         raise _wrong(entry.id, value, "STRING")
-    # A drawing cuts itself to what it can use; what is no drawing has a smaller limit where it is read.
+    # A drawing is cut to what it can use; other texts have a smaller limit where they are read.
     check_length(value, entry.id, 4 * limits.DRAWING_TEXT)
 
 

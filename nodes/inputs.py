@@ -1,4 +1,4 @@
-"""Inputs that several nodes share: written once, with their ranges and what they say."""
+"""Inputs shared by several nodes, with their ranges and tooltips."""
 
 from __future__ import annotations
 
@@ -14,43 +14,41 @@ from .sockets import DiffusionPath, PathSchedule
 ANY_MODEL = "Any diffusion or flow model."
 CFG_TIP = "Strength of the prompt (classifier-free guidance). 1 uses the positive prompt alone and takes half the time."
 KEEP_NOISE_TIP = (
-    "Noise of kept pixels on the way: one for the whole repeat (fixed), or new at every step (fresh). auto: fixed, but "
-    "fresh in paper mode."
+    "Noise of kept pixels during sampling: the same for the whole repeat (fixed), or new at every step (fresh). "
+    "auto: fixed, but fresh in paper mode."
 )
 LINES_TIP = (
-    "Polarity of the drawing. auto takes the rarer of light and dark for the lines, and what is painted on a "
-    "transparent layer."
+    "Polarity of the drawing. auto takes the rarer of light and dark as the lines; on a transparent layer, whatever "
+    "is painted."
 )
 MASK_TIP = "1 = edit; where it is 0 the source is kept exactly."
 MODE_TIP = (
-    "What a mask does (1 = edit, 0 = keep). blend: as core, soft masks mix. threshold: grey is a strength, each pixel "
-    "gets its own t0. paper: the published algorithm, binary, leaves a little noise in kept pixels."
+    "What a mask does (1 = edit, 0 = keep). blend: like core, soft masks mix. threshold: grey is a strength, so "
+    "each pixel gets its own t0. paper: the published algorithm; binary, and leaves a little noise in kept pixels."
 )
 PATH_TIP = "From Invert Picture to Path, Record Path or Load Path."
-REPEATS_TIP = (
-    "How often the result is perturbed and denoised again, inside latent space. Each repeat costs as much as the first."
-)
+REPEATS_TIP = "How many times to perturb and denoise, all in latent space. Each repeat costs as much as the first."
 SCHEDULER_TIP = (
-    "Spacing of the noise levels between t0 and 0, in the scheduler's own shape and without moving t0 to a step."
+    "Spacing of the noise levels between t0 and 0, with the scheduler's own shape and without rounding t0 to a step."
 )
-SEED_TIP = "Seed of all noise. The same seed gives the noise of core's RandomNoise."
+SEED_TIP = "Seed of all noise. The same seed gives the same noise as core's RandomNoise."
 SOLVER_TIP = (
-    "How the reverse process is solved, always with one call of the model per step. sde_small: DDPM's own noise on "
-    "every step, which mends errors and seams. sde_large_vp, sde_large_ve: the paper's larger noise, for more steps. "
-    "ode (Euler, DDIM) and dpmpp_2m: no noise, closer to the guide, good in few steps."
+    "How the reverse process is solved, always with one model call per step. sde_small: DDPM's own noise on every "
+    "step, which corrects errors and seams. sde_large_vp, sde_large_ve: the paper's larger noise, for more steps. "
+    "ode (Euler, DDIM) and dpmpp_2m: no noise, closer to the guide, good with few steps."
 )
 STEPS_TIP = (
-    "Steps after t0, all of them run (per repeat). A step is two evaluations of the network, one per prompt, and one "
-    "at cfg 1."
+    "Steps after t0; all of them are run, in each repeat. A step takes two evaluations of the network, one per "
+    "prompt, or a single one at cfg 1."
 )
 T0_TIP = (
-    "Where the path is entered, as a fraction of training time: 0 keeps the guide, 1 ignores it. 0.3 to 0.6 is usual; "
-    "less is more faithful, more is more realistic."
+    "Where the path is entered, as a fraction of training time: 0 keeps the guide, 1 ignores it. 0.3 to 0.6 is "
+    "usual; lower is more faithful, higher is more realistic."
 )
 
 
 def fraction(name: str, default: float, tooltip: str, step: float = 0.01, **more: Any) -> Any:
-    """A number from 0 to 1, of which every digit counts."""
+    """A number from 0 to 1 that is never rounded."""
     return number(name, default, (0.0, 1.0), step, tooltip, round=False, **more)
 
 
@@ -99,12 +97,12 @@ def scheduler_input(tooltip: str = SCHEDULER_TIP, default: str = SDEditSettings.
 
 
 def sigmas_input(ignored: str, more: str = "") -> Any:
-    """Optional SIGMAS of a node with a scheduler; ignored: the widgets that they take the place of."""
+    """Optional SIGMAS of a node with a scheduler; ignored: the widgets that they replace."""
     return io.Sigmas.Input(
         "sigmas",
         optional=True,
-        tooltip=f"Noise levels to use instead of {ignored}, which are then ignored: all of them, as they are. They "
-        f"fall to 0.{more}",
+        tooltip=f"Noise levels to use instead of {ignored}, which are then ignored. All of them are used "
+        f"unchanged and must fall to 0.{more}",
     )
 
 
@@ -113,7 +111,7 @@ def prompt_inputs(positive: str = "What the picture shows.", negative: str = "Wh
 
 
 def sdedit_inputs(t0: str = T0_TIP) -> list[Any]:
-    """The widgets of an SDEdit run but for its masks, in the order of `SDEditSettings`."""
+    """The widgets of an SDEdit run except for its masks, in the order of `SDEditSettings`."""
     return [
         seed_input(),
         t0_input(t0),

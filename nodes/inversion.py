@@ -52,11 +52,11 @@ class Invert(io.ComfyNode):
                 model_input(),
                 *prompt_inputs(
                     "The source prompt: what the picture shows. It may be empty.",
-                    "The negative prompt of the edit to come, usually empty.",
+                    "The negative prompt of the later edit, usually empty.",
                 ),
                 io.Latent.Input(
                     "latent",
-                    tooltip="The picture, from VAE Encode, or a batch of pictures. A noise mask is not looked at.",
+                    tooltip="The picture, from VAE Encode, or a batch of pictures. A noise mask is ignored.",
                 ),
                 seed_input("Seed of the noise that residual and controlled use; the others draw none."),
                 t0_input(
@@ -66,17 +66,18 @@ class Invert(io.ComfyNode):
                 ),
                 steps_input("Steps of the path from t0 to the picture."),
                 scheduler_input("Spacing of the noise levels.", "normal"),
-                cfg_input("Guidance of the edit to come. residual and null text are made for it."),
+                cfg_input("Guidance of the later edit. residual and null text are made for this value."),
                 method_input(),
                 io.Sigmas.Input(
                     "sigmas",
                     optional=True,
-                    tooltip="Noise levels to use instead of t0, steps and scheduler. They fall to 0, as for a sampler.",
+                    tooltip="Noise levels to use instead of t0, steps and scheduler. They must fall to 0, as for a "
+                    "sampler.",
                 ),
                 path_input(
                     "earlier",
-                    "An earlier null-text path of this picture. One that was interrupted is continued, with "
-                    "the result of a run without the interrupt; a finished one gives the embeddings to start from.",
+                    "An earlier null-text path of this picture. An interrupted one is continued, with the same "
+                    "result as an uninterrupted run; a finished one provides the embeddings to start from.",
                     optional=True,
                 ),
             ],
@@ -87,8 +88,7 @@ class Invert(io.ComfyNode):
                 ),
                 io.String.Output(
                     display_name="report",
-                    tooltip="Method, noise levels, evaluations and, where it is "
-                    "known, the quality of the reconstruction.",
+                    tooltip="Method, noise levels, evaluations and, if known, the quality of the reconstruction.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -96,7 +96,7 @@ class Invert(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> int:
-        # An interrupted optimisation gave what it had found; queued again it goes on.
+        # An interrupted optimisation returned what it had found; queued again, it continues.
         return _cut_short.count(cls)
 
     @classmethod
@@ -120,7 +120,9 @@ class Invert(io.ComfyNode):
         if sigmas is None:
             sigmas = sdedit_sigmas(process.model_sampling(model), t0, steps, scheduler)
             if len(sigmas) == 0:
-                raise ValueError("At t0 = 0 the path is the picture alone, without a step: raise t0, 1 is all of it.")
+                raise ValueError(
+                    "At t0 = 0 the path is only the picture, with no steps: raise t0 (1 is the whole path)."
+                )
         count = max(len(sigmas) - 1, 0)
         cost = f"{chosen.name}: {count} steps, at most {chosen.plan(count, cfg)} evaluations"
         if chosen.name == NullText.name:
@@ -149,20 +151,22 @@ class Reconstruct(io.ComfyNode):
             inputs=[
                 model_input("The model of the path, or one of its kind (a fine-tune, with LoRAs)."),
                 *prompt_inputs(
-                    "The source prompt to reconstruct, another one to edit.",
-                    "The negative prompt. Stored embeddings take its place.",
+                    "The source prompt to reconstruct, or another one to edit.",
+                    "The negative prompt. Stored embeddings replace it.",
                 ),
                 path_input(),
-                cfg_input("Guidance. residual and null text paths are exact at the cfg that they were made for."),
+                cfg_input("Guidance. residual and null text paths are exact at the cfg they were made for."),
                 io.Sampler.Input(
-                    "sampler", optional=True, tooltip="Another solver than the path's own, without noise of its own."
+                    "sampler",
+                    optional=True,
+                    tooltip="A solver to use instead of the path's own, one that adds no noise.",
                 ),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="Where the walk ends. Decode it with VAE Decode."),
                 DiffusionPathSocket.Output(
                     display_name="walked",
-                    tooltip="The path as it was walked now, to compare with the original in Path Report.",
+                    tooltip="The path as it was walked this time, to compare with the original in Path Report.",
                 ),
                 io.String.Output(display_name="report", tooltip="PSNR in latent space, and what does not match."),
             ],

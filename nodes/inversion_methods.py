@@ -21,13 +21,13 @@ METHODS: dict[str, type[Method]] = {
     method.name: method for method in (Residual, FixedPoint, Euler, NegativePrompt, NullText, Controlled)
 }
 
-# Widgets that are called by other names than the fields of their methods.
+# Widgets whose names differ from the fields of their methods.
 _FIELDS = {"noise_label": "label", "save_memory": "checkpointed", "pull": "eta", "stop_at": "stop"}
 
 METHOD_TIP = (
-    "residual: exact at the cfg given, whatever it is. fixed point: the exact inverse of Euler "
-    "sampling at cfg 1. euler: DDIM inversion, the cheapest. negative prompt: euler, with the source prompt as the "
-    "negative one. null text: per-step embeddings optimised for the cfg given. controlled: RF-Inversion."
+    "residual: exact at any given cfg. fixed point: the exact inverse of Euler sampling at cfg 1. euler: DDIM "
+    "inversion, the cheapest. negative prompt: euler, with the source prompt as the negative one. null text: "
+    "per-step embeddings optimised for the given cfg. controlled: RF-Inversion."
 )
 
 
@@ -37,7 +37,8 @@ def method_input() -> Any:
             fraction(
                 "eta",
                 1.0,
-                "Noise of the kernel that the residuals are taken from: 1 as published, less keeps edits closer.",
+                "Noise of the kernel that the residuals are taken from: 1 as published, lower values keep edits "
+                "closer.",
                 0.05,
             )
         ],
@@ -46,7 +47,7 @@ def method_input() -> Any:
                 "iterations",
                 10,
                 (1, 200),
-                "Most evaluations per step after the first; a step that has converged stops early.",
+                "Maximum evaluations per step after the first; a step that has converged stops early.",
             ),
             fraction(
                 "tolerance", 1e-4, "Relative change of the state at which a step has converged.", 1e-5, advanced=True
@@ -57,8 +58,8 @@ def method_input() -> Any:
                 "noise_label",
                 LABELS,
                 LABELS[0],
-                "The noise level that the model is told at a step upwards: that of its destination, as "
-                "published, or of its origin, as flipped sigmas do.",
+                "The noise level given to the model at an upward step: that of its destination, as published, or of "
+                "its origin, as flipped sigmas do.",
                 advanced=True,
             )
         ],
@@ -68,7 +69,7 @@ def method_input() -> Any:
                 "iterations",
                 10,
                 (1, 500),
-                "Most updates of the embedding per step; a step that is good enough stops early.",
+                "Maximum updates of the embedding per step; a step that is good enough stops early.",
             ),
             fraction(
                 "stop",
@@ -95,7 +96,7 @@ def method_input() -> Any:
             fraction(
                 "pull", 0.9, "eta of the paper: pull of the prediction towards the picture on the way down.", 0.05
             ),
-            fraction("stop_at", 0.25, "Share of the steps down, from the noisy end, in which it pulls.", 0.05),
+            fraction("stop_at", 0.25, "Share of the downward steps, from the noisy end, in which it pulls.", 0.05),
             choice(
                 "trend",
                 TRENDS,

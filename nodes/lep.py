@@ -1,4 +1,4 @@
-"""The latent edge predictor in use: load, save, look through it, and guide by a sketch."""
+"""Latent edge predictors in use: load, save, test, and guide by a sketch."""
 
 from __future__ import annotations
 
@@ -52,14 +52,15 @@ class LoadEdgePredictor(io.ComfyNode):
             node_id="DPathLoadEdgePredictor",
             display_name="Load Edge Predictor",
             category=CATEGORY,
-            description="Loads an edge predictor of this pack, or a published one for SD1.5 or SDXL: latent guidance "
-            "predictors, U-Sketch, and Readout Guidance's edge heads. Code in such files never runs.",
+            description="Loads an edge predictor trained with this pack, or a published one for SD1.5 or SDXL: "
+            "latent guidance predictors, U-Sketch, and Readout Guidance's edge heads. Code in such "
+            "files is never run.",
             search_aliases=["latent edge predictor", "lep", "lgp", "readout guidance", "u-sketch"],
             inputs=[
                 io.Combo.Input(
                     "file",
                     options=[*built_in, *folders.listed(FOLDER)],
-                    tooltip="A file in models/edge_predictors or output/edge_predictors. Press R to renew the list.",
+                    tooltip="A file in models/edge_predictors or output/edge_predictors. Press R to refresh the list.",
                 )
             ],
             outputs=[EdgePredictorSocket.Output(display_name="predictor", tooltip="For Sketch Guidance.")],
@@ -80,12 +81,12 @@ def _file_of(name: str) -> Path:
         return BUILT_IN_FILE
     if Path(name).suffix.lower() not in SUFFIXES:
         raise ValueError(
-            f"{shortened(name)} is no edge predictor: choose a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file."
+            f"{shortened(name)} is not an edge predictor: choose a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file."
         )
     found = folder_paths.get_full_path(FOLDER, name)
     if found is None:
         raise ValueError(
-            f"There is no file {shortened(name)} in models/{FOLDER}: press R to renew the list, and choose."
+            f"There is no file {shortened(name)} in models/{FOLDER}: press R to refresh the list and choose again."
         )
     return Path(found)
 
@@ -97,17 +98,19 @@ class SaveEdgePredictor(io.ComfyNode):
             node_id="DPathSaveEdgePredictor",
             display_name="Save Edge Predictor",
             category=CATEGORY,
-            description="Saves an edge predictor as safetensors, with what it was made for and how it was trained, in "
-            "output/edge_predictors. Load Edge Predictor lists it.",
+            description="Saves an edge predictor to output/edge_predictors as safetensors, with what it was made "
+            "for and how it was trained. Load Edge Predictor lists it.",
             search_aliases=["export predictor", "save lep"],
             is_output_node=True,
             inputs=[
                 predictor_input(),
                 io.String.Input(
-                    "filename_prefix", default="edges", tooltip="Name of the file; a number follows. Folders may lead."
+                    "filename_prefix",
+                    default="edges",
+                    tooltip="Name of the file; a number is appended. May include subfolders.",
                 ),
             ],
-            outputs=[io.String.Output(display_name="file", tooltip="The name for Load Edge Predictor.")],
+            outputs=[io.String.Output(display_name="file", tooltip="The name to choose in Load Edge Predictor.")],
         )
 
     @classmethod
@@ -123,8 +126,8 @@ class PredictEdges(io.ComfyNode):
             node_id="DPathPredictEdges",
             display_name="Predict Edges",
             category=CATEGORY,
-            description="What an edge predictor sees in a picture once noise has been added: a test of the predictor. "
-            "At high noise it sees the rough layout, at low noise every line.",
+            description="Shows what an edge predictor sees in a picture with noise added, to test the predictor. At "
+            "high noise it sees the rough layout, at low noise every line.",
             search_aliases=["latent edge predictor preview", "edge prediction", "test predictor"],
             inputs=[
                 model_input("The model that the predictor was made for."),
@@ -132,8 +135,8 @@ class PredictEdges(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="The model's VAE."),
                 io.Latent.Input("latent", tooltip="The encoded picture, from VAE Encode."),
                 io.Conditioning.Input("conditioning", tooltip="What the picture shows."),
-                t0_input("How much noise to add, as a fraction of training time: 0 = none, 1 = nothing else."),
-                seed_input("Of the noise."),
+                t0_input("How much noise to add, as a fraction of training time: 0 = none, 1 = pure noise."),
+                seed_input("Seed for the added noise."),
             ],
             outputs=[io.Image.Output(display_name="edges", tooltip="Light lines on dark, as the predictor sees them.")],
         )
@@ -165,8 +168,9 @@ class SketchGuidance(io.ComfyNode):
             node_id="DPathSketchGuidance",
             display_name="Sketch Guidance",
             category=CATEGORY,
-            description="Makes a model follow a sketch: each guided step is bent towards pictures in which the edge "
-            "predictor sees the sketch's lines. Works under any sampler and guider. A second one replaces the first.",
+            description="Makes a model follow a sketch: each guided step is steered towards pictures in which the "
+            "edge predictor sees the sketch's lines. Works with any sampler and guider. A second one "
+            "replaces the first.",
             search_aliases=["sketch to image", "scribble", "latent edge predictor", "lep", "lgp", "gradient guidance"],
             inputs=[
                 model_input("The model that the predictor was made for, with LoRAs and patches."),
@@ -174,24 +178,24 @@ class SketchGuidance(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="The model's VAE: it encodes the sketch."),
                 io.Image.Input(
                     "sketch",
-                    tooltip="The drawing, at the proportions of the picture: one for all, or one per batch item. Edge "
-                    "Map makes one of a picture.",
+                    tooltip="The drawing, in the picture's proportions: one for all, or one per batch item. Edge "
+                    "Map makes one from a picture.",
                 ),
                 number(
                     "beta",
                     DEFAULT_BETA,
                     (0.0, 10.0),
                     0.05,
-                    "Strength: how far each step is moved, as a multiple of its own length. 0 = off. The paper "
-                    "uses 1.6; more follows the lines more closely, at the cost of the prompt and of textures.",
+                    "Strength: how far each step is moved, as a multiple of its own length. 0 = off. The paper uses "
+                    "1.6; higher values follow the lines more closely, at the cost of prompt and textures.",
                     round=False,
                 ),
                 fraction("start", 1.0, "Where on the path guidance begins, as a fraction of training time: 1 = noise."),
                 fraction(
                     "end",
                     DEFAULT_END,
-                    "Where it ends, below start: 0 = the picture. Lower follows the lines more closely, higher "
-                    "leaves more to the model.",
+                    "Where it ends, below start: 0 = the picture. Lower values follow the lines more closely, "
+                    "higher values leave more to the model.",
                 ),
                 whole("every", 1, (1, 100), "Guide only every n-th step: faster.", advanced=True),
                 choice("lines", LINES, "auto", LINES_TIP, advanced=True),
@@ -199,29 +203,31 @@ class SketchGuidance(io.ComfyNode):
                     "greys",
                     GREYS,
                     "importance",
-                    "importance: grey strokes are drawn in full and followed less. shade: the drawing is taken "
-                    "as it is, width and all, and a grey stroke asks for a soft edge.",
+                    "importance: grey strokes are drawn in full and followed less. shade: the drawing is used "
+                    "unchanged, with its line widths, and a grey stroke asks for a soft edge.",
                     advanced=True,
                 ),
                 io.Mask.Input(
-                    "importance", optional=True, tooltip="How much each part of the sketch counts: 1 = fully, 0 = not."
+                    "importance",
+                    optional=True,
+                    tooltip="How much each part of the sketch counts: 1 = fully, 0 = not at all.",
                 ),
                 schedule_input(
-                    "A Path Schedule: its weight multiplies beta along the path, and its window takes the place of "
-                    "start and end.",
+                    "A Path Schedule: its weight multiplies beta along the path, and its window replaces start and "
+                    "end.",
                     optional=True,
                 ),
                 io.Sigmas.Input(
                     "sigmas",
                     optional=True,
-                    tooltip="Only for a run that is split between several samplers: the noise levels of the whole run, "
-                    "for every to count over.",
+                    tooltip="Only for a run that is split between several samplers: the noise levels of the whole "
+                    "run, so that every counts across all of it.",
                 ),
                 choice(
                     "memory",
                     MEMORY_MODES,
                     "fast",
-                    "checkpointed keeps about a third of the memory and takes one more evaluation per guided step.",
+                    "checkpointed uses about a third of the memory but takes one more evaluation per guided step.",
                     advanced=True,
                 ),
                 io.Boolean.Input(

@@ -31,7 +31,8 @@ class TrainEdgePredictor(io.ComfyNode):
             display_name="Train Edge Predictor",
             category=CATEGORY,
             description="Trains a small network that reads edges from a model's activations, for Sketch Guidance. A "
-            "hundred pictures and a few minutes do; thousands are better. Interrupting keeps the best so far.",
+            "hundred pictures and a few minutes are enough; thousands are better. Interrupting keeps "
+            "the best weights so far.",
             search_aliases=["train lep", "train latent edge predictor", "train sketch guidance", "lgp"],
             is_input_list=True,
             inputs=[
@@ -48,13 +49,14 @@ class TrainEdgePredictor(io.ComfyNode):
                 io.Image.Input(
                     "images",
                     optional=True,
-                    tooltip="The pictures, where no latents are connected; with latents, what they were made of.",
+                    tooltip="The pictures, if no latents are connected; with latents, the pictures they were "
+                    "encoded from.",
                 ),
-                io.Clip.Input("clip", optional=True, tooltip="Encodes the captions, without conditioning."),
+                io.Clip.Input("clip", optional=True, tooltip="Encodes the captions if no conditioning is connected."),
                 io.Image.Input(
                     "edge_maps",
                     optional=True,
-                    tooltip="One edge map per picture, of any preprocessor. Without them Canny edges are made.",
+                    tooltip="One edge map per picture, from any preprocessor. Without them, Canny edges are computed.",
                 ),
                 predictor_input("A predictor to train further. Its kind and features are kept.", optional=True),
                 io.String.Input(
@@ -67,8 +69,8 @@ class TrainEdgePredictor(io.ComfyNode):
                     "kind",
                     KINDS,
                     "mlp",
-                    "mlp: the paper's network, which looks at one latent pixel at a time. unet: looks around "
-                    "itself (U-Sketch), better in few sampling steps, slower to train.",
+                    "mlp: the paper's network, which sees one latent pixel at a time. unet: sees the surroundings "
+                    "too (U-Sketch), better with few sampling steps, slower to train.",
                 ),
                 choice(
                     "features",
@@ -84,7 +86,7 @@ class TrainEdgePredictor(io.ComfyNode):
                     1e-3,
                     (1e-7, 1.0),
                     1e-5,
-                    "Of AdamW, at its highest; it warms up and falls to 0.",
+                    "Peak learning rate of AdamW; warm-up, then decay to 0.",
                     round=False,
                     advanced=True,
                 ),
@@ -108,7 +110,7 @@ class TrainEdgePredictor(io.ComfyNode):
                     "reuse",
                     4,
                     (1, 1000),
-                    "How often each call of the model is used for training: more is faster, less is fresher.",
+                    "How many times each model call is used for training: higher is faster, lower gives fresher data.",
                     advanced=True,
                 ),
                 number(
@@ -116,7 +118,7 @@ class TrainEdgePredictor(io.ComfyNode):
                     DETAIL,
                     (0.0, 1.0),
                     0.05,
-                    "For edge maps that are made here: how weak an edge is still drawn.",
+                    "For edge maps computed here: how weak an edge may be and still be drawn.",
                     advanced=True,
                 ),
                 number(
@@ -124,19 +126,17 @@ class TrainEdgePredictor(io.ComfyNode):
                     SCALE,
                     (0.0, 16.0),
                     0.5,
-                    "For edge maps that are made here: size of the smallest features, in pixels of a 256-pixel "
-                    "picture.",
+                    "For edge maps computed here: size of the smallest features, in pixels of a 256-pixel picture.",
                     advanced=True,
                 ),
-                seed_input("Of the weights, the noise and the choice of pictures."),
+                seed_input("Seed for the weights, the noise and the choice of pictures."),
             ],
             outputs=[
-                EdgePredictorSocket.Output(display_name="predictor", tooltip="The best predictor of the training."),
+                EdgePredictorSocket.Output(display_name="predictor", tooltip="The best predictor found in training."),
                 io.LossMap.Output(display_name="loss_map", tooltip="The loss of each step, for Plot Loss Graph."),
                 io.Image.Output(
                     display_name="preview",
-                    tooltip="Pictures that were held back, their edge maps, and what the predictor sees at three noise "
-                    "levels.",
+                    tooltip="Held-out pictures, their edge maps, and what the predictor sees at three noise levels.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -175,7 +175,7 @@ class TrainEdgePredictor(io.ComfyNode):
         if trained.interrupted:
             text += (
                 "\ninterrupted: the best weights so far are kept. Connect them as predictor of another Train Edge "
-                "Predictor with the same settings to go on; change the seed to start over"
+                "Predictor with the same settings to continue; change the seed to start over"
             )
         sheet = training_sheet(model[0], vae[0], data, trained, plan.seed)
         return io.NodeOutput(trained.predictor, {"loss": trained.losses}, sheet, ui=ui.PreviewText(text))
@@ -184,8 +184,8 @@ class TrainEdgePredictor(io.ComfyNode):
 def _texts(clip: list[Any] | None, captions: str, count: int) -> list[Any]:
     if not clip:
         raise ValueError(
-            "The pictures have no captions: connect the conditioning of Make Training Dataset, or a CLIP for captions "
-            "that are written here."
+            "The pictures have no captions: connect the conditioning of Make Training Dataset, or a CLIP to encode "
+            "the captions of this node."
         )
     return captioned(clip[0], captions, count)
 

@@ -24,8 +24,9 @@ class MaskedReverseSDE(io.ComfyNode):
             node_id="DPathMaskedSampler",
             display_name="Masked Reverse SDE",
             category=CATEGORY,
-            description="Gives any sampler a keep region: the latent's noise mask (1 = edit, 0 = keep) is honoured in "
-            "one of three ways, also in the second part of a split run. As it stands it is core's own masking.",
+            description="Gives any sampler a keep region: the latent's noise mask (1 = edit, 0 = keep) is honoured "
+            "in one of three ways, also in the second part of a split run. With the defaults, identical "
+            "to ComfyUI's own masking.",
             search_aliases=[
                 "inpaint sampler",
                 "differential diffusion",
@@ -40,7 +41,7 @@ class MaskedReverseSDE(io.ComfyNode):
                 io.Latent.Input(
                     "original",
                     optional=True,
-                    tooltip="For split runs, in both samplers: the untouched latent whose kept pixels are wanted.",
+                    tooltip="For split runs, on both samplers: the untouched latent that supplies the kept pixels.",
                 ),
                 whole(
                     "seed",
@@ -53,7 +54,8 @@ class MaskedReverseSDE(io.ComfyNode):
                 io.Sigmas.Input(
                     "sigmas",
                     optional=True,
-                    tooltip="For split runs: all the levels before they were split, so that each part knows the start.",
+                    tooltip="For split runs: all noise levels before the split, so that each part knows where the "
+                    "run starts.",
                 ),
             ],
             outputs=[io.Sampler.Output(tooltip="The same sampler with a keep region.")],
@@ -83,7 +85,7 @@ class StrengthMap(io.ComfyNode):
         areas = []
         for number in range(1, _AREAS + 1):
             more = number > 1
-            tip = "A further area." if more else "Grey scales this mask's t0 from pixel to pixel."
+            tip = "Another area." if more else "Grey values scale this mask's t0 at each pixel."
             t0 = 0.4 if more else 0.6
             areas.append(io.Mask.Input(f"mask_{number}", optional=more, tooltip=tip))
             areas.append(fraction(f"t0_{number}", t0, f"t0 where mask_{number} is 1.", optional=more))
@@ -91,8 +93,8 @@ class StrengthMap(io.ComfyNode):
             node_id="DPathStrengthMap",
             display_name="Strength Map",
             category=CATEGORY,
-            description="A t0 for every pixel, from a grey mask or from up to four masks with a t0 each. Set it as the "
-            "guide's noise mask, give its t0 to SDEdit, and choose the mask mode threshold.",
+            description="A t0 for every pixel, from a grey mask or from up to four masks with a t0 each. Set it as "
+            "the guide's noise mask, connect its t0 to SDEdit, and set the mask mode to threshold.",
             search_aliases=["per-pixel strength", "differential diffusion map", "change map", "denoise map"],
             inputs=[
                 *areas,

@@ -25,13 +25,14 @@ ANY_PATCHED = "Any diffusion or flow model, with any other patches."
 PATH_TIP = "The source's path, recorded or inverted. Sample the target on the path's own sigmas, from its start."
 SCHEDULE_TIP = "Where on the path the source counts, and how much (Path Schedule)."
 SOURCE_TIP = (
-    "For noise and latent the source's path: sample on its own sigmas, from its start. For conditioning and guidance "
-    "the prompt that describes the source."
+    "For noise and latent, the source's path: sample on its own sigmas, from its start. For conditioning and "
+    "guidance, the prompt that describes the source."
 )
 KIND_TIP = (
-    "noise (MDP-\u03b5): the predicted noise of the source's path, which keeps its layout; where the weight is 1 the "
-    "model is not even called. latent (MDP-x): the states of that path. conditioning (MDP-c): the source's prompt, at "
-    "no cost. guidance (MDP-\u03b2): the guided prediction of that prompt; a negative weight leads away from it."
+    "noise (MDP-\u03b5): the predicted noise of the source's path, which keeps its layout; where the weight is 1 "
+    "the model is not called at all. latent (MDP-x): the states of that path. conditioning (MDP-c): the source's "
+    "prompt, at no extra cost. guidance (MDP-\u03b2): the guided prediction of that prompt; a negative weight leads "
+    "away from it."
 )
 
 ON_PATHS = ("noise", "latent")
@@ -50,8 +51,9 @@ class MDP(io.ComfyNode):
             node_id="DPathMDP",
             display_name="MDP",
             category=CATEGORY,
-            description="Manipulates the diffusion path: inside the window the run takes the predicted noise, the "
-            "states, the prompt or the guided prediction of a source. Chain several for several windows or kinds.",
+            description="Manipulates the diffusion path: inside the window the run uses the predicted noise, "
+            "states, prompt or guided prediction of a source. Chain several nodes for several windows "
+            "or kinds.",
             search_aliases=[
                 "manipulate diffusion path",
                 "mdp epsilon",
@@ -78,7 +80,7 @@ class MDP(io.ComfyNode):
             ],
             outputs=[
                 io.Model.Output(
-                    tooltip="The model with this manipulation. Chain further ones, or sample with it: any sampler, any "
+                    tooltip="The model with this manipulation. Chain more of them, or sample with any sampler and "
                     "guider. noise and latent are exact with euler and ddim."
                 )
             ],
@@ -105,26 +107,26 @@ class MDPAttention(io.ComfyNode):
             node_id="DPathMDPAttention",
             display_name="MDP Attention (Prompt-to-Prompt)",
             category=CATEGORY,
-            description="Gives the target the source's attention maps: swap words, add words, or weigh them up and "
-            "down. For U-Nets (SD 1.x, SD 2.x, SDXL).",
+            description="Gives the target the source's attention maps: swap words, add words, or change their "
+            "weight. For U-Nets (SD 1.x, SD 2.x, SDXL).",
             search_aliases=["prompt to prompt", "p2p", "cross attention control", "attention replace", "reweight"],
             inputs=[
-                model_input("A U-Net: SD 1.x, SD 2.x, SDXL or their relatives."),
-                io.Clip.Input("clip", tooltip="The text encoder of the model: encodes both prompts and aligns them."),
+                model_input("A U-Net: SD 1.x, SD 2.x, SDXL or a derivative."),
+                io.Clip.Input("clip", tooltip="The model's text encoder: encodes both prompts and aligns them."),
                 path_input(tooltip=PATH_TIP),
                 schedule_input("Where the cross-attention maps are the source's. The paper: 1 to 0.2."),
                 io.String.Input(
                     "source_prompt", multiline=True, default="", tooltip="The prompt that the path was made with."
                 ),
                 io.String.Input(
-                    "target_prompt", multiline=True, default="", tooltip="What the picture shall show instead."
+                    "target_prompt", multiline=True, default="", tooltip="What the picture should show instead."
                 ),
                 choice(
                     "mode",
                     MODES,
                     "refine",
-                    "replace: both prompts have as many words, swapped one for one. refine: words that both "
-                    "have keep the source's maps, new ones get their own.",
+                    "replace: both prompts have the same number of words, swapped one for one. refine: words in "
+                    "both prompts keep the source's maps, new words get their own.",
                 ),
                 io.String.Input(
                     "reweight",
@@ -134,8 +136,8 @@ class MDPAttention(io.ComfyNode):
                 fraction(
                     "self_attention",
                     0.4,
-                    "The first part of the path, as a fraction, in which the self-attention maps are the "
-                    "source's too: more keeps more of its layout. 0 = none.",
+                    "The first part of the path, as a fraction, in which the self-attention maps are the source's "
+                    "too: higher values keep more of its layout. 0 = none.",
                     step=0.05,
                 ),
                 io.Mask.Input("mask", optional=True, tooltip=MASK_TIP),

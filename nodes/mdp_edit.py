@@ -45,12 +45,12 @@ _cut_short = CutShort()
 WINDOWS, WEIGHTS = "windows", "weights"
 RECOMMENDED, NOTEBOOK = "recommended", "notebook"
 METHODS = (RECOMMENDED, *mdp.KINDS, NOTEBOOK)
-_SIGMAS = ("steps and scheduler", " A path that is connected keeps its own levels.")
+_SIGMAS = ("steps and scheduler", " A connected path keeps its own levels.")
 _METHOD_TIP = (
-    "recommended: MDP-\u03b5 where the two prompts differ, the rest of the picture is kept. The others edit all of it. "
-    "noise: MDP-\u03b5, the source's predicted noise. latent: MDP-x, its states. conditioning: MDP-c, its prompt. "
-    "guidance: MDP-\u03b2, its guided prediction. notebook: MDP-\u03b5 in the window of the paper's notebook, there "
-    "with 50 steps and cfg 7.5."
+    "recommended: MDP-\u03b5 where the two prompts differ; the rest of the picture is kept. The others edit the "
+    "whole picture. noise: MDP-\u03b5, the source's predicted noise. latent: MDP-x, its states. conditioning: "
+    "MDP-c, its prompt. guidance: MDP-\u03b2, its guided prediction. notebook: MDP-\u03b5 in the window of the "
+    "paper's notebook, which uses 50 steps and cfg 7.5."
 )
 
 
@@ -63,7 +63,7 @@ def make_settings(
     threshold: float = RegionSettings.threshold,
     sigmas: Tensor | None = None,
 ) -> mdp.MDPSettings:
-    """Settings of a method; a schedule that is connected takes the place of the method's own."""
+    """Settings of a method; a connected schedule replaces the method's own."""
     if sigmas is not None:
         check_falling_to_zero(sigmas)
     if method not in METHODS:
@@ -78,17 +78,15 @@ def edit_inputs(schedule_tip: str) -> list[Any]:
     """The inputs that both nodes share."""
     return [
         model_input(ANY_PATCHED),
-        *prompt_inputs(
-            "The target prompt: what the picture shall show.", "What it shall not show; an empty prompt will do."
-        ),
+        *prompt_inputs("The target prompt: what the picture should show.", "What it should not show; may be empty."),
         io.Conditioning.Input("source", tooltip="The source prompt: what the picture shows now."),
         io.Latent.Input(
             "latent",
             tooltip="A picture from VAE Encode, which is inverted, or an empty latent: then the source is generated "
-            "from the seed and the source prompt. Unused where a path is connected.",
+            "from the seed and the source prompt. Unused if a path is connected.",
         ),
         seed_input(),
-        steps_input("Steps of the path. A path that is connected keeps its own.", DEFAULTS.steps, 2),
+        steps_input("Steps of the path. A connected path keeps its own.", DEFAULTS.steps, 2),
         cfg_input("Guidance towards the target prompt. At 1 the negative prompt is not evaluated.", DEFAULTS.cfg),
         choice("method", METHODS, RECOMMENDED, _METHOD_TIP),
         schedule_input(schedule_tip, optional=True),
@@ -97,7 +95,7 @@ def edit_inputs(schedule_tip: str) -> list[Any]:
         ),
         io.Mask.Input("mask", optional=True, tooltip=MASK_TIP),
         scheduler_input(
-            "Noise levels of the path that is made. normal: uniform in training time, as in the paper.",
+            "Noise levels of a new path. normal: uniform in training time, as in the paper.",
             DEFAULTS.scheduler,
             optional=True,
             advanced=True,
@@ -107,8 +105,8 @@ def edit_inputs(schedule_tip: str) -> list[Any]:
             RegionSettings.threshold,
             (0.001, 10.0),
             0.01,
-            "For the method recommended: how much the predictions for both prompts must differ to count as "
-            "edited, in standard deviations of the picture. Lower takes more of the picture in.",
+            "For the method recommended: how much the predictions for the two prompts must differ for a place to be "
+            "edited, in standard deviations of the picture. Lower values edit more of the picture.",
             round=False,
             optional=True,
             advanced=True,
@@ -141,7 +139,7 @@ def prepare(
     mask: Tensor | None,
     edits: int = 1,
 ) -> tuple[mdp.Source, mdp.EditRegion, Callback]:
-    """The connected path, or a new one of the latent; where to edit it; and the callback of the edits to come.
+    """The connected path, or a new one of the latent; where to edit it; and the callback for the edits.
 
     A mask that does not fit is refused before any work is done.
     """
@@ -175,8 +173,8 @@ class MDPEdit(io.ComfyNode):
             search_aliases=["mdp", "edit image", "prompt editing", "image editing", "change prompt keep layout"],
             inputs=[
                 *edit_inputs(
-                    "Where on the path the source counts (Path Schedule). Without one the method's own, which the "
-                    f"report names: {DEFAULTS.schedule.start:g} to {DEFAULTS.schedule.end:g} where it is recommended."
+                    "Where on the path the source counts (Path Schedule). Without one, the method's own window, shown "
+                    f"in the report: {DEFAULTS.schedule.start:g} to {DEFAULTS.schedule.end:g} for recommended."
                 ),
                 sigmas_input(*_SIGMAS),
             ],
@@ -185,13 +183,13 @@ class MDPEdit(io.ComfyNode):
                 DiffusionPathSocket.Output(display_name="path", tooltip="The source's path, for further edits."),
                 io.String.Output(
                     display_name="report",
-                    tooltip="The window in steps, the evaluations made and saved, and notes where an edit cannot have "
-                    "worked, with what to do.",
+                    tooltip="The window in steps, the evaluations made and saved, and notes on edits that cannot "
+                    "have worked, with what to do.",
                 ),
                 io.Mask.Output(
                     display_name="mask",
-                    tooltip="Where it was edited, 1 = edit. Composite Exact lays the rest of the original over the "
-                    "decoded edit, pixel by pixel.",
+                    tooltip="Where the picture was edited: 1 = edit. Composite Exact uses it to restore the rest of "
+                    "the original in the decoded edit, pixel by pixel.",
                 ),
             ],
         )
@@ -228,7 +226,7 @@ class MDPSweep(io.ComfyNode):
             display_name="MDP Sweep",
             category=CATEGORY,
             description="A grid of MDP edits over window starts and lengths, or over weights, on one path of the "
-            "source. An interrupt keeps what is done.",
+            "source. Interrupting keeps the finished edits.",
             search_aliases=["mdp grid", "window sweep", "xy plot", "parameter search"],
             inputs=[
                 *edit_inputs("Shape and weight of every window; in a sweep over weights also the window."),
@@ -245,7 +243,9 @@ class MDPSweep(io.ComfyNode):
                     tooltip="Where the windows begin, as fractions of the path: 1 = the noisy end.",
                 ),
                 io.String.Input(
-                    "lengths", default="0.3, 0.5, 0.6, 0.7", tooltip="How long they are, as fractions of the path."
+                    "lengths",
+                    default="0.3, 0.5, 0.6, 0.7",
+                    tooltip="How long the windows are, as fractions of the path.",
                 ),
                 io.String.Input(
                     "weights", default="0, 0.25, 0.5, 0.75, 1", tooltip="Weights of the source, from -1 to 1."
@@ -256,9 +256,7 @@ class MDPSweep(io.ComfyNode):
                 io.Image.Output(display_name="grid", tooltip="The source and all edits, labelled."),
                 io.Latent.Output(display_name="latents", tooltip="All edits as a batch, row by row."),
                 DiffusionPathSocket.Output(display_name="path", tooltip="The source's path, for further edits."),
-                io.String.Output(
-                    display_name="report", tooltip="Evaluations of every edit and of all together, with notes."
-                ),
+                io.String.Output(display_name="report", tooltip="Evaluations of every edit and in total, with notes."),
             ],
             hidden=[io.Hidden.unique_id],
         )

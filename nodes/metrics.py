@@ -55,8 +55,8 @@ class Metrics(io.ComfyNode):
                 "features",
                 [CLIP_FEATURES, DEMO_FEATURES],
                 CLIP_FEATURES,
-                "What pictures are compared by: the embeddings of a CLIP vision model, or the attribute "
-                "network of the landscape demo (for its landscapes only).",
+                "What the pictures are compared by: the embeddings of a CLIP vision model, or the attribute network "
+                "of the landscape demo (for its landscapes only).",
             ),
             io.ClipVision.Input(
                 "clip_vision",
@@ -68,8 +68,8 @@ class Metrics(io.ComfyNode):
             node_id="DPathMetrics",
             display_name="Metrics",
             category=CATEGORY,
-            description="Judges edits in numbers. pairs: how far each edit is from its reference (L2, PSNR, SSIM, "
-            "edges), inside and outside a mask. sets: how far a batch is from real pictures as a whole (KID).",
+            description="Measures edits. pairs: how far each edit is from its reference (L2, PSNR, SSIM, edges), "
+            "inside and outside a mask. sets: how far a batch as a whole is from real pictures (KID).",
             search_aliases=[
                 "edit metrics",
                 "compare images",
@@ -90,17 +90,18 @@ class Metrics(io.ComfyNode):
                 io.Image.Input(
                     "reference",
                     tooltip="pairs: the guide or the original, one for all or one per edit. sets: real pictures of "
-                    "the kind that is wanted, 2 or more, better 50; the sizes may differ.",
+                    "the desired kind, at least 2, better 50; the sizes may differ.",
                 ),
                 io.Image.Input(
                     "edited",
-                    tooltip="The edited pictures. pairs: of the size of the reference. sets: 2 or more, better 50.",
+                    tooltip="The edited pictures. pairs: the same size as the reference. sets: at least 2, better 50.",
                 ),
                 io.DynamicCombo.Input(
                     "compare",
                     options=[io.DynamicCombo.Option(PAIRS, pairs), io.DynamicCombo.Option(SETS, sets)],
-                    tooltip="pairs: each picture with its reference, which says how faithful it is. sets: both batches "
-                    "as a whole, which says how realistic they are where no picture has a counterpart.",
+                    tooltip="pairs: compares each picture with its reference, which measures faithfulness. sets: "
+                    "compares the two batches as a whole, which measures realism when pictures have no "
+                    "counterparts.",
                 ),
             ],
             outputs=[
@@ -120,18 +121,18 @@ class Metrics(io.ComfyNode):
                 ),
                 io.Float.Output(
                     display_name="kid",
-                    tooltip="Unbiased squared distance with the polynomial kernel of degree 3: about 0 for equal "
-                    "distributions, and as often below as above.",
+                    tooltip="Unbiased squared distance with the polynomial kernel of degree 3: around 0 for equal "
+                    "distributions, and as often below as above it.",
                 ),
                 io.Float.Output(
                     display_name="standard_error",
-                    tooltip="Standard error of the distance (jackknife over the pictures); not a number below 3 "
-                    "pictures on a side.",
+                    tooltip="Standard error of the distance (jackknife over the pictures); NaN with fewer than 3 "
+                    "pictures on either side.",
                 ),
-                io.String.Output(display_name="report", tooltip="All numbers, to read."),
+                io.String.Output(display_name="report", tooltip="All numbers as text."),
                 io.String.Output(
                     display_name="json",
-                    tooltip="All numbers as JSON; of pairs for each region and every picture of the batch.",
+                    tooltip="All numbers as JSON; for pairs, of each region and every picture of the batch.",
                 ),
             ],
         )
@@ -183,11 +184,11 @@ def _sets(
 
 
 def _blocked(name: str, needed: str) -> ExecutionBlocker:
-    return ExecutionBlocker(f"Metrics measures {name} only of {needed}: set compare to {needed}.")
+    return ExecutionBlocker(f"Metrics measures {name} only for {needed}: set compare to {needed}.")
 
 
 def _distance(batches: list[Tensor], clip_vision: Any) -> tuple[Distance, int]:
-    """The distance of two batches, and the number of features that it is measured by."""
+    """The distance of two batches, and the number of features it is measured with."""
     if min(len(batch) for batch in batches) < 2:
         raise ValueError(
             f"A distance between distributions needs at least 2 pictures on each side, got {len(batches[0])} and "

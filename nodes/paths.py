@@ -1,4 +1,4 @@
-"""Paths as things: record, save, load, look at, judge, and start from."""
+"""Nodes that record, save, load, show, judge and resume paths."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RecordPath(io.ComfyNode):
                 io.Guider.Input("guider", tooltip="Any guider."),
                 io.Sampler.Input(
                     "sampler",
-                    tooltip="Any sampler that keeps to the schedule: all of core's but dpm_fast and dpm_adaptive.",
+                    tooltip="Any sampler that keeps to the schedule: all of core's except dpm_fast and dpm_adaptive.",
                 ),
                 io.Sigmas.Input("sigmas", tooltip="Falling noise levels, two or more."),
                 io.Latent.Input("latent_image", tooltip="The latent to start from; its noise mask is honoured."),
@@ -93,25 +93,24 @@ class ToSampling(io.ComfyNode):
             node_id="DPathToSampling",
             display_name="Path to Sampling Inputs",
             category=CATEGORY,
-            description="What SamplerCustomAdvanced needs to start exactly where a path starts, or at t0 on it: the "
-            "way from an inverted picture to an edit with a new prompt.",
+            description="The inputs SamplerCustomAdvanced needs to start exactly where a path starts, or at t0 on "
+            "it: the way from an inverted picture to an edit with a new prompt.",
             search_aliases=["resume path", "start from path", "inversion edit", "path noise"],
             inputs=[
                 model_input("The model of the path, or one of its kind."),
                 path_input(),
                 t0_input(
-                    "Where to enter the path, as a fraction of training time: 1 is its start, less keeps more of the "
-                    "picture. Paths that are not one trajectory are entered at their nearest level.",
+                    "Where to enter the path, as a fraction of training time: 1 is its start, lower values keep "
+                    "more of the picture. Paths that are not one trajectory are entered at their nearest level.",
                     1.0,
                 ),
             ],
             outputs=[
-                io.Noise.Output(display_name="noise", tooltip="Leads from the latent to the path's state exactly."),
+                io.Noise.Output(display_name="noise", tooltip="Takes the latent exactly to the path's state."),
                 io.Sigmas.Output(display_name="sigmas", tooltip="The path's noise levels from there on."),
                 io.Latent.Output(
                     display_name="latent",
-                    tooltip="The picture at the path's end. A mask may be set on "
-                    "it: what it keeps stays the picture's.",
+                    tooltip="The picture at the path's end. A mask may be set on it: unmasked areas keep the original.",
                 ),
                 io.Sampler.Output(
                     display_name="sampler",
@@ -120,8 +119,8 @@ class ToSampling(io.ComfyNode):
                 ),
                 io.Model.Output(
                     display_name="model",
-                    tooltip="The model with what the path stores: embeddings in the "
-                    "place of the negative prompt, the pull towards the picture. Else unchanged.",
+                    tooltip="The model with what the path stores: embeddings in place of the negative prompt, the "
+                    "pull towards the picture. Otherwise unchanged.",
                 ),
                 io.String.Output(
                     display_name="report",
@@ -149,8 +148,8 @@ class PathReport(io.ComfyNode):
             node_id="DPathReport",
             display_name="Path Report",
             category=CATEGORY,
-            description="How well a path leads back to its picture: PSNR and SSIM per picture, and where on the way "
-            "the two walks part.",
+            description="How well a path leads back to its picture: PSNR and SSIM per picture, and where along the "
+            "path the two walks diverge.",
             search_aliases=["reconstruction error", "inversion quality", "psnr", "ssim", "drift"],
             inputs=[
                 path_input(),
@@ -159,16 +158,16 @@ class PathReport(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="Decodes both ends, so that pictures are compared. Without it the latents are.",
+                    tooltip="Decodes both ends to compare pictures. Without it, latents are compared.",
                 ),
             ],
             outputs=[
                 DiffusionPathSocket.Output(
-                    display_name="path", tooltip="The path with these figures, which Save Path writes down."
+                    display_name="path", tooltip="The path with these figures, which Save Path stores."
                 ),
                 io.Image.Output(
                     display_name="plot",
-                    tooltip="Distance of the two walks at every noise level, in dB below a whole state.",
+                    tooltip="Distance between the two walks at every noise level, in dB below a whole state.",
                 ),
                 io.String.Output(display_name="report", tooltip="All figures, and pass or warn."),
                 io.Float.Output(display_name="psnr", tooltip="The worst picture's PSNR in dB."),
@@ -191,13 +190,15 @@ class Filmstrip(io.ComfyNode):
             node_id="DPathFilmstrip",
             display_name="Path Filmstrip",
             category=CATEGORY,
-            description="What the model thinks the picture will be, at several points of one or two paths. Scrub along "
-            "the path in the node after a run.",
+            description="Shows what the model expects the picture to be, at several points of one or two paths. "
+            "After a run, scrub along the path in the node.",
             search_aliases=["intermediate steps", "denoising process", "visualize sampling", "progress strip"],
             inputs=[
                 path_input(),
                 io.Vae.Input("vae", tooltip="Decodes each point."),
-                whole("count", 6, (2, 64), "Points, evenly over the steps; the last one is the picture."),
+                whole(
+                    "count", 6, (2, 64), "Number of points, evenly spaced over the steps; the last one is the picture."
+                ),
                 choice(
                     "show",
                     ["prediction", "state"],
@@ -246,7 +247,7 @@ class SavePath(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="path",
-                    tooltip="Name of the file; a counter is added. Folders with / are made.",
+                    tooltip="Name of the file; a number is appended. May include subfolders.",
                 ),
             ],
             outputs=[],
@@ -270,7 +271,9 @@ class LoadPath(io.ComfyNode):
             search_aliases=["load inversion", "import path", "open trajectory"],
             inputs=[
                 io.Combo.Input(
-                    "file", options=folders.listed(FOLDER), tooltip="A file of Save Path. Press R to renew the list."
+                    "file",
+                    options=folders.listed(FOLDER),
+                    tooltip="A file written by Save Path. Press R to refresh the list.",
                 )
             ],
             outputs=[

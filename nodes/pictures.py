@@ -26,12 +26,12 @@ class LatentMaskNode(io.ComfyNode):
             node_id="DPathLatentMask",
             display_name="Mask to Latent",
             category=CATEGORY,
-            description="Brings a pixel mask to the latent grid without losing thin strokes, and says what became "
-            "of it. 1 = edit, 0 = keep.",
+            description="Scales a pixel mask to the latent grid without losing thin strokes, and reports what "
+            "changed. 1 = edit, 0 = keep.",
             search_aliases=["set latent noise mask", "inpaint mask", "downscale mask", "grow mask", "feather mask"],
             inputs=[
                 io.Mask.Input(
-                    "mask", tooltip="1 = edit, 0 = keep, at the picture's proportions. Grey values are soft."
+                    "mask", tooltip="1 = edit, 0 = keep, in the picture's proportions. Grey values are soft."
                 ),
                 io.Latent.Input(
                     "latent",
@@ -50,14 +50,14 @@ class LatentMaskNode(io.ComfyNode):
                     "grow",
                     0,
                     (-MAX_PIXELS, MAX_PIXELS),
-                    "Move the border outwards by this many pixels of the mask; negative shrinks.",
+                    "Move the border outwards by this many pixels of the mask; negative values shrink it.",
                 ),
                 whole(
                     "feather",
                     0,
                     (-MAX_PIXELS, MAX_PIXELS),
                     "Width in pixels of a soft border outside the mask, which leaves the masked part fully "
-                    "editable; negative puts it inside.",
+                    "editable; negative values put it inside.",
                 ),
                 whole(
                     "patch",
@@ -106,8 +106,9 @@ class CompositeExactNode(io.ComfyNode):
             node_id="DPathCompositeExact",
             display_name="Composite Exact",
             category=CATEGORY,
-            description="Lays the edited picture over the original inside the mask. Every pixel outside the mask "
-            "stays the original's, bit for bit: a trip through the autoencoder changes nothing there.",
+            description="Lays the edited picture over the original inside the mask. Pixels outside the mask are "
+            "identical to the original, bit for bit: the trip through the autoencoder changes nothing "
+            "there.",
             search_aliases=["exact outside", "paste inpaint", "composite masked", "stitch", "color match"],
             inputs=[
                 io.Image.Input(
@@ -130,26 +131,25 @@ class CompositeExactNode(io.ComfyNode):
                     0.0,
                     (0.0, 1.0),
                     0.05,
-                    "How far the edit's colours are moved to agree with the original in a ring just outside "
-                    "the mask: 0 = not at all, 1 = fully. Mends colour shifts of the model and the "
-                    "autoencoder.",
+                    "How far the edit's colours are shifted to match the original in a ring just outside the mask: "
+                    "0 = not at all, 1 = fully. Corrects colour shifts caused by the model and the autoencoder.",
                 ),
                 whole(
                     "ring",
                     16,
                     (1, MAX_PIXELS),
-                    "Width in pixels of the ring around the mask that the colour match looks at.",
+                    "Width in pixels of the ring around the mask that the colour match uses.",
                     advanced=True,
                 ),
             ],
             outputs=[
                 io.Image.Output(tooltip="The composite, at the original's size and with its channels."),
                 io.Mask.Output(
-                    display_name="weight", tooltip="Weight of the edit at each pixel: 0 = the original's own pixel."
+                    display_name="weight", tooltip="Weight of the edit at each pixel: 0 = the original pixel."
                 ),
                 io.String.Output(
                     display_name="report",
-                    tooltip="Share of exact pixels, and what was resized, put back or moved in colour.",
+                    tooltip="Share of exact pixels, and what was resized, put back in place or colour-matched.",
                 ),
             ],
         )
@@ -183,14 +183,13 @@ class StrokesNode(io.ComfyNode):
             inputs=[
                 io.Image.Input(
                     "image",
-                    tooltip="The photo. In a batch each picture gets a palette of its own; alpha is simplified with "
-                    "it.",
+                    tooltip="The photo. In a batch each picture gets its own palette; alpha is simplified too.",
                 ),
                 whole(
                     "colors",
                     PAPER_COLORS,
                     (2, 256),
-                    "Number of colours of the palette. The paper uses 6, and 3 to 50 in a comparison.",
+                    "Number of colours in the palette. The paper uses 6, and 3 to 50 in a comparison.",
                 ),
                 number(
                     "brush",

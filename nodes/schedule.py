@@ -26,22 +26,22 @@ class PathScheduleNode(io.ComfyNode):
             node_id="DPathSchedule",
             display_name="Path Schedule",
             category=CATEGORY,
-            description="How much the source counts along the path: a window of the path and a shape inside of it, by "
-            "formula or drawn. Outside of the window the weight is 0.",
+            description="Sets how much the source counts along the path: a window of the path and a shape inside "
+            "it, drawn or from a formula. Outside the window the weight is 0.",
             search_aliases=["window", "weight schedule", "injection schedule", "curve", "mdp schedule"],
             inputs=[
                 fraction(
                     "start",
                     1.0,
-                    "Where the window begins on the path, as a fraction of training time, as t0: 1 = noise.",
+                    "Where the window begins on the path, as a fraction of training time like t0: 1 = noise.",
                 ),
                 fraction("end", 0.5, "Where the window ends, below start: 0 = the picture."),
                 choice(
                     "shape",
                     SHAPES,
                     "constant",
-                    "The weight inside of the window. linear, cosine and exponential fall from 1 (to 0, 0 and "
-                    "0.0067); curve is the drawn one.",
+                    "The weight inside the window. linear, cosine and exponential fall from 1 (to 0, 0 and 0.0067); "
+                    "curve is the drawn one.",
                 ),
                 number(
                     "weight",
@@ -57,9 +57,9 @@ class PathScheduleNode(io.ComfyNode):
                         "curve",
                         default="",
                         optional=True,
-                        tooltip="For the shape curve, drawn or written: pairs position:weight, straight between them, "
-                        "such as '1:1, 0.5:0.8, 0:0' (1 = noisy end of the window). Or connect a CURVE: its left edge "
-                        "is the noisy end. Other shapes leave it as it is.",
+                        tooltip="For the shape curve, drawn or typed: position:weight pairs joined by straight "
+                        "lines, such as '1:1, 0.5:0.8, 0:0' (1 = noisy end of the window). Or connect a "
+                        "CURVE: its left edge is the noisy end. Other shapes leave it unchanged.",
                     ),
                     types=[io.Curve],
                 ),
@@ -71,8 +71,8 @@ class PathScheduleNode(io.ComfyNode):
                 io.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="With sigmas: where these noise levels lie on the model's path. Without it the plot shows "
-                    "steps that are even in training time.",
+                    tooltip="With sigmas: tells where these noise levels lie on the model's path. Without it the "
+                    "plot shows steps evenly spaced in training time.",
                 ),
                 whole(
                     "steps",
@@ -84,8 +84,8 @@ class PathScheduleNode(io.ComfyNode):
             ],
             outputs=[
                 PathScheduleSocket.Output(display_name="schedule", tooltip="For the MDP nodes and Sketch Guidance."),
-                io.Image.Output(display_name="plot", tooltip="The weights at the steps that are really run."),
-                io.String.Output(display_name="report", tooltip="Which steps the window holds, and their weights."),
+                io.Image.Output(display_name="plot", tooltip="The weights at the steps that are actually run."),
+                io.String.Output(display_name="report", tooltip="Which steps the window contains, and their weights."),
             ],
         )
 

@@ -60,7 +60,7 @@ class SDEdit(io.ComfyNode):
                     tooltip="What the model saw of the guide at t0. Decode it to see how much of the guide is left.",
                 ),
                 io.String.Output(
-                    display_name="report", tooltip="Start sigma, share of noise, steps and evaluations really run."
+                    display_name="report", tooltip="Start sigma, share of noise, steps and evaluations actually run."
                 ),
             ],
         )
@@ -86,21 +86,21 @@ class Perturb(io.ComfyNode):
             node_id="DPathPerturb",
             display_name="SDE Perturb",
             category=CATEGORY,
-            description="The forward process alone: adds the noise of t0 to a latent. Finish it with any sampler and "
-            "DisableNoise, from the same t0. With a VAE it shows what the model sees there.",
+            description="Only the forward process: adds the noise of t0 to a latent. Finish it with any sampler and "
+            "DisableNoise, from the same t0. With a VAE it shows what the model sees at that level.",
             search_aliases=["add noise", "inject noise", "forward process", "noise latent"],
             inputs=[
                 model_input("The model that will finish the picture: it defines the noise levels."),
                 io.Latent.Input("latent", tooltip="The clean latent."),
                 seed_input(),
-                t0_input("How far to go, as a fraction of training time. Ignored where sigmas are connected."),
+                t0_input("How far to go, as a fraction of training time. Ignored if sigmas are connected."),
                 io.Sigmas.Input(
                     "sigmas", optional=True, tooltip="Perturb to the first of these levels instead of to t0."
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="1 = perturb; 0 stays clean. It is handed on as the latent's noise mask.",
+                    tooltip="1 = perturb; 0 stays clean. It is passed on as the latent's noise mask.",
                 ),
                 io.Vae.Input(
                     "vae", optional=True, tooltip="Decodes what the model sees, for the image and the preview."
@@ -152,8 +152,13 @@ class SDEditSigmas(io.ComfyNode):
             description="The noise levels of an SDEdit run for core's samplers: exactly steps + 1 levels from "
             "sigma(t0) down to 0, for any scheduler.",
             search_aliases=["denoise schedule", "partial sigmas", "basic scheduler", "strength sigmas"],
-            inputs=[model_input("The model defines the noise levels."), t0_input(), steps_input(), scheduler_input()],
-            outputs=[io.Sigmas.Output(tooltip="steps + 1 levels; none at t0 = 0, which leaves a latent as it is.")],
+            inputs=[
+                model_input("The model, which defines the noise levels."),
+                t0_input(),
+                steps_input(),
+                scheduler_input(),
+            ],
+            outputs=[io.Sigmas.Output(tooltip="steps + 1 levels; none at t0 = 0, which leaves a latent unchanged.")],
         )
 
     @classmethod
@@ -169,7 +174,7 @@ class ReverseSDE(io.ComfyNode):
             display_name="Reverse SDE Sampler",
             category=CATEGORY,
             description="A sampler for SamplerCustom: the ODE (Euler/DDIM), ancestral sampling with eta, or the "
-            "reverse SDE of the SDEdit paper. Its noise belongs to each batch item's seed.",
+            "reverse SDE of the SDEdit paper. Each batch item gets the noise of its own seed.",
             search_aliases=["ddim eta", "ddpm sampler", "euler ancestral", "stochastic sampler", "sde sampler"],
             inputs=[
                 choice(
@@ -187,7 +192,7 @@ class ReverseSDE(io.ComfyNode):
                     1.0,
                     (0.0, 4.0),
                     0.01,
-                    "Multiplies the noise that each step adds. 1 is the equation.",
+                    "Multiplies the noise that each step adds. 1 follows the equation.",
                     round=False,
                     advanced=True,
                 ),

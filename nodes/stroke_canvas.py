@@ -1,4 +1,4 @@
-"""The stroke canvas: a drawing made on the node, as everything that the methods of this pack start from."""
+"""The stroke canvas: a drawing made on the node, in every form that the methods of this pack start from."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StrokeCanvas(io.ComfyNode):
             search_aliases=["paint", "draw", "painter", "scribble", "sketch pad", "brush", "canvas", "mask editor"],
             inputs=[
                 io.Image.Input(
-                    "background", optional=True, tooltip="A picture to paint on. The drawing takes its size."
+                    "background", optional=True, tooltip="A picture to paint on. The drawing takes on its size."
                 ),
                 *(
                     io.Int.Input(
@@ -39,7 +39,7 @@ class StrokeCanvas(io.ComfyNode):
                         min=16,
                         max=limits.SIDE,
                         step=8,
-                        tooltip=f"{name.capitalize()} in pixels, without a background.",
+                        tooltip=f"{name.capitalize()} in pixels if no background is connected.",
                     )
                     for name in ("width", "height")
                 ),
@@ -47,8 +47,8 @@ class StrokeCanvas(io.ComfyNode):
                     "grow",
                     0,
                     (0, limits.GROW),
-                    "Moves the borders of mask and strength outwards by so many pixels, so that an edit can "
-                    "blend the strokes into what is around them.",
+                    "Moves the borders of mask and strength outwards by this many pixels, so that an edit can blend "
+                    "the strokes into their surroundings.",
                 ),
                 io.String.Input(
                     "strokes",
@@ -61,13 +61,15 @@ class StrokeCanvas(io.ComfyNode):
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The background, or paper, with the strokes on it."),
                 io.Image.Output(display_name="strokes", tooltip="The strokes alone, with alpha."),
-                io.Mask.Output(display_name="mask", tooltip="1 where paint is: what may change."),
+                io.Mask.Output(display_name="mask", tooltip="1 where there is paint: what may change."),
                 io.Mask.Output(
                     display_name="strength",
-                    tooltip="Each stroke's t0 relative to the largest: set it as noise mask of the guide, and choose "
-                    "SDEdit's mask mode threshold.",
+                    tooltip="Each stroke's t0 relative to the largest: set it as the guide's noise mask, and set "
+                    "SDEdit's mask mode to threshold.",
                 ),
-                io.Float.Output(display_name="t0", tooltip="The largest t0 of the strokes, for SDEdit; 0 without any."),
+                io.Float.Output(
+                    display_name="t0", tooltip="The largest t0 of the strokes, for SDEdit; 0 if there are none."
+                ),
                 io.Image.Output(
                     display_name="sketch",
                     tooltip="The sketch lines, light on dark, grey by importance: for Sketch Guidance.",

@@ -1,4 +1,4 @@
-"""The same edit over several settings: a grid to look at, and a plot of what is gained and lost."""
+"""The same edit with several settings: a grid of the results, and a plot of the trade-off."""
 
 from __future__ import annotations
 
@@ -34,19 +34,20 @@ class Sweep(io.ComfyNode):
             node_id="DPathSweep",
             display_name="SDEdit Sweep",
             category=CATEGORY,
-            description="Runs one SDEdit over several t0, repeats or seeds. Gives a labelled grid, all latents, and a "
-            "plot of faithfulness against realism. An interrupt keeps what is done.",
+            description="Runs the same SDEdit with several values of t0, repeats or seed. Outputs a labelled grid, "
+            "all latents, and a plot of faithfulness against realism. Interrupting keeps the finished "
+            "results.",
             search_aliases=["t0 sweep", "strength grid", "xy plot", "denoise comparison"],
             inputs=[
                 model_input(),
                 *prompt_inputs(),
                 io.Vae.Input("vae", tooltip="Encodes the guide once and decodes every result."),
-                io.Image.Input("image", tooltip="The guide. Of a batch, each picture gets a row of the grid."),
-                choice("sweep", SETTINGS, "t0", "The setting that is varied."),
+                io.Image.Input("image", tooltip="The guide. Each picture of a batch gets its own row in the grid."),
+                choice("sweep", SETTINGS, "t0", "The setting to vary."),
                 io.String.Input(
                     "values",
                     default=DEFAULTS["t0"],
-                    tooltip="Values of that setting, with commas between them. Empty: "
+                    tooltip="Values of that setting, separated by commas. If empty: "
                     + "; ".join(f"{name}: {values}" for name, values in DEFAULTS.items())
                     + ".",
                 ),
@@ -55,7 +56,7 @@ class Sweep(io.ComfyNode):
                 io.Image.Input(
                     "reference",
                     optional=True,
-                    tooltip="Real pictures of the kind that is wanted, ten or more: realism is measured against them.",
+                    tooltip="Real pictures of the desired kind, ten or more: realism is measured against them.",
                 ),
                 *mask_mode_inputs(advanced=True),
             ],
@@ -64,7 +65,7 @@ class Sweep(io.ComfyNode):
                 io.Latent.Output(display_name="latents", tooltip="All results as a batch, in the order of the values."),
                 io.Image.Output(
                     display_name="plot",
-                    tooltip="Distance to the guide against realism: patch KID to the reference, or, without one, the "
+                    tooltip="Distance to the guide against realism: patch KID to the reference or, without one, the "
                     "share of fine texture.",
                 ),
                 io.String.Output(display_name="report", tooltip="The numbers of the plot as a table."),
@@ -102,10 +103,10 @@ class Sweep(io.ComfyNode):
         if not complete:
             _cut_short.note(cls)
         results = [decoded(vae, point.edit.latent["samples"]) for point in interruptible(points)]
-        image = image[: len(results[0])]  # a video VAE leaves out frames that fill no latent
+        image = image[: len(results[0])]  # a video VAE drops frames that do not fill a latent
         rows = [measured(pictures, image, real) for pictures in results]
         if all(math.isnan(row.distance) for row in rows):
-            raise ValueError("All results hold values that are no numbers: try the VAE, then the model, in fp32.")
+            raise ValueError("All results contain NaN or infinite values: try the VAE, then the model, in fp32.")
         batch = guide["samples"].shape[0]
         notes = [
             *remarks.about_guidance(positive, negative, settings.cfg, batch),

@@ -1,4 +1,4 @@
-"""Words on a node while it runs: what a slow method is about to cost, how far it has come."""
+"""Text on a node while it runs: the expected cost of a slow method, and its progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep of MDP edits shows: a sheet of pictures, and what each edit took."""
+"""What a sweep of MDP edits shows: a sheet of pictures, and the cost of each edit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .pictures import decoded
 
 
 def mdp_sheet(vae: Any, source: mdp.Source, grid: Grid, cells: list[Cell]) -> Tensor:
-    """The source's picture and the edits; of a batch, the first picture. What was not made stays grey."""
+    """The source's picture and the edits; of a batch, the first picture. Missing edits stay grey."""
     picture = _first(vae, source.path.to_vae(source.path.picture[:1]))
     pictures = {(cell.row, cell.column): _first(vae, cell.edit.latent["samples"]) for cell in interruptible(cells)}
     empty = torch.full_like(picture, 0.5)
@@ -37,7 +37,7 @@ def _first(vae: Any, samples: Tensor) -> Tensor:
 def mdp_sweep_report(
     source: mdp.Source, region: mdp.EditRegion, cells: list[Cell], wanted: int, levels: str, notes: Sequence[str] = ()
 ) -> str:
-    """A line per edit, with what is to be said of it alone, what all of it cost, and notes that are true of all.
+    """A line per edit with the notes on it, the total cost, and the notes on all edits.
 
     levels: a note on the levels of the source's path.
     """

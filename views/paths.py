@@ -34,7 +34,7 @@ class Verdict:
 
 
 def judge(path: DiffusionPath, walked: DiffusionPath, threshold: float, vae: Any) -> Verdict:
-    """Compare a path with its walk; raises ValueError where they are not paths of the same pictures."""
+    """Compare a path with its walk; raises ValueError if they are not paths of the same pictures."""
     apart = drift(path, walked)
     figures = {"latent_psnr": latent_psnr(path.picture, walked.picture)}
     if vae is not None:
@@ -78,7 +78,7 @@ def filmstrip(
     sigmas = [float(path.sigmas[step]) for step in columns]
     rows = [_row(each, sigmas, vae, show, item) for each in paths]
     if rows[0].shape != rows[-1].shape:
-        raise ValueError("The two paths are of different sizes: show paths of the same resolution side by side.")
+        raise ValueError("The two paths have different sizes: choose two of the same resolution to show side by side.")
     return Strip([*columns, path.steps], rows, [path.method] if other is None else _names(path, other))
 
 
@@ -96,10 +96,10 @@ def strip_sheet(strip: Strip, path: DiffusionPath) -> Tensor:
 def strip_numbers(
     strip: Strip, path: DiffusionPath, item: int, other: DiffusionPath | None, schedule: PathSchedule | None
 ) -> dict[str, Any]:
-    """What the path viewer says under the pictures, at each level of the path."""
+    """What the path viewer shows under the pictures, at each level of the path."""
     apart = None
     if other is not None:
-        with suppress(ValueError):  # paths on levels of their own cannot be compared there
+        with suppress(ValueError):  # paths on different levels cannot be compared
             apart = drift(other, path)[:, item].tolist()
     names = [path.method] if other is None else [f"path: {path.method}", f"other: {other.method}"]
     return {

@@ -1,4 +1,4 @@
-"""What nodes say about a run: one line of what was done, further ones for masks, and notes."""
+"""What nodes report about a run: a line on what was done, further lines on masks, and notes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sdedit_report(
     settings: edits.SDEditSettings,
     edit: edits.SDEditResult,
 ) -> str:
-    """What was run, the mask, and what can be said against an edit that was made."""
+    """What was run, the mask, and notes on an edit that cannot have worked."""
     text, batch = sdedit_line(model, settings, edit), guide["samples"].shape[0]
     if edit.evaluations == 0:
         return text + mask_line(guide)
@@ -44,7 +44,7 @@ def sdedit_report(
 
 
 def sdedit_line(model: Any, settings: edits.SDEditSettings, edit: edits.SDEditResult) -> str:
-    """One line about what was really run."""
+    """One line on what was actually run."""
     if edit.evaluations == 0:
         empty = bool((edit.latent.get("noise_mask", torch.zeros(1)) == 0).all())
         if settings.sigmas is not None and settings.sigmas.numel() < 2:
@@ -83,7 +83,7 @@ def flowedit_report(
     levels: Tensor,
     evaluations: int,
 ) -> str:
-    """prompts: target, source and negative; levels: that were run."""
+    """prompts: target, source and negative; levels: those that were run."""
     if len(levels) == 0:
         return "start 0: the picture is returned as it is, 0 steps, 0 evaluations"
     sampling, first = process.model_sampling(model), float(levels[0])
@@ -108,7 +108,7 @@ def inversion_report(model: Any, path: DiffusionPath, count: int, evaluations: i
     done = path.figures.get("optimised_steps", (count,))[0]
     if done < count:
         text += (
-            f"; interrupted after {done:.0f} of {count} steps: queue again to go on, or connect this path as earlier"
+            f"; interrupted after {done:.0f} of {count} steps: queue again to continue, or connect this path as earlier"
         )
     elif "latent_psnr" in path.figures:
         text += f"; reconstructs at {_decibels(path.figures['latent_psnr'])} in latent space"
@@ -142,12 +142,12 @@ def entry_report(sampling: Any, path: DiffusionPath, rest: DiffusionPath, sample
     if note := stand_in(path):
         text += f"; {note}"
     if rest.steps < path.steps and adds_noise(sampler) and not isinstance(sampler, ReverseSDESampler):
-        text += f". {path.sampler} draws other noise from there on than it did in the recorded run"
+        text += f". {path.sampler} draws different noise from there on than in the recorded run"
     return text
 
 
 def path_report(path: DiffusionPath) -> str:
-    """What a path is."""
+    """Summary of a path, in one line."""
     return (
         f"{path.model}: {path.method}, {path.steps} steps, {path.shape[0]} pictures of {list(path.shape[1:])}, "
         f"cfg {path.cfg:g}, seed {path.seed}"
@@ -155,7 +155,7 @@ def path_report(path: DiffusionPath) -> str:
 
 
 def predictor_report(predictor: EdgePredictor) -> str:
-    """What a predictor is, in a few lines."""
+    """Summary of a predictor, in a few lines."""
     record = predictor.record
     lines = [
         f"{predictor.kind}, reads {len(predictor.taps)} blocks ({sum(predictor.channels)} channels)",

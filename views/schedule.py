@@ -14,7 +14,7 @@ CURVE_SAMPLES = 96
 
 
 def shown(schedule: PathSchedule, starts: Sequence[float], sigmas: torch.Tensor | None) -> dict[str, Any]:
-    """What the curve editor shows after a run: the real steps, their levels, and whatever came by link."""
+    """What the curve editor shows after a run: the actual steps, their levels, and whatever came through a link."""
     places = [k / CURVE_SAMPLES for k in range(CURVE_SAMPLES + 1)]
     return {
         "start": schedule.start,

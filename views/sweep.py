@@ -1,4 +1,4 @@
-"""What a sweep of SDEdit shows: a sheet, a plot of what is gained and lost, and the numbers as a table."""
+"""What a sweep of SDEdit shows: a sheet, a plot of the trade-off, and the numbers as a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..samplers.sweep import Point
 
 
 class Measured(NamedTuple):
-    """Distance to the guide, realism and its standard error; NaN where the pictures hold no numbers."""
+    """Distance to the guide, realism and its standard error; NaN for pictures with values that are not finite."""
 
     distance: float = math.nan
     realism: float = math.nan
@@ -43,7 +43,7 @@ def sweep_sheet(setting: str, points: list[Point], pictures: list[Tensor], guide
 
 
 def sweep_plot(setting: str, points: list[Point], rows: list[Measured], against: bool) -> Tensor:
-    """Faithfulness against realism. against: it was measured against real pictures. IMAGE [1, H, W, 3]"""
+    """Faithfulness against realism. against: whether realism was measured against real pictures. IMAGE [1, H, W, 3]"""
     known = [i for i, row in enumerate(rows) if not math.isnan(row.distance)]
     errors = [rows[i].error for i in known]
     series = Series(
@@ -70,7 +70,7 @@ def sweep_table(setting: str, points: list[Point], rows: list[Measured], against
         lines.append(f"interrupted: {len(points)} of {wanted} values were run")
     if any(math.isnan(row.distance) for row in rows):
         lines.append(
-            "nan: the pictures hold values that are no numbers (grey in the grid); try the VAE or model in fp32"
+            "nan: the pictures contain NaN or infinite values (grey in the grid); try the VAE or model in fp32"
         )
     return "\n".join(lines)
 

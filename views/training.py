@@ -1,4 +1,4 @@
-"""The training of an edge predictor: its progress on the node, and what the predictor sees at its end."""
+"""The training of an edge predictor: its progress on the node, and what the predictor sees at the end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHOWN_TIMES = (0.2, 0.5, 0.8)
 
 
 class TrainingProgress:
-    """Shows progress, first of preparing the pictures, then of training: loss, and the prediction for one held back."""
+    """Shows progress, first in preparing pictures, then in training: the loss, and the prediction for one held out."""
 
     def __init__(self, model: Any, pictures: int, steps: int, node: str | None) -> None:
         self.pictures, self.node = pictures, node
@@ -44,12 +44,12 @@ class TrainingProgress:
             shown = self.previewer.decode_latent_to_preview_image("JPEG", progress.seen)
         self.bar.update_absolute(self.pictures + progress.step, preview=shown)
         if not math.isnan(progress.validation):
-            text = f"loss {progress.loss:.4g}, on held-back pictures {progress.validation:.4g}"
+            text = f"loss {progress.loss:.4g}, on held-out pictures {progress.validation:.4g}"
             show(f"step {progress.step}: {text}", self.node)
 
 
 def training_sheet(model: Any, vae: Any, data: Dataset, trained: Trained, seed: int) -> Tensor:
-    """Held-back pictures, their edge maps, and the predictions at three noise levels, as one sheet [1, H, W, 3]."""
+    """Held-out pictures, their edge maps, and the predictions at three noise levels, as one sheet [1, H, W, 3]."""
     rows: list[Tensor] = []
     sizes = {tuple(data.examples[i].latent.shape) for i in trained.held_back[:1]}
     shown = [i for i in trained.held_back if tuple(data.examples[i].latent.shape) in sizes][:_SHOWN_PICTURES]
@@ -59,7 +59,7 @@ def training_sheet(model: Any, vae: Any, data: Dataset, trained: Trained, seed: 
         seen = predict_edges(model, trained.predictor, code, example.cond, _SHOWN_TIMES, seed)
         picture = decoded(vae, code)[:1]
         size = (int(picture.shape[1]), int(picture.shape[2]))
-        # The VAE cuts off what is not a multiple of its factor; an edge map has the size of the picture before.
+        # The VAE crops sizes that are not multiples of its factor; an edge map has the size before the crop.
         rows += [picture[..., :3], middle(as_picture(data.edges(index)[:1]), *size)]
         rows += [edge_picture(model, vae, one, trained.predictor.target, size)[:1] for one in seen]
     headings = ["picture", "edge map", *(f"seen at {time:.0%} noise time" for time in _SHOWN_TIMES)]

@@ -109,7 +109,7 @@ def test_node_gives_numbers_a_table_and_strict_json(photo: Tensor) -> None:
     assert [line.split()[0] for line in text.splitlines()[1:]] == ["whole", "inside", "outside"]
     assert "LPIPS" not in text
     assert [each.message for each in (kid, error)] == [
-        f"Metrics measures {name} only of sets: set compare to sets." for name in ("kid", "standard_error")
+        f"Metrics measures {name} only for sets: set compare to sets." for name in ("kid", "standard_error")
     ]
 
 
@@ -262,7 +262,7 @@ def test_node_measures_batches_of_different_sizes_by_clip_vision(clip_vision, ph
     parsed = json.loads(values, parse_constant=pytest.fail)
     assert parsed == {"kid": other, "standard_error": error, "pictures": [21, 21], "features": "CLIP vision"}
     assert [each.message for each in pair] == [
-        f"Metrics measures {name} only of pairs: set compare to pairs."
+        f"Metrics measures {name} only for pairs: set compare to pairs."
         for name in ("l2", "psnr", "ssim", "edge_distance")
     ]
 
