@@ -292,7 +292,7 @@ def test_files_outside_and_of_other_kinds_are_refused(folder: Path) -> None:
             NODES["DPathLoad"].execute(name)
     (folder / "diffusion_paths").mkdir(exist_ok=True)
     (folder / "diffusion_paths" / "a.pt").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"a\.pt is no \.safetensors file"):
+    with pytest.raises(ValueError, match=r"a\.pt is not a \.safetensors file"):
         NODES["DPathLoad"].execute("a.pt")
     assert [each.name for each in folder.rglob("*") if each.is_file()] == ["a.pt"]
     with pytest.raises(ValueError, match=r"cannot be put in .*: choose another name"):
