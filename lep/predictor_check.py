@@ -69,8 +69,8 @@ def _check_record(record: Any) -> None:
 def _must(fits: bool, name: str, wanted: str, found: Any) -> None:
     if not fits:
         text = " ".join(repr(found).split())
-        shown = text if len(text) <= 60 else f"{text[:60]}..."
-        raise BadPredictorError(f"The edge predictor's {name} must be {wanted}, not {shown}")
+        described = text if len(text) <= 60 else f"{text[:60]}..."
+        raise BadPredictorError(f"The edge predictor's {name} must be {wanted}, not {described}")
 
 
 def _is_name(value: Any) -> bool:

@@ -378,8 +378,8 @@ class _Session:
         network.load_state_dict(average)
         network.train(False)
         losses = [float(_loss(network, self._to_device(row))) for row in rows]
-        shown = self._to_device(rows[_VALIDATION_LEVELS // 2])
-        seen = network(list(shown.features), shown.level, (shown.target.shape[-2], shown.target.shape[-1]))
+        row = self._to_device(rows[_VALIDATION_LEVELS // 2])
+        seen = network(list(row.features), row.level, (row.target.shape[-2], row.target.shape[-1]))
         network.train()
         network.load_state_dict(current)
         mean = sum(losses) / len(losses)

@@ -14,7 +14,7 @@ from .path_check import check_falling
 
 
 def check_path_fits(path: DiffusionPath, model: Any = None, latent: Any = None, sigmas: Tensor | None = None) -> str:
-    """Refuse a path that does not belong to this model, LATENT (dict or tensor) or schedule; what is None is not asked.
+    """Refuse a path that does not belong to this model, LATENT (dict or tensor) or schedule; None is not checked.
 
     Returns a note where the path can only be interpolated at these levels, else an empty string. Raises ValueError.
     """
