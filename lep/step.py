@@ -1,4 +1,4 @@
-"""The arithmetic of a guided step: how far it is bent."""
+"""The arithmetic of a guided step: how far the prediction is moved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def bend(
     """D for which an Euler step ends up beta times its own length against the gradient (section 4.2, per sample).
 
     x, denoised, gradient: [B, ...]; step: (sigma, sigma_next). Lengths are in variance-preserving units. mask: 1 where
-    the picture may change: lengths count there alone. A sample whose gradient is zero keeps its D.
+    the picture may change: lengths are measured only there. A sample whose gradient is zero keeps its D.
     """
     sigma, sigma_next = step
     ratio = sigma_next / sigma

@@ -246,7 +246,7 @@ def _check_solver(sampler: Any, method: str, weighted: bool) -> None:
     """Raises ValueError for solvers whose steps a path's predictions cannot serve.
 
     CFG++ solvers step along the unconditional prediction. Those that draw noise expect the model to remove it, which
-    a path (weighted: where it counts) does not: it knows its own noise alone.
+    a path (weighted: where its weight is not 0) does not: it only contains its own noise.
     """
     name = solvers.sampler_name(solvers.innermost(sampler))
     if name.endswith("_cfg_pp"):
@@ -256,6 +256,6 @@ def _check_solver(sampler: Any, method: str, weighted: bool) -> None:
         )
     if weighted and solvers.adds_noise(sampler):
         raise ValueError(
-            f"The sampler {name} adds noise at every step, of which the path of {method} knows nothing: use euler, "
+            f"The sampler {name} adds noise at every step, which the path of {method} does not contain: use euler, "
             "ddim or another one without noise."
         )
