@@ -97,8 +97,8 @@ def _recomputing(forward: Callable[..., Any], weights: StreamedWeights | None) -
             # Blocks may also change tensors in place that need no gradient (a text stream): they get copies of them.
             now = _with_tensors(_copy(fixed, clone=True), moving, tensors)
             outputs = forward(*now[: len(args)], **dict(zip(kwargs, now[len(args) :], strict=True)))
-            flat, how = tree_flatten(outputs)
-            shape[:] = [how]
+            flat, spec = tree_flatten(outputs)
+            shape[:] = [spec]
             return tuple(flat)
 
         found = Recompute.apply(_drawing_alike(again), weights, *[_at(given, place) for place in moving])

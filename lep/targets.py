@@ -65,9 +65,9 @@ def check_drawn(edges: Tensor, name: str = "sketch") -> None:
     """Raise ValueError for an edge map [B, H, W] without a line on it, or without background."""
     for item, drawing in enumerate(edges):
         if float(drawing.max() - drawing.min()) < 1e-3:
-            look = "empty" if float(drawing.max()) < BINARY else "full"
+            state = "empty" if float(drawing.max()) < BINARY else "full"
             raise ValueError(
-                f"The {name} (batch item {item}) is {look}, with no line on it: draw light lines on a dark ground, "
+                f"The {name} (batch item {item}) is {state}, with no line on it: draw light lines on a dark ground, "
                 "or use Edge Map on a picture."
             )
 

@@ -116,8 +116,8 @@ def train_predictor(
     """Train a predictor for the MODEL on the examples.
 
     start: a predictor to continue from; its kind, taps and settings are kept. An interrupt ends the training with the
-    best predictor so far, once there is one; started from it with the same plan and examples, the training goes on as
-    if there had been no interrupt. Raises ValueError for fewer pictures than four, for a batch that the
+    best predictor so far, once there is one; started from it with the same plan and examples, the training
+    continues as if there had been no interrupt. Raises ValueError for fewer pictures than four, for a batch that the
     workers cannot share evenly, or for a `start` that does not fit or is of a published kind.
     """
     check_plan(len(examples), plan, workers)

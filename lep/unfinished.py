@@ -1,4 +1,4 @@
-"""A training that an interrupt cut short, as a value from which the same training goes on bit for bit."""
+"""A training that an interrupt cut short, as a value from which the same training continues bit for bit."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class MaskedSampler(OwnSampler):
         original: Original | None = None,
         indices: Sequence[int] | None = None,
     ) -> None:
-        """indices: batch_index of each item, which otherwise is read back from the noise."""
+        """indices: batch_index of each item, by default read back from the noise."""
         if mode not in MODES or keep_noise not in KEEP_NOISES:
             raise ValueError(f"Masked sampling knows the modes {MODES} with noise {KEEP_NOISES}: choose from these.")
         super().__init__(sampler)

@@ -139,7 +139,7 @@ def with_options(sampler: Any, options: dict[str, Any]) -> Any:
 class UnmaskedModel:
     """The model inside a KSAMPLER as the guider that a run works on: core's masking is left to the run.
 
-    noise, sigmas: of the whole run, of which ours may be a part.
+    noise, sigmas: those of the whole run; the sampler may be given a part of it.
     """
 
     def __init__(self, model: Any) -> None:
@@ -166,8 +166,8 @@ def _inside_ksampler(
         return x
     if getattr(model, "noise", None) is None or getattr(model, "latent_image", None) is None:
         raise ValueError(
-            "Another node's sampler runs ours and hides the picture and its noise from it: connect that node's SAMPLER "
-            "to Masked Reverse SDE instead."
+            "Another node's sampler runs this one and hides the picture and its noise from it: connect that node's "
+            "SAMPLER to Masked Reverse SDE instead."
         )
     sampling, picture = model.inner_model.inner_model.model_sampling, model.latent_image
     noise = model.noise

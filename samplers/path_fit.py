@@ -41,7 +41,7 @@ def check_path_fits(path: DiffusionPath, model: Any = None, latent: Any = None, 
     if not path.continuous:
         raise ValueError(
             f"This path ({path.method}, {path.steps} steps) is defined only at its own noise levels, and "
-            f"{len(foreign)} of the run's {len(levels)} levels are others: sample in "
+            f"{len(foreign)} of the run's {len(levels)} levels differ from them: sample in "
             "SamplerCustomAdvanced, on the SIGMAS of Path to Sampling Inputs."
         )
     error = max(path.interpolation_error(sigma) for sigma in foreign)

@@ -176,7 +176,8 @@ def check_one_latent(model: Any) -> None:
     if type(latent_format).__name__ in _OF_PARTS:
         raise ValueError(
             "This model makes video and sound together and cannot work on either of them alone, so paths and edits do "
-            "not know its latents: use Reverse SDE or Masked Reverse SDE with SamplerCustomAdvanced, or another model."
+            "not support its latents: use Reverse SDE or Masked Reverse SDE with SamplerCustomAdvanced, or another "
+            "model."
         )
     probe = torch.zeros([1, latent_format.latent_channels, *[1] * latent_format.latent_dimensions])
     if latent_format.process_in(probe).shape != probe.shape:

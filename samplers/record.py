@@ -70,11 +70,11 @@ class RecordingSampler(OwnSampler):
         self.predictions: Tensor | None = None
 
     def run(self, given: SamplerRun) -> Tensor:
-        heard: list[_Listener] = []
+        listeners: list[_Listener] = []
 
         def listen(model: Any) -> _Listener:
-            heard.append(_Listener(model, given.sigmas))
-            return heard[0]
+            listeners.append(_Listener(model, given.sigmas))
+            return listeners[0]
 
         inner = with_options(self.inner, self.extra_options)
         if hasattr(inner, "sampler_function") and not isinstance(inner, OwnSampler):
@@ -84,7 +84,7 @@ class RecordingSampler(OwnSampler):
             samples = given.by(inner, guider=listen(given.guider))
         sampling, last = given.guider.inner_model.model_sampling, float(given.sigmas[-1])
         end = process.perturb(sampling, samples, torch.zeros_like(samples), last, prior=False)
-        states, predictions = heard[0].states, heard[0].predictions
+        states, predictions = listeners[0].states, listeners[0].predictions
         missing = [float(sigma) for sigma, state in zip(given.sigmas, states, strict=False) if state is None]
         if missing:
             raise ValueError(

@@ -52,7 +52,7 @@ def about_prompts(target: Any, source: Any, negative: Any, cfg: float, batch: in
     same = [equal_prompts(target, source, i, batch) for i in items]
     found += for_pictures(
         same,
-        "the source prompt and the target prompt are equal, so nothing is asked to change: describe the edited picture "
+        "the source prompt and the target prompt are equal, so no change is asked for: describe the edited picture "
         "in the target prompt.",
     )
     lengths = [(content_length(target, i, batch), content_length(source, i, batch)) for i in items]
@@ -109,7 +109,7 @@ def about_region(found: Tensor | None, mask: Tensor | None, batch: int) -> list[
         ),
         *for_pictures(
             outside,
-            "the prompts differ only outside of the mask, so nearly nothing is edited: paint the mask over the edit, "
+            "the prompts differ only outside the mask, so nearly nothing is edited: paint the mask over the edit, "
             "or disconnect it.",
         ),
         *for_pictures(

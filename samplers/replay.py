@@ -219,9 +219,9 @@ def replay(
     guider = comfy.samplers.CFGGuider(attach(model, path))
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
-    walked, out = record(
+    replayed, out = record(
         guider, sampler or replay_sampler(path), path.sigmas, noise.generate_noise(latent), latent["samples"],
         callback=callback, disable_pbar=True, seed=path.seed, batch_index=latent.get("batch_index"),
     )  # fmt: skip
-    walked = walked.replaced(figures={"latent_psnr": latent_psnr(path.picture, walked.picture)})
-    return walked, {**latent, "samples": out.to(comfy.model_management.intermediate_device())}
+    replayed = replayed.replaced(figures={"latent_psnr": latent_psnr(path.picture, replayed.picture)})
+    return replayed, {**latent, "samples": out.to(comfy.model_management.intermediate_device())}

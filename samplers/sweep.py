@@ -50,7 +50,7 @@ def _value(setting: str, word: str) -> float | int:
         numbers = "numbers" if kind is float else "whole numbers"
         raise ValueError(
             f"{quoted(word)} is not a value for a sweep over {setting}: give {numbers} from {low:g} to "
-            f"{high:g}, with commas."
+            f"{high:g}, separated by commas."
         )
     return value
 

@@ -14,14 +14,14 @@ import comfy.utils
 from torch import Tensor
 
 ENCODERS = {
-    768: "CLIP-L, as of Stable Diffusion 1.x",
-    1024: "OpenCLIP-H, as of Stable Diffusion 2.x",
-    1280: "OpenCLIP-G, as of SDXL's refiner",
-    2048: "CLIP-L with OpenCLIP-G, as of SDXL",
-    2304: "Gemma 2 2B, as of Lumina 2",
-    2560: "Qwen3 4B, as of Z-Image",
-    3584: "Qwen2.5-VL 7B, as of Qwen-Image",
-    4096: "T5-XXL, as of SD3, Flux or Wan",
+    768: "CLIP-L, as in Stable Diffusion 1.x",
+    1024: "OpenCLIP-H, as in Stable Diffusion 2.x",
+    1280: "OpenCLIP-G, as in SDXL's refiner",
+    2048: "CLIP-L with OpenCLIP-G, as in SDXL",
+    2304: "Gemma 2 2B, as in Lumina 2",
+    2560: "Qwen3 4B, as in Z-Image",
+    3584: "Qwen2.5-VL 7B, as in Qwen-Image",
+    4096: "T5-XXL, as in SD3, Flux or Wan",
 }
 """Text encoders by the width of their embeddings."""
 

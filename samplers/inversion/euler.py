@@ -42,7 +42,7 @@ def euler_up(
     if label == "destination":
         model_sigma = sigma_next
     else:
-        # The derivative of a clean picture is 0 / 0: the smallest level that the model knows stands in for it.
+        # The derivative of a clean picture is 0 / 0: the smallest level that the model knows is used instead.
         smallest = torch.minimum(sigma_next, sigma_next.new_tensor(float(run.sampling.sigma_min)))
         model_sigma = sigma if sigma > 0 else smallest
     state = process.same_view(run.sampling, x, sigma, model_sigma)

@@ -161,7 +161,7 @@ class NullText(Method):
                 [null.to(run.picture.device, dtype) for null in earlier.null[KEY][:done]],
                 guesses,
             )
-        # The pivots: the Euler path of cfg 1, walked without touching the run's own progress.
+        # The pivots: the Euler path of cfg 1, computed without touching the run's own progress.
         pivots = Euler()(replace(run, callback=None))["states"]
         return Progress(pivots, pivots[0], QuasiNewton(size), guesses=earlier.null[KEY] if earlier else None)
 

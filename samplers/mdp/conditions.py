@@ -3,11 +3,10 @@
 - conditioning (c): the model is called with c* = (1 - w) c_B + w c_A.
 - guidance (beta): D* = (1 - w) D(x*, c_B) + w D(x*, c_A), both at the edited path.
 
-Both only exchange the positive prompt for the length of one prediction. In the second it is a combination of both
+Both only replace the positive prompt for the length of one prediction. In the second it becomes a combination of both
 prompts, weighted by their strengths, which core evaluates with the negative one in one batch, in context windows and
-under every guider. Core divides by the strengths that meet in a pixel, so that prompts for parts of the picture would
-shift these weights: they are evaluated one after the other and mixed here. Outside of a mask the positive prompt is
-c_A.
+under every guider. Core divides by the sum of strengths at each pixel, so prompts for parts of the picture would shift
+these weights: they are evaluated one after the other and mixed here. Outside a mask the positive prompt is c_A.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class _PromptRun:
 
 
 class _PromptManipulation(Manipulation):
-    """A manipulation that exchanges the positive prompt for a mixture; outside of the mask it is the source's."""
+    """A manipulation that replaces the positive prompt by a mixture; outside the mask it is the source's."""
 
     def __init__(self, source: Any, schedule: PathSchedule, mask: Tensor | None) -> None:
         self.source, self.schedule, self.mask = SourcePrompt(source), schedule, mask

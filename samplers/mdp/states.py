@@ -6,7 +6,7 @@ Both replace the prediction, D* = (1 - w) D_B(x*) + w D_A, by one that leads alo
 - latent (x_t): D_A = (x_A' - r x*) / (1 - r) with r = sigma' / sigma, so that the step ends on A's next state.
 
 With Euler steps the first is eps* = (1 - w) eps_B + w eps_A of the paper in variance-exploding coordinates (velocity
-injection for flow models), and the second is x* = (1 - w) x' + w x_A'. A residual path is walked with its residuals,
+injection for flow models), and the second is x* = (1 - w) x' + w x_A'. A residual path is replayed with its residuals,
 and the second is solved for that step. It would make solvers that extrapolate over many predictions overshoot more and
 more: they get A's own prediction instead, which draws the state to the path more slowly.
 
@@ -143,7 +143,7 @@ class _PathRun:
 
 
 class _PathManipulation(Manipulation):
-    """A manipulation that draws the prediction to the path; outside of the mask it is the path's own."""
+    """A manipulation that draws the prediction to the path; outside the mask it is the path's own."""
 
     def __init__(self, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None) -> None:
         self.path, self.schedule, self.mask = path, schedule, mask
@@ -203,7 +203,7 @@ class _PathManipulation(Manipulation):
     def sampler_sample(
         self, executor: Callable[..., Tensor], guider: Any, sigmas: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
-        """After a run: outside of the mask the source's picture, bit for bit (a solver's last step rounds)."""
+        """After a run: outside the mask the source's picture, bit for bit (a solver's last step rounds)."""
         # A copy of the levels, because uni_pc changes its own.
         samples = executor(guider, sigmas.clone(), *args, **kwargs)
         if self.run is None or self.run.mask is None or self.path.level(float(sigmas[-1])) != self.path.steps:
