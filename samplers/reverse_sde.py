@@ -143,9 +143,9 @@ class ReverseSDESampler(KSAMPLER):
 
     def for_items(self, indices: Sequence[int]) -> ReverseSDESampler:
         """The same SAMPLER with the batch_index of each item, which a split run's later part cannot read from noise."""
-        sampler = copy.copy(self)
-        sampler.extra_options = {**self.extra_options, "indices": indices}
-        return sampler
+        result = copy.copy(self)
+        result.extra_options = {**self.extra_options, "indices": indices}
+        return result
 
 
 def sampler(kind: str, eta: float = 1.0, s_noise: float = 1.0, last_noise: bool = False) -> ReverseSDESampler:

@@ -41,10 +41,11 @@ def euler_up(
     """One step from sigma up to sigma_next; also gives the prediction. x: [B, C, ...]."""
     if label == "destination":
         model_sigma = sigma_next
+    elif sigma > 0:
+        model_sigma = sigma
     else:
         # The derivative of a clean picture is 0 / 0: the smallest level that the model knows is used instead.
-        smallest = torch.minimum(sigma_next, sigma_next.new_tensor(float(run.sampling.sigma_min)))
-        model_sigma = sigma if sigma > 0 else smallest
+        model_sigma = torch.minimum(sigma_next, sigma_next.new_tensor(float(run.sampling.sigma_min)))
     state = process.same_view(run.sampling, x, sigma, model_sigma)
     denoised = run.denoise(state, model_sigma)
     return x + (sigma_next - sigma) * (state - denoised) / model_sigma, denoised
