@@ -19,7 +19,7 @@ Four things stand in autograd's way there, and each has a module that removes it
 - Kernels without a backward pass: fused rotary embeddings, Sage and Flash attention. `kernels.DifferentiableKernels`
   and `model_calls.gradient_options` compute the same in plain PyTorch.
 
-Where the memory does not last, `checkpoint.checkpointed` recomputes each block in the backward pass.
+Where memory is short, `checkpoint.checkpointed` recomputes each block in the backward pass.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ Loss = Callable[..., Tensor]
 
 @dataclass
 class Needs:
-    """What the gradients of one model turned out to need; kept for a run, it spares the next block the search.
+    """What the gradients of one model turned out to need; kept for a run, so that each is found out once.
 
     in_place: guard what autograd saved against in-place updates. plain_kernels: replace fused kernels that have no
-    backward pass. Both cost time and are turned on by the first network that needs them. aliases: of the weights.
+    backward pass. Both cost time and are turned on by the first network that needs them. aliases: the weights'.
     """
 
     in_place: bool = False
@@ -91,7 +91,7 @@ class Gradients:
         """The value of ``loss(*inputs)`` and its gradient with respect to each input, in the input's dtype.
 
         loss gets normal copies of the inputs that require gradients and returns one number; it may be called again.
-        scales: factors that the loss is multiplied with for the backward pass, tried until the gradient is finite (see
+        scales: factors by which the loss is multiplied for the backward pass, tried until the gradient is finite (see
         `loss_scales`). An input that the loss does not depend on gets zeros. Raises ValueError where the gradient is
         never finite.
         """
@@ -140,8 +140,8 @@ def grad_ready(
     memory for one forward pass more. needs: an object to keep for the length of one run of the model, which makes the
     next block faster.
     Raises the memory error of the backend with a sentence that names the knobs; ValueError where an operation has no
-    backward pass, or another pack feeds the model a tensor that autograd cannot keep. All after everything has been
-    put back.
+    backward pass, or another pack feeds the model a tensor that autograd cannot keep. All are raised after
+    everything has been put back.
     """
     roots, needs, management = list(roots), needs or Needs(), comfy.model_management
     modules = list(dict.fromkeys(module for root in roots for module in root.modules()))
@@ -181,13 +181,13 @@ def _training() -> Iterator[None]:
 
 
 def _operation(error: RuntimeError) -> str:
-    """The name of the operation that PyTorch has no backward pass for, from its own sentence."""
+    """The name of the operation that PyTorch has no backward pass for, from its error message."""
     found = re.search(r"backward through (\S+)", str(error))
     return found[1].removesuffix(".default") if found else "an operation of another pack"
 
 
 def refuse_no_gradient(gradient: Tensor, what: str, remedy: str) -> None:
-    """Raises ValueError where a gradient is zero in every element: what it should improve would stay as it is.
+    """Raises ValueError where a gradient is zero in every element, so that it could not improve anything.
 
     what: what the model does not depend on, with its article. remedy: what to do, as an imperative.
     """

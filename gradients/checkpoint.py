@@ -55,7 +55,7 @@ class Recompute(torch.autograd.Function):
 
 @contextlib.contextmanager
 def checkpointed(roots: Iterable[nn.Module], weights: StreamedWeights | None = None) -> Iterator[None]:
-    """Within it, every block under `roots` (see `units`) is recomputed in the backward pass."""
+    """Recomputes every block under `roots` (see `units`) in the backward pass, for the length of a ``with`` block."""
     with contextlib.ExitStack() as undo:
         for unit in units(roots):
             override(unit, "forward", _recomputing(unit.forward, weights), undo)
@@ -65,7 +65,7 @@ def checkpointed(roots: Iterable[nn.Module], weights: StreamedWeights | None = N
 def units(roots: Iterable[nn.Module]) -> list[nn.Module]:
     """The blocks to recompute: a U-Net's residual and transformer blocks, or else the blocks in a network's lists.
 
-    None contains another. Blocks that contain forward hooks are skipped: a hook inside would see no gradient.
+    No block contains another. Blocks that contain forward hooks are skipped: a hook inside would see no gradient.
     """
     found: dict[int, nn.Module] = {}
     for root in roots:
@@ -89,16 +89,16 @@ def _recomputing(forward: Callable[..., Any], weights: StreamedWeights | None) -
         moving = _gradient_carrying(given)
         if not moving or not torch.is_grad_enabled():
             return forward(*args, **kwargs)
-        # A snapshot: by the time of the backward pass these dicts tell of the last block.
+        # A snapshot: by the time of the backward pass these dicts describe the last block.
         fixed = _with_tensors(_copy(given, clone=False), moving, [None] * len(moving))
         shape: list[Any] = []
 
         def again(*tensors: Tensor) -> tuple[Any, ...]:
-            # Blocks may also change in place what needs no gradient (a text stream): they get copies of it.
+            # Blocks may also change tensors in place that need no gradient (a text stream): they get copies of them.
             now = _with_tensors(_copy(fixed, clone=True), moving, tensors)
-            made = forward(*now[: len(args)], **dict(zip(kwargs, now[len(args) :], strict=True)))
-            flat, how = tree_flatten(made)
-            shape[:] = [how]
+            outputs = forward(*now[: len(args)], **dict(zip(kwargs, now[len(args) :], strict=True)))
+            flat, spec = tree_flatten(outputs)
+            shape[:] = [spec]
             return tuple(flat)
 
         found = Recompute.apply(_drawing_alike(again), weights, *[_at(given, place) for place in moving])
@@ -108,9 +108,9 @@ def _recomputing(forward: Callable[..., Any], weights: StreamedWeights | None) -
 
 
 def _drawing_alike(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, which at every later call draws from PyTorch's global generators what it drew at its first.
+    """The function, whose later calls draw the same numbers from PyTorch's global generators as its first call.
 
-    For a block of a network that runs again in a backward pass. Later calls leave the generators as they are.
+    For a block of a network that runs again in a backward pass. Later calls leave the generators' state unchanged.
     """
     states: dict[torch.device, Tensor] = {}
 
@@ -134,7 +134,7 @@ _Place = tuple[Any, ...]
 
 
 def _gradient_carrying(value: Any) -> list[_Place]:
-    """The places of all tensors in nested lists, tuples and dicts through which a gradient passes."""
+    """The places, in nested lists, tuples and dicts, of all tensors through which a gradient passes."""
     if isinstance(value, Tensor):
         return [()] if value.requires_grad else []
     return [(key, *rest) for key, each in _entries(value) for rest in _gradient_carrying(each)]
@@ -153,7 +153,7 @@ def _at(value: Any, place: _Place) -> Any:
 
 
 def _with_tensors(value: Any, places: Sequence[_Place], tensors: Sequence[Any]) -> Any:
-    """Nested lists, tuples and dicts with other tensors at these places; what was given stays as it is."""
+    """A copy of nested lists, tuples and dicts with other tensors at these places; the original is unchanged."""
     if () in places:
         return tensors[places.index(())]
     if isinstance(value, dict):

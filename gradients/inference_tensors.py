@@ -18,9 +18,9 @@ _Swap = tuple[Any, str, Tensor, Tensor]  # store, name, alias, original
 
 @contextlib.contextmanager
 def normal_tensors(modules: Iterable[nn.Module], aliases: Aliases) -> Iterator[None]:
-    """Within it, the modules' parameters, buffers and tensor attributes are tensors that autograd accepts as constants.
+    """For the length of a ``with`` block, autograd accepts the modules' parameters, buffers and tensors as constants.
 
-    aliases: takes up those that are made, and gives back those that were made before.
+    aliases: collects the aliases that are made, and supplies those made before.
     """
     swapped: list[_Swap] = []
     try:
@@ -49,7 +49,7 @@ def _swap(module: nn.Module, swapped: list[_Swap], aliases: Aliases) -> None:
                 alias = _alias(tensor)
                 if store is module._parameters:
                     alias = nn.Parameter(alias, requires_grad=False)
-                    for noted, value in vars(tensor).items():  # by ComfyUI: the dtype to load it in
+                    for noted, value in vars(tensor).items():  # set by ComfyUI: the dtype to load it in
                         vars(alias).setdefault(noted, value)
                 aliases[key] = (tensor, alias)
             store[name] = alias

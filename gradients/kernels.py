@@ -10,11 +10,11 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 NO_BACKWARD = "no autograd formula was registered"
-"""What PyTorch says of a custom operation that a gradient cannot pass."""
+"""PyTorch's message for a custom operation that a gradient cannot pass."""
 
 
 class DifferentiableKernels(TorchFunctionMode):
-    """Within it, comfy_kitchen's rotary embeddings are calculated by its own reference functions.
+    """While active, comfy_kitchen's rotary embeddings are calculated by its own reference functions.
 
     They compute the same in operations of PyTorch, which autograd knows. The mode belongs to one thread and leaves
     nothing behind. PyTorch suspends it inside `torch.autograd.grad`: what computes there enters it again.

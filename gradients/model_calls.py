@@ -20,7 +20,7 @@ def gradient_options(model_options: dict[str, Any]) -> dict[str, Any]:
     """A copy of a run's model_options for a differentiable call.
 
     Attention becomes PyTorch's own: Sage and Flash attention have no backward pass and would silently leave its part
-    out. Compiled models and calls on several GPUs step aside for the same reason.
+    out. Compiled models and calls on several GPUs are turned off for the same reason.
     """
     options = comfy.model_patcher.create_model_options_clone(model_options)
     options.pop("multigpu_clones", None)
@@ -31,7 +31,7 @@ def gradient_options(model_options: dict[str, Any]) -> dict[str, Any]:
 
 
 def branch(model: Any, conds: list[dict[str, Any]], x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Tensor:
-    """D(x, sigma) of one branch (positive, negative, ...) without guidance: one half of the memory of both."""
+    """D(x, sigma) of one branch (positive, negative, ...) without guidance, which takes half the memory of both."""
     return comfy.samplers.calc_cond_batch(model, [conds], x, sigma.clone(), options)[0]
 
 
@@ -47,7 +47,7 @@ def text_embedding(conds: list[dict[str, Any]]) -> Tensor:
 
 
 def with_text_embedding(conds: list[dict[str, Any]], embedding: Tensor) -> list[dict[str, Any]]:
-    """A run's processed conds with another text embedding [1 or B, tokens, width] in each; the given ones stay."""
+    """A run's processed conds with another text embedding [1 or B, tokens, width] in each; originals are unchanged."""
     replaced = []
     for cond in conds:
         model_conds = dict(cond.get("model_conds", {}))

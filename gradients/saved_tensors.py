@@ -2,8 +2,8 @@
 
 PyTorch's own ``allow_mutation_on_saved_tensors`` knows a tensor by its addresses and version. Once a tensor has been
 copied aside its addresses are free, another one may get them, and the backward pass is then given the wrong tensor;
-and an update of a part is missed where the part begins elsewhere. Here what is saved is an object of its own, found by
-the memory it lies in. A weight that was streamed in is not saved at all: it is fetched again (`streamed_weights`).
+and an update of a part is missed where the part begins elsewhere. Here each saved tensor is an object of its own, found
+by the memory it lies in. A streamed weight is not saved at all: it is fetched again (`streamed_weights`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ MODIFIED = "A tensor that the gradient needs has been modified by an inplace ope
 
 
 class _Saved:
-    """A tensor that autograd holds for the backward pass; a copy of it from its first update in place on."""
+    """A tensor that autograd holds for the backward pass; once updated in place, a copy of what it was before."""
 
     def __init__(self, tensor: Tensor) -> None:
-        # Without its history, or what saves an output would hold itself and all before it for good.
+        # Detached, or an operation that saves its output would keep itself and all before it alive for good.
         self.tensor = tensor.detach() if tensor.requires_grad else tensor
 
     def restored(self) -> Tensor:
@@ -36,7 +36,7 @@ class _Saved:
 
 
 class _Checked(_Saved):
-    """One that fails where it has been updated in place since: PyTorch itself checks that only without hooks."""
+    """A saved tensor that fails if it was updated in place since: PyTorch itself checks that only without hooks."""
 
     def __init__(self, tensor: Tensor) -> None:
         super().__init__(tensor)
@@ -49,7 +49,7 @@ class _Checked(_Saved):
 
 
 class _Watch(TorchDispatchMode):
-    """Copies what is saved before an operation writes into its memory."""
+    """Copies saved tensors before an operation writes into their memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class _Watch(TorchDispatchMode):
                 given = args[place] if place < len(args) else kwargs.get(argument.name)
                 for tensor in tree_leaves(given):
                     if isinstance(tensor, Tensor) and not is_traceable_wrapper_subclass(tensor):
-                        # What is copied aside no longer lies in this memory.
+                        # Tensors that were copied no longer lie in this memory.
                         for entry in self.by_memory.pop(memory_of(tensor), ()):
                             entry.tensor = entry.tensor.clone()
         return func(*args, **kwargs)
@@ -81,10 +81,10 @@ class _Watch(TorchDispatchMode):
 
 @contextlib.contextmanager
 def saved_tensors(weights: StreamedWeights | None = None, in_place: bool = True) -> Iterator[None]:
-    """Within it, gradients are those of the values that were saved, also where their memory is used again.
+    """Makes gradients inside a ``with`` block use the values that were saved, even where their memory is used again.
 
     weights: those that are streamed in. in_place: protect everything else from updates in place too, which costs some
-    time; without it the backward pass raises PyTorch's RuntimeError (or `MODIFIED`) where there was one.
+    time; without it the backward pass raises PyTorch's RuntimeError (or `MODIFIED`) after such an update.
     """
     watch = _Watch()
 

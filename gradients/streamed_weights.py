@@ -2,7 +2,7 @@
 
 A layer whose weights do not stay on the device (offloaded ones, and all of them under dynamic VRAM) computes with a
 copy in memory that is reused as soon as the layer is done. Autograd would find other weights there; to keep a copy of
-each would take as much memory as the whole model, which is what offloading avoids.
+each would take the memory of the whole model, which is what offloading avoids.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Fetched:
     offset: int
 
     def restored(self) -> Tensor:
-        """A copy of its own, made as the layer's forward pass makes it."""
+        """A fresh copy, made as the layer's forward pass makes it."""
         given = {"dtype": self.dtype, "bias_dtype": self.dtype, "device": self.device, "offloadable": True}
         weight, bias, stream = comfy.ops.cast_bias_weight(self.layer, **given)  # pyright: ignore[reportAssignmentType]
         found: Any = weight if self.name == "weight" else bias
@@ -52,7 +52,7 @@ class _Present:
 
 
 class StreamedWeights:
-    """Knows the streamed weights that are on the device at the moment, by the memory they lie in."""
+    """The streamed weights that are on the device at the moment, found by the memory they lie in."""
 
     def __init__(self) -> None:
         self._present: dict[int, list[_Present]] = {}
@@ -62,7 +62,7 @@ class StreamedWeights:
         return self._watched
 
     def watch(self, layer: Any, undo: contextlib.ExitStack) -> None:
-        """Notice a layer's weights whenever they come, until `undo` is closed."""
+        """Register a layer's weights whenever they are streamed in, until `undo` is closed."""
         self._watched = True
         for name in ("weight", "bias"):
             key = f"{name}_function"
@@ -76,7 +76,7 @@ class StreamedWeights:
         return weight
 
     def find(self, tensor: Tensor) -> Fetched | None:
-        """What fetches a tensor again that is, or is a view of, a streamed weight; None for any other."""
+        """The means to fetch a tensor again if it is a streamed weight or a view of one; None for any other."""
         if is_traceable_wrapper_subclass(tensor):  # a quantised weight: it has no memory of its own
             return None
         for present in self._present.get(memory_of(tensor), ()):
@@ -90,7 +90,7 @@ class StreamedWeights:
 
 @contextlib.contextmanager
 def streamed_weights(modules: Iterable[nn.Module], device: torch.device) -> Iterator[StreamedWeights]:
-    """Within it, what it yields knows the weights of those modules that stream them in to compute on the device."""
+    """Yields the record of the weights that these modules stream in to compute on the device."""
     weights = StreamedWeights()
     with contextlib.ExitStack() as undo:
         for module in modules:
@@ -106,7 +106,7 @@ def _streams(module: nn.Module, device: torch.device) -> bool:
 
 
 def memory_of(tensor: Tensor) -> int:
-    """Where the memory begins that a tensor, a view perhaps, lies in."""
+    """Where the memory of a tensor begins, or that of the tensor it is a view of."""
     return tensor.untyped_storage().data_ptr()
 
 
@@ -120,7 +120,7 @@ def _apart(one: Tensor | None, other: Tensor) -> bool:
 
 
 def override(module: nn.Module, name: str, value: Any, undo: contextlib.ExitStack) -> None:
-    """Set an attribute of the instance until `undo` is closed; the class's own stays as it is."""
+    """Set an attribute of the instance until `undo` is closed; the class's own is unchanged."""
     attributes = module.__dict__
     if name in attributes:
         undo.callback(attributes.__setitem__, name, attributes[name])

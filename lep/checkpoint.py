@@ -42,13 +42,13 @@ _LGP_INPUTS, _LEP_INPUTS = sum(_LGP_CHANNELS) + 4 * 10, sum(_LEP_CHANNELS) + 4 *
 
 
 def save_predictor(predictor: EdgePredictor, path: Path) -> None:
-    """Write a predictor as safetensors with metadata; `path` then holds all of it or what it held before."""
+    """Write a predictor as safetensors with metadata; after an error `path` holds what it held before."""
     with written_whole(path) as unfinished:
         write_predictor(predictor, unfinished)
 
 
 def write_predictor(predictor: EdgePredictor, path: Path) -> None:
-    """Write a predictor, without care for what `path` held before."""
+    """Write a predictor, without protecting what `path` held before."""
     spec = {
         "kind": predictor.kind,
         "taps": predictor.taps,
@@ -68,14 +68,14 @@ def write_predictor(predictor: EdgePredictor, path: Path) -> None:
 
 
 def _compact(weights: Tensor) -> Tensor:
-    """Weights for a file: float16 where that can hold them. Vectors are small, and statistics often are too large."""
+    """Weights for a file: float16 if it can hold them. Vectors stay as they are: small, and often out of its range."""
     exact = weights.detach().cpu().contiguous()
     half = exact.half() if exact.ndim > 1 else exact
     return half if torch.isfinite(half).all() else exact
 
 
 def load_predictor(path: Path) -> EdgePredictor:
-    """Read a predictor of our own (.safetensors) or a published one (.pt, weights only: code in it never runs).
+    """Read a predictor of our own (.safetensors) or a published one (.pt, weights only: code in it is never run).
 
     Raises ValueError, in one sentence, for a file that is missing, damaged, foreign or unsafe.
     """
@@ -106,7 +106,7 @@ def _load_own(path: Path) -> EdgePredictor:
 
 
 def _predictor(spec: dict[str, Any], state: dict[str, Tensor]) -> EdgePredictor:
-    """The predictor of a description and its weights; raises some error where they do not belong together."""
+    """The predictor of a description and its weights; raises an error of any kind if they do not fit together."""
     weights = sum(tensor.numel() for tensor in state.values())
     sizes = [*spec["channels"], *_numbers(spec["settings"])]
     too_large = not sizes or max(sizes) > weights or len(sizes) > len(state) + _PLAIN_SETTINGS
@@ -139,20 +139,20 @@ def _load_public(path: Path) -> EdgePredictor:
     except Exception as error:  # a damaged pickle fails in many ways
         raise ValueError(f"{path.name} is damaged and cannot be read: download it again.") from error
     if not isinstance(loaded, dict):
-        raise ValueError(f"{path.name} holds no weights by name, so it is no edge predictor: choose another file.")
+        raise ValueError(f"{path.name} holds no weights by name, so it is not an edge predictor: choose another file.")
     try:
         return _recognise(loaded, path)
     except BadPredictorError as error:
         raise ValueError(f"{path.name} cannot be used ({error.reason}): download it again.") from error
     except (KeyError, RuntimeError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(
-            f"{path.name} looks like a published edge predictor, but parts of it are missing or of other sizes: "
+            f"{path.name} looks like a published edge predictor, but parts of it are missing or have the wrong sizes: "
             "download it again."
         ) from error
 
 
 def _recognise(loaded: dict[str, Any], path: Path) -> EdgePredictor:
-    """Which of the published layouts the weights have. Raises ValueError for none of them."""
+    """Which of the published layouts the weights have. Raises ValueError if there is none that fits."""
     inner = "aggregation_network" if "aggregation_network" in loaded else "model_state_dict"
     state: dict[str, Tensor] = loaded.get(inner, loaded)
     weights = [each for each in state.values() if isinstance(each, Tensor)]
@@ -183,7 +183,7 @@ def _pixel_network(state: dict[str, Tensor], name: str) -> EdgePredictor:
             "lgp", _LEP_TAPS, _LEP_CHANNELS, {"encodings": encodings}, folded(state), _SD15, binarise=True
         )
     raise ValueError(
-        f"{name} is a latent edge predictor with {inputs} inputs, which is none of the known layouts "
+        f"{name} is a latent edge predictor with {inputs} inputs, which is not one of the known layouts "
         f"({_LGP_INPUTS}, {_LEP_INPUTS} and {_LEP_INPUTS + 4}): use one of those."
     )
 

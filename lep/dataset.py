@@ -20,7 +20,7 @@ from .sketch import as_encoded, fit_lines, read_sketch
 from .targets import check_target, edge_target, normal
 from .training import Example
 
-LINE_WIDTH = 5  # pixels: half of a latent cell; thinner lines are hard to see through noise
+LINE_WIDTH = 5  # pixels: about half a latent cell; thinner lines are hard to see through noise
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ def gather(
 
     latents: LATENTs (VAE space), or images: IMAGE batches, which are encoded; with both, the images are the latents'
     pictures. conds: a CONDITIONING for each picture or one for all. edge_maps: IMAGE batches, one map per picture; none
-    makes them from the pictures (Canny, see `edge_map`). listen: told after each picture how many of how many are done.
-    Raises ValueError where the numbers or the sizes do not match.
+    makes them from the pictures (Canny, see `edge_map`). listen: called after each picture with the number done and the
+    total. Raises ValueError if the numbers or the sizes do not match.
     """
     pictures = [picture.unsqueeze(0) for batch in images for picture in check_image(batch, "images")]
     given = _latent_items(model, latents)
@@ -125,7 +125,7 @@ class _EdgeMaps:
     scale: float
 
     def __call__(self, index: int, code: Tensor) -> Tensor:
-        """That of a picture with this code."""
+        """The edge map of a picture with this latent."""
         if not self.given:
             picture = self.pictures[index] if self.pictures else self.vae.decode(code).flatten(0, -4)
             return of_width(edge_map(picture, "canny", self.detail, self.scale), LINE_WIDTH)

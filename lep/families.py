@@ -1,4 +1,4 @@
-"""Which activations of which model family a predictor may read: the only place that knows networks apart.
+"""Which activations of each model family a predictor may read: the only place that distinguishes networks.
 
 A *tap* is a block's name inside the diffusion model ("input_blocks.3", "double_blocks.7"); its value is the block's
 output as a picture [B, C, h, w] on the latent grid or a coarser one. Video models count their frames as pictures.
@@ -20,12 +20,12 @@ from ..common.texts import quoted
 from ..samplers import process
 
 FEATURE_SETS = ("levels", "decoder", "all")
-_SPREAD = 9  # blocks of a transformer that "levels" takes: as many as the paper takes of a U-Net
+_SPREAD = 9  # blocks of a transformer that "levels" takes: the number that the paper takes from a U-Net
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a hook knows of the model call that it sees: latent size, frames, and the options given to the block."""
+    """What a hook knows of the current model call: latent size, frames, and the options given to the block."""
 
     height: int
     width: int
@@ -110,7 +110,7 @@ def family_of(network: nn.Module) -> Family:
 
 
 def signature(model: Any) -> dict[str, Any]:
-    """What must agree between the model that a predictor was trained on and the model it is used with."""
+    """What the model that a predictor was trained on and the model it is used with must have in common."""
     network = network_of(model)
     latent_format = model.get_model_object("latent_format")
     return {
@@ -136,7 +136,7 @@ def _context_width(network: Any) -> int | None:
 
 
 def check_fits(model: Any, wanted: dict[str, Any], taps: tuple[str, ...], channels: tuple[int, ...]) -> None:
-    """Raise ValueError, in one sentence, where a predictor made for `wanted` and these taps does not fit the model.
+    """Raise ValueError, in one sentence, if a predictor made for `wanted` and these taps does not fit the model.
 
     A value of None in `wanted` fits anything.
     """
@@ -192,9 +192,9 @@ def _level_ends(network: Any, blocks: list[str]) -> tuple[str, ...]:
 
 
 def tap_module(network: nn.Module, tap: str) -> nn.Module | None:
-    """The module whose output is the tap's value; None where the network has no such block.
+    """The module whose output is the tap's value; None if the network has no such block.
 
-    A U-Net's blocks are lists that are never called themselves, so the last layer of the list stands for them.
+    A U-Net's blocks are lists that are never called themselves, so the last layer of the list is used.
     """
     try:
         module = network.get_submodule(tap)

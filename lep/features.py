@@ -1,4 +1,4 @@
-"""Reading activations while ComfyUI calls a model: hooks that live as long as a ``with`` block."""
+"""Reads activations while ComfyUI calls a model, by hooks that last as long as a ``with`` block."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Transform = Callable[[int, Tensor], Any]
 
 
 class Enough(BaseException):
-    """Ends a model call once every tap has been read. Not an Exception, so that nobody on the way swallows it."""
+    """Ends a model call once every tap has been read. Not an Exception, so that no handler on the way catches it."""
 
 
 @dataclass
 class Reading:
-    """What one model call gave: the call and, per tap, what the transform kept of it."""
+    """The result of one model call: the call and, per tap, what the transform kept of its value."""
 
     call: Call
     batch: int
@@ -52,9 +52,8 @@ def capturing(
 
     keep: what to keep of each value; the value itself must be copied where it is kept, since transformers update it in
     place afterwards. stop: end each call after its last tap, by `Enough`, which the caller catches. gradients: record
-    history up to the last tap of each call and none after it; between calls it is recorded as it was, for ComfyUI
-    cuts the next call's input out of the state there.
-    Raises ValueError where the network lacks a tap.
+    history up to the last tap of each call and none after it; between calls recording is as before, because that is
+    where ComfyUI cuts the next call's input out of the state. Raises ValueError if the network lacks a tap.
     """
     family, capture, handles = family_of(network), Capture(), []
 
@@ -107,8 +106,8 @@ def run_with_prompts(
 ) -> None:
     """Call body(guider, model_options, noise) inside a run of the model, as if it were sampling.
 
-    conds: CONDITIONINGs, of which the first entry counts; the guider then has them as conds["positive"][0], [1], ...
-    like: a latent of the batch and size to be worked on, so that ComfyUI makes room for it. seed: of what the model's
+    conds: CONDITIONINGs, whose first entries are used; the guider then has them as conds["positive"][0], [1], ...
+    like: a latent of the batch and size to work on, so that ComfyUI makes room for it. seed: for what the model's
     patches draw.
     """
     guider = comfy.samplers.CFGGuider(without_step_caches(model, "The edge predictor"))
@@ -143,7 +142,7 @@ def read_features(
 ) -> Reading:
     """The taps of one call of the model on a batch of states x [B, ...] at noise levels sigma [B], without gradients.
 
-    conds: the run's cond of each item. The call ends at the last tap: what follows is not computed.
+    conds: the run's cond of each item. The call ends at the last tap: later blocks are not computed.
     """
     arguments = batched_cond(conds)
     transformer = {**options.get("transformer_options", {})}

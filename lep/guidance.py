@@ -1,4 +1,4 @@
-"""Sketch guidance: each step of sampling is bent towards pictures in which the predictor sees the sketch.
+"""Sketch guidance: steers each sampling step towards pictures in which the predictor sees the sketch.
 
 Voynov et al. 2022, section 4.2, in any model's coordinates and for any sampler. The paper subtracts
 
@@ -42,7 +42,7 @@ _WRAPPERS = (
     WrappersMP.PREDICT_NOISE,
     WrappersMP.CALC_COND_BATCH,
 )
-_MEMORY = {False: 3, True: 2}  # how many times the activations of one call a guided step holds, by checkpointed
+_MEMORY = {False: 3, True: 2}  # memory of a guided step in units of one call's activations, by checkpointed
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +54,10 @@ class Guidance:
     sketch: gives, for a latent grid (H, W), the target that the predictor should see [1 or B, C, H, W] (frames of a
     video count as a batch), and the importance of each pixel [1 or B, 1, H, W] or None for 1 everywhere.
     beta: length of the guidance step as a multiple of the sampler's own step. start, end: the part of the path that is
-    guided, in training time (1 = noise, 0 = picture); nothing where end is not below start. every: guide every n-th
-    step of them. checkpointed: less memory, more time. preview: show the predicted edges beside the picture while
-    guiding. schedule: multiplies beta along the path, and says by its zeros which steps are not guided, in the place of
-    start and end. sigmas: the levels of the whole run that the sampled one is a part of, for every to count over.
+    guided, in training time (1 = noise, 0 = picture); nothing unless end is below start. every: guide every n-th of
+    these steps. checkpointed: less memory, more time. preview: show the predicted edges beside the picture while
+    guiding. schedule: multiplies beta along the path, and its zeros are the steps that are not guided, instead of start
+    and end. sigmas: the levels of the whole run, of which a part may be sampled; `every` counts over them.
     """
 
     predictor: EdgePredictor
@@ -73,7 +73,7 @@ class Guidance:
 
     @property
     def window(self) -> PathSchedule | None:
-        """Where on the path the run is guided, and how strongly; None where it is not guided at all."""
+        """Where on the path the run is guided, and how strongly; None if it is not guided at all."""
         window = self.schedule
         if window is None and self.start > self.end:
             window = PathSchedule(self.start, self.end)
@@ -161,7 +161,7 @@ class _GuidedModel:
 
 
 class _Run:
-    """One sampling run: what stays the same for its length, and the guided call that is going on."""
+    """One sampling run: what stays the same throughout, and the guided call in progress."""
 
     def __init__(
         self, guidance: Guidance, diffusion: torch.nn.Module, model: Any, target: tuple[Tensor, Tensor | None],
@@ -177,7 +177,7 @@ class _Run:
         self.warned = False
 
     def predict(self, executor: Any, x: Tensor, sigma: Tensor, model_options: Any = None, seed: Any = None) -> Tensor:
-        """D, bent towards the sketch where the step is guided."""
+        """D, steered towards the sketch if the step is guided."""
         self.seen = None
         guided = self.guidance.step(self.weights, self.sigmas, float(sigma.max()))
         if guided is None:
@@ -185,7 +185,7 @@ class _Run:
         call = self.call = _Call(self, executor.class_obj)
         try:
             denoised = executor(x, sigma, model_options, seed)
-            if not call.done:  # a guider that does not evaluate the branch by itself
+            if not call.done:  # a guider that did not evaluate the branch itself
                 comfy.samplers.calc_cond_batch(call.inner, [call.conds], x, sigma, model_options)
         finally:
             self.call = None
@@ -198,18 +198,18 @@ class _Run:
         return bend(call.inner.model_sampling, x, denoised, call.gradient, *guided, self.mask)
 
     def show(self, callback: Callable[..., Any], step: int, denoised: Tensor, x: Tensor, total: int) -> Any:
-        """A sampler's callback, shown the predicted edges beside the picture, except at the last step."""
-        # What the last step shows becomes the node's output.
+        """A sampler's callback, which gets the predicted edges beside the picture, except at the last step."""
+        # The preview of the last step becomes the node's output.
         if self.seen is not None and step < total - 1 and self.seen.shape == denoised.shape:
             denoised = torch.cat([denoised, self.seen.to(denoised)], dim=-1)
         return callback(step, denoised, x, total)
 
 
 class _Call:
-    """One guided evaluation of D: its guided branch is run by itself, once, and leaves its gradient here.
+    """One guided evaluation of D: its guided branch is run once, by itself, and its gradient is kept here.
 
-    conds: of the branch that the predictor reads; the guider's own one where it has it. gradient: of the loss with
-    respect to x. seen: what the predictor saw. Both are None where it saw no whole picture.
+    conds: of the branch that the predictor reads; the guider's own if it has one. gradient: of the loss with respect to
+    x. seen: the predictor's output. Both are None if it saw no whole picture.
     """
 
     def __init__(self, run: _Run, guider: Any) -> None:
@@ -221,7 +221,7 @@ class _Call:
         self.seen: Tensor | None = None
 
     def branches(self, executor: Any, model: Any, conds: list[Any], x: Tensor, sigma: Tensor, options: Any) -> Any:
-        """Run the guided branch by itself, with its gradient, and the others as ever."""
+        """Run the guided branch by itself, with its gradient, and the others as usual."""
         place = next((i for i, cond in enumerate(conds) if cond is self.conds), None)
         if self.done or place is None:
             return executor(model, conds, x, sigma, options)
@@ -234,7 +234,7 @@ class _Call:
         return results
 
     def _evaluate(self, executor: Any, x: Tensor, sigma: Tensor, model_options: Any) -> Tensor:
-        """D of the guided branch; its gradient becomes known."""
+        """D of the guided branch; also stores its gradient."""
         run, found = self.run, []
         options = gradients.gradient_options(model_options)
 
@@ -265,7 +265,7 @@ class _Call:
         for reading in capture.readings:
             call = reading.call
             if not reading.complete or (call.height, call.width) != size or call.frames != frames:
-                continue  # a regional prompt sees a part of the picture, of which the sketch cannot be told
+                continue  # a regional prompt sees a part of the picture, to which the sketch cannot be matched
             level = level_input(run.network.noise, self.inner, sigma, run.noise, reading.batch * frames, frames)
             seen = run.network.combine(reading.values, level, size)
             total = total + _distance(seen, *run.target)
@@ -283,13 +283,13 @@ def _distance(seen: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
 
 
 def _spread(given: Tensor, like: Tensor) -> Tensor:
-    """Repeat a target to a batch. A normal tensor, whatever it was."""
+    """Repeat a target to a batch, as a normal tensor (not an inference tensor)."""
     copies = -(-like.shape[0] // given.shape[0])
     return given.clone().to(like).repeat(copies, 1, 1, 1)[: like.shape[0]]
 
 
 def _unit_noise(noise: Tensor, seed: int | None) -> Tensor:
-    """The run's initial noise; where its start was noised beforehand and none is added, noise of its seed."""
+    """The run's initial noise; if its start was noised beforehand and none is added, noise from its seed."""
     if torch.count_nonzero(noise) > 0:
         return noise
     return torch.stack([item_noise(item, seed or 0, index) for index, item in enumerate(noise)])

@@ -1,4 +1,4 @@
-"""The noise level as each kind of predictor wants it told."""
+"""The noise level in the form that each kind of predictor takes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def angle(sampling: Any, sigma: Tensor) -> Tensor:
 
 
 def scaled_noise(sampling: Any, sigma: Tensor, noise: Tensor) -> Tensor:
-    """sqrt(1 - abar) n [B, C, H, W], which public predictors were given as their noise level."""
+    """sqrt(1 - abar) n [B, C, H, W], which public predictors take as their noise level."""
     a, b = process.coefficients(sampling, sigma.float())
     return (b / (a**2 + b**2).sqrt()).reshape(-1, *[1] * (noise.ndim - 1)) * noise
 
@@ -32,7 +32,7 @@ def time_embedding(inner: Any, sigma: Tensor) -> Tensor:
 
 
 def level_input(kind: str, inner: Any, sigma: Tensor, noise: Tensor | None, count: int, frames: int = 1) -> Tensor:
-    """What a network of `PredictorNetwork.noise` = kind takes, for `count` pictures of a call on states at sigma [B].
+    """The noise level for a network of `PredictorNetwork.noise` = kind, for `count` pictures of a call at sigma [B].
 
     noise: the run's initial noise [B, C, H, W], for kind "map". A call may hold the batch several times over (several
     prompts), and a video's frames count as pictures.
@@ -41,7 +41,7 @@ def level_input(kind: str, inner: Any, sigma: Tensor, noise: Tensor | None, coun
         level = time_embedding(inner, sigma)
     elif kind == "map":
         if noise is None:
-            raise ValueError("This predictor needs the run's initial noise, and there is none here.")
+            raise ValueError("This predictor needs the run's initial noise, but this run has none.")
         level = scaled_noise(inner.model_sampling, sigma, noise)
     else:
         level = angle(inner.model_sampling, sigma)

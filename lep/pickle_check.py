@@ -1,8 +1,8 @@
 """What a PyTorch file would build, found without building it.
 
-`torch.load(weights_only=True)` runs no code of a file, but lets it call `bytearray` and storages of any size. Here the
-pickle's instructions are only followed on paper, and anything but names, numbers, texts, and tensors whose values are
-in the file is refused before PyTorch reads it.
+`torch.load(weights_only=True)` runs no code from a file, but lets it call `bytearray` and storages of any size. Here
+the pickle's instructions are only traced, not executed, and anything but names, numbers, texts, and tensors whose
+values are in the file is refused before PyTorch reads it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-MOST_INSTRUCTIONS = 16 * 2**20  # bytes; the pickles of predictors have some thousands
+MOST_INSTRUCTIONS = 16 * 2**20  # bytes; the pickles of predictors have a few thousand
 MOST_DIMENSIONS = 8
 _ZIP = b"PK\x03\x04"
 _LEGACY_PICKLES = 5  # magic number, version, system, content, list of storages
@@ -31,7 +31,7 @@ class UnsafePickleError(ValueError):
 
 
 class TooLargeError(ValueError):
-    """A file that would take far more memory than it is long; the text ends a sentence, without its full stop."""
+    """A file that would take far more memory than its size; the text ends a sentence, without its full stop."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class _Reader:
 
     def since_mark(self) -> list[Any]:
         place = len(self.stack) - 1
-        while self.stack[place] is not _MARK:  # ends with an IndexError where there is none
+        while self.stack[place] is not _MARK:  # raises IndexError if there is none
             place -= 1
         _, *found = self.pop(len(self.stack) - place)
         return found
@@ -146,7 +146,7 @@ class _Reader:
     def _count_tensor(self, storage: _Storage, offset: Any, shape: Any, strides: Any) -> None:
         numbers = [offset, *shape, *strides]
         if not all(type(number) is int and number >= 0 for number in numbers) or len(shape) > MOST_DIMENSIONS:
-            raise ValueError("a tensor of no shape")
+            raise ValueError("a tensor without a shape")
         last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
         count = math.prod(shape)
         self.tensor_bytes += count * storage.item_size
@@ -156,16 +156,16 @@ class _Reader:
     def built(self) -> None:
         """The attributes of a dictionary, which state_dict() has."""
         if self.pop(2)[0] is not _HOLDER:
-            raise UnsafePickleError("a state for something else than a dictionary")
+            raise UnsafePickleError("a state for something other than a dictionary")
         self.stack.append(_HOLDER)
 
     def stored(self) -> _Storage:
         """The storage that a persistent id names."""
         kind, stored, key, _, count, *_ = self.pop(1)[0]
         if kind != "storage" or not isinstance(stored, _Name) or stored.name not in _ITEM_SIZES:
-            raise UnsafePickleError("a reference to something else than weights")
+            raise UnsafePickleError("a reference to something other than weights")
         if type(count) is not int or count < 0 or not isinstance(key, str):
-            raise ValueError("a storage of no size")
+            raise ValueError("a storage without a size")
         found = _Storage(_ITEM_SIZES[stored.name], count)
         if key not in self.storages:
             self.storages[key] = found

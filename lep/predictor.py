@@ -1,4 +1,4 @@
-"""The predictor as a value, and the networks of our own: the paper's per-pixel network and a U-Net on the same input.
+"""The predictor as a value, and our own networks: the paper's per-pixel network and a U-Net on the same input.
 
 A predictor reads activations F_1..F_n of one model call and a noise level, and gives a map on the latent grid. Its
 first layer is applied to each activation at that activation's own resolution, and only the result is resized:
@@ -31,7 +31,7 @@ _NORM_GROUPS = 8
 
 
 class PredictorNetwork(nn.Module, ABC):
-    """What guidance and training ask of a predictor's network.
+    """The interface of a predictor's network for guidance and training.
 
     noise: what it takes as its noise level: "angle" [B] (0 = clean, 1 = pure noise), "map" [B, 4, H, W] (the scaled
     noise itself, as public networks were trained) or "embedding" [B, E] (the model's own time embedding).
@@ -57,14 +57,14 @@ class PredictorNetwork(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class EdgePredictor:
-    """A trained predictor and all that is needed to use it rightly. Immutable: networks are copied before use.
+    """A trained predictor and all that is needed to use it correctly. Immutable: networks are copied before use.
 
     taps, channels: what it reads. model: the signature of the model it was made for (`families.signature`).
     target: "latent" (it predicts the encoded edge map, model space) or "pixels" (an RGB edge map in -0.5..0.5 on the
-    latent grid). line_width: pixels of a line on the edge maps that it knows, 0 = as they come. branch: whose
+    latent grid). line_width: pixels of a line on its edge maps, 0 = not normalised. branch: whose
     activations it was trained on, "positive" or "negative" (the empty prompt). noise_range: the training-time
-    fractions it has seen. binarise: its edge maps were black and white. unfinished: where its training was interrupted
-    (`unfinished.Unfinished`), to go on from; no file keeps it.
+    fractions it has seen. binarise: its edge maps were black and white. unfinished: where to continue if its training
+    was interrupted (`unfinished.Unfinished`); not saved in files.
     """
 
     network: PredictorNetwork
@@ -95,7 +95,7 @@ class EdgePredictor:
 
 
 def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, as the paper and every public predictor do it."""
+    """Bilinear, as in the paper and every public predictor."""
     if tuple(picture.shape[-2:]) == tuple(size):
         return picture
     return F.interpolate(picture, size=size, mode="bilinear", align_corners=False)
@@ -173,8 +173,8 @@ class PixelNetwork(PredictorNetwork):
     """The paper's per-pixel network: 512, 256, 128, 64, with ReLU (section 4.1, Voynov et al. 2022).
 
     Two things differ from its public trainers: the noise level is a number with encodings, which is known at every step
-    of sampling, where theirs is the noise itself, which is known only at the first; and each pixel is normalised over
-    its own channels, where theirs has batch norm, whose statistics are wrong for other pictures.
+    of sampling, while theirs is the noise itself, which is known only at the first; and each pixel is normalised over
+    its own channels, while theirs use batch norm, whose statistics are wrong for other pictures.
     """
 
     def __init__(self, channels: Sequence[int], out_channels: int, widths: Sequence[int] = PAPER_WIDTHS) -> None:
@@ -205,7 +205,7 @@ class _Stage(nn.Sequential):
 
 
 class UNetNetwork(PredictorNetwork):
-    """A predictor with a view of its surroundings: U-Sketch's encoder-decoder (Mukherjee et al. 2024), made smaller.
+    """A predictor that sees each pixel's surroundings: U-Sketch's encoder-decoder (Mukherjee et al. 2024), smaller.
 
     The features are projected to `width` channels at their own resolution first; group norm instead of batch norm.
     """

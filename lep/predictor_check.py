@@ -58,7 +58,7 @@ def check_predictor(predictor: EdgePredictor) -> None:
 
 
 def _check_record(record: Any) -> None:
-    _must(isinstance(record, dict) and all(map(_is_name, record)), "record", "what it says of its training", record)
+    _must(isinstance(record, dict) and all(map(_is_name, record)), "record", "its training record by names", record)
     for name, value in record.items():
         if name in _COUNTS:
             _must(_is_whole(value), f"record of {name}", "a whole number", value)
@@ -69,8 +69,8 @@ def _check_record(record: Any) -> None:
 def _must(fits: bool, name: str, wanted: str, found: Any) -> None:
     if not fits:
         text = " ".join(repr(found).split())
-        shown = text if len(text) <= 60 else f"{text[:60]}..."
-        raise BadPredictorError(f"The edge predictor's {name} must be {wanted}, not {shown}")
+        described = text if len(text) <= 60 else f"{text[:60]}..."
+        raise BadPredictorError(f"The edge predictor's {name} must be {wanted}, not {described}")
 
 
 def _is_name(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 Latent guidance predictor (ogkalu2/Sketch-Guided-Stable-Diffusion, 7080 inputs), sketch2img (Mikubill, 9320 inputs) and
 its descendant (9324), U-Sketch (9320 inputs, a U-Net), and the edge heads of Readout Guidance (Luo et al. 2024).
-All but the last take the scaled noise itself for their noise level, with sines of it, after the activations.
+All but the last take the scaled noise itself as their noise level, with sines of it, after the activations.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class _ConvBlock(nn.Module):
         return self.after_first(self.conv1(x))
 
     def after_first(self, x: Tensor) -> Tensor:
-        """What follows the first convolution, which may have been applied elsewhere."""
+        """Everything after the first convolution, which may have been applied elsewhere."""
         x = F.relu(self.bn1(x))
         return F.relu(self.bn2(self.conv2(x)))
 
@@ -94,7 +94,7 @@ class _Decoder(nn.Module):
         self.conv = _ConvBlock(2 * outputs, outputs)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        # Sizes that sixteen does not divide lose a row on the way down; the original crashes there.
+        # Sizes that are not multiples of 16 lose a row on the way down; the original crashes on them.
         return self.conv(torch.cat([resize(self.up(x), (skip.shape[-2], skip.shape[-1])), skip], dim=1))
 
 
@@ -192,7 +192,7 @@ class ReadoutNetwork(PredictorNetwork):
         )  # fmt: skip
 
     def project(self, index: int, feature: Tensor) -> Tensor:
-        # Group norm looks at the whole picture, so nothing may be done before the resize.
+        # Group norm sees the whole picture, so nothing can be moved before the resize.
         return feature.float().clone()
 
     def combine(self, projected: Sequence[Tensor], level: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""A sketch as guidance needs it: lines for the predictor to see, on the latent grid of whatever is sampled."""
+"""A sketch as guidance needs it: lines for the predictor to see, on the latent grid of the run."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Sketch:
     """A drawing and everything that turns it into a target.
 
     strokes: light lines on dark [B, H, W]. importance: weight of each pixel [B, H, W], or None. greys: "importance"
-    draws every stroke in full and as wide as the predictor knows lines, and follows grey ones less; "shade" takes the
-    drawing as it is, so that a grey stroke asks for an edge of that grey.
+    draws every stroke in full and at the predictor's line width, and follows grey ones less; "shade" takes the drawing
+    as it is, so that a grey stroke asks for an edge of that grey.
     """
 
     model: Any
@@ -64,7 +64,7 @@ class Sketch:
         drawing = as_encoded(self.strokes, (height, width), block, "sketch", _CROPPED)
         own, picture = (drawing.shape[2], drawing.shape[1]), (width * block, height * block)
         if own != picture:
-            # A run does not know what part of a picture it works on: a crop is guided by the whole sketch.
+            # A run does not know which part of a picture it works on: a crop is guided by the whole sketch.
             log.info("The whole sketch of %d x %d guides a picture of %d x %d.", *own, *picture)
         strokes, weight = (by_importance if self.greys == "importance" else as_shades)(drawing)
         fitted = fit_lines(strokes, height * block, width * block)
@@ -82,7 +82,7 @@ class Sketch:
         return normal(target).cpu(), normal(grid.unsqueeze(1))
 
     def _weight(self, greys: Tensor | None, size: tuple[int, int], block: int) -> Tensor | None:
-        """What counts how much, [B, h, w]: the strokes' own greys by their share of a cell, the mask by its largest."""
+        """The importance of each cell, [B, h, w]: stroke greys by their share of it, the mask by its largest value."""
         weight = None if greys is None else reduce_mask(greys, size, "area")
         if self.importance is None:
             return weight
@@ -118,7 +118,7 @@ def read_importance(mask: Tensor, strokes: Tensor) -> Tensor:
 def as_encoded(plane: Tensor, grid: tuple[int, int], block: int, name: str, advice: str = "") -> Tensor:
     """The part of a drawing [B, H, W] that the VAE would encode to the latent grid (h, w), at the drawing's own size.
 
-    Raises ValueError where the latent has other proportions; advice: what else may help.
+    Raises ValueError if the latent has other proportions; advice: what else may help.
     """
     size = (plane.shape[1], plane.shape[2])
     if not fits_grid(size, grid):
@@ -128,7 +128,7 @@ def as_encoded(plane: Tensor, grid: tuple[int, int], block: int, name: str, advi
 
 
 def by_importance(strokes: Tensor) -> tuple[Tensor, Tensor]:
-    """Strokes drawn in full, and the weight that each one's grey gives to its neighbourhood; the ground weighs 1."""
+    """Strokes drawn in full, and the weight from each one's grey in its neighbourhood; the background weighs 1."""
     from scipy.ndimage import maximum_filter
 
     reach = 2 * max(1, round(_NEIGHBOURHOOD * min(strokes.shape[1:]))) + 1
@@ -141,7 +141,7 @@ def by_importance(strokes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def as_shades(strokes: Tensor) -> tuple[Tensor, None]:
-    """Strokes as they are, all of one weight."""
+    """Strokes as they are, all with the same weight."""
     return strokes, None
 
 

@@ -1,4 +1,4 @@
-"""The arithmetic of a guided step: how far it is bent."""
+"""The arithmetic of a guided step: how far the prediction is moved."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def bend(
     """D for which an Euler step ends up beta times its own length against the gradient (section 4.2, per sample).
 
     x, denoised, gradient: [B, ...]; step: (sigma, sigma_next). Lengths are in variance-preserving units. mask: 1 where
-    the picture may change: lengths count there alone. A sample whose gradient is zero keeps its D.
+    the picture may change: lengths are measured only there. A sample whose gradient is zero keeps its D.
     """
-    sigma, following = step
-    ratio = following / sigma
-    here, there = (_deviation(sampling, level) for level in step)
+    sigma, sigma_next = step
+    ratio = sigma_next / sigma
+    spread, spread_next = (_deviation(sampling, level) for level in step)
     area = torch.ones_like(x) if mask is None else mask.to(x).expand_as(x)
     arrived = ratio * x + (1.0 - ratio) * denoised
-    length = beta * _norm((x / here - arrived / there) * area)
+    length = beta * _norm((x / spread - arrived / spread_next) * area)
     direction = gradient.to(x) * area
-    steepness = _norm(direction)
+    gradient_norm = _norm(direction)
     # Divided in two steps: a gradient may be so small that its square underflows.
-    unit = direction / torch.where(steepness > 0, steepness, torch.ones_like(steepness))
-    shift = -length * there * unit / (1.0 - ratio)
+    unit = direction / torch.where(gradient_norm > 0, gradient_norm, torch.ones_like(gradient_norm))
+    shift = -length * spread_next * unit / (1.0 - ratio)
     moved = (denoised + shift).to(denoised.dtype)
-    return torch.where(steepness > 0, moved, denoised)
+    return torch.where(gradient_norm > 0, moved, denoised)
 
 
 def _deviation(sampling: Any, sigma: float) -> float:

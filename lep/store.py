@@ -64,9 +64,9 @@ class Store:
         return bool(self.rows) and size + self.rows[-1].nbytes > self.budget
 
     def draw(self, generator: torch.Generator) -> Row:
-        """A batch with each lane's item from a row of its own choice; pictures of one size only.
+        """A batch with each lane's item from a row chosen separately; pictures of one size only.
 
-        The choice is made for all lanes in every process, so that they stay in step.
+        Every process chooses for all lanes, so that they stay in step.
         """
         first = self.rows[int(torch.randint(len(self.rows), (1,), generator=generator))]
         alike = [row for row in self.rows if row.target.shape == first.target.shape]

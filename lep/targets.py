@@ -41,7 +41,7 @@ def check_target(model: Any, kind: str, target: Tensor, size: tuple[int, int], n
 
 
 def edge_picture(model: Any, vae: Any, seen: Tensor, kind: str, size: tuple[int, int]) -> Tensor:
-    """A prediction [B, C, (T,) h, w] as IMAGE [B', H, W, 3] of the given size in pixels: `edge_target`'s way back."""
+    """A prediction [B, C, (T,) h, w] as IMAGE [B', H, W, 3] of the given size in pixels: inverts `edge_target`."""
     if kind == "pixels":
         picture = F.interpolate(as_frames(seen)[:, :3].float() + 0.5, size=size, mode="bilinear", align_corners=False)
         return picture.movedim(1, -1).clamp(0.0, 1.0)
@@ -62,12 +62,12 @@ def binary(edges: Tensor) -> Tensor:
 
 
 def check_drawn(edges: Tensor, name: str = "sketch") -> None:
-    """Raise ValueError for an edge map [B, H, W] without a line on it, or without ground."""
+    """Raise ValueError for an edge map [B, H, W] without a line on it, or without background."""
     for item, drawing in enumerate(edges):
         if float(drawing.max() - drawing.min()) < 1e-3:
-            look = "empty" if float(drawing.max()) < BINARY else "full"
+            state = "empty" if float(drawing.max()) < BINARY else "full"
             raise ValueError(
-                f"The {name} (batch item {item}) is {look}, with no line on it: draw light lines on a dark ground, "
+                f"The {name} (batch item {item}) is {state}, with no line on it: draw light lines on a dark ground, "
                 "or use Edge Map on a picture."
             )
 

@@ -66,7 +66,7 @@ def read_folder(folder: Path, edges: Path | None, size: int) -> Folder:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """The picture files of a folder; pipes, devices and links to nothing are passed over."""
+    """The picture files of a folder; pipes, devices and broken links are skipped."""
     try:
         return sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES and path.is_file())
     except OSError as error:
@@ -80,7 +80,7 @@ def read_picture(path: Path, size: int) -> Tensor:
     try:
         with Image.open(path) as picture:
             upright = ImageOps.exif_transpose(picture).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # raised by Pillow
         raise ValueError(
             f"{path} cannot be read as a picture ({type(error).__name__}): replace it, or take it out of the folder."
         ) from error
@@ -89,7 +89,7 @@ def read_picture(path: Path, size: int) -> Tensor:
 
 
 def read_caption(path: Path) -> str:
-    """The text of a caption file on one line, "" where there is none."""
+    """The text of a caption file on one line, "" if there is no file."""
     if not path.is_file():
         return ""
     try:

@@ -29,9 +29,9 @@ from .unfinished import Mark, Recipe, Unfinished, identity, on_cpu, optimiser_on
 
 FEWEST = 4
 _VALIDATION_LEVELS = 3
-_VALIDATION_PICTURES = 12  # looked at; more cost time and tell little more
-_CHECKS = 20  # times that the validation loss is looked at, but not more often than every so many steps
-_CHECK_STEPS = 20
+_VALIDATION_PICTURES = 12  # more would cost time and add little
+_CHECKS = 20  # how often the validation loss is measured in a training, ...
+_CHECK_STEPS = 20  # ... but with at least this many steps in between
 _STATISTICS = 4  # calls from which the spread of the activations is measured
 _CONSTANT = 1e-6  # relative variance below which a channel is the same everywhere, to float32's rounding
 _AVERAGE = 0.98  # of the weights' moving average, which is what is kept
@@ -73,9 +73,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a listener is told after each step.
+    """What a listener receives after each step.
 
-    validation: the last look's, NaN before the first. seen: at such a look, the prediction for a held-back picture.
+    validation: the last one measured, NaN before. seen: when it is measured, the prediction for a held-back picture.
     """
 
     step: int
@@ -98,7 +98,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Workers:
-    """The processes that share a training: this one's number, how many, and what makes a module average gradients."""
+    """The processes that share a training: this one's rank, their number, and a wrapper that averages gradients."""
 
     rank: int = 0
     world: int = 1
@@ -116,8 +116,8 @@ def train_predictor(
     """Train a predictor for the MODEL on the examples.
 
     start: a predictor to continue from; its kind, taps and settings are kept. An interrupt ends the training with the
-    best predictor so far, once there is one; started from it with the same plan and examples, the training goes on as
-    if there had been no interrupt. Raises ValueError for fewer pictures than four, for a batch that the
+    best predictor so far, once there is one; started from it with the same plan and examples, the training
+    continues as if there had been no interrupt. Raises ValueError for fewer pictures than four, for a batch that the
     workers cannot share evenly, or for a `start` that does not fit or is of a published kind.
     """
     check_plan(len(examples), plan, workers)
@@ -172,7 +172,7 @@ def _blank(model: Any, examples: Sequence[Example], plan: Plan) -> EdgePredictor
 
 
 def _processed_conds(model: Any, examples: Sequence[Example]) -> list[dict[str, Any]]:
-    """Each example's text as the model takes it: some models add the size of the picture, so each size has its run."""
+    """Each example's text as the model takes it: some models add the picture's size, so each size needs its own run."""
     found: dict[int, dict[str, Any]] = {}
     sizes: dict[tuple[int, ...], list[int]] = {}
     for index, example in enumerate(examples):
@@ -278,7 +278,7 @@ class _Session:
     def _resume(
         self, network: PredictorNetwork, average: dict[str, Tensor], optimiser: torch.optim.Optimizer, store: Store
     ) -> float:
-        """Take up an interrupted training; returns the last look at the held-back pictures, NaN for a new one."""
+        """Take up an interrupted training; returns the last validation loss, NaN for a new training."""
         kept = self.resumed
         if kept is None:
             return math.nan
@@ -335,7 +335,7 @@ class _Session:
         """Picture, place in the noise range, and number of the draw; pictures take turns."""
         if not self.queue:
             order = torch.randperm(len(self.pictures), generator=self.choices).tolist()
-            # Sizes come in groups, so that a batch is of one size wherever there are enough pictures of it.
+            # Pictures are grouped by size, so that a batch has one size whenever there are enough pictures of it.
             self.queue = sorted((self.pictures[i] for i in order), key=lambda i: tuple(self.latents[i].shape))
         self.drawn += 1
         return self.queue.pop(), float(torch.rand((), generator=self.choices)), self.drawn
@@ -378,8 +378,8 @@ class _Session:
         network.load_state_dict(average)
         network.train(False)
         losses = [float(_loss(network, self._to_device(row))) for row in rows]
-        shown = self._to_device(rows[_VALIDATION_LEVELS // 2])
-        seen = network(list(shown.features), shown.level, (shown.target.shape[-2], shown.target.shape[-1]))
+        row = self._to_device(rows[_VALIDATION_LEVELS // 2])
+        seen = network(list(row.features), row.level, (row.target.shape[-2], row.target.shape[-1]))
         network.train()
         network.load_state_dict(current)
         mean = sum(losses) / len(losses)

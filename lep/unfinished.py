@@ -1,4 +1,4 @@
-"""A training that an interrupt cut short, as a value from which the same training goes on bit for bit."""
+"""A training that an interrupt cut short, as a value from which the same training continues bit for bit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import Tensor
 from ..samplers.conditioning import fingerprint
 
 Recipe = tuple[list[int], list[float], list[int]]
-"""Of activations: the pictures, their noise levels as training-time fractions, and the numbers of their draws."""
+"""How to read activations again: pictures, noise levels as training-time fractions, and numbers of the draws."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a training stands between two steps, but for the weights: random state, pictures that wait, activations."""
+    """The state of a training between two steps, except the weights: random state, queue of pictures, activations."""
 
     choices: Tensor
     queue: tuple[int, ...]
@@ -48,7 +48,7 @@ class Unfinished:
 
 
 def identity(plan: Any, examples: Iterable[Any], world: int) -> str:
-    """A digest of all that a training depends on beside the model: plan, pictures, targets and texts."""
+    """A digest of all that a training depends on besides the model: plan, pictures, targets and texts."""
     digest = hashlib.blake2b(repr((plan, world)).encode())
     for example in examples:
         for tensor in (example.latent, example.target):

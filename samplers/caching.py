@@ -1,7 +1,7 @@
-"""Step caches: they guess a prediction from those of the steps before it.
+"""Step caches, which guess a prediction from those of the steps before it, and how to run without them.
 
 Core's EasyCache and LazyCache are known by their keys. Those of other packs (TeaCache, First Block Cache of WaveSpeed,
-MagCache, ...) leave a function around the network's call or in place of its forward, and are known by its name.
+MagCache, ...) put a function around the network's call or in place of its forward, and are known by its name.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ log = logging.getLogger(__name__)
 def without_step_caches(model: Any, name: str) -> Any:
     """The MODEL for runs in which every evaluation counts, or whose calls do not follow each other along one path.
 
-    A clone without the caches where there are any that can be taken out; the log names them. Those that have replaced
-    a method of the network itself stay, which the log says as well. name: of what they are left out of.
+    A clone without its caches if any can be removed; the log names them. Those that have replaced a method of the
+    network itself stay, with a warning in the log. name: what the run is called in the log.
     """
     for baked in _baked_in(model):
-        log.warning("%s needs every evaluation, but %s is built into the network: load the model anew without it.",
+        log.warning("%s needs every evaluation, but %s is built into the network: reload the model without it.",
                     name, baked)  # fmt: skip
     caches = step_caches(model)
     if not caches:
         return model
-    log.info("%s needs every evaluation: %s is left out of it.", name, ", ".join(caches))
+    log.info("%s needs every evaluation, so it runs without %s.", name, ", ".join(caches))
     clone = model.clone()
     options = clone.model_options
     options.get("transformer_options", {}).pop(_OPTION, None)
@@ -54,7 +54,7 @@ def step_caches(model: Any) -> list[str]:
 
 
 def _cache_wrappers(model: Any) -> Iterator[tuple[str, str]]:
-    """Kind and key of the wrappers that are a cache's."""
+    """Kind and key of the wrappers that belong to a cache."""
     for kind, by_key in model.wrappers.items():
         for key, wrappers in by_key.items():
             if isinstance(key, str) and (_known(key) or any(map(_is_cache, wrappers))):
@@ -62,7 +62,7 @@ def _cache_wrappers(model: Any) -> Iterator[tuple[str, str]]:
 
 
 def _baked_in(model: Any) -> list[str]:
-    """Names of caches that stand in the place of a method of the network, for every MODEL that shares it."""
+    """Names of caches that have replaced a method of the network, for every MODEL that shares it."""
     network = getattr(model.model, "diffusion_model", None)
     replaced = [vars(network).get(name) for name in _FORWARDS] if network is not None else []
     return [_name(function) for function in replaced if _is_cache(function)]

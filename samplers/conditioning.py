@@ -1,4 +1,4 @@
-"""Prompts along a path: which one it was made with, and conditions that stand in for the negative one step by step."""
+"""Prompts along a path: which one it was made with, and conditions that replace the negative one step by step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_conditioning(conditioning: Any, name: str) -> None:
     for part in conditioning:
         if not (isinstance(part, (list, tuple)) and len(part) == 2 and isinstance(part[1], Mapping)):
             raise ValueError(
-                f"{name} has a part that is no pair of embeddings and extras: connect the CONDITIONING of CLIP Text "
+                f"{name} has a part that is not a pair of embeddings and extras: connect the CONDITIONING of CLIP Text "
                 "Encode."
             )
         tokens, pooled = part[0], part[1].get("pooled_output")
@@ -63,7 +63,7 @@ def single_part(conds: list[dict[str, Any]] | None, name: str, method: str) -> d
 
 
 def stored_tensors(cond: dict[str, Any]) -> dict[str, Tensor]:
-    """What a processed condition feeds the model: its tensors by name, each as one step [1, B, ...] on the CPU."""
+    """The model inputs of a processed condition: its tensors by name, each as one step [1, B, ...] on the CPU."""
     found = {
         key: value.cond
         for key, value in cond.get("model_conds", {}).items()
@@ -73,7 +73,7 @@ def stored_tensors(cond: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def standing_in(conds: list[dict[str, Any]], tensors: Mapping[str, Tensor], step: int) -> list[dict[str, Any]]:
-    """A run's processed conditions with a path's stored tensors of one step in place; the given ones stay as they are.
+    """A run's processed conditions with a path's stored tensors of one step in place; the originals are unchanged.
 
     Raises ValueError where they are not one prompt, or not of a kind that takes these tensors.
     """

@@ -1,4 +1,4 @@
-"""How far a run has come, and what it really cost."""
+"""Counts progress and network evaluations."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all, and are never lost, whatever ends the writing and whoever writes beside.
+"""Writes files completely or not at all, and never loses one, even if a writer is killed or several write at once.
 
-A file is written in a hidden folder beside its place, flushed to the disk, and only then given its name. The folder's
-lock tells writers that live from those that were killed, whose folders the next writer removes.
+A file is written in a hidden folder beside its destination, flushed to disk, and only then given its name. The folder's
+lock tells active writers from those that were killed, whose folders the next writer removes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def written_whole(file: Path) -> Iterator[Path]:
 def write_new(files: Iterable[Path], write: Callable[[Path], object]) -> Path:
     """Write a file through `write`, and give it the first of these names that is free; returns that name.
 
-    files: candidates in one folder, in order. No file is replaced, also where several processes write at the same time.
+    files: candidates in one folder, in order. No file is replaced, even if several processes write at the same time.
     Raises ValueError, in one sentence, where the disk is full or the folder cannot be written to.
     """
     candidates = iter(files)
@@ -79,7 +79,7 @@ def _own_folder(parent: Path) -> tuple[Path, int]:
     """A hidden folder that belongs to this writer for as long as its lock, an open file, is held."""
     for _ in range(_LOCK_TRIES):
         folder = Path(tempfile.mkdtemp(suffix=_SUFFIX, prefix=_PREFIX, dir=parent))
-        # Another writer may take it for abandoned before it is locked.
+        # Before it is locked, another writer may take it for abandoned.
         with contextlib.suppress(FileNotFoundError):
             lock, held = _locked(folder)
             if lock is not None:
@@ -103,7 +103,7 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 def _locked(folder: Path) -> tuple[int | None, bool | None]:
-    """The folder's lock as an open file, None if it was not got; and whether another holds it, None if nobody can.
+    """The folder's lock as an open file, None if not acquired; and whether another holds it, None without locks.
 
     Raises FileNotFoundError where the folder is gone.
     """
@@ -129,15 +129,15 @@ def _locked(folder: Path) -> tuple[int | None, bool | None]:
 
 
 def _finish(part: Path) -> None:
-    """Give a finished file an ordinary file's mode, and bring it to the disk itself."""
-    with contextlib.suppress(OSError):  # the lock was made in the ordinary way, so its mode is what the umask leaves
+    """Give a finished file an ordinary file's mode, and flush it to disk."""
+    with contextlib.suppress(OSError):  # the lock is an ordinary file, so its mode is what the umask leaves
         os.chmod(part, (part.parent / _LOCK).stat().st_mode & 0o777)
     with part.open("r+b") as file:
         os.fsync(file.fileno())
 
 
 def _flush_names(folder: Path) -> None:
-    """Bring the names in a folder to the disk itself, where the system can."""
+    """Flush the names in a folder to disk, where the system can."""
     if sys.platform != "win32":
         with contextlib.suppress(OSError):
             handle = os.open(folder, os.O_RDONLY)
@@ -151,7 +151,7 @@ def _given_name(part: Path, file: Path) -> bool:
     """Name a finished file `file`; False where that name is taken. The check and the naming are one step."""
     try:
         if sys.platform == "win32":
-            os.rename(part, file)  # refuses to replace a file there
+            os.rename(part, file)  # refuses to replace a file on this system
         else:
             os.link(part, file)
         return True

@@ -54,8 +54,8 @@ class FlowEditSampler(OwnSampler):
 
     With e = z_edit - x_src, r = sigma' / sigma and, for each of n_avg draws of noise n, z_src = a x_src + b n:
     e' = r e + (1 - r) mean(D_tar(z_src + e) - D_src(z_src)). The last `refine` steps sample z_src + e as usual. A soft
-    mask is the share of the edit that is laid over the source. indices: batch_index of each item, which otherwise is
-    read back from the noise.
+    mask is the share of the edit that is blended into the source. indices: batch_index of each item, by default read
+    back from the noise.
     """
 
     def __init__(self, n_avg: int = 1, refine: int = 0, indices: Sequence[int] | None = None) -> None:
@@ -68,8 +68,8 @@ class FlowEditSampler(OwnSampler):
         seed, total = given.seed, len(sigmas) - 1
         indices = self.indices or noises.batch_indices(given.noise, seed, len(picture))
         mask = torch.ones_like(picture) if given.denoise_mask is None else given.denoise_mask.to(picture)
-        # Where a soft mask is grey the edit is made in full, and laid over in part at the end: laid over in part at
-        # each step, the next one would take it for the source, and it would vanish.
+        # Where a soft mask is grey the edit is made in full and blended in at the end: blended in at each step, the
+        # next step would take it for the source, and it would vanish.
         region = mask > 0
         levels = picture.new_ones([picture.shape[0]])
         edit = torch.zeros_like(picture)
@@ -104,8 +104,8 @@ class FlowEditSampler(OwnSampler):
 
 @dataclass(frozen=True)
 class FlowEditSettings:
-    """start: where on the training time the edit begins (1 - skip); steps: all of them after it. sigmas: levels to run
-    instead of those of start, steps and scheduler, all of them, falling to 0.
+    """start: training time at which the edit begins (1 - skip); steps: all after it. sigmas: levels to run, falling
+    to 0, instead of those of start, steps and scheduler.
     """
 
     start: float = 0.85
@@ -140,7 +140,7 @@ def flowedit(
     levels = levels_of(
         process.model_sampling(model), settings.start, settings.steps, settings.scheduler, settings.sigmas, True
     )
-    if len(levels) == 0:  # neutral: it starts at the picture
+    if len(levels) == 0:  # neutral: the edit starts at the picture
         return dict(latent), levels, 0
     if settings.refine > len(levels) - 1:
         raise ValueError(f"{settings.refine} refining steps do not fit into {len(levels) - 1} steps: give fewer.")
@@ -156,7 +156,7 @@ def flowedit(
     noise = noises.start_run(latent, seed)
     edited = sample_with(guider, noise, latent["samples"], sampler, levels, mask, callback, seed=seed)
     edited = process.untouched(model, edited.to(comfy.model_management.intermediate_device()), latent["samples"])
-    if mask is not None:  # what was kept has been to the model's space and back
+    if mask is not None:  # kept values were rounded on their way to model space and back
         grid = comfy.sampler_helpers.prepare_mask(mask, tuple(edited.shape), edited.device)
         edited = torch.where(grid > 0, edited, latent["samples"].to(edited))
     return {**latent, "samples": edited}, levels, counter.evaluations

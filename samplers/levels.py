@@ -1,8 +1,8 @@
-"""Which of a run's noise levels a sigma is, which step is under way there, and where that step leads.
+"""Finds the level and the step of a run that belong to a sigma.
 
 Solvers, schedulers and split runs compute one level in several ways: two are the same within `TOLERANCE`. A solver may
-also ask between two levels, or above the first (churn): then the step of the level before is under way. Where a level
-lies on the model's path, as a fraction of training time, is `process.positions`.
+also ask between two levels, or above the first (churn): then the step of the level before is under way. The position
+of a level on the model's path, as a fraction of training time, is given by `process.positions`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Levels:
 
     def __init__(self, sigmas: Iterable[float] | Tensor) -> None:
         self.sigmas = [float(sigma) for sigma in (sigmas.tolist() if isinstance(sigmas, Tensor) else sigmas)]
-        self._negated = [-sigma for sigma in self.sigmas]  # rising, as bisect takes them
+        self._negated = [-sigma for sigma in self.sigmas]  # rising, as bisect expects
 
     def index(self, sigma: float) -> int | None:
         """Which of the levels sigma is (the nearest within the tolerance), if any."""
@@ -49,7 +49,7 @@ class Levels:
         return next(iter(self.rest(sigma)), None)
 
     def preceding(self, sigma: float) -> float | None:
-        """The last level above sigma; None where there is none."""
+        """The last level above sigma; None if all are at or below it."""
         return next((level for level in reversed(self.sigmas) if level > sigma * (1 + TOLERANCE)), None)
 
     def _passed(self, sigma: float) -> int:

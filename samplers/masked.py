@@ -1,17 +1,17 @@
 """Masked reverse SDE: any ComfyUI SAMPLER, with part of the picture held on the path of the original.
 
-One convention everywhere: mask 1 = edit, 0 = keep. Every mode answers the same questions: what does the network see in
-kept pixels, what is the prediction there, and what is left there at the end.
+One convention everywhere: mask 1 = edit, 0 = keep. The modes differ in what the network sees in kept pixels, what the
+prediction is there, and what is left there at the end.
 
 - ``blend``: the network sees m x + (1 - m)(a keep + b n), and the prediction becomes m D + (1 - m) keep, a convex
   mixture for soft masks. The step itself starts from the unmixed x, as in core.
 - ``threshold``: a soft mask is a strength per pixel. A pixel is held until the path has come down to m times the start
   (both in training time), then it is free: SDEdit with its own t0, as in Differential Diffusion (Levin & Fried 2023).
-- ``paper``: Algorithms 3 and 5 (Meng et al. 2022) to the letter. At a step from level i the network is shown of kept
-  pixels what it was shown at the level before, c(i - 1)(a(i - 1) keep + b(i - 1) n) with the scale c of the network's
-  input, which for eps and v models is sqrt(abar) keep + sqrt(1 - abar) n of that level. So kept pixels are one level
-  noisier than the rest, and keep the last level's noise in the result. A soft mask is cut at 0.5, for the paper's mask
-  is binary. Where core keeps places clean (video models that take a clean first frame) they are clean here too.
+- ``paper``: Algorithms 3 and 5 (Meng et al. 2022) to the letter. At a step from level i the network sees kept pixels
+  as it saw them at the level before, c(i - 1)(a(i - 1) keep + b(i - 1) n) with the scale c of the network's input,
+  which for eps and v models is sqrt(abar) keep + sqrt(1 - abar) n of that level. So kept pixels are one level noisier
+  than the rest, and keep the last level's noise in the result. A soft mask is cut at 0.5, because the paper's mask is
+  binary. Where core keeps places clean (video models that take a clean first frame) they are clean here too.
 
 The noise of kept pixels is ``fixed`` through a repeat (core and the paper's code) or ``fresh`` at every level (the
 paper's algorithms); ``auto`` is fixed, but fresh in ``paper``. ``paper`` with fixed noise and the solver ``sde_small``
@@ -77,7 +77,7 @@ class MaskedSampler(OwnSampler):
         original: Original | None = None,
         indices: Sequence[int] | None = None,
     ) -> None:
-        """indices: batch_index of each item, which otherwise is read back from the noise."""
+        """indices: batch_index of each item, by default read back from the noise."""
         if mode not in MODES or keep_noise not in KEEP_NOISES:
             raise ValueError(f"Masked sampling knows the modes {MODES} with noise {KEEP_NOISES}: choose from these.")
         super().__init__(sampler)
@@ -98,7 +98,7 @@ class MaskedSampler(OwnSampler):
                 f"{self.repeats} repeats need a run that ends at sigma 0, but this one ends at "
                 f"{float(sigmas[-1]):.3g}: set repeats to 1 in the first part of a split run."
             )
-        # Inside of another sampler a run may start at a state of its own, while kept pixels keep the whole run's noise.
+        # Inside another sampler a run may start at a state of its own, while kept pixels keep the whole run's noise.
         own = given.guider.noise if isinstance(given.guider, UnmaskedModel) else noise
         region = self._region(given.guider, guide, own, mask, given.seed)
         if self.original.latent is None and region.mask is not None and not noise.any() and sigmas[0] != 0:
@@ -109,8 +109,8 @@ class MaskedSampler(OwnSampler):
         plain = self.mode == "blend" and not self.fresh and self.repeats == 1 and self.original.latent is None
         if walks_residuals(self.inner) and not plain:
             raise ValueError(
-                "The sampler of a residual path walks that path alone, and keeps a mask by itself: connect it without "
-                "Masked Reverse SDE."
+                "The sampler of a residual path follows only that path, and applies the mask by itself: connect it "
+                "without Masked Reverse SDE."
             )
         first, result = region, guide
         for repeat in range(self.repeats):
@@ -190,9 +190,10 @@ class MaskedSampler(OwnSampler):
         levels = levels if self.original.sigmas is None else self.original.sigmas.to(sigmas)
         draw = noises.step_noise(region.picture, region.seed, region.indices) if self.fresh else None
         edit = self._edit_mask(region.mask)
-        told = None if self.mode == "blend" else region.mask  # core's blend leaves the run's mask in the conditioning
+        # Core's blend leaves the run's mask in the conditioning.
+        run_mask = None if self.mode == "blend" else region.mask
         region = replace(region, mask=edit)
-        masked = _MaskedModel(guider, self.mode, region, draw, levels, told)
+        masked = _MaskedModel(guider, self.mode, region, draw, levels, run_mask)
         result = given.by(sampler, guider=masked, denoise_mask=None)
         if self.mode != "paper":
             return _untouched_items(result, region, sigmas)
@@ -211,9 +212,9 @@ class _MaskedModel:
         region: KeepRegion,
         draw: noises.StepNoise | None,
         levels: Tensor,
-        told: Tensor | None = None,
+        run_mask: Tensor | None = None,
     ) -> None:
-        self._guider, self._told = guider, told
+        self._guider, self._run_mask = guider, run_mask
         self._mode, self._region, self._draw, self._sigmas = mode, region, draw, levels
         self._levels = Levels(levels)
         self._shares: dict[float, float] = {}
@@ -226,7 +227,7 @@ class _MaskedModel:
         mask = self._mask_at(sigma, options)
         keep = 1.0 - mask
         x = x * mask + self.kept_state(x, sigma) * keep
-        with _telling(self._guider, self._told, mask):
+        with _conditioned_on(self._guider, self._run_mask, mask):
             out = self._guider(x, sigma, model_options=options, seed=seed)
         return out * mask + self._region.picture * keep
 
@@ -255,37 +256,39 @@ class _MaskedModel:
     def kept_state(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The kept picture with its noise, as it enters the call at this level."""
         model = self._guider.inner_model
-        told, noise = sigma.reshape(-1)[0], self._region.noise
-        level, redraw = told, self._draw is not None
+        model_sigma, noise = sigma.reshape(-1)[0], self._region.noise
+        level, redraw = model_sigma, self._draw is not None
         if self._mode == "paper" and not _keeps_clean(model):
             noisier = self._levels.preceding(float(level))
             redraw = redraw and noisier is not None
-            level = level if noisier is None else told.new_tensor(noisier)
+            level = level if noisier is None else model_sigma.new_tensor(noisier)
         if redraw and self._draw is not None:
             noise = self._draw(level, level)
         sigmas = level * x.new_ones([x.shape[0]])
         kept = model.scale_latent_inpaint(x=x, sigma=sigmas, noise=noise, latent_image=self._region.picture)
-        return kept if level is told else process.same_view(model.model_sampling, kept, level, told)
+        return kept if level is model_sigma else process.same_view(model.model_sampling, kept, level, model_sigma)
 
 
 @contextlib.contextmanager
-def _telling(guider: Any, told: Tensor | None, mask: Tensor) -> Iterator[None]:
-    """Within it, the conditioning that holds the run's mask `told` holds `mask` instead: networks that take a time for
-    each place (LTX-Video, Wan 2.2 5B, Cosmos-Predict2) make it of the mask, and the place must be of that time.
+def _conditioned_on(guider: Any, run_mask: Tensor | None, mask: Tensor) -> Iterator[None]:
+    """Puts `mask` in the place of `run_mask` in the conditioning, for the length of a ``with`` block.
+
+    Networks that take a time for each place (LTX-Video, Wan 2.2 5B, Cosmos-Predict2) compute it from that mask, and it
+    has to match the noise level of the place.
     """
     conds = getattr(guider, "conds", None)
-    if told is None or not isinstance(conds, dict) or torch.equal(told, mask):
+    if run_mask is None or not isinstance(conds, dict) or torch.equal(run_mask, mask):
         yield
         return
 
-    def retold(cond: dict[str, Any]) -> dict[str, Any]:
+    def updated(cond: dict[str, Any]) -> dict[str, Any]:
         fed = cond.get("model_conds", {})
         held = getattr(fed.get("denoise_mask"), "cond", None)
-        if not isinstance(held, Tensor) or held.shape != told.shape or not torch.equal(held.to(told), told):
+        if not isinstance(held, Tensor) or held.shape != run_mask.shape or not torch.equal(held.to(run_mask), run_mask):
             return cond
         return {**cond, "model_conds": {**fed, "denoise_mask": type(fed["denoise_mask"])(mask.to(held))}}
 
-    guider.conds = {name: [retold(cond) for cond in group] for name, group in conds.items()}
+    guider.conds = {name: [updated(cond) for cond in group] for name, group in conds.items()}
     try:
         yield
     finally:

@@ -1,14 +1,14 @@
-"""What a MASK is, and where it lies on the grid of a latent. 1 = edit, 0 = keep.
+"""What a MASK is, and how it maps to the grid of a latent. 1 = edit, 0 = keep.
 
 One rule for every MASK input and for the `noise_mask` of a LATENT:
 
 - A mask is [H, W], [B, H, W] or [B, 1, H, W] with values from 0 to 1; true and false count as 1 and 0. There is one for
-  all pictures or one for each; the masks of a video are its frames.
+  all pictures or one for each; for a video, one for each frame.
 - A mask that is the same everywhere fits every size (Load Image gives one of 64 x 64 for a picture without alpha).
-- Any other has the proportions of the picture, and lies on the latent grid as the VAE maps pixels: the VAE cuts the
-  middle out of a picture that does not divide into its blocks.
-- A cell is edited where any of its pixels is ("max"), so that no thin stroke is lost. The `noise_mask` of a LATENT is
-  reduced by core, which takes a few samples of each cell: `losses` says what vanishes there.
+- Any other has the proportions of the picture, and maps to the latent grid as the VAE maps pixels: the VAE crops a
+  picture that does not divide into its blocks to the middle.
+- A cell is edited if any of its pixels is ("max"), so that no thin stroke is lost. The `noise_mask` of a LATENT is
+  reduced by core, which takes a few samples of each cell: `losses` reports what vanishes in this way.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from ..common.texts import quoted
 Reduction = Literal["area", "max", "bilinear"]
 REDUCTIONS: tuple[Reduction, ...] = ("area", "max", "bilinear")
 BLOCKS = (2, 4, 8, 16, 32)
-"""Sides in pixels of the blocks that become one cell, of the VAEs that crop pictures."""
+"""Sides, in pixels, of the blocks that become one cell, for VAEs that crop pictures."""
 
 _RANGE_SLACK = 1e-3
-_ROUNDING = 16  # pixels that a picture may have gained or lost to come to whole blocks
+_ROUNDING = 16  # pixels that a picture may have gained or lost by rounding to whole blocks
 log = logging.getLogger(__name__)
 
 
 def read_mask(mask: Any, name: str = "mask") -> Tensor:
     """A MASK as float32 [B, H, W] in 0..1 on the CPU.
 
-    Accepts [H, W], [B, H, W] and [B, 1, H, W]. Raises a ValueError that names what else is wrong with it: another
-    shape, an empty one, values that are NaN, infinite or outside of 0..1.
+    Accepts [H, W], [B, H, W] and [B, 1, H, W]. Raises a ValueError that names what is wrong with any other: its shape,
+    no pixels, values that are NaN, infinite or outside 0..1.
     """
     given = mask
     if isinstance(given, Tensor) and given.ndim == 2:
@@ -61,7 +61,7 @@ def _described(given: Any) -> str:
 
 
 def _checked(mask: Tensor, name: str) -> Tensor:
-    """Floats on the CPU; raises ValueError for an empty mask and for values that no mask has."""
+    """Floats on the CPU; raises ValueError for an empty mask and for values out of range."""
     if 0 in mask.shape:
         raise ValueError(f"The {name} is empty ({list(mask.shape)}): connect a mask with at least one pixel.")
     mask = mask.detach().to(device="cpu", dtype=torch.float32)
@@ -86,7 +86,7 @@ def is_uniform(mask: Tensor) -> bool:
 
 
 def is_still(shape: Sequence[int]) -> bool:
-    """Whether a latent of this shape holds pictures: [B, C, h, w], or [B, C, 1, h, w] of a model of video."""
+    """Whether a latent of this shape holds pictures: [B, C, h, w], or [B, C, 1, h, w] of a video model."""
     return len(shape) == 4 or (len(shape) == 5 and shape[2] == 1)
 
 
@@ -122,11 +122,11 @@ class Crop:
 
 
 def find_crop(size: tuple[int, int], grid: tuple[int, int], block: int | None = None) -> Crop | None:
-    """How a VAE brings a picture of `size` (H, W) to `grid` (h, w); None if it cannot: then one is a scaled other.
+    """How a VAE maps a picture of `size` (H, W) to `grid` (h, w); None if it cannot: then one is scaled to the other.
 
-    block: what the VAE or the model says, where it is at hand. Otherwise the sizes say it: of the numbers of pixels
-    that give this grid it is the one with the most factors 2. For a block that is a power of 2 that is exact: another
-    number with as many of them is at least twice as large, and gives another grid.
+    block: from the VAE or the model, if known. Otherwise it is found from the sizes: of the block sides that give this
+    grid, the one with the most factors of 2. For a block that is a power of 2 this is exact: any other number with at
+    least as many of these factors is at least twice as large, and gives another grid.
     """
     lowest = max(side // (cells + 1) + 1 for side, cells in zip(size, grid, strict=True))
     highest = min(side // cells for side, cells in zip(size, grid, strict=True))
@@ -150,12 +150,12 @@ def fits_grid(size: tuple[int, int], grid: tuple[int, int]) -> bool:
 
 
 def block_of(model: Any) -> int:
-    """Pixels to a cell of the latents that a MODEL works on."""
+    """Pixels per cell of the latents that a MODEL works on."""
     return int(model.get_model_object("latent_format").spacial_downscale_ratio)
 
 
 def block_of_vae(vae: Any) -> int:
-    """Pixels to a cell of the latents that a VAE makes of a picture."""
+    """Pixels per cell of the latents that a VAE makes of a picture."""
     return int(vae.spacial_compression_encode())
 
 
@@ -173,9 +173,9 @@ def check_grid(size: tuple[int, int], grid: tuple[int, int], name: str, block: i
 def check_proportions(
     width: int, height: int, target_width: int, target_height: int, name: str, target: str, advice: str = ""
 ) -> None:
-    """Refuse a size whose proportions differ by more than rounding the target to blocks of some pixels explains.
+    """Refuse a size whose proportions differ by more than rounding the target to blocks of some pixels can explain.
 
-    advice: what else may help, after a semicolon.
+    advice: what else may help, appended after a semicolon.
     """
     stretch = (width / height) / (target_width / target_height)
     slack = 1 + _ROUNDING / min(target_width, target_height)
@@ -206,8 +206,8 @@ def on_grid(
 ) -> Tensor:
     """A MASK on the grid of a latent of `shape` [B, C, (T,) h, w]: [1 or B, 1, h, w], or [1 or B, 1, T, h, w].
 
-    block: pixels to a cell of the VAE or model, where one is at hand. Core takes the result as a noise_mask as it is.
-    Raises ValueError for what is not a mask, for other proportions, and for another number of masks.
+    block: pixels per cell of the VAE or model, if known. Core takes the result as a noise_mask without changing it.
+    Raises ValueError for anything but a mask, for other proportions, and for a wrong number of masks.
     """
     given = read_mask(mask, name)
     check_count(given.shape[0], shape, name)
@@ -253,7 +253,7 @@ def reduced(
 
 
 def reduce_mask(mask: Tensor, grid: tuple[int, int], reduction: Reduction) -> Tensor:
-    """[B, H, W] to [B, h, w]: masked share of a cell, largest value in a cell, or the bilinear samples core takes."""
+    """[B, H, W] to [B, h, w]: masked share of a cell, largest value in it, or the bilinear samples that core takes."""
     mask = mask.unsqueeze(1)
     if reduction == "area":
         cells = F.adaptive_avg_pool2d(mask, grid)
@@ -270,7 +270,7 @@ def over_time(frames: Tensor, count: int, reduction: Reduction = "max") -> Tenso
     """Masks for the frames of a video [N, h, w] as those of its latent frames [T, h, w].
 
     Video VAEs are causal: the first latent frame holds the first frame alone, each further one an equal part of the
-    rest. One mask is for all frames. "bilinear" is core's, which interpolates over time.
+    rest. A single mask applies to all frames. "bilinear" is core's reduction, which interpolates over time.
     """
     if len(frames) in (1, count):
         return frames.expand(count, -1, -1)
@@ -299,8 +299,8 @@ def as_mask(grid: Tensor) -> Tensor:
 def on_picture(mask: Any, height: int, width: int, target: str, name: str = "mask") -> Tensor:
     """A MASK at the size of the picture it belongs to, [B, H, W]; raises ValueError where the proportions differ.
 
-    A mask on the latent grid of this picture is put where the VAE took it from. Of others a reduced pixel holds the
-    masked share of those below it, so that no stroke vanishes, and an enlarged one repeats.
+    A mask on the latent grid of this picture is put where the VAE took it from. Other masks are reduced by area, so
+    that no stroke vanishes, or enlarged by repeating pixels.
     """
     given = read_mask(mask, name)
     size = (given.shape[-2], given.shape[-1])
@@ -318,14 +318,14 @@ def on_picture(mask: Any, height: int, width: int, target: str, name: str = "mas
 
 
 def cropped_by_a_vae(size: tuple[int, int], picture: tuple[int, int]) -> bool:
-    """Whether (h, w) is what a VAE leaves of a picture (H, W) that does not divide into its blocks."""
+    """Whether (h, w) is what a VAE keeps of a picture (H, W) that does not divide into its blocks."""
     return any(size == (picture[0] // block * block, picture[1] // block * block) for block in BLOCKS)
 
 
 def check_noise_mask(mask: Any, samples: Tensor, block: int | None = None, name: str = "mask") -> None:
-    """Raises ValueError unless a LATENT's noise_mask fits its samples by the rules of this page.
+    """Raises ValueError unless a LATENT's noise_mask fits its samples by the rules of this module.
 
-    Also accepts what core does for videos, [1 or B, 1, T, H, W].
+    Also accepts core's form for videos, [1 or B, 1, T, H, W].
     """
     if not isinstance(mask, Tensor) or mask.is_nested:
         raise ValueError(f"The {name} is {_described(mask)}: set one plain mask (Set Latent Noise Mask).")
@@ -352,7 +352,7 @@ def check_noise_mask(mask: Any, samples: Tensor, block: int | None = None, name:
 def noise_mask(mask: Tensor, samples: Tensor) -> Tensor:
     """A LATENT's noise_mask as core's samplers can take it: in floats, and one for each picture.
 
-    Of pictures of a video model, [B, C, 1, h, w], core takes a batch of masks for the frames of one video, and mixes
+    For pictures of a video model, [B, C, 1, h, w], core would take a batch of masks for the frames of one video and mix
     them.
     """
     mask = mask if mask.is_floating_point() else mask.float()
@@ -388,6 +388,6 @@ def vanished_strokes(mask: Tensor, seen: Tensor) -> tuple[int, int]:
 
 
 def cell_count(grid: Tensor) -> str:
-    """How much of a mask on the latent grid is edited, in words of a report."""
+    """How much of a mask on the latent grid is edited, as text for a report."""
     edited, cells = int((grid > 0).sum()), grid.numel()
     return f"{edited} of {cells} latent cells ({edited / cells:.1%})"

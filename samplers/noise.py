@@ -1,7 +1,7 @@
 """Noise that belongs to a seed: drawn on the CPU, per batch item, the same on every device.
 
 Two kinds. The *initial* noise is core's own (`draw_noise`), so that a run equals a core run. The *step* noise of
-stochastic samplers is keyed by (seed, batch index, sigma), so that it does not depend on who else is in the batch, on
+stochastic samplers is keyed by (seed, batch index, sigma), so that it does not depend on the rest of the batch, on
 the number of steps drawn before it, or on how the schedule was split over samplers.
 
 Patches of a model may draw from PyTorch's global generator (core's HyperTile does). Core seeds it with every initial
@@ -26,7 +26,7 @@ import comfy.sample
 import torch
 from torch import Tensor
 
-# How far down the seed's stream an item that was taken out of its batch is looked for: places, and numbers drawn.
+# How far the seed's stream is searched for an item that was taken out of its batch: places, and numbers drawn.
 _MAX_INDEX, _MOST_NUMBERS = 256, 2**24
 
 StepNoise = Callable[[Tensor, Tensor], Tensor]
@@ -34,7 +34,7 @@ StepNoise = Callable[[Tensor, Tensor], Tensor]
 
 
 def mix_seed(seed: int, *parts: int | float | str) -> int:
-    """A 63-bit seed from a seed and anything that tells its uses apart; the same on every machine."""
+    """A 63-bit seed from a seed and any keys that tell its uses apart; the same on every machine."""
     digest = hashlib.blake2b(struct.pack("<Q", seed % 2**64), digest_size=8)
     for part in parts:
         digest.update(struct.pack("<d", part) if isinstance(part, (int, float)) else part.encode())
@@ -54,9 +54,9 @@ def start_run(latent: dict[str, Any], seed: int) -> Tensor:
 
 @contextmanager
 def drawn_again(device: torch.device) -> Iterator[None]:
-    """What the block draws from PyTorch's global generators (the CPU's and the device's) is drawn again after it.
+    """Restores PyTorch's global generators (the CPU's and the device's) at the end of the block.
 
-    For two predictions that should differ by their prompts alone, whatever patches are on the model.
+    What the block draws is drawn again after it: for two predictions that should differ by their prompts alone.
     """
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
@@ -84,8 +84,8 @@ def indices_of(latent: Mapping[str, Any]) -> Sequence[int]:
 def batch_indices(noise: Tensor | None, seed: int | None, batch: int) -> list[int]:
     """Which batch_index each item has, read back from its initial noise: the inverse of `draw_noise`.
 
-    A SAMPLER is never told the LATENT's batch_index, but the noise it is given was drawn with it. Items whose noise is
-    not of this seed (no noise, noise of another pack) count from 0 by their place.
+    A SAMPLER is not passed the LATENT's batch_index, but its noise was drawn with it. Items whose noise is not from
+    this seed (no noise, noise of another pack) get their position in the batch.
     """
     places = list(range(batch))
     if noise is None or seed is None or torch.count_nonzero(noise) == 0:

@@ -1,4 +1,4 @@
-"""SAMPLERs of our own that look like core's KSAMPLER to whoever asks.
+"""SAMPLERs of our own that look like core's KSAMPLER from outside.
 
 All of core's samplers are KSAMPLERs, so other packs read and change `extra_options` and `inpaint_options`, and wrap
 `sampler_function` in a KSAMPLER of their own. Ours work a level above such a function: on the guider, with the noise,
@@ -45,7 +45,7 @@ class SamplerRun:
 
     def by(self, sampler: Any, **changes: Any) -> Tensor:
         """The result of another SAMPLER, with these fields changed."""
-        # A copy of the levels, for uni_pc changes its own.
+        # A copy of the levels, because uni_pc changes its own.
         given = {**vars(self), "sigmas": self.sigmas.clone(), **changes}
         return sampler.sample(*given.values())
 
@@ -53,7 +53,7 @@ class SamplerRun:
 class OwnSampler(KSAMPLER):
     """A SAMPLER that works on a whole run, in the form of a KSAMPLER. Subclasses write `run`.
 
-    inner: the SAMPLER that it runs, if any; options that are changed from outside are meant for that one.
+    inner: the SAMPLER that it runs, if any; options that other packs change are passed on to it.
     """
 
     def __init__(self, inner: Any = None) -> None:
@@ -68,7 +68,7 @@ class OwnSampler(KSAMPLER):
         """The state at the end, [B, C, ...] in model space."""
 
     def sample(self, model_wrap: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """ComfyUI's Sampler contract. Where somebody has put another function in place, it is core's KSAMPLER."""
+        """ComfyUI's Sampler contract. If another pack has replaced the function, runs as core's KSAMPLER with it."""
         own = self.sampler_function is self._own_function
         sample = super().sample
         return self.run(SamplerRun(model_wrap, *args, **kwargs)) if own else sample(model_wrap, *args, **kwargs)
@@ -103,7 +103,7 @@ class OwnSampler(KSAMPLER):
 
 
 class InsideSampler(OwnSampler):
-    """A SAMPLER that samples nothing and gives its latent back: it keeps the `result` of calling body in a run."""
+    """A SAMPLER that samples nothing and returns its latent: it keeps the `result` of calling body in a run."""
 
     def __init__(self, body: Callable[[SamplerRun], Any]) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ def run_inside(
     guider: Any, noise: Tensor, latent: Tensor, sigmas: Tensor, body: Callable[[SamplerRun], Any],
     callback: Callable[..., None] | None = None, seed: int = 0,
 ) -> Any:  # fmt: skip
-    """body's result, called in a run of the guider: the model is loaded, the prompts are encoded, patches are at work.
+    """Calls body in a run of the guider, with model loaded, prompts encoded and patches active; returns its result.
 
     noise, latent: [B, C, ...] as LATENT carries them.
     """
@@ -137,9 +137,9 @@ def with_options(sampler: Any, options: dict[str, Any]) -> Any:
 
 
 class UnmaskedModel:
-    """The model inside of a KSAMPLER as the guider that a run works on: core's masking is left to the run.
+    """The model inside a KSAMPLER as the guider that a run works on: core's masking is left to the run.
 
-    noise, sigmas: of the whole run, of which ours may be a part.
+    noise, sigmas: those of the whole run; the sampler may be given a part of it.
     """
 
     def __init__(self, model: Any) -> None:
@@ -166,23 +166,23 @@ def _inside_ksampler(
         return x
     if getattr(model, "noise", None) is None or getattr(model, "latent_image", None) is None:
         raise ValueError(
-            "Another node's sampler runs ours and hides the picture and its noise from it: connect that node's SAMPLER "
-            "to Masked Reverse SDE instead."
+            "Another node's sampler runs this one and hides the picture and its noise from it: connect that node's "
+            "SAMPLER to Masked Reverse SDE instead."
         )
     sampling, picture = model.inner_model.inner_model.model_sampling, model.latent_image
     noise = model.noise
     if not torch.equal(process.perturb(sampling, picture, noise, sigmas[0]), x):
-        # A state of the middle of a run: the noise that leads there takes the place of the run's.
+        # A state in the middle of a run: the noise that leads to it replaces the run's.
         base = process.perturb(sampling, picture, torch.zeros_like(x), sigmas[0])
         unit = process.perturb(sampling, torch.zeros_like(x), torch.ones_like(x), sigmas[0])
         noise = (x - base) / unit
 
-    def told(i: int, denoised: Tensor, state: Tensor, _: int) -> None:
+    def report(i: int, denoised: Tensor, state: Tensor, _: int) -> None:
         level = sigmas[min(i, len(sigmas) - 1)]
         if callback is not None:
             callback({"x": state, "i": i, "sigma": level, "sigma_hat": level, "denoised": denoised})
 
     args = {name: value for name, value in extra_args.items() if name != "denoise_mask"}
     mask = extra_args.get("denoise_mask")
-    samples = sampler.run(SamplerRun(UnmaskedModel(model), sigmas, args, told, noise, picture, mask, disable))
+    samples = sampler.run(SamplerRun(UnmaskedModel(model), sigmas, args, report, noise, picture, mask, disable))
     return process.perturb(sampling, samples, torch.zeros_like(samples), sigmas[-1], prior=False)

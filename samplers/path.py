@@ -1,7 +1,7 @@
-"""The diffusion path as a value: the states between noise and picture, and what it takes to walk them again.
+"""The diffusion path as a value: the states between noise and picture, and what is needed to replay them.
 
-A path belongs to a model family, a batch of latents and a schedule, and says so when it is used with another one. It
-lives in CPU memory, in model space, in the order of sampling: level 0 is the noisiest, the last one is the picture.
+A path belongs to a model family, a batch of latents and a schedule; using it with others is an error. It is held in
+CPU memory, in model space, in the order of sampling: level 0 is the noisiest, the last one is the picture.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .schedule import even_steps
 
 @dataclass(frozen=True)
 class ModelKind:
-    """What a path must have in common with the model that walks it. Weights may differ: fine-tunes and LoRAs fit."""
+    """What a path and the model that replays it must have in common. Weights may differ: fine-tunes and LoRAs fit."""
 
     family: str
     prediction: str
@@ -57,12 +57,12 @@ class DiffusionPath:
 
     sigmas [N + 1], strictly falling; positions [N + 1]: where the levels lie on the model's path, as fractions of
     training time (1 = noise); states [N + 1, B, C, ...] in model space; signal, noise [N + 1]: the coefficients
-    of x = a x0 + b n at the levels; out_scale, out_shift [C]: model space to VAE space, None where it is no such map.
+    of x = a x0 + b n at the levels; out_scale, out_shift [C]: model space to VAE space, None if that is not affine.
     continuous: the states are one trajectory of the probability-flow ODE, so that levels between them make sense.
-    What single methods store: denoised [N, B, C, ...] (the model's predictions, where the states do not imply them);
-    residuals [N, B, C, ...] with the kernel's eta; null: conditioning tensors [N or 1, ...] that stand in for the
+    Stored by some methods only: denoised [N, B, C, ...] (the model's predictions, where the states do not imply them);
+    residuals [N, B, C, ...] with the kernel's eta; null: conditioning tensors [N or 1, ...] that replace those of the
     negative prompt, by their name in the model's conditions; control [N]: pull towards the picture at each step;
-    progress: the state of an optimisation that was interrupted, by names that its method knows, to go on from.
+    progress: the state from which an interrupted optimisation continues, by names that its method knows.
     """
 
     sigmas: Tensor
@@ -98,7 +98,7 @@ class DiffusionPath:
 
     @property
     def step_positions(self) -> list[float]:
-        """Where each of the steps starts on the model's path (see `positions`); even steps where that is unknown."""
+        """Where each of the steps starts on the model's path (see `positions`); even steps if that is unknown."""
         return even_steps(self.steps) if self.positions is None else self.positions[:-1].tolist()
 
     def step_near(self, position: float) -> int:
@@ -139,7 +139,7 @@ class DiffusionPath:
         return (self.states[step + 1] - self.states[step]) / (self.sigmas[step + 1] - self.sigmas[step])
 
     def prediction(self, step: int) -> Tensor:
-        """The denoised prediction D of a step: what was recorded, or what the step between two states implies."""
+        """The denoised prediction D of a step: as recorded, or as the step between two states implies it."""
         if self.denoised is not None:
             return self.denoised[step]
         if self.residuals is not None:
@@ -161,8 +161,8 @@ class DiffusionPath:
     def at(self, sigma: float) -> Tensor:
         """The state at noise level sigma, [B, C, ...]: recorded, or on the line between two recorded ones.
 
-        A step that holds its prediction and its noise is straight in sigma for eps, v and flow models alike, so the
-        line is what an Euler step between the two levels passes through. Raises ValueError outside the path's range,
+        A step with constant prediction and noise is straight in sigma for eps, v and flow models alike, so an Euler
+        step between the two levels follows the line. Raises ValueError outside the path's range,
         and between the levels of a path whose states are not one trajectory.
         """
         level = self.level(sigma)
@@ -202,7 +202,7 @@ class DiffusionPath:
             return self.at_levels(torch.cat([self.sigmas.new_tensor([sigma]), self.sigmas[self.step_at(sigma) + 1 :]]))
         if level == self.steps:
             raise ValueError(
-                f"The path ends at noise level {float(self.sigmas[-1]):.4g}, so nothing is left to walk from "
+                f"The path ends at noise level {float(self.sigmas[-1]):.4g}, so no steps are left from "
                 f"{sigma:.4g} on: start at a higher level."
             )
         return self.at_levels(self.sigmas[level:])
@@ -233,7 +233,7 @@ class DiffusionPath:
         denoised = None if self.denoised is None else torch.stack([self.prediction(step) for step in steps[:-1]])
         if self.residuals is not None and [self.level(s) for s in levels] != list(range(steps[0], self.steps + 1)):
             raise ValueError(
-                "A residual path can only be walked in its own steps: use the SIGMAS of Path to Sampling Inputs."
+                "A residual path can only be replayed in its own steps: use the SIGMAS of Path to Sampling Inputs."
             )
         return self.replaced(
             sigmas=sigmas.to(self.sigmas),
@@ -262,7 +262,7 @@ class DiffusionPath:
 def make_path(model: Any, sigmas: Tensor, states: Tensor, **details: Any) -> DiffusionPath:
     """A path of a MODEL from its levels [N + 1] and states [N + 1, B, C, ...]; details: the other fields.
 
-    A batch_index that does not belong to this batch is left out.
+    A batch_index that does not match this batch is left out.
     """
     levels = sigmas.detach().to("cpu", torch.float32).clone()
     sampling = process.model_sampling(model)
@@ -284,7 +284,7 @@ def make_path(model: Any, sigmas: Tensor, states: Tensor, **details: Any) -> Dif
 
 
 def _vae_map(model: Any, shape: tuple[int, ...] | torch.Size) -> tuple[Tensor | None, Tensor | None]:
-    """Scale and shift per channel of the latent format's process_out, probed; None where it is anything else."""
+    """Scale and shift per channel of the latent format's process_out, found by probing; None if it is not affine."""
     probe = torch.zeros(1, shape[1], *[3] * (len(shape) - 2))
     probe = torch.cat([probe, probe + 1, torch.arange(probe.numel()).reshape(probe.shape).cos()])
     try:

@@ -12,7 +12,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from .path import DiffusionPath
 
-LONGEST_NAME = 200  # characters of a name of a method, sampler, option, figure, ...
+LONGEST_NAME = 200  # characters in a name of a method, sampler, option, figure, ...
 MOST_SEED = 2**64 - 1
 REMEDY = "make the path again"
 _NOT_FINITE = (math.nan, math.inf)  # as it is shown
@@ -43,7 +43,7 @@ def check_falling(sigmas: Tensor) -> None:
         i = int(wrong[0, 0])
         raise ValueError(
             f"Noise levels are finite numbers of 0 or more, but level {i + 1} is {float(sigmas[i]):.4g}: give SIGMAS "
-            "as a scheduler makes them."
+            "from a scheduler."
         )
     rises = (sigmas.diff() >= 0).nonzero()
     if rises.numel():
@@ -124,7 +124,7 @@ def _check_batch(path: DiffusionPath) -> None:
 
 
 def _check_stored(path: DiffusionPath) -> None:
-    """What single methods store for the steps."""
+    """What some methods store for each step."""
     wanted = (path.sigmas.numel() - 1, *path.states.shape[1:])
     for name, tensor in (("denoised", path.denoised), ("residuals", path.residuals)):
         if tensor is None:
@@ -139,7 +139,7 @@ def _check_stored(path: DiffusionPath) -> None:
     if path.control is not None:
         _check_tensor("control", path.control)
     if not per_step or (path.control is not None and path.control.shape != (wanted[0],)):
-        raise ValueError(f"What the path stores for its {wanted[0]} steps has another number: {REMEDY}.")
+        raise ValueError(f"The data that the path stores does not match its {wanted[0]} steps: {REMEDY}.")
     for group, tensors in (("embeddings", path.null), ("progress", path.progress)):
         for name, tensor in tensors.items():
             _must(_all_finite(tensor), f"{group} {name}", "finite numbers", _NOT_FINITE)
@@ -169,8 +169,8 @@ def _check_mapping(name: str, value: Any, fits: Callable[[Any], bool], wanted: s
 
 def _must(fits: bool, name: str, wanted: str, found: Any) -> None:
     if not fits:
-        shown = f"{list(found.shape)} numbers" if isinstance(found, Tensor) and found.ndim != 1 else _short(found)
-        raise ValueError(f"The path's {name} must be {wanted}, not {shown}: {REMEDY}.")
+        described = f"{list(found.shape)} numbers" if isinstance(found, Tensor) and found.ndim != 1 else _short(found)
+        raise ValueError(f"The path's {name} must be {wanted}, not {described}: {REMEDY}.")
 
 
 def _short(value: Any) -> str:

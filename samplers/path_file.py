@@ -1,6 +1,6 @@
-"""Paths on disk: one safetensors file each, with metadata that a person can read.
+"""Paths on disk: one safetensors file each, with human-readable metadata.
 
-A file is read only as what it claims to be: no pickle is ever opened, and shapes and numbers are checked before use.
+No pickle is ever opened, and shapes and numbers are checked before use.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _KIND = {field.name for field in dataclasses.fields(ModelKind)}
 
 
 def metadata(path: DiffusionPath) -> dict[str, str]:
-    """What a file says about its path, all as strings: JSON except for the format itself."""
+    """A file's metadata on its path, all as strings: JSON except for the format itself."""
     values: dict[str, Any] = {name: getattr(path, name) for name in _PLAIN}
     values["sampler_options"] = dict(path.sampler_options)
     values["model"] = dataclasses.asdict(path.model)
@@ -42,13 +42,13 @@ def metadata(path: DiffusionPath) -> dict[str, str]:
 
 
 def save_path(path: DiffusionPath, file: Path) -> None:
-    """Write a path to `file`, which then holds either all of it or what it held before."""
+    """Write a path to `file`, which then holds either all of it or, after an error, what it held before."""
     with written_whole(file) as unfinished:
         write_path(path, unfinished)
 
 
 def write_path(path: DiffusionPath, file: Path) -> None:
-    """Write a path, without care for what `file` held before."""
+    """Write a path, without protecting what `file` held before."""
     tensors = {name: getattr(path, name) for name in _TENSORS if getattr(path, name) is not None}
     for group in _GROUPS:
         tensors |= {f"{group}.{name}": tensor for name, tensor in getattr(path, group).items()}
@@ -59,16 +59,16 @@ def write_path(path: DiffusionPath, file: Path) -> None:
 def load_path(file: Path) -> DiffusionPath:
     """Read a path; raises ValueError with a sentence for anything that is not one."""
     if not file.is_file():
-        raise ValueError(f"There is no file {file.name}: choose one of the list, and press R to renew the list.")
+        raise ValueError(f"There is no file {file.name}: choose one from the list, and press R to refresh the list.")
     try:
         tensors, notes = read_tensors(file)
     except DamagedFileError as error:
         raise ValueError(
-            f"{file.name} is damaged or no safetensors file ({error}; was it renamed, or cut off while copying?): save "
-            "the path again."
+            f"{file.name} is damaged or not a safetensors file ({error}; was it renamed, or cut off while copying?): "
+            "save the path again."
         ) from error
     if notes.get("format") != FORMAT:
-        raise ValueError(f"{file.name} is a safetensors file, but no diffusion path: choose one of Save Path.")
+        raise ValueError(f"{file.name} is a safetensors file, but not a diffusion path: choose one from Save Path.")
     if is_newer(notes.get("version"), VERSION):
         raise ValueError(
             f"{file.name} was written by a newer version of this pack (format {notes['version']}): update it."
@@ -91,7 +91,7 @@ def _path(tensors: dict[str, Tensor], notes: dict[str, str]) -> DiffusionPath:
     if lacking:
         raise ValueError(f"lacks '{lacking[0]}'")
     if notes.get("version") != str(VERSION):
-        raise ValueError("its version is no number")
+        raise ValueError("its version is not a number")
     values = {name: _value(name, notes[name]) for name in _NOTES}
     if not isinstance(values["model"], dict) or values["model"].keys() != _KIND:
         raise ValueError("it does not say which model it belongs to")
@@ -118,4 +118,4 @@ def _figures(found: Any) -> dict[str, tuple[float, ...]]:
     try:
         return {name: tuple(float(value) for value in values) for name, values in found.items()}
     except (AttributeError, TypeError, ValueError, OverflowError):
-        raise ValueError("its figures are no numbers") from None
+        raise ValueError("its figures are not numbers") from None

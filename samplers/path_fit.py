@@ -14,7 +14,7 @@ from .path_check import check_falling
 
 
 def check_path_fits(path: DiffusionPath, model: Any = None, latent: Any = None, sigmas: Tensor | None = None) -> str:
-    """Refuse a path that does not belong to this model, LATENT (dict or tensor) or schedule; what is None is not asked.
+    """Refuse a path that does not belong to this model, LATENT (dict or tensor) or schedule; None is not checked.
 
     Returns a note where the path can only be interpolated at these levels, else an empty string. Raises ValueError.
     """
@@ -41,7 +41,7 @@ def check_path_fits(path: DiffusionPath, model: Any = None, latent: Any = None, 
     if not path.continuous:
         raise ValueError(
             f"This path ({path.method}, {path.steps} steps) is defined only at its own noise levels, and "
-            f"{len(foreign)} of the run's {len(levels)} levels are others: sample in "
+            f"{len(foreign)} of the run's {len(levels)} levels differ from them: sample in "
             "SamplerCustomAdvanced, on the SIGMAS of Path to Sampling Inputs."
         )
     error = max(path.interpolation_error(sigma) for sigma in foreign)

@@ -28,8 +28,8 @@ _OF_PARTS = ("MiniMaxH3AV",)  # latent formats of networks that cannot do withou
 def model_sampling(model: Any) -> Any:
     """The model_sampling of a MODEL, object patches (ModelSamplingSD3, RescaleCFG, ...) included, on the CPU.
 
-    It moves to the card with its model, where exponentials are rounded in another way: noise levels that are computed
-    with it would change by a bit, and pictures with them, once the model has been loaded.
+    It moves to the GPU with its model, where exponentials are rounded differently: noise levels computed with it, and
+    pictures with them, would change by a bit once the model has been loaded.
     Raises ValueError for models that add no noise (see `check_diffusion`).
     """
     sampling = model.get_model_object("model_sampling")
@@ -45,8 +45,8 @@ def model_sampling(model: Any) -> Any:
 def check_diffusion(sampling: Any) -> None:
     """Raises ValueError for models that turn a picture into another one without noise, along no diffusion path.
 
-    They are flows whose noise has no share in a state (FlowRVS), and core's IMG_TO_IMG, which is shown a picture at
-    every level (Lotus).
+    They are flows whose states contain no noise (FlowRVS), and core's IMG_TO_IMG, which is given a picture at every
+    level (Lotus).
     """
     direct = isinstance(sampling, comfy.model_sampling.IMG_TO_IMG)
     if direct or float(coefficients(sampling, float(sampling.sigma_max))[1]) == 0.0:
@@ -96,7 +96,7 @@ def sigma_to_t0(sampling: Any, sigma: float) -> float:
     """The training-time fraction of noise level sigma: the inverse of `t0_to_sigma`, to float32's precision of sigma.
 
     0 for sigma at or below the smallest level that the model was trained on, 1 at or above sigma_max. Found by regula
-    falsi (Illinois), which needs nothing of a family but that its noise rises with time.
+    falsi (Illinois), which needs no more of a family than that its noise rises with time.
     """
     sigma = float(sigma)
     if sigma <= t0_to_sigma(sampling, _SMALLEST_T0):
@@ -115,7 +115,7 @@ def sigma_to_t0(sampling: Any, sigma: float) -> float:
         off = excess(middle)
         if abs(off) < _PRECISION:
             break
-        # Illinois: an end that stays where it is twice in a row counts half, or the other one would crawl.
+        # Illinois: the value at an end that stays twice in a row is halved, or the other end would crawl.
         if off > 0:
             high, above, below = middle, off, below / 2 if moved > 0 else below
             moved = 1
@@ -152,7 +152,7 @@ def perturb(sampling: Any, x0: Tensor, noise: Tensor, sigma: Tensor | float, pri
 def resumable(sampling: Any, x: Tensor, sigma: Tensor | float) -> Tensor:
     """The model-space latent from which a sampler *without noise* starts exactly at x (noise level sigma).
 
-    Core's samplers multiply what they are given by a(sigma); this divides by it first. Neutral for eps and v models.
+    Core's samplers multiply their latent by a(sigma); this divides by it first. Neutral for eps and v models.
     Raises ValueError where nothing of the latent is left (a = 0: a flow model at sigma = 1).
     """
     level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
@@ -165,7 +165,7 @@ def resumable(sampling: Any, x: Tensor, sigma: Tensor | float) -> Tensor:
 
 
 def network_view(sampling: Any, x: Tensor, sigma: Tensor | float) -> Tensor:
-    """What the network is shown of x at noise level sigma: of about unit variance, so that a VAE can decode it."""
+    """The network's input for x at noise level sigma: of about unit variance, so that a VAE can decode it."""
     level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
     return sampling.calculate_input(level, x)
 
@@ -176,7 +176,8 @@ def check_one_latent(model: Any) -> None:
     if type(latent_format).__name__ in _OF_PARTS:
         raise ValueError(
             "This model makes video and sound together and cannot work on either of them alone, so paths and edits do "
-            "not know its latents: use Reverse SDE or Masked Reverse SDE with SamplerCustomAdvanced, or another model."
+            "not support its latents: use Reverse SDE or Masked Reverse SDE with SamplerCustomAdvanced, or another "
+            "model."
         )
     probe = torch.zeros([1, latent_format.latent_channels, *[1] * latent_format.latent_dimensions])
     if latent_format.process_in(probe).shape != probe.shape:
@@ -186,11 +187,11 @@ def check_one_latent(model: Any) -> None:
         )
 
 
-def same_view(sampling: Any, x: Tensor, sigma: Tensor, told: Tensor) -> Tensor:
-    """The state of level `told` at which the network is shown what it is shown of x at level sigma (both 0-dim)."""
-    one = torch.ones_like(told)
+def same_view(sampling: Any, x: Tensor, sigma: Tensor, model_sigma: Tensor) -> Tensor:
+    """The state that gives the network the same input at level `model_sigma` as x does at sigma (both 0-dim)."""
+    one = torch.ones_like(model_sigma)
     view = sampling.calculate_input
-    return x * (view(sigma.reshape(1), one.reshape(1)) / view(told.reshape(1), one.reshape(1)))
+    return x * (view(sigma.reshape(1), one.reshape(1)) / view(model_sigma.reshape(1), one.reshape(1)))
 
 
 def check_layout(model: Any, samples: Tensor, name: str) -> None:
@@ -220,9 +221,9 @@ def latent_out(model: Any, samples: Tensor) -> Tensor:
 
 
 def untouched(model: Any, edited: Tensor, original: Tensor) -> Tensor:
-    """An edited latent (VAE space) with the original's own numbers wherever the edit did not move it in model space.
+    """An edited latent (VAE space) with the original's own values wherever the edit did not change it in model space.
 
-    The way to model space and back rounds by up to 2e-7, which would look like an edit.
+    The conversion to model space and back rounds by up to 2e-7, which would look like an edit.
     """
     original = original.to(edited)
     return torch.where(edited == latent_out(model, latent_in(model, original)), original, edited)

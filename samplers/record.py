@@ -1,8 +1,8 @@
-"""Records the path of any sampler and guider while it runs, and leaves its result as it is, bit for bit.
+"""Records the path of any sampler and guider while it runs, and leaves its result unchanged, bit for bit.
 
-A solver's state at a level of the schedule is what it showed the model there last: predictors look ahead to the next
-level, and come back to it with the state they settled on. So the recorder listens to the calls of the model, which
-every solver makes, and needs nothing of a solver's own callbacks.
+A solver's state at a level of the schedule is the last one that it passed to the model at that level: predictors look
+ahead to the next level, and return to it with their final state. So the recorder listens to the calls of the model,
+which every solver makes, and does not depend on a solver's own callbacks.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .path_check import MOST_SEED, check_falling
 from .solvers import OWN_LEVELS, plain_options, sampler_name
 from .wrong_prompt import sample_with
 
-# Of the first level: where the noise-to-signal ratio is infinite (a flow's sigma 1), solvers start a little below it.
+# At the first level only: where the noise-to-signal ratio is infinite (a flow's sigma 1), solvers start a bit below it.
 _LATE_START = 2e-4
 # Below this distance (RMS) between the model's prediction and the one that two states imply, the states are enough.
 _IMPLIED = 0.1
 
 
 class _Listener:
-    """Stands in for the model that a solver calls, and keeps the last state and prediction of each level."""
+    """Wraps the model that a solver calls, and keeps the last state and prediction of each level."""
 
     def __init__(self, model: Any, sigmas: Tensor) -> None:
         self._model = model
@@ -70,21 +70,21 @@ class RecordingSampler(OwnSampler):
         self.predictions: Tensor | None = None
 
     def run(self, given: SamplerRun) -> Tensor:
-        heard: list[_Listener] = []
+        listeners: list[_Listener] = []
 
         def listen(model: Any) -> _Listener:
-            heard.append(_Listener(model, given.sigmas))
-            return heard[0]
+            listeners.append(_Listener(model, given.sigmas))
+            return listeners[0]
 
         inner = with_options(self.inner, self.extra_options)
         if hasattr(inner, "sampler_function") and not isinstance(inner, OwnSampler):
-            # Inside of KSAMPLER a state is seen before the mask is applied to it.
+            # Inside KSAMPLER a state is seen before the mask is applied to it.
             samples = given.by(_listening(inner, listen))
         else:
             samples = given.by(inner, guider=listen(given.guider))
         sampling, last = given.guider.inner_model.model_sampling, float(given.sigmas[-1])
         end = process.perturb(sampling, samples, torch.zeros_like(samples), last, prior=False)
-        states, predictions = heard[0].states, heard[0].predictions
+        states, predictions = listeners[0].states, listeners[0].predictions
         missing = [float(sigma) for sigma, state in zip(given.sigmas, states, strict=False) if state is None]
         if missing:
             raise ValueError(

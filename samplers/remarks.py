@@ -1,7 +1,7 @@
-"""What a report adds where an edit cannot have worked, or not as it was meant: a sentence per cause, with a remedy.
+"""What a report adds if an edit cannot have worked, or not as intended: a sentence per cause, with a remedy.
 
-Every function judges the pictures of a batch one by one, never by their mean, and returns its sentences; none where
-nothing is wrong. `lines` turns them into lines of a report.
+Every function judges the pictures of a batch one by one, never by their mean, and returns its sentences, if any.
+`lines` turns them into lines of a report.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from . import process
 # Measured on the embedded model: the smallest edits (a house's colour) find 9 % of the picture, one cell that is grown
 # 0.9 %, equal prompts 0; additions up to 30 %, hills 50 %, a season 65 %, a time of day all of it.
 NEARLY_NOTHING, NEARLY_EVERYTHING = 0.005, 0.8
-_SHORT = 0.5  # a target of less than this share of the source's tokens leaves out most of what the source says
-_PADDING = 0.9  # cosine from which on the embeddings of neighbouring tokens count as one and the same padding
-_UNCHANGED = 1e-3  # RMS of a change, in standard deviations of the picture, that no picture shows
-_LOUD = 3.0  # RMS from which on a network is not shown the unit variance that it was trained on
+_SHORT = 0.5  # a target of less than this share of the source's tokens leaves out most of what the source describes
+_PADDING = 0.9  # cosine above which the embeddings of neighbouring tokens count as the same padding
+_UNCHANGED = 1e-3  # RMS of an invisible change, in standard deviations of the picture
+_LOUD = 3.0  # RMS of a network's input above which it is not the unit variance that it was trained on
 
 
 def lines(remarks: Iterable[str]) -> list[str]:
@@ -30,9 +30,9 @@ def lines(remarks: Iterable[str]) -> list[str]:
 
 
 def for_pictures(affected: Sequence[bool], sentence: str) -> list[str]:
-    """The sentence with the numbers of the pictures it is true of, counted from 1; none where it is true of none.
+    """The sentence with the numbers of the pictures it is true of, counted from 1; empty if there are none.
 
-    Of a single picture, or of all, the numbers are left out.
+    For a single picture, or for all, the numbers are left out.
     """
     numbers = [str(number) for number, each in enumerate(affected, 1) if each]
     if not numbers:
@@ -44,7 +44,7 @@ def for_pictures(affected: Sequence[bool], sentence: str) -> list[str]:
 
 
 def about_prompts(target: Any, source: Any, negative: Any, cfg: float, batch: int) -> list[str]:
-    """What CONDITIONINGs alone show to be in vain. source: None for methods without one; batch: number of pictures."""
+    """Problems with the CONDITIONINGs alone. source: None for methods without one; batch: number of pictures."""
     items = range(batch)
     found = about_guidance(target, negative, cfg, batch)
     if source is None:
@@ -52,7 +52,7 @@ def about_prompts(target: Any, source: Any, negative: Any, cfg: float, batch: in
     same = [equal_prompts(target, source, i, batch) for i in items]
     found += for_pictures(
         same,
-        "the source prompt and the target prompt are equal, so nothing is asked to change: describe the edited picture "
+        "the source prompt and the target prompt are equal, so no change is asked for: describe the edited picture "
         "in the target prompt.",
     )
     lengths = [(content_length(target, i, batch), content_length(source, i, batch)) for i in items]
@@ -93,7 +93,7 @@ def about_mask(mask: Tensor | None, batch: int) -> list[str]:
 def about_region(found: Tensor | None, mask: Tensor | None, batch: int) -> list[str]:
     """A region that was found where the prompts differ, MASK [B or 1, H, W], before `mask` limits it.
 
-    mask: the region that is edited after all.
+    mask: the region that is edited in the end.
     """
     if found is None:
         return []
@@ -109,7 +109,7 @@ def about_region(found: Tensor | None, mask: Tensor | None, batch: int) -> list[
         ),
         *for_pictures(
             outside,
-            "the prompts differ only outside of the mask, so nearly nothing is edited: paint the mask over the edit, "
+            "the prompts differ only outside the mask, so nearly nothing is edited: paint the mask over the edit, "
             "or disconnect it.",
         ),
         *for_pictures(
@@ -131,7 +131,7 @@ def about_weights(weights: Sequence[float]) -> list[str]:
 
 
 def about_path(path_prompt: str, prompt: str) -> list[str]:
-    """Fingerprints of the prompt that a path was made with (empty: not known) and of the source prompt given now."""
+    """Compares fingerprints: of the prompt that a path was made with (empty: not known), and of the source prompt."""
     return for_pictures(
         [bool(path_prompt) and path_prompt != prompt],
         "the source prompt is not the one that the path was made with: connect that one, or make the path again.",
@@ -139,15 +139,15 @@ def about_path(path_prompt: str, prompt: str) -> list[str]:
 
 
 def about_result(before: Tensor, after: Tensor) -> list[str]:
-    """Pictures (LATENT samples [B, C, ...]) that an edit gave back as they were."""
+    """Pictures (LATENT samples [B, C, ...]) that an edit returned unchanged."""
     return for_pictures(
         unchanged(before, after),
-        "the result is the source, unchanged: see that prompts, mask and strength ask for more.",
+        "the result is the source, unchanged: check that prompts, mask and strength ask for a change.",
     )
 
 
 def about_levels(sampling: Any) -> list[str]:
-    """A model that core's samplers show states of another size than it was trained on (CogVideoX)."""
+    """A model that gets states of another scale from core's samplers than it was trained on (CogVideoX)."""
     sigma = torch.tensor([float(sampling.sigma_max)])
     a, b = process.coefficients(sampling, sigma)
     seen = float(process.network_view(sampling, torch.hypot(a, b), sigma).abs())
@@ -159,7 +159,7 @@ def about_levels(sampling: Any) -> list[str]:
 
 
 def unchanged(before: Tensor, after: Tensor) -> list[bool]:
-    """Which of the pictures [B, C, ...] are the same to the eye."""
+    """Which of the pictures [B, C, ...] look the same."""
     a, b = before.detach().float().cpu().flatten(1), after.detach().float().cpu().flatten(1)
     if a.shape != b.shape:
         return [False] * len(b)
@@ -168,18 +168,18 @@ def unchanged(before: Tensor, after: Tensor) -> list[bool]:
 
 
 def per_picture(mask: Tensor, batch: int) -> list[Tensor]:
-    """The parts of a mask by picture; one entry where it is shared by all, or is by frames of a video."""
+    """The parts of a mask by picture; a single entry if it is shared by all, or holds the frames of a video."""
     whole = mask.reshape(-1, *mask.shape[-2:])
     return list(whole) if len(whole) == batch else [whole]
 
 
 def equal_prompts(first: Any, second: Any, item: int = 0, batch: int = 1) -> bool:
-    """Whether two CONDITIONINGs are the same for one picture of a batch: embeddings and all that hangs on them."""
+    """Whether two CONDITIONINGs are the same for one picture of a batch: embeddings and all their extras."""
     return _same(_of_item(first, item, batch), _of_item(second, item, batch))
 
 
 def content_length(conditioning: Any, item: int = 0, batch: int = 1) -> int:
-    """How many tokens of a CONDITIONING say something: those of its attention mask, else all before the padding.
+    """How many tokens of a CONDITIONING are not padding, by its attention mask, or else by the embeddings.
 
     Encoders with a fixed length fill it with one token, whose embeddings are all but equal. Parts are added up.
     """
@@ -187,7 +187,7 @@ def content_length(conditioning: Any, item: int = 0, batch: int = 1) -> int:
 
 
 def is_empty(conditioning: Any, item: int = 0, batch: int = 1) -> bool:
-    """Whether a prompt says nothing: zeroed out, or no more than a start and an end."""
+    """Whether a prompt is empty: zeroed out, or only a start and an end."""
     parts = _of_item(conditioning, item, batch)
     zero = all(not isinstance(tokens, Tensor) or not bool(tokens.any()) for tokens, _ in parts)
     fixed = any(isinstance(tokens, Tensor) and tokens.shape[-2] > 2 for tokens, _ in parts)
@@ -211,7 +211,7 @@ def _content(tokens: Any, extra: dict[str, Any]) -> int:
 
 
 def _of_item(value: Any, item: int, batch: int) -> Any:
-    """A CONDITIONING, or what hangs on it, as it is for one picture of a batch."""
+    """A CONDITIONING, or one of its extras, as it is for one picture of a batch."""
     if isinstance(value, Tensor):
         return value[item] if batch > 1 and value.ndim > 0 and value.shape[0] == batch else value
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""Walking a path again: where a sampler starts on it, and what the path's method stored for its steps.
+"""Replays a path: where a sampler starts on it, and what the path's method stored for its steps.
 
-`start` gives core's samplers their inputs; `attach` puts stored embeddings and the pull towards the picture to work as
-a model wrapper, under any sampler and guider; `replay_sampler` gives the solver that the path was made for.
+`start` gives core's samplers their inputs; `attach` applies stored embeddings and the pull towards the picture by a
+model wrapper, under any sampler and guider; `replay_sampler` gives the solver that the path was made for.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ class PathNoise:
                 f"This noise belongs to a path of latents {list(self.noise.shape)}, but the latent is {shape}: connect "
                 "the LATENT of the same Path to Sampling Inputs."
             )
-        noises.start_run({**latent, "samples": samples}, self.seed)  # patches draw what they drew in the path's own run
+        noises.start_run({**latent, "samples": samples}, self.seed)  # patches draw the same as in the path's own run
         return self.noise.clone()
 
 
 def start(model: Any, path: DiffusionPath) -> tuple[PathNoise, dict[str, Any]]:
     """NOISE and LATENT from which a sampler on the path's sigmas starts at its first state.
 
-    The LATENT is the picture at the path's end, so that masks keep what they should; the noise makes up the rest.
+    The LATENT is the picture at the path's end, so that masks keep that; the noise makes up the difference.
     Raises ValueError for a path of another model.
     """
     check_path_fits(path, model)
     sampling = process.model_sampling(model)
     samples = process.latent_out(model, path.picture)
-    # Through VAE space and back, as core will see it.
+    # To VAE space and back, as core will see it.
     picture = process.latent_in(model, samples)
     sigma = path.sigmas[0]
     base = process.perturb(sampling, picture, torch.zeros_like(picture), sigma)
@@ -71,9 +71,9 @@ def start(model: Any, path: DiffusionPath) -> tuple[PathNoise, dict[str, Any]]:
 
 
 def attach(model: Any, path: DiffusionPath) -> Any:
-    """A clone of the MODEL that works with what the path stores for its steps; without anything stored, a plain clone.
+    """A clone of the MODEL that applies what the path stores for its steps; if it stores nothing, a plain clone.
 
-    Stored embeddings stand in for the negative prompt; a path with control draws the prediction towards its picture.
+    Stored embeddings replace those of the negative prompt; a path with control draws the prediction to its picture.
     """
     model = model.clone()
     model.remove_wrappers_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, WRAPPER)
@@ -117,7 +117,7 @@ def sample_residuals(
 ) -> Tensor:
     """The posterior mean of each step plus the path's residual: x' = m(x) + R (Huberman-Spiegelglas et al. 2024).
 
-    Where a mask keeps the picture the path is followed, so that pixels may be set free at any level.
+    Where a mask keeps the picture the path is followed, so that pixels may be released at any level.
     """
     assert path is not None
     assert path.residuals is not None
@@ -130,7 +130,7 @@ def sample_residuals(
         if step is None or path.level(float(sigmas[i + 1])) != step + 1:
             raise ValueError(
                 f"Residuals belong to the steps they were found for, and {float(sigmas[i]):.4g} to "
-                f"{float(sigmas[i + 1]):.4g} is none of the path's {path.steps}: use its SIGMAS (Path to Sampling "
+                f"{float(sigmas[i + 1]):.4g} is not one of the path's {path.steps}: use its SIGMAS (Path to Sampling "
                 "Inputs gives them)."
             )
         denoised = model(x, sigmas[i] * s_in, **extra_args)
@@ -154,7 +154,7 @@ def _mask_at(model: Any, sigma: Tensor, extra_args: dict[str, Any]) -> Tensor | 
 
 
 def replay_sampler(path: DiffusionPath) -> Any:
-    """The SAMPLER that walks the path as it was made: with its residuals, the recorded solver, or Euler."""
+    """The SAMPLER that replays the path as it was made: with its residuals, the recorded solver, or Euler."""
     if path.residuals is not None:
         return KSAMPLER(sample_residuals, {"path": path})
     if _is_reverse_sde(path):
@@ -168,20 +168,20 @@ def replay_sampler(path: DiffusionPath) -> Any:
 
 
 def stand_in(path: DiffusionPath) -> str:
-    """A sentence where Euler stands in for the path's own solver because that one cannot be found; else empty.
+    """A sentence if Euler replaces the path's own solver because that one cannot be found; else empty.
 
-    It can where core knows a sampler by the recorded name, its own or one that a pack has added to core's, and that
-    one takes the recorded options.
+    It is found if core lists a sampler by the recorded name, its own or one that a pack has added, and that sampler
+    takes the recorded options.
     """
     if path.residuals is not None or _is_reverse_sde(path):
         return ""
     known = path.sampler in comfy.samplers.SAMPLER_NAMES or hasattr(k_diffusion, f"sample_{path.sampler}")
     if known and takes_options(comfy.samplers.sampler_object(path.sampler).sampler_function, path.sampler_options):
         return ""
-    what = "whose options are not those of ComfyUI's" if known else "which is not one of ComfyUI's list"
+    what = "whose options ComfyUI's sampler does not have" if known else "which is not in ComfyUI's list"
     return (
-        f"made with the sampler {path.sampler[:60]!r}, {what}, so euler stands in for it: for an exact walk connect "
-        "the node that gave it as `sampler`, if it adds no noise, or record with one of the list"
+        f"made with the sampler {path.sampler[:60]!r}, {what}, so euler is used instead: for an exact replay connect "
+        "the node that gave it as `sampler`, if it adds no noise, or record with one from the list"
     )
 
 
@@ -200,28 +200,28 @@ def replay(
     sampler: Any = None,
     callback: Callable[..., None] | None = None,
 ) -> tuple[DiffusionPath, dict[str, Any]]:
-    """Walk a path from its start with a MODEL and prompts at cfg; sampler: another one than the path's own.
+    """Replay a path from its start with a MODEL and prompts at cfg; sampler: replaces the path's own.
 
-    Returns the path that was walked, with its latent PSNR against the given one, and the LATENT it ends in.
-    Raises ValueError where the model does not fit, or a solver that adds noise is to walk a path without its noise.
+    Returns the path that was sampled, with its latent PSNR against the given one, and the LATENT it ends in.
+    Raises ValueError if the model does not fit, or for a solver that adds noise which the path does not contain.
     """
     if sampler is not None and adds_noise(sampler):
         raise ValueError(
-            f"The sampler {sampler_name(sampler)} adds noise of its own at every step, so it cannot walk a path found "
-            f"by {path.method} again: use euler, or leave the sampler unconnected."
+            f"The sampler {sampler_name(sampler)} adds noise of its own at every step, so it cannot replay a path "
+            f"found by {path.method}: use euler, or leave the sampler unconnected."
         )
     if sampler is not None and path.residuals is not None:
         raise ValueError(
-            "A residual path is walked by its own sampler, which adds the residuals: leave the sampler unconnected."
+            "A residual path is replayed by its own sampler, which adds the residuals: leave the sampler unconnected."
         )
     model = without_step_caches(model, "Reconstruction")
     noise, latent = start(model, path)
     guider = comfy.samplers.CFGGuider(attach(model, path))
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
-    walked, out = record(
+    replayed, out = record(
         guider, sampler or replay_sampler(path), path.sigmas, noise.generate_noise(latent), latent["samples"],
         callback=callback, disable_pbar=True, seed=path.seed, batch_index=latent.get("batch_index"),
     )  # fmt: skip
-    walked = walked.replaced(figures={"latent_psnr": latent_psnr(path.picture, walked.picture)})
-    return walked, {**latent, "samples": out.to(comfy.model_management.intermediate_device())}
+    replayed = replayed.replaced(figures={"latent_psnr": latent_psnr(path.picture, replayed.picture)})
+    return replayed, {**latent, "samples": out.to(comfy.model_management.intermediate_device())}

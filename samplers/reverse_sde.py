@@ -49,7 +49,7 @@ def ancestral_step(x: Tensor, denoised: Tensor, step: Step, eta: float, z: Tenso
 
 
 def ancestral_sigmas(b_next: Tensor, q: Tensor, eta: float) -> tuple[Tensor, Tensor]:
-    """sigma_down, the noise an ancestral step keeps, and sigma_up, the fresh noise that makes it up to the level b'."""
+    """sigma_down, the noise that an ancestral step keeps, and sigma_up, the fresh noise that brings it up to b'."""
     sigma_up = eta * b_next * (1 - q**2).clamp(min=0).sqrt()
     return (b_next**2 - sigma_up**2).clamp(min=0).sqrt(), sigma_up
 
@@ -73,7 +73,7 @@ def large_vp_variance(step: Step) -> Tensor:
 def large_ve_variance(step: Step) -> Tensor:
     """sigma^2(t) - sigma^2(t - dt) of the variance-exploding SDE (Algorithms 2 and 3), in the step's coordinates.
 
-    It has no limit where a flow model has no signal; there large-VP is used, the limit for data of unit variance.
+    It has no limit where a flow model has no signal; large-VP is used instead, the limit for data of unit variance.
     """
     if step.a == 0:
         return large_vp_variance(step)
@@ -104,14 +104,14 @@ def sample_reverse_sde(
 ) -> Tensor:
     """SDEdit's reverse process from sigmas[0] to sigmas[-1], one evaluation of the model per step.
 
-    x: [B, ...] at sigmas[0]. kind: one of `KINDS`; eta matters for ``ancestral`` alone. s_noise multiplies the added
+    x: [B, ...] at sigmas[0]. kind: one of `KINDS`; eta only affects ``ancestral``. s_noise multiplies the added
     noise. The last step, to sigma 0, returns the model's prediction; last_noise adds the step's noise even there, as
     the paper's pseudo-code does. Without a noise_sampler the noise is `noise.step_noise` of the run's seed, for items
-    of these indices (batch_index), which otherwise are read back from the run's initial noise.
+    of these indices (batch_index), by default read back from the run's initial noise.
     """
     extra_args = extra_args or {}
     sampling = model.inner_model.inner_model.model_sampling
-    if kind != "ode":  # which is Euler, and asks nothing of a noise level but its number
+    if kind != "ode":  # which is Euler, and needs no more of a noise level than its number
         process.check_diffusion(sampling)
     if noise_sampler is None:
         seed = extra_args.get("seed") or 0
@@ -142,10 +142,10 @@ class ReverseSDESampler(KSAMPLER):
     """A ComfyUI SAMPLER that runs `sample_reverse_sde`."""
 
     def for_items(self, indices: Sequence[int]) -> ReverseSDESampler:
-        """The same SAMPLER, told the batch_index of each item: a split run's later part has no noise to tell it."""
-        told = copy.copy(self)
-        told.extra_options = {**self.extra_options, "indices": indices}
-        return told
+        """The same SAMPLER with the batch_index of each item, which a split run's later part cannot read from noise."""
+        result = copy.copy(self)
+        result.extra_options = {**self.extra_options, "indices": indices}
+        return result
 
 
 def sampler(kind: str, eta: float = 1.0, s_noise: float = 1.0, last_noise: bool = False) -> ReverseSDESampler:

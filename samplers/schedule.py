@@ -1,9 +1,9 @@
-"""The weight of the source along the path: a window of the path, and a shape inside of it (Wang et al. 2023).
+"""The weight of the source along the path: a window of the path, and a shape inside it (Wang et al. 2023).
 
 A position on the path is a fraction of the model's training time, as t0 and ComfyUI's start and end percents count it:
-1 is the noisy end, 0 is the picture. It belongs to a noise level and not to a run, so that a run that is split in two
-has the weights of the whole one. With steps that are even in training time (schedulers ``normal`` and ``simple``) it is
-the paper's t / N.
+1 is the noisy end, 0 is the picture. It depends on the noise level and not on the run, so that a run that is split in
+two has the weights of the whole one. With steps that are even in training time (schedulers ``normal`` and ``simple``)
+it is the paper's t / N.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FORMULAS: dict[str, Curve] = {
     "cosine": lambda u: math.sin(math.pi / 2 * (1.0 - u)),  # the cosine, and exactly 0 where it ends
     "exponential": lambda u: math.exp(-5.0 * u),
 }
-_EDGE = 1e-4  # of the path: a step that starts this near to an edge of the window starts at it
+_EDGE = 1e-4  # of the path: a step that starts this close to an edge of the window starts at it
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class PathSchedule:
     def at(self, position: float, following: float) -> float:
         """The weight of the source in a step between two positions of the path.
 
-        The shape reaches its end in the last step of the window, whichever that is: with L even steps the j-th has the
-        paper's place j / (L - 1).
+        The shape always ends at the last step of the window: with L even steps the j-th has the paper's place
+        j / (L - 1).
         """
         if not self._holds(position):
             return 0.0
@@ -83,7 +83,7 @@ class PathSchedule:
         return position <= self.start + _EDGE and (position > self.end + _EDGE or self.end == 0.0)
 
     def window(self, steps: int | Sequence[float]) -> range:
-        """The steps inside of the window, counted from 0 at the noisy end.
+        """The steps inside the window, counted from 0 at the noisy end.
 
         steps: where each of them starts on the path, or how many there are if they are even in training time. Raises
         ValueError where the window holds none of them.
@@ -98,7 +98,7 @@ class PathSchedule:
         return range(inside[0], inside[-1] + 1)
 
     def _remedy(self, starts: Sequence[float]) -> str:
-        """Edges that would hold a step, where none is held: the lowest start and the highest end, in hundredths."""
+        """Edges that would make an empty window hold a step: the lowest start and the highest end, in hundredths."""
         earlier = [math.ceil((position - _EDGE) * 100) / 100 for position in starts if position > self.start]
         later = [math.floor((position - 2 * _EDGE) * 100) / 100 for position in starts if position <= self.start]
         edges = [f"start to {min(earlier):g}"] if earlier else []
@@ -116,7 +116,7 @@ class PathSchedule:
 
 
 def even_steps(count: int) -> list[float]:
-    """Where the steps of a path start that is even in training time."""
+    """Where the steps start of a path that is even in training time."""
     return [1 - i / count for i in range(count)]
 
 
@@ -132,15 +132,14 @@ class Weights:
     def __init__(self, schedule: PathSchedule, levels: Levels | Sequence[float], positions: Sequence[float]) -> None:
         """levels: N + 1, falling; positions: where they lie on the path.
 
-        Raises ValueError where they are a whole path, no step of which is in the window. A part of a path may well lie
-        outside of it.
+        Raises ValueError if they are a whole path without a step in the window. A part of a path may lie outside it.
         """
         self.levels = levels if isinstance(levels, Levels) else Levels(levels)
         sigmas = self.levels.sigmas
         whole = sigmas[-1] == 0.0 and positions[0] >= 1.0 - _EDGE
         if whole and schedule.weight != 0.0:
             schedule.window(positions[:-1])
-        # What begins where a part of a run ends is taken to be as long as the step before it.
+        # The step after the end of a partial run is taken to be as long as the step before it.
         beyond = max(0.0, 2 * positions[-1] - positions[-2])
         self._weights = [schedule.at(*step) for step in zip(positions, [*positions[1:], beyond], strict=True)]
         self.all_zero = not any(weight for weight, level in zip(self._weights, sigmas, strict=True) if level > 0.0)
@@ -153,7 +152,7 @@ class Weights:
         return self._weights[self.step(sigma)]
 
     def overwriting(self, sigmas: Sequence[float]) -> Weights:
-        """The weights of a run on these levels where a step at weight 1 makes up for all before it: 1 up to the last.
+        """The weights of a run on these levels if a step at weight 1 overrides all before it: 1 up to the last one.
 
         sigmas: where the run's steps start.
         """
@@ -164,7 +163,7 @@ class Weights:
 
     @property
     def first(self) -> int:
-        """The first step whose weight is not 0; the number of steps if there is none."""
+        """The first step whose weight is not 0; the number of steps if all are 0."""
         return next((i for i, weight in enumerate(self._weights[:-1]) if weight), len(self._weights) - 1)
 
 
@@ -192,7 +191,7 @@ def parse_curve(text: str) -> Curve:
         points.append((1.0 - position, weight))
     if not points:
         raise ValueError("The curve is empty: write pairs position:weight such as '1:1, 0.5:0.8, 0:0'.")
-    # Two weights at one position are a jump, in the order of the path however the list is written.
+    # Two weights at one position are a jump, in the order of the path whichever way the list is written.
     return polyline(points if points[0][0] <= points[-1][0] else points[::-1])
 
 

@@ -29,13 +29,13 @@ SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
     "ode": lambda: reverse_sde.sampler("ode"),
     "dpmpp_2m": lambda: comfy.samplers.sampler_object("dpmpp_2m"),
 }
-"""Solvers with exactly one call of the guider per step, so that steps mean steps."""
+"""Solvers with exactly one call of the guider per step, so that the number of steps is what is run."""
 
 
 @dataclass(frozen=True)
 class SDEditSettings:
     """How to edit. steps: per repeat, all of them after t0. sigmas: levels to run instead of those of t0,
-    steps and scheduler, falling to 0; none at all returns the guide.
+    steps and scheduler, falling to 0; an empty tensor returns the guide.
     """
 
     t0: float = 0.5
@@ -54,7 +54,7 @@ class SDEditSettings:
         return self.steps if self.sigmas is None else max(self.sigmas.numel() - 1, 0)
 
     def starts_from_noise(self, sampling: Any) -> bool:
-        """Whether nothing of the guide is left where the path is entered."""
+        """Whether the path is entered where nothing of the guide is left."""
         if self.sigmas is None:
             return self.t0 == 1.0
         return self.path_steps > 0 and process.is_prior(sampling, float(self.sigmas.reshape(-1)[0]))
@@ -62,7 +62,7 @@ class SDEditSettings:
 
 @dataclass(frozen=True)
 class SDEditResult:
-    """The edited LATENT, what the network saw of the guide at t0 as LATENT, and what was run.
+    """The edited LATENT, the guide as the network saw it at t0 as LATENT, and what was run.
 
     evaluations: of the network, per picture.
     """
@@ -85,8 +85,8 @@ def sdedit(
     """Edits a LATENT; its noise_mask (1 = edit) and batch_index are honoured, and it is never changed.
 
     With the solver `ode` this is bit for bit core's SamplerCustomAdvanced with Euler on the same sigmas and noise.
-    Where the mask is 0, and everywhere at t0 = 0, it is the guide bit for bit (but for the mode `paper`, which leaves
-    noise in what it keeps). If that is all of it, nothing is run.
+    Where the mask is 0, and everywhere at t0 = 0, it is the guide bit for bit (except in the mode `paper`, which leaves
+    noise in what it keeps). If that is the whole picture, nothing is run.
     Raises ValueError for a t0, steps, solver or scheduler that does not exist.
     """
     if settings.solver not in SOLVERS:
@@ -114,7 +114,7 @@ def sdedit(
     edited = sample_with(guider, noise, samples, sampler, sigmas, mask, callback, seed=seed)
     edited = edited.to(comfy.model_management.intermediate_device())
     if grid is not None and touched is not None:
-        # A solver's last step rounds. What `paper` leaves in kept pixels is the noise of the last level.
+        # A solver's last step rounds. `paper` leaves the noise of the last level in kept pixels.
         kept = grid == 0 if settings.mask_mode != "paper" else ~touched
         edited = torch.where(kept.to(edited.device), samples.to(edited), edited)
     return SDEditResult(
@@ -133,7 +133,7 @@ def prepared(model: Any, latent: dict[str, Any]) -> dict[str, Any]:
     latent = dict(latent)
     ratios = [latent.pop("downscale_ratio_spacial", None), latent.pop("downscale_ratio_temporal", None)]
     while ratios and ratios[-1] is None:
-        ratios.pop()  # an older core knows no temporal ratio, and no latent there has one
+        ratios.pop()  # an older core has no temporal ratio, and none of its latents need one
     latent["samples"] = comfy.sample.fix_empty_latent_channels(model, latent["samples"], *ratios)
     if latent.get("noise_mask") is not None and not latent["samples"].is_nested:
         latent["noise_mask"] = noise_mask(latent["noise_mask"], latent["samples"])
@@ -150,7 +150,7 @@ def perturbed(model: Any, latent: dict[str, Any], sigma: float, seed: int) -> tu
     latent = prepared(model, latent)
     samples = latent["samples"].float()
     carried = seen = samples
-    if sigma > 0.0:  # the way to model space and back would not be exact
+    if sigma > 0.0:  # converting to model space and back would not be exact
         x0 = process.latent_in(model, samples)
         x = process.perturb(sampling, x0, noises.draw_noise(latent, seed), sigma)
         carried = process.latent_out(model, process.resumable(sampling, x, sigma))

@@ -1,10 +1,10 @@
-"""Noise schedules that start exactly at sigma(t0) and have exactly as many steps as asked for, for any scheduler.
+"""Noise schedules that start exactly at sigma(t0) and have exactly the requested steps, for any scheduler.
 
 Core's ``denoise`` keeps the last ``steps + 1`` levels of a longer schedule, so the start jumps from one level of that
 longer schedule to the next, and where it lands depends on the scheduler. Here the longer schedule's length is chosen
 such that sigma(t0) falls between the tails of two neighbouring lengths, and the schedule is the mixture of those two
-tails (linear in log sigma). It keeps every scheduler's own shape, changes continuously with t0, needs nothing of a
-scheduler but its numbers, and where a core start is hit it *is* core's schedule.
+tails (linear in log sigma). It keeps every scheduler's own shape, changes continuously with t0, needs only a
+scheduler's numbers, and where t0 meets one of core's starts it *is* core's schedule.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ..common.texts import quoted
 from . import process
 from .path_check import check_falling
 
-_LONGEST = 60  # times the steps: only the smallest t0 need more, where the shape no longer matters but the cost does
+_LONGEST = 60  # times the steps: only the smallest t0 need more, and there the shape matters less than the cost
 
 
 def check_levels(sigmas: object, name: str = "sigmas") -> None:
     """Raises ValueError unless a SIGMAS is a list of finite noise levels [n], none negative and none above the last.
 
-    No levels at all are allowed (t0 = 0), and so are repeats: what needs steps checks them with `check_falling`.
+    No levels at all are allowed (t0 = 0), and so are repeats: callers that need steps check with `check_falling`.
     """
     if not isinstance(sigmas, Tensor):
         raise ValueError(f"{name} is {quoted(sigmas)}, but SIGMAS are expected: connect a scheduler's output.")
@@ -76,7 +76,7 @@ def sdedit_sigmas(sampling: Any, t0: float, steps: int, scheduler: str) -> Tenso
 def levels_of(
     sampling: Any, t0: float, steps: int, scheduler: str, sigmas: Tensor | None = None, may_be_empty: bool = False
 ) -> Tensor:
-    """The levels of a run: SIGMAS that are given, as they are, or those of t0, steps and scheduler. [N + 1] on the CPU.
+    """The levels of a run: the given SIGMAS, unchanged, or those of t0, steps and scheduler. [N + 1] on the CPU.
 
     may_be_empty: SIGMAS without a step (those of t0 = 0) leave the picture as it is. Raises ValueError for SIGMAS that
     do not fall strictly to 0.
@@ -112,13 +112,13 @@ def _tail_from(sampling: Any, scheduler: str, steps: int, start: float, t0: floa
     tails: dict[int, Tensor | None] = {steps: whole}
 
     def starts_above(length: int) -> bool:
-        """Whether the tail of that length begins at or above start; what has no tail counts as too long."""
+        """Whether the tail of that length begins at or above start; a length without a tail counts as too long."""
         if length not in tails:
             tails[length] = _tail(sampling, scheduler, length, steps)
         tail = tails[length]
         return tail is not None and bool(tail[0] >= start)
 
-    # Most schedules are near to uniform in training time, so that the search begins beside steps / t0.
+    # Most schedules are close to uniform in training time, so the search begins next to steps / t0.
     low = max(steps, min(int(steps / t0), _LONGEST * steps))
     reach = 1
     while not starts_above(low):

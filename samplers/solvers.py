@@ -1,6 +1,6 @@
 """What is known of a solver from its SAMPLER: its name and options, whether it adds noise, how its steps are built.
 
-A SAMPLER of ours that runs another one (masked, recording) answers for that one.
+For a SAMPLER of ours that runs another one (masked, recording), the answers are those of that one.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _CALLABLES = ("noise_sampler", "noise_scaler", "tau_func")
 
 
 def innermost(sampler: Any) -> Any:
-    """The solver inside of SAMPLERs that run another one."""
+    """The solver inside SAMPLERs that run another one."""
     inner = next((each for name in ("sampler", "inner") if (each := getattr(sampler, name, None)) is not None), None)
     return sampler if inner is None else innermost(inner)
 
 
 def sampler_name(sampler: Any) -> str:
-    """The name of a SAMPLER as ComfyUI lists it, as far as it has one."""
+    """The name of a SAMPLER as ComfyUI lists it, if it has one."""
     function = getattr(sampler, "sampler_function", None)
     if function is None:
         return type(sampler).__name__
@@ -39,7 +39,7 @@ def sampler_name(sampler: Any) -> str:
     if name in _LISTED_AS:
         return _LISTED_AS[name]
     if not name.startswith("sample_") and not name.endswith("_function"):
-        # Of another pack, and often called no more than `sampler`: its class tells which one it is.
+        # From another pack, and often just called `sampler`: its class tells which one it is.
         name = getattr(function, "__qualname__", name).replace(".<locals>", "")
     return name.removeprefix("sample_").removesuffix("_function")
 
@@ -51,7 +51,7 @@ def plain_options(sampler: Any) -> dict[str, Any]:
 
 
 def takes_options(function: Callable[..., Any], options: Mapping[str, Any]) -> bool:
-    """Whether a solver has all of these options, and may be given these values for them."""
+    """Whether a solver has all of these options, and takes these values for them."""
     parameters = inspect.signature(function).parameters
     return all(
         name in parameters and name not in _CALLABLES and _may_replace(parameters[name].default, value)
@@ -60,7 +60,7 @@ def takes_options(function: Callable[..., Any], options: Mapping[str, Any]) -> b
 
 
 def _may_replace(default: Any, value: Any) -> bool:
-    """Whether a number, text or switch is of an option's kind, as its default shows it; None may be any number."""
+    """Whether a number, text or switch has the type of an option's default; for the default None, any number does."""
     if default is None or type(default) is float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and (math.isfinite(value) or default == math.inf)
@@ -68,7 +68,7 @@ def _may_replace(default: Any, value: Any) -> bool:
 
 
 def adds_noise(sampler: Any) -> bool:
-    """Whether a SAMPLER adds fresh noise at its steps, as far as its function and options tell."""
+    """Whether a SAMPLER adds fresh noise at its steps, judging by its function and options."""
     sampler = innermost(sampler)
     function, options = getattr(sampler, "sampler_function", None), getattr(sampler, "extra_options", {})
     if function is None or sampler_name(sampler) in _NO_NOISE:
@@ -88,14 +88,14 @@ def walks_residuals(sampler: Any) -> bool:
 
 
 def is_first_order(sampler: Any) -> bool:
-    """Whether the solver takes Euler steps x + (sigma' - sigma) (x - D) / sigma, so that a path's states are met."""
+    """Whether the solver takes Euler steps x + (sigma' - sigma) (x - D) / sigma, so that it meets a path's states."""
     return sampler_name(innermost(sampler)) in _FIRST_ORDER and not adds_noise(sampler)
 
 
 def is_steady(sampler: Any) -> bool:
     """Whether the solver's step goes where an Euler step with the same prediction goes, or nearly so.
 
-    Others extrapolate from several predictions: one that is solved for a step makes them overshoot, the next makes up
-    for it, and so on without end (measured on the analytic model with all of core's samplers).
+    Others extrapolate from several predictions: one that is solved for a single step makes them overshoot, the next one
+    overcorrects, and so on without end (measured on the analytic model with all of core's samplers).
     """
     return is_first_order(sampler) or sampler_name(innermost(sampler)) in _STEADY

@@ -16,9 +16,9 @@ def strength_map(
     """The map t0(pixel) / t0 and the t0 to run with, from masks and the t0 that each stands for at mask = 1.
 
     masks: [B, H, W] with values 0..1; where they overlap the largest t0 wins. base: the t0 of pixels that no mask
-    covers, towards which grey ones blend; it may be more than a mask's own, to spare what the mask covers. names: of
-    the masks, for errors. Raises ValueError for masks of different sizes (unless they are the same everywhere) or
-    batches, or if every t0 is 0.
+    covers, towards which grey ones blend; it may be more than a mask's own, to protect what the mask covers. names:
+    those of the masks, for errors. Raises ValueError for masks of different sizes (unless they are the same everywhere)
+    or batches, or if every t0 is 0.
     """
     if not masks:
         raise ValueError("A strength map needs at least one mask: connect one.")
@@ -44,7 +44,7 @@ def strength_map(
 
 
 def _common_size(areas: dict[str, Tensor]) -> tuple[int, int]:
-    """The size of all masks that have one: those that are the same everywhere fit any."""
+    """The one size that all masks share; those that are the same everywhere fit any."""
     sized = {name: area for name, area in areas.items() if not is_uniform(area)}
     first, one = next(iter((sized or areas).items()))
     for name, area in sized.items():

@@ -28,7 +28,7 @@ class Point:
 def parse_values(setting: str, text: str) -> list[float | int]:
     """The values of a sweep from text like "0.2, 0.4 0.6"; empty text gives the usual ones.
 
-    Raises ValueError that names the value which is no number, or lies outside the setting's range.
+    Raises ValueError that names the value which is not a number, or lies outside the setting's range.
     """
     if setting not in SETTINGS:
         raise ValueError(f"There is no sweep over {quoted(setting)}: choose one of {', '.join(SETTINGS)}.")
@@ -49,8 +49,8 @@ def _value(setting: str, word: str) -> float | int:
     if value is None or not low <= value <= high:
         numbers = "numbers" if kind is float else "whole numbers"
         raise ValueError(
-            f"{quoted(word)} is no value for a sweep over {setting}: give {numbers} from {low:g} to "
-            f"{high:g}, with commas."
+            f"{quoted(word)} is not a value for a sweep over {setting}: give {numbers} from {low:g} to "
+            f"{high:g}, separated by commas."
         )
     return value
 
@@ -69,7 +69,7 @@ def sweep(
     """Runs SDEdit once per value; `callback` counts over the whole sweep (see `total_steps`).
 
     Returns the points and whether all were run: an interrupt ends the sweep and keeps what is done. If nothing is done
-    yet, the interrupt goes on its way.
+    yet, the interrupt is raised.
     """
     done, points = 0, []
     total = total_steps(settings, setting, values)

@@ -1,7 +1,7 @@
 """Reads safetensors files without mapping them.
 
 safetensors maps a file into memory, and its tensors may stay there: if such a file is cut short later, the system ends
-the whole process. Here each tensor is read into memory of its own, and nothing of a file is used before it is checked.
+the whole process. Here each tensor is read into memory of its own, and no part of a file is used before it is checked.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _DTYPES = {
 
 
 class DamagedFileError(ValueError):
-    """A file that is not what safetensors writes; the text is a reason without a full stop, not a sentence."""
+    """A file that safetensors would not write; the text is a reason without a full stop, not a sentence."""
 
 
 def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a safetensors file, on the CPU, and its metadata.
 
-    Raises DamagedFileError, with a short reason, for anything else; no more memory is taken than the file is long.
+    Raises DamagedFileError, with a short reason, for anything else; never takes more memory than the file's size.
     """
     try:
         status = file.stat()
@@ -51,7 +51,7 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def is_newer(version: str | None, known: int) -> bool:
-    """Whether a file's metadata name a later version of its format than the one that is known."""
+    """Whether a file's metadata name a later version of its format than the known one."""
     return version is not None and re.fullmatch("[0-9]{1,9}", version) is not None and int(version) > known
 
 
@@ -98,7 +98,7 @@ def _spans(header: dict[str, Any], size: int) -> dict[str, tuple[torch.dtype, li
 def _read(opened: BinaryIO, start: int, dtype: torch.dtype, shape: list[int], begin: int, end: int) -> Tensor:
     data = torch.empty(end - begin, dtype=torch.uint8)
     opened.seek(start + begin)
-    # readinto reads all of it unless the file ends, which it may do at any time.
+    # readinto fills the buffer unless the file ends, which may happen at any time.
     if data.numel() and opened.readinto(data.numpy()) != data.numel():  # pyright: ignore[reportAttributeAccessIssue]
         raise DamagedFileError("it became shorter while it was read")
     if dtype == torch.bool:

@@ -1,7 +1,7 @@
-"""Another model's prompt, the commonest mistake of all: said as such, where PyTorch says that matrices do not fit.
+"""Names a very common mistake, another model's prompt, where PyTorch only reports that matrices do not fit.
 
-The width that a network takes is written down in no one place (text adapters take several, some networks none), so it
-is not guessed beforehand, and no good prompt is refused: the error itself holds both widths.
+No single place states the width that a network takes (text adapters take several, some networks none), so it is not
+guessed beforehand, and no valid prompt is refused: PyTorch's error itself holds both widths.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ import comfy.utils
 from torch import Tensor
 
 ENCODERS = {
-    768: "CLIP-L, as of Stable Diffusion 1.x",
-    1024: "OpenCLIP-H, as of Stable Diffusion 2.x",
-    1280: "OpenCLIP-G, as of SDXL's refiner",
-    2048: "CLIP-L with OpenCLIP-G, as of SDXL",
-    2304: "Gemma 2 2B, as of Lumina 2",
-    2560: "Qwen3 4B, as of Z-Image",
-    3584: "Qwen2.5-VL 7B, as of Qwen-Image",
-    4096: "T5-XXL, as of SD3, Flux or Wan",
+    768: "CLIP-L, as in Stable Diffusion 1.x",
+    1024: "OpenCLIP-H, as in Stable Diffusion 2.x",
+    1280: "OpenCLIP-G, as in SDXL's refiner",
+    2048: "CLIP-L with OpenCLIP-G, as in SDXL",
+    2304: "Gemma 2 2B, as in Lumina 2",
+    2560: "Qwen3 4B, as in Z-Image",
+    3584: "Qwen2.5-VL 7B, as in Qwen-Image",
+    4096: "T5-XXL, as in SD3, Flux or Wan",
 }
 """Text encoders by the width of their embeddings."""
 
-# What PyTorch says of a linear layer, and of a normalization, whose input has another width.
+# PyTorch's errors from a linear layer, and from a normalization, whose input has another width.
 _LINEAR = re.compile(r"shapes cannot be multiplied \(\d{1,9}x(\d{1,9}) and (\d{1,9})x\d{1,9}\)")
 _NORM = re.compile(r"normalized_shape=\[(\d{1,9})\].{0,80}?size ?\[(?:\d{1,9}, ){0,6}(\d{1,9})\]")
 
 
 def sample_with(guider: Any, *args: Any, disable_pbar: bool | None = None, **kwargs: Any) -> Tensor:
-    """`guider.sample`, which everything here that samples goes through; a prompt of another model is a ValueError.
+    """`guider.sample`, for everything here that samples; a prompt for another model raises a ValueError.
 
-    disable_pbar: of the console's progress bar; None asks ComfyUI's settings.
+    disable_pbar: no progress bar in the console; None uses ComfyUI's setting.
     """
     disabled = not comfy.utils.PROGRESS_BAR_ENABLED if disable_pbar is None else disable_pbar
     try:
@@ -67,7 +67,7 @@ def explanation(message: str, prompts: Mapping[str, Any]) -> str | None:
             f"The {_listed(names)} {given} channels wide{_encoder(given)}, but this model takes {taken}"
             f"{_encoder(taken)}: encode the prompt with the text encoder that belongs to this model."
         )
-    # Pooled embeddings often reach the network beside others: what is missing there is missing in them.
+    # Pooled embeddings often enter the network concatenated with others: the missing width is missing in them.
     for name, parts in prompts.items():
         for pooled in _of(parts, "pooled_output"):
             if pooled <= given and pooled + taken - given > 0:
@@ -79,7 +79,7 @@ def explanation(message: str, prompts: Mapping[str, Any]) -> str | None:
 
 
 def _widths(message: str) -> tuple[int, int] | None:
-    """The width that a layer was given, and the one that it takes."""
+    """The width of a layer's input, and the width that it expects."""
     if found := _LINEAR.search(message):
         return int(found[1]), int(found[2])
     if found := _NORM.search(message):

@@ -1,7 +1,7 @@
 """Controlled inversion (RF-Inversion, Rout et al. 2025), for flows as published and for eps and v models alike.
 
 Upwards, each step is mixed with one that holds the noise y1 (equation 8): gamma 0 is Euler inversion, gamma 1 draws a
-straight line to y1, which is plain noising. As published, the model is told the level that a step upwards starts from
+straight line to y1, which is plain noising. As published, a step upwards passes the model the level that it starts from
 (the lowest level of training for the clean picture, where a prediction says nothing about the derivative). Downwards,
 the prediction is mixed with the picture y0 (equation 15): D* = (1 - eta) D + eta y0, in the first part of the steps.
 """
@@ -46,7 +46,7 @@ class Controlled(Method):
         a_next, b_next = process.coefficients(run.sampling, sigma_next)
         held = a_next / a * x + (b_next - a_next * b / a) * run.noise
         if self.gamma == 1.0:
-            return held, run.picture  # the model has no say, so it is not asked
+            return held, run.picture  # the prediction has no weight, so the model is not called
         free, denoised = euler_up(run, x, sigma, sigma_next, "origin")
         return (1 - self.gamma) * free + self.gamma * held, denoised
 

@@ -2,7 +2,7 @@
 
 Sampling takes x = x' + (sigma - sigma') d(x', sigma'), which needs the derivative at the noisier state x', not known
 yet. Euler inversion takes the derivative at x instead. The error of a round trip is of first order in the step, at
-cfg 1; with guidance at sampling it stays, however many steps are taken.
+cfg 1; with guidance at sampling it remains, however many steps are taken.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ LABELS = ("destination", "origin")
 
 @dataclass(frozen=True)
 class Euler(Method):
-    """label: the noise level that the model is told.
+    """label: the noise level that is passed to the model.
 
-    ``destination``, as the published code of DDIM inversion and null text does: the level that the step leads to, while
-    the network sees the state as it is; it needs nothing special where the path begins. ``origin``: the state's own
-    level, as in a flipped schedule and in the published code of RF-Inversion.
+    ``destination``, as in the published code of DDIM inversion and null text: the level that the step leads to, while
+    the network sees the state as it is; the start of the path needs no special case. ``origin``: the state's own level,
+    as in a flipped schedule and in the published code of RF-Inversion.
     """
 
     name = "euler"
@@ -40,10 +40,12 @@ def euler_up(
 ) -> tuple[Tensor, Tensor]:
     """One step from sigma up to sigma_next; also gives the prediction. x: [B, C, ...]."""
     if label == "destination":
-        told = sigma_next
+        model_sigma = sigma_next
+    elif sigma > 0:
+        model_sigma = sigma
     else:
-        # The derivative of a clean picture is 0 / 0: the smallest level that the model knows stands in for it.
-        told = sigma if sigma > 0 else torch.minimum(sigma_next, sigma_next.new_tensor(float(run.sampling.sigma_min)))
-    shown = process.same_view(run.sampling, x, sigma, told)
-    denoised = run.denoise(shown, told)
-    return x + (sigma_next - sigma) * (shown - denoised) / told, denoised
+        # The derivative of a clean picture is 0 / 0: the smallest level that the model knows is used instead.
+        model_sigma = torch.minimum(sigma_next, sigma_next.new_tensor(float(run.sampling.sigma_min)))
+    state = process.same_view(run.sampling, x, sigma, model_sigma)
+    denoised = run.denoise(state, model_sigma)
+    return x + (sigma_next - sigma) * (state - denoised) / model_sigma, denoised

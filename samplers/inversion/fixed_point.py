@@ -15,12 +15,12 @@ from torch import Tensor
 from .euler import euler_up
 from .run import Fields, Method, Run, climbing
 
-_FARTHEST = 10.0  # extrapolation in lengths of the last step: enough for a contraction by 0.9
+_FARTHEST = 10.0  # longest extrapolation, in lengths of the last step: enough for a contraction by 0.9
 
 
 @dataclass(frozen=True)
 class FixedPoint(Method):
-    """iterations: at most so many per step, after Euler's; tolerance: relative change of a state that ends them."""
+    """iterations: maximum per step, after Euler's; tolerance: relative change of a state below which they end."""
 
     name = "fixed point"
 
@@ -56,14 +56,14 @@ class FixedPoint(Method):
 
 
 def _anderson(image: Tensor, change: Tensor, before: tuple[Tensor, Tensor] | None) -> Tensor:
-    """The next iterate, mixed from the last two images such that their changes cancel best (depth 1, per item)."""
+    """The next iterate, mixed from the last two images so that their changes cancel best (depth 1, per item)."""
     if before is None:
         return image
     last_image, last_change = before
     turn = change - last_change
     length = turn.flatten(1).square().sum(1)
     weight = (change * turn).flatten(1).sum(1) / length.clamp(min=torch.finfo(length.dtype).tiny)
-    # Two changes that hardly differ say nothing about where they would end: a plain step is safer then.
+    # Two changes that hardly differ say nothing about the limit: a plain step is safer then.
     weight = torch.where(weight.abs() <= _FARTHEST, weight, torch.zeros_like(weight))
     return image - _like(weight, image) * (image - last_image)
 

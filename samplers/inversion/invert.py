@@ -34,7 +34,7 @@ def invert(
 ) -> DiffusionPath:
     """The path of a LATENT of pictures under a MODEL and its source prompt, for edits at cfg.
 
-    sigmas: falling to 0, as for sampling. Raises ValueError where the method cannot work on what is given.
+    sigmas: falling to 0, as for sampling. Raises ValueError if the method cannot work on these inputs.
     """
     check_falling_to_zero(sigmas)
     process.model_sampling(model)  # refuses models without noise, before any work
@@ -63,7 +63,7 @@ def invert(
 
 
 def _picture(model: Any, latent: Mapping[str, Any]) -> Tensor:
-    """The LATENT's samples as core would sample them; refuses what has no path."""
+    """The LATENT's samples as core would sample them; refuses latents that have no path."""
     process.check_one_latent(model)
     samples = latent["samples"]
     if samples.is_nested:
@@ -73,7 +73,7 @@ def _picture(model: Any, latent: Mapping[str, Any]) -> Tensor:
     bad = int((~torch.isfinite(samples)).sum())
     if bad:
         raise ValueError(
-            f"The latent holds {bad} values that are NaN or infinite: look for the node that makes them, often a "
+            f"The latent holds {bad} values that are NaN or infinite: find the node that produces them, often a "
             "VAE in half precision."
         )
     process.check_layout(model, samples, "latent")

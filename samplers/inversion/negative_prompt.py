@@ -1,7 +1,7 @@
 """Negative-prompt inversion (Miyake et al. 2023): the source prompt as the negative one, so that guidance cancels.
 
-With the source prompt on both sides, D_u + w (D_c - D_u) = D_c for every w: the Euler path of cfg 1 is walked at any
-cfg without optimising anything. Its error is that of Euler inversion.
+With the source prompt on both sides, D_u + w (D_c - D_u) = D_c for every w: sampling follows the Euler path of cfg 1 at
+any cfg without optimising anything. Its error is that of Euler inversion.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .run import Fields, Method, Run
 
 @dataclass(frozen=True)
 class NegativePrompt(Method):
-    """Stores what the source prompt feeds the model, to stand in for the negative prompt at every step."""
+    """Stores the source prompt's model inputs, to replace those of the negative prompt at every step."""
 
     name = "negative prompt"
 

@@ -1,11 +1,11 @@
 """Null-text inversion (Mokady et al. 2023): embeddings for the negative prompt, optimised step by step, that keep the
 guided path on the Euler path of cfg 1.
 
-Walking down from the noisy end, the embedding of a step minimises the distance between the guided Euler step and the
-next state of that path; the next step starts from it. Against the published code: the positive prediction is made once
-per step, gradients pass through the negative branch alone, the error is looked at before a gradient is paid for, the
-last prediction of the optimisation makes the step, and a quasi-Newton method that carries its curvature from step to
-step takes the place of Adam.
+From the noisy end down, the embedding of a step minimises the distance between the guided Euler step and the next state
+of that path; the next step starts from it. Unlike in the published code, the positive prediction is computed once per
+step, gradients pass through the negative branch alone, the error is checked before a gradient is computed, the last
+prediction of the optimisation is used for the step, and a quasi-Newton method that carries its curvature from step to
+step replaces Adam.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from .run import Fields, Method, Run
 
 KEY = "c_crossattn"  # under this name a path keeps the text embeddings of its steps
 _BACKWARD = 4  # memory of a step with its gradient, in units of one without
-_PROGRESS = ("x", "settings", "negative")  # under these names an interrupted path keeps what it takes to go on
+_PROGRESS = ("x", "settings", "negative")  # names of the tensors with which an interrupted path is continued
 
 
 @dataclass
 class Progress:
     """How far an optimisation has come: the Euler path, the embeddings found, and the state that they lead to.
 
-    guesses: where each step starts, [N, 1 or B, tokens, width]; None where it starts from the step before it.
+    guesses: where each step starts, [N, 1 or B, tokens, width]; None if each starts from the step before it.
     """
 
     pivots: Tensor
@@ -62,8 +62,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class NullText(Method):
-    """iterations: at most so many updates of an embedding per step. stop: an item is done where its squared error (at
-    unit variance) is below this; as published the bound rises to 101 times along the path. checkpointed: a third of the
+    """iterations: maximum updates of an embedding per step. stop: an item is done once its squared error (at unit
+    variance) is below this; as published the bound rises to 101 times along the path. checkpointed: a third of the
     memory for a third more time. earlier: a path by this method: one that was interrupted under the same settings is
     continued, any other gives the embeddings to start from.
     """
@@ -113,7 +113,7 @@ class NullText(Method):
             with grad_ready(model_roots(run.guider), run.picture.device, self.checkpointed) as gradients:
                 for i in range(run.done, run.steps):
                     step = GuidedStep(run, i, progress.x.clone(), progress.pivots[i + 1].clone())
-                    # A copy, because an interrupt in the middle of a step leaves this step to be made again.
+                    # A copy, because after an interrupt in the middle of a step this step is repeated.
                     solver = copy.copy(progress.solver)
                     null, x = self.optimise(step, self._first_guess(run, i, progress), gradients, solver)
                     progress.x, progress.solver = x, solver
@@ -125,7 +125,7 @@ class NullText(Method):
         return self._fields(run, progress)
 
     def _fields(self, run: Run, progress: Progress) -> Fields:
-        """The path, and with it what it takes to go on where it was interrupted."""
+        """The path, with the tensors to continue from where it was interrupted."""
         done = len(progress.embeddings)
         found = [null.to("cpu", torch.float32) for null in progress.embeddings]
         fields: Fields = {"states": progress.pivots, "cfg": run.cfg}
@@ -141,7 +141,7 @@ class NullText(Method):
         return {**fields, "null": {KEY: torch.stack(found)}, "figures": figures}
 
     def _marks(self, run: Run) -> dict[str, Tensor]:
-        """What must be the same for an interrupted optimisation to go on, beside the path's own fields."""
+        """What must be the same to continue an interrupted optimisation, besides the path's own fields."""
         negative = text_embedding(run.guider.conds["negative"]).to("cpu", torch.float32)
         return {"settings": torch.tensor([float(self.iterations), self.stop]), "negative": negative.clone()}
 
@@ -161,7 +161,7 @@ class NullText(Method):
                 [null.to(run.picture.device, dtype) for null in earlier.null[KEY][:done]],
                 guesses,
             )
-        # The pivots: the Euler path of cfg 1, walked without touching the run's own progress.
+        # The pivots: the Euler path of cfg 1, computed without touching the run's own progress.
         pivots = Euler()(replace(run, callback=None))["states"]
         return Progress(pivots, pivots[0], QuasiNewton(size), guesses=earlier.null[KEY] if earlier else None)
 
@@ -188,7 +188,7 @@ class NullText(Method):
             reached = step.reached(embedding)
             error = step.error(reached)
             best.keep(null, reached, error)
-            # A loss that needs no gradient gets none: nothing is left to improve.
+            # Once every item is done the loss is detached, so that no gradient is computed.
             return error.sum() if bool((best.error > enough).any()) else error.sum().detach()
 
         solver.new_objective()
@@ -215,7 +215,7 @@ class NullText(Method):
             null = progress.guesses[i].to(run.picture)
         else:
             null = progress.embeddings[-1] if progress.embeddings else text_embedding(run.guider.conds["negative"])
-            null = null.to(run.picture.device)  # a conditioning waits outside the card
+            null = null.to(run.picture.device)  # conditionings are kept off the GPU
         return null.clone().expand(run.picture.shape[0], -1, -1).contiguous()
 
 

@@ -1,7 +1,7 @@
 """Limited-memory BFGS (Liu & Nocedal 1989) for a batch of independent problems, without line searches.
 
 Its memory of the curvature may outlive one objective: problems that follow each other along a path have nearly the same
-Hessian, so that each begins with what the last one has learnt.
+Hessian, so each begins with what the last one has learnt.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from torch import Tensor
 _PAIRS = 10
 _STATE = ("moved", "turned", "curvature_pairs")
 _FIRST = 0.05  # the step before anything is known of the curvature, relative to the variable's usual size (RMS)
-_LONGEST = 0.5  # and any step
+_LONGEST = 0.5  # the longest step, likewise
 
 
 class QuasiNewton:
-    """Steps for variables [B, ...] of about this size (RMS). Every item has its own inner products, so that a batch is
-    as many single runs.
+    """Steps for variables [B, ...] of about this size (RMS). Every item has its own inner products, so that a batch
+    equals single runs.
     """
 
     def __init__(self, size: float) -> None:
@@ -38,7 +38,7 @@ class QuasiNewton:
         return {name: tensor.detach().to("cpu", torch.float32) for name, tensor in found.items()}
 
     def restored(self, state: Mapping[str, Tensor]) -> QuasiNewton:
-        """This solver with what another one had learnt (other names are left alone)."""
+        """This solver with what another one had learnt (other names are ignored)."""
         if "curvature" in state:
             self._scale = state["curvature"]
             self._pairs = list(zip(*(state[name].unbind() for name in _STATE), strict=True))
@@ -70,7 +70,7 @@ class QuasiNewton:
             return
         moved, turned = variable - self._last[0], gradient - self._last[1]
         product, square = _dot(moved, turned), _dot(turned, turned)
-        # An item that did not move, or met negative curvature, teaches nothing.
+        # An item that did not move, or met negative curvature, adds no information.
         good = product > 1e-10 * square
         rho = torch.where(good, 1 / product, torch.zeros_like(product))
         scale = torch.where(good, product / square, torch.zeros_like(product))

@@ -1,7 +1,7 @@
 """Edit-friendly inversion (Huberman-Spiegelglas et al. 2024), with the residuals kept whole.
 
-The states are the picture with independent noise at every level, not a trajectory. What the posterior mean of a step
-misses of the next state is stored, R_i = x_(i+1) - m_i(x_i), and added again when the path is walked: the sum
+The states are the picture with independent noise at every level, not a trajectory. The difference between the next
+state and the posterior mean of a step is stored, R_i = x_(i+1) - m_i(x_i), and added when the path is replayed: the sum
 telescopes, so the picture comes back for any guidance, eta and start, in every family. (The published code divides by
 the step's noise and drops the last residual, and is therefore not exact.)
 
@@ -23,7 +23,7 @@ from ..reverse_sde import Step, ancestral_step
 from .run import Fields, Method, Run
 
 _TIMED = {"control", "gligen", "hooks", "area", "mask", "default", "timestep_start", "timestep_end"}
-MOST_AT_ONCE = 16  # items in one call: more gain nothing, and the progress bar should move
+MOST_AT_ONCE = 16  # items in one call: more would gain nothing, and the progress bar should move
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def independent_states(run: Run) -> Tensor:
 
 
 def levels_at_once(run: Run) -> int:
-    """How many levels fit into one call: limited by memory, and 1 where something asks for a single level per call."""
+    """How many levels fit into one call: limited by memory, and 1 if something needs a single level per call."""
     if _needs_single_level(run.guider, run.model_options):
         return 1
     batch = run.picture.shape[0]
@@ -87,7 +87,7 @@ def levels_at_once(run: Run) -> int:
 
 
 def _needs_single_level(guider: Any, options: dict[str, Any]) -> bool:
-    """Whether a prompt or a patch may look at the noise level of the call and take it to be that of every item."""
+    """Whether a prompt or a patch may read the noise level of the call and assume that it applies to every item."""
     timed = any(_TIMED & set(cond) for conds in getattr(guider, "conds", {}).values() for cond in conds)
     transformer = options.get("transformer_options", {})
     patched = set(options) - {"transformer_options"} or set(transformer) - {"sample_sigmas", "callbacks", "wrappers"}

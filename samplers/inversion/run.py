@@ -1,7 +1,7 @@
 """Runs an inversion inside ComfyUI's own sampling, so that models, patches, hooks and memory work as they always do.
 
 An inversion is a `Method`: a value that is called with a `Run` (the loaded model, the picture, the schedule) and gives
-the fields of the path. It stands where a sampler stands, and walks the schedule upwards.
+the fields of the path. It takes the place of a sampler, and goes up the schedule.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Run(SamplerRun):
         return self.guider(x, sigma, model_options=self.model_options, seed=self.seed)
 
     def progress(self, x: Tensor, denoised: Tensor, steps: int = 1) -> None:
-        """Tell ComfyUI that so many steps more are done, with a preview; raises where the user has interrupted."""
+        """Report more finished steps to ComfyUI, with a preview; raises if the user has interrupted."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         self.done += steps
         if self.callback is not None:
@@ -67,11 +67,11 @@ class Method(ABC):
         return 1.0
 
     def plan(self, steps: int, cfg: float) -> int:
-        """How many evaluations of the network it takes at most; a gradient counts as two more, as it costs."""
+        """The most evaluations of the network that it takes; a gradient counts as two more, which is its cost."""
         return steps
 
     def prepared(self, model: Any, cfg: float, steps: int, batch: int) -> Any:
-        """The MODEL to run on; raises ValueError where the method cannot work on what is given."""
+        """The MODEL to run on; raises ValueError if the method cannot work on it."""
         return model
 
     @abstractmethod
@@ -80,9 +80,9 @@ class Method(ABC):
 
 
 def inverting(method: Method, indices: Sequence[int] | None = None, cfg: float = 1.0) -> Callable[[SamplerRun], Fields]:
-    """For `run_inside` on a picture: what the method finds. indices: of its items, which otherwise count from 0.
+    """For `run_inside` on a picture: what the method finds. indices: batch_index of its items, by default from 0.
 
-    A mask is not looked at, for the path is that of the whole picture.
+    A mask is ignored, because the path is that of the whole picture.
     """
 
     @torch.no_grad()
@@ -94,7 +94,7 @@ def inverting(method: Method, indices: Sequence[int] | None = None, cfg: float =
 
 
 def climbing(run: Run, advance: Callable[[Tensor, int], tuple[Tensor, Tensor]]) -> Tensor:
-    """The states [N + 1, B, C, ...] of a walk from the picture up to the noisiest level.
+    """The states [N + 1, B, C, ...] from the picture up to the noisiest level.
 
     advance(x, i) takes the state of level i + 1 to level i and also gives a denoised prediction to preview.
     """

@@ -43,7 +43,7 @@ def control_attention(
     """Prompt-to-Prompt along a recorded path. source: CONDITIONING of the path's prompt; tokens: see `token_map`.
 
     cross, self_attention: weights of the source's maps; None leaves self-attention alone. Returns a clone of the MODEL.
-    Raises ValueError for models that are no U-Net for pictures, a path of another model, and when sampling with prompts
+    Raises ValueError for models other than U-Nets for pictures, a path of another model, and when sampling with prompts
     of other lengths than the token map's.
     """
     if not isinstance(model.model.diffusion_model, UNetModel):
@@ -62,7 +62,7 @@ def control_attention(
 
 @dataclass
 class _Step:
-    """One prediction: the source's queries and keys, and what is done with them."""
+    """One prediction: the source's queries and keys, and how they are used."""
 
     tokens: TokenMap
     cross: float
@@ -126,9 +126,9 @@ class AttentionControl(Manipulation):
 
 
 def patched(model_options: dict[str, Any], network: UNetModel, patch: Callable[..., Tensor]) -> dict[str, Any]:
-    """Model options whose every attention calls patch(inner, kind, q, k, v, extra); inner is what was there before.
+    """Model options in which every attention calls patch(inner, kind, q, k, v, extra); inner is the function before.
 
-    Where other patches replace the attention of a block, or of one transformer in it, they stay in their place.
+    Other patches that replace the attention of a block, or of one transformer in it, keep their place.
     """
     replaced = model_options.get("transformer_options", {}).get("patches_replace", {})
     model_options = model_options.copy()  # core's helper exchanges its entries
@@ -175,7 +175,7 @@ def _place(kind: str, extra: dict[str, Any]) -> tuple[Any, ...]:
 def _keep(
     step: _Step, inner: Callable[[], Tensor], kind: str, q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any]
 ) -> Tensor:
-    """In the source's branch: remember what its maps are made of."""
+    """In the source's branch: keep the queries and keys that its maps are made of."""
     if step.cross if kind == "attn2" else step.within and q.shape[1] <= LARGEST_SELF:
         step.maps[_place(kind, extra)] = (q, k)
     return inner()
@@ -208,7 +208,7 @@ def _edit(
 def edited_maps(source: Tensor, target: Tensor, tokens: TokenMap) -> Tensor:
     """Replace, refine and reweight: cross-attention maps [B, heads, N, S] and [B, heads, N, T] to [..., T]."""
     mapper, kept, scale = (each.to(target) for each in (tokens.mapper, tokens.kept, tokens.scale))
-    # Core repeats a prompt's tokens where it is batched with a longer one, which leaves the sums over repeats alone.
+    # Core repeats a prompt's tokens if it is batched with a longer one, which does not change the sums over repeats.
     source, repeats = _folded(source, mapper.shape[0]), target.shape[-1] // mapper.shape[1]
     own = _folded(target, mapper.shape[1])
     edited = ((source @ mapper) * kept + own * (1.0 - kept)) * scale

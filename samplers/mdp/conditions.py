@@ -3,11 +3,10 @@
 - conditioning (c): the model is called with c* = (1 - w) c_B + w c_A.
 - guidance (beta): D* = (1 - w) D(x*, c_B) + w D(x*, c_A), both at the edited path.
 
-Both only exchange the positive prompt for the length of one prediction. In the second it is a combination of both
+Both only replace the positive prompt for the length of one prediction. In the second it becomes a combination of both
 prompts, weighted by their strengths, which core evaluates with the negative one in one batch, in context windows and
-under every guider. Core divides by the strengths that meet in a pixel, so that prompts for parts of the picture would
-shift these weights: they are evaluated one after the other and mixed here. Outside of a mask the positive prompt is
-c_A.
+under every guider. Core divides by the sum of strengths at each pixel, so prompts for parts of the picture would shift
+these weights: they are evaluated one after the other and mixed here. Outside a mask the positive prompt is c_A.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from ..masks import edit_region
 from ..schedule import PathSchedule, Weights
 from .wrapper import Manipulation, Prediction
 
-_MOST_REPEATS = 4  # core repeats tokens at most so often to bring two prompts to one length
+_MOST_REPEATS = 4  # core's own limit on repeating tokens to bring two prompts to one length
 
 Cond = dict[str, Any]
 Mixture = list[tuple[list[Cond], float | Tensor]]
@@ -58,7 +57,7 @@ class _PromptRun:
 
 
 class _PromptManipulation(Manipulation):
-    """A manipulation that exchanges the positive prompt for a mixture; outside of the mask it is the source's."""
+    """A manipulation that replaces the positive prompt by a mixture; outside the mask it is the source's."""
 
     def __init__(self, source: Any, schedule: PathSchedule, mask: Tensor | None) -> None:
         self.source, self.schedule, self.mask = SourcePrompt(source), schedule, mask
@@ -116,7 +115,7 @@ class _PromptManipulation(Manipulation):
         inside, inner, outside = self.parts(target, source, weight)
         share = inner if mask is None or weight == 1.0 else mask * inner
         parts = [(inside, share), (outside, 1.0 - share)]
-        # What is not in force at this level leaves its share to the other.
+        # A prompt that is not in force at this level leaves its share to the other.
         return [(conds, share) for conds, share in parts if conds and (isinstance(share, Tensor) or share != 0.0)]
 
 
@@ -146,7 +145,7 @@ class SourcePrompt:
         self._name = f"source of a manipulation {id(self)}"
 
     def join(self, guider: Any, name: str) -> list[Cond]:
-        """Adds it to the run's conditions; raises ValueError where it does not go together with the positive prompt.
+        """Adds it to the run's conditions; raises ValueError if it is incompatible with the positive prompt.
 
         name: of the manipulation, for errors. Returns the source's conditions, before core encodes them.
         """
@@ -159,7 +158,7 @@ class SourcePrompt:
         return source
 
     def active(self, prediction: Prediction) -> list[Cond]:
-        """What of it is in force. Core appends parts where areas differ; the prompt's own come first."""
+        """The parts of it that are in force. Core appends parts where areas differ; the prompt's own come first."""
         return active(prediction.guider.conds[self._name][: len(self.conditioning)], prediction.timestep)
 
 
@@ -180,7 +179,7 @@ def regional(conds: list[Cond]) -> bool:
 
 
 def together(mixture: Mixture) -> list[Cond]:
-    """The conditions of which core's average is the mixture, of prompts for the whole picture."""
+    """Conditions whose average, as core takes it, is the mixture; for prompts for the whole picture."""
     if len(mixture) < 2:
         return mixture[0][0] if mixture else []
     result = []
@@ -188,7 +187,7 @@ def together(mixture: Mixture) -> list[Cond]:
         total = sum(float(cond.get("strength", 1.0)) for cond in conds)
         if total == 0.0:
             raise ValueError(
-                "A prompt that is to be mixed has strength 0: raise it, or set the weight to leave it out."
+                "One of the prompts to mix has strength 0: raise it, or leave that prompt out by the weight."
             )
         for cond in conds:
             own = float(cond.get("strength", 1.0)) / total
@@ -198,23 +197,23 @@ def together(mixture: Mixture) -> list[Cond]:
 
 
 def interpolated(target: list[Cond], source: list[Cond], weight: float) -> list[Cond]:
-    """(1 - w) c_B + w c_A for each part of the target. The source is one part, or as many as the target's."""
+    """(1 - w) c_B + w c_A for each part of the target. The source has one part, or one for each of the target's."""
     if weight == 0.0:
         return target
     if len(source) not in (1, len(target)):
         raise ValueError(
             f"The source prompt has {len(source)} parts and the target {len(target)}, so they cannot be paired: give "
-            "the source one part, or as many."
+            "the source one part, or the same number."
         )
     pairs = zip(target, source * len(target) if len(source) == 1 else source, strict=True)
     return [{**b, "model_conds": mixed_inputs(b["model_conds"], a["model_conds"], weight)} for b, a in pairs]
 
 
 def mixed_inputs(target: dict[str, Any], source: dict[str, Any], weight: float) -> dict[str, Any]:
-    """What two conditions feed the model, mixed: token embeddings, pooled vectors, whatever is a tensor of both.
+    """The model inputs of two conditions, mixed: token embeddings, pooled vectors, and any other tensor that both have.
 
-    Prompts of different lengths: cross-attention does not notice repeated tokens, so those are repeated to a common
-    length; elsewhere the shorter prompt is continued with zeros, as core's Conditioning Average does.
+    Prompts of different lengths: repeated tokens do not change cross-attention, so there they are repeated to a common
+    length; elsewhere the shorter prompt is padded with zeros, as core's Conditioning Average does.
     """
     result = dict(target)
     for name, own in target.items():
@@ -241,7 +240,7 @@ def mixed_inputs(target: dict[str, Any], source: dict[str, Any], weight: float) 
 
 
 def same_length(a: Tensor, b: Tensor, repeat: bool) -> tuple[Tensor, Tensor]:
-    """Two token sequences [B, T, C] brought to one length, by repetition where that is harmless and short enough."""
+    """Two token sequences [B, T, C] brought to one length, by repetition where that is harmless and not too long."""
     common = math.lcm(a.shape[1], b.shape[1])
     if repeat and common // min(a.shape[1], b.shape[1]) <= _MOST_REPEATS:
         return a.repeat(1, common // a.shape[1], 1), b.repeat(1, common // b.shape[1], 1)
@@ -266,9 +265,9 @@ def check_same_kind(target: list[Cond], source: list[Cond]) -> None:
     for name, word in (("cross_attn", "token embeddings"), ("pooled_output", "pooled vector")):
         widths = [sorted({_width(cond.get(name)) for cond in conds}) for conds in (target, source)]
         if widths[0] != widths[1]:
-            said = [f"{word} of width {'/'.join(map(str, each))}" if any(each) else f"no {word}" for each in widths]
+            kinds = [f"{word} of width {'/'.join(map(str, each))}" if any(each) else f"no {word}" for each in widths]
             raise ValueError(
-                f"The target prompt has {said[0]} but the source {said[1]}: encode both with the same CLIP, in the "
+                f"The target prompt has {kinds[0]} but the source {kinds[1]}: encode both with the same CLIP, in the "
                 "same way."
             )
 

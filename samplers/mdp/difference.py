@@ -1,7 +1,7 @@
 """Where two prompts want different pictures: a mask from the model's own predictions along the source's path.
 
 As in DiffEdit (Couairon et al. 2023) the mask is where the predictions for both prompts differ. Here they are compared
-at the states of the source's path, where they share all that has nothing to do with the edit, so that a few levels
+at the states of the source's path, where they agree on everything that the edit does not concern, so that a few levels
 without guidance are enough.
 """
 
@@ -27,7 +27,7 @@ from ..path_fit import check_path_fits
 from .conditions import check_same_kind
 
 POSITIONS = (0.95, 0.9, 0.8, 0.7)
-"""Where on the path the prompts are compared: where the layout is decided, all of an edit's region differs."""
+"""Where on the path the prompts are compared: while the layout is decided, all of an edit's region differs."""
 
 _WHOLE = 0.7  # a region that covers more than this is the whole picture
 _LOW, _HIGH = 0.6, 1.5  # the mask rises from 0 to 1 between these multiples of the threshold
@@ -84,6 +84,6 @@ def region_of(difference: Tensor, settings: RegionSettings | None = None) -> Ten
     region = ((smooth - low) / (high - low)).clamp(0, 1)
     if settings.grow:
         region = F.max_pool2d(region, 2 * settings.grow + 1, 1, settings.grow)
-    # What is left of an edit of nearly everything is too small to tell from noise, and would show as a patch.
+    # If nearly everything is edited, the rest is too small to tell from noise, and would show as a patch.
     region = torch.where(region.mean((1, 2, 3), keepdim=True) > _WHOLE, torch.ones_like(region), region)
     return region.reshape(difference.shape)

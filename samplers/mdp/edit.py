@@ -1,4 +1,4 @@
-"""The usual edit in one call: find or record the source's path, manipulate the target's, say what it cost."""
+"""The usual edit in one call: find or record the source's path, manipulate the target's, report the cost."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ WHOLE: dict[str, PathSchedule] = {
     "conditioning": PathSchedule(0.8, 0.3, weight=0.6),
     "guidance": PathSchedule(0.8, 0.3, weight=0.6),
 }
-"""Schedules of the manipulations where the whole picture is edited."""
+"""Schedules of the manipulations for edits of the whole picture."""
 
 NOTEBOOK = PathSchedule(0.96, 0.46)
-"""The window of the paper's notebook: steps 48 to 23 of 50, there with cfg 7.5."""
+"""The window of the paper's notebook: steps 48 to 23 of 50, used there with cfg 7.5."""
 
 
 @dataclass(frozen=True)
 class MDPSettings:
-    """What to do. steps: of the path that is made; a path that is given keeps its own. sigmas: levels of the path that
-    is made, instead of those of steps and scheduler, falling to 0.
+    """What to do. steps: of a new path; a given path keeps its own. sigmas: levels of a new path, falling to 0, instead
+    of those of steps and scheduler.
 
     region: how to find where the two prompts differ, to edit only there; None edits the whole picture.
     """
@@ -61,13 +61,13 @@ class MDPSettings:
 
     @property
     def path_steps(self) -> int:
-        """Steps of a path that is made."""
+        """Steps of a new path."""
         return self.steps if self.sigmas is None else max(self.sigmas.numel() - 1, 0)
 
 
 @dataclass(frozen=True)
 class Source:
-    """The path of the source with its prompt. origin: given, recorded or inverted; evaluations: to make it."""
+    """The path of the source with its prompt. origin: given, recorded or inverted; evaluations: its cost."""
 
     path: DiffusionPath
     conditioning: Any
@@ -77,8 +77,8 @@ class Source:
 
 @dataclass(frozen=True)
 class EditRegion:
-    """Where to edit: MASK [B or 1, h, w] on the latent grid ([T, h, w] of a video), 1 = edit, None where that is
-    everywhere; and what finding it took.
+    """Where to edit: MASK [B or 1, h, w] on the latent grid ([T, h, w] of a video), 1 = edit, None for everywhere; and
+    the evaluations that finding it took.
 
     found: where the prompts differ, before a given mask limits it.
     """
@@ -134,7 +134,7 @@ def find_region(
     mask: Tensor | None = None,
     callback: Callable[..., None] | None = None,
 ) -> EditRegion:
-    """The MASK, and within it, where settings ask for it, the region where both prompts differ along the path."""
+    """The MASK, limited to the region where both prompts differ along the path if the settings say so."""
     given = None if mask is None else masks.on_grid(mask, source.path.shape, masks.block_of(model))
     if settings.region is None:
         return EditRegion(None if given is None or bool((given == 1).all()) else masks.as_mask(given))
@@ -148,7 +148,7 @@ def find_region(
 
 
 def manipulated(model: Any, source: Source, kind: str, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
-    """A clone of the MODEL with one of `KINDS`. Outside of the mask the source's path is held, whatever the kind."""
+    """A clone of the MODEL with one of `KINDS`. Outside the mask the source's path is held, whatever the kind."""
     if kind not in KINDS:
         raise ValueError(f"There is no manipulation {quoted(kind)}: choose one of {', '.join(KINDS)}.")
     if kind == "noise":
@@ -169,7 +169,7 @@ def edit(
     mask: Tensor | None = None,
     callback: Callable[..., None] | None = None,
 ) -> MDPResult:
-    """Walks from the source path's start towards the target, manipulated. Neither inputs nor path are changed.
+    """Samples the target from the source path's start, manipulated. Neither inputs nor path are changed.
 
     mask: MASK, 1 = edit; where it is 0 the result is the source's picture bit for bit. Raises ValueError for a path of
     another model, an empty window, or prompts of different kinds.
@@ -191,7 +191,7 @@ def edit(
 def shared_remarks(
     model: Any, target: Any, negative: Any, source: Source, cfg: float, mask: Tensor | None, region: EditRegion
 ) -> list[str]:
-    """What can be said against an edit before it is made; true of all edits of a sweep."""
+    """Remarks on an edit that are known before it is run; the same for all edits of a sweep."""
     path, batch = source.path, source.path.shape[0]
     return [
         *remarks.about_prompts(target, source.conditioning, negative, cfg, batch),
@@ -203,7 +203,7 @@ def shared_remarks(
 
 
 def own_remarks(source: Source, schedule: PathSchedule, result: MDPResult) -> list[str]:
-    """What can be said against one edit once it is made."""
+    """Remarks on one edit, from its result."""
     path = source.path
     return [
         *remarks.about_weights(schedule.weights(path.step_positions)),
@@ -241,9 +241,9 @@ def report(
 
 
 def levels_note(source: Source, settings: MDPSettings) -> str:
-    """What became of connected SIGMAS, to add to the line on the source's path; empty where there are none."""
+    """How connected SIGMAS were used, to add to the line on the source's path; empty if there are none."""
     if settings.sigmas is None:
         return ""
     if source.origin == "given":
-        return "; it has its own levels, so that the connected sigmas are not used"
+        return "; it has its own levels, so the connected sigmas are not used"
     return ", over the connected sigmas instead of steps and scheduler"

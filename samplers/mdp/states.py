@@ -6,12 +6,12 @@ Both replace the prediction, D* = (1 - w) D_B(x*) + w D_A, by one that leads alo
 - latent (x_t): D_A = (x_A' - r x*) / (1 - r) with r = sigma' / sigma, so that the step ends on A's next state.
 
 With Euler steps the first is eps* = (1 - w) eps_B + w eps_A of the paper in variance-exploding coordinates (velocity
-injection for flow models), and the second is x* = (1 - w) x' + w x_A'. A residual path is walked with its residuals,
-and the second is solved for that step. Solvers that extrapolate over many predictions would overshoot by it more and
+injection for flow models), and the second is x* = (1 - w) x' + w x_A'. A residual path is replayed with its residuals,
+and the second is solved for that step. It would make solvers that extrapolate over many predictions overshoot more and
 more: they get A's own prediction instead, which draws the state to the path more slowly.
 
-Outside of a mask the network sees A's state and the prediction is A's own. Where w = 1 the model is not called, nor
-before a step of the second kind with w = 1, which forgets all that was before it.
+Outside a mask the network sees A's state and the prediction is A's own. Where w = 1 the model is not called, nor is it
+before a step of the second kind with w = 1, whose result does not depend on earlier steps.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ def inject_noise(model: Any, path: DiffusionPath, schedule: PathSchedule, mask: 
 def inject_latent(model: Any, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
     """MDP-x_t (Wang et al. 2023): the path's states, injected or interpolated. See `inject_noise`.
 
-    With weight 0 and a mask it only holds the source outside of the mask.
+    With weight 0 and a mask it only holds the source outside the mask.
     """
     return IntermediateLatent(path, schedule, mask).on(model)
 
 
 class PathAhead:
-    """The source's path for solvers that are shown its own predictions: exact where the same solver recorded it."""
+    """The source's path for solvers that are given its own predictions: exact if the same solver recorded it."""
 
     exact = False
 
     def __init__(self, path: DiffusionPath, sigmas: Tensor) -> None:
-        # Solvers of higher order also ask at the last level of a run, from where only the path goes on.
+        # Solvers of higher order also ask at the last level of a run, after which only the path has more steps.
         self.path, self.levels = path, Levels([*sigmas.tolist(), *path.levels.rest(float(sigmas[-1]))])
 
     def state(self, sigma: float) -> Tensor:
@@ -83,7 +83,7 @@ class PathAhead:
         return (self.state(sigma) - self.path.prediction(step)) / sigma
 
     def prediction(self, sigma: float) -> Tensor:
-        """The path's own prediction, [B, C, ...]: from its state there, the step of the run's solver follows it."""
+        """The path's own prediction, [B, C, ...], with which the run's solver, at the path's state, stays on it."""
         return self.state(sigma) - sigma * self.derivative(sigma)
 
     def leading_back(self, x: Tensor, sigma: float) -> Tensor:
@@ -143,7 +143,7 @@ class _PathRun:
 
 
 class _PathManipulation(Manipulation):
-    """A manipulation that draws the prediction to the path; outside of the mask it is the path's own."""
+    """A manipulation that draws the prediction to the path; outside the mask it is the path's own."""
 
     def __init__(self, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None) -> None:
         self.path, self.schedule, self.mask = path, schedule, mask
@@ -203,8 +203,8 @@ class _PathManipulation(Manipulation):
     def sampler_sample(
         self, executor: Callable[..., Tensor], guider: Any, sigmas: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
-        """After a run: outside of the mask the source's picture, bit for bit (a solver's last step rounds)."""
-        # A copy of the levels, for uni_pc changes its own.
+        """After a run: outside the mask the source's picture, bit for bit (a solver's last step rounds)."""
+        # A copy of the levels, because uni_pc changes its own.
         samples = executor(guider, sigmas.clone(), *args, **kwargs)
         if self.run is None or self.run.mask is None or self.path.level(float(sigmas[-1])) != self.path.steps:
             return samples
@@ -246,7 +246,7 @@ def _check_solver(sampler: Any, method: str, weighted: bool) -> None:
     """Raises ValueError for solvers whose steps a path's predictions cannot serve.
 
     CFG++ solvers step along the unconditional prediction. Those that draw noise expect the model to remove it, which
-    a path (weighted: where it counts) does not: it knows its own noise alone.
+    a path (weighted: where its weight is not 0) does not: it only contains its own noise.
     """
     name = solvers.sampler_name(solvers.innermost(sampler))
     if name.endswith("_cfg_pp"):
@@ -256,6 +256,6 @@ def _check_solver(sampler: Any, method: str, weighted: bool) -> None:
         )
     if weighted and solvers.adds_noise(sampler):
         raise ValueError(
-            f"The sampler {name} adds noise at every step, of which the path of {method} knows nothing: use euler, "
+            f"The sampler {name} adds noise at every step, which the path of {method} does not contain: use euler, "
             "ddim or another one without noise."
         )

@@ -28,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """The schedules of a sweep, with the words for its rows and columns. None where a window would hold no step."""
+    """The schedules of a sweep, with the labels of its rows and columns. None if a window would hold no step."""
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
@@ -64,8 +64,8 @@ def _window(base: PathSchedule, start: float, length: float, steps: Sequence[flo
     schedule = base.with_window(start, length) if length > 0 and 0 < start <= 1 else None
     if schedule is None:
         raise ValueError(
-            f"A window of length {length:g} from {start:g} is none: starts and lengths are fractions of the path above "
-            "0 and up to 1."
+            f"A window of length {length:g} from {start:g} is not valid: starts and lengths are fractions of the path, "
+            "so give numbers above 0 and up to 1."
         )
     try:
         schedule.window(steps)
@@ -86,7 +86,7 @@ def _check_count(edits: int) -> None:
 
 
 def parse_numbers(text: str, name: str) -> list[float]:
-    """The values of one axis from text like "0.2, 0.4 0.6". Raises ValueError that names the word which is none."""
+    """The values of one axis from text like "0.2, 0.4 0.6". Raises ValueError that names a word that is no number."""
     return read_numbers(text, name, limits.SWEEP_EDITS)
 
 
@@ -102,7 +102,7 @@ def sweep(
 ) -> tuple[list[Cell], bool]:
     """Edits cell by cell; `callback` counts the steps of all cells.
 
-    Returns the cells and whether all were made: an interrupt keeps what is done, if anything is.
+    Returns the cells and whether all were run: an interrupt keeps what is done, if anything is.
     """
     cells: list[Cell] = []
     steps = source.path.steps

@@ -17,7 +17,7 @@ MODES = ("replace", "refine")
 
 @dataclass(frozen=True)
 class Prompt:
-    """A tokenized prompt: `texts` names each position; `special` positions (start, end, padding) are no words."""
+    """A tokenized prompt: `texts` names each position; `special` positions (start, end, padding) are not words."""
 
     texts: tuple[str, ...]
     special: tuple[bool, ...]
@@ -69,8 +69,8 @@ class TokenMap:
 def token_map(source: Prompt, target: Prompt, mode: str, reweight: str = "") -> TokenMap:
     """How the maps of the source's tokens become those of the target's.
 
-    replace: word for word, both prompts having as many; refine: words that both have, in order, keep the source's
-    maps and new words keep their own. reweight: "word:factor, ..." scales the maps of words of the target.
+    replace: word for word, for prompts of the same number of words; refine: words that both have, in order, keep the
+    source's maps and new words keep their own. reweight: "word:factor, ..." scales the maps of words of the target.
     Raises ValueError for an unknown mode, prompts that do not fit it, or words that the target does not have.
     """
     if mode not in MODES:
@@ -79,7 +79,7 @@ def token_map(source: Prompt, target: Prompt, mode: str, reweight: str = "") -> 
     pairs = _replaced(source, target) if mode == "replace" else _common(source, target)
     specials = [[i for i, special in enumerate(each.special) if special] for each in (source, target)]
     for a, b in [*pairs, *(([i], [j]) for i, j in zip(*specials, strict=False))]:
-        # A word of more or fewer tokens spreads what the source gave it.
+        # A word of more or fewer tokens shares out the source's attention.
         mapper[torch.tensor(a)[:, None], torch.tensor(b)[None]] = torch.eye(len(a)) if len(a) == len(b) else 1 / len(b)
     return TokenMap(mapper, (mapper.sum(0) > 0).float(), _scale(target, reweight))
 

@@ -1,4 +1,4 @@
-"""The wrapper of every manipulation: what is prepared before a run, and what becomes of each prediction in it.
+"""The wrapper of every manipulation: what it prepares before a run, and how it changes each prediction in it.
 
 A kind of manipulation is a subclass with two methods, `begin` and `predict`.
 """
@@ -21,7 +21,7 @@ KEY = "diffusion_path_mdp"
 
 @dataclass(frozen=True)
 class Prediction:
-    """D(x*, sigma), which a solver asks of a guider; called, it is evaluated, with another state or other options."""
+    """D(x*, sigma) as a solver requests it of a guider; a call evaluates it, with another state or options if given."""
 
     executor: Callable[..., Tensor]
     x: Tensor
@@ -60,7 +60,7 @@ class Manipulation(ABC):
 
     @abstractmethod
     def begin(self, guider: Any, noise: Tensor, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None) -> Any:
-        """What is known for the length of a run; None where nothing is manipulated. Raises ValueError for misfits."""
+        """What stays the same during a run; None if nothing is manipulated. Raises ValueError if inputs do not fit."""
 
     @abstractmethod
     def predict(self, run: Any, prediction: Prediction) -> Tensor:

@@ -201,7 +201,7 @@ def bad_files(folder: Path) -> dict[str, str]:
         "bare.safetensors": "does not hold what its description says",
         "other.pt": "not an edge predictor that this pack knows",
         "list.pt": "holds no weights by name",
-        "inputs.pt": "with 1234 inputs, which is none of the known layouts",
+        "inputs.pt": "with 1234 inputs, which is not one of the known layouts",
         "short.pt": "parts of it are missing",
     }
 

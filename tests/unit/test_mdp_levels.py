@@ -71,7 +71,7 @@ def test_sigmas_make_the_path_and_a_path_that_is_connected_keeps_its_own(kind: M
     again, same, report = edit(model, source, path=path, sigmas=sigmas[2:])
     assert torch.equal(again["samples"], made["samples"])
     assert torch.equal(same.sigmas, sigmas)
-    assert "it has its own levels, so that the connected sigmas are not used" in report
+    assert "it has its own levels, so the connected sigmas are not used" in report
     _, _, path, report = sweep(model, source, sigmas=sigmas)
     assert torch.equal(path.sigmas, sigmas)
     assert "7 of them for the source's path, over the connected sigmas instead of steps and scheduler" in report

@@ -301,8 +301,8 @@ def test_sweep_node_keeps_what_is_done_and_runs_again(monkeypatch: pytest.Monkey
     ("problem", "widgets"),
     [
         ("starts cannot be read at 'x'", {"starts": "1, x"}),
-        ("length 0 from 1 is none", {"lengths": "0"}),
-        ("length 0.5 from 1.5 is none", {"starts": "1.5", "lengths": "0.5"}),
+        ("length 0 from 1 is not valid", {"lengths": "0"}),
+        ("length 0.5 from 1.5 is not valid", {"starts": "1.5", "lengths": "0.5"}),
         ("has 0 edits", {"starts": ""}),
         ("has 121 edits", {"starts": "0.5 " * 11, "lengths": "0.5 " * 11}),
         ("weight of the source is 3", {"sweep": "weights", "weights": "3"}),

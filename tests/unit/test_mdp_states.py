@@ -241,7 +241,7 @@ def test_solvers_that_add_noise_are_refused_where_the_path_counts(kind: ModelTyp
     solver = reverse_sde.sampler(name, eta=0.0) if name == "sde_small" else comfy.samplers.sampler_object(name)
     for sampler in (solver, MaskedSampler(solver)):
         with pytest.raises(
-            ValueError, match=r"adds noise at every step, of which the path of MDP-. knows nothing: use"
+            ValueError, match=r"adds noise at every step, which the path of MDP-. does not contain: use"
         ):
             world.edit(method(world.model, world.path, PathSchedule(0.8, 0.3, weight=0.5)), sampler)
 

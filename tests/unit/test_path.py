@@ -96,7 +96,7 @@ def test_a_path_resumed_at_a_level_or_between_two() -> None:
     assert torch.equal(rest.states[1:], path.states[4:])
     assert rest.control is not None
     assert rest.control[0] == 3.0
-    with pytest.raises(ValueError, match="nothing is left to walk"):
+    with pytest.raises(ValueError, match="so no steps are left"):
         path.from_sigma(0.0)
 
 

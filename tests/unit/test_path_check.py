@@ -50,12 +50,12 @@ WRONG_PATHS: list[tuple[str, Any, str]] = [
     ("denoised", filled(STEPS, INF), r"denoised must be finite numbers, not \(nan, inf\)"),
     ("residuals", filled(STEPS, NAN), "residuals must be finite numbers"),
     ("residuals", torch.ones(STEPS, dtype=torch.int64), "residuals must be floating point"),
-    ("null", {"y": torch.ones(2, 1, 8)}, "its 3 steps has another number"),
+    ("null", {"y": torch.ones(2, 1, 8)}, "does not match its 3 steps"),
     ("null", {"y": filled((1, 1, 8), NAN)}, "embeddings y must be finite"),
     ("null", {"y": 1.0}, "embeddings must be tensors"),
     ("progress", {"x": filled((1, 4), NAN)}, "progress x must be finite"),
     ("progress", {"x": None}, "progress must be tensors"),
-    ("control", torch.ones(4), "its 3 steps has another number"),
+    ("control", torch.ones(4), "does not match its 3 steps"),
     ("control", torch.tensor([NAN, 1.0, 0.0]), "control must be finite numbers"),
     ("out_scale", torch.ones(3), "out_scale must be 4 finite numbers"),
     ("out_shift", None, "without the other"),
@@ -102,7 +102,7 @@ def test_every_field_of_a_path_is_checked() -> None:
 
 
 def test_levels_of_a_schedule_are_finite() -> None:
-    with pytest.raises(ValueError, match="level 2 is nan: give SIGMAS as a scheduler makes them"):
+    with pytest.raises(ValueError, match="level 2 is nan: give SIGMAS from a scheduler"):
         check_falling(torch.tensor([1.0, NAN, 0.0]))
 
 

@@ -136,9 +136,10 @@ def test_damaged_and_foreign_files_are_refused_and_nothing_in_them_is_run(tmp_pa
     bomb = tmp_path / "bomb"
     monkeypatch.setenv("BOMB", str(bomb))
     wanted = {
-        "cut": "damaged or no safetensors", "header": "damaged or no safetensors", "empty": "damaged or no safetensors",
-        "pickle": "damaged or no safetensors", "torch": "damaged or no safetensors", "foreign": "no diffusion path",
-        "newer": "newer version", "lacking": "lacks 'states'", "dtype": "float16 instead of float32",
+        "cut": "damaged or not a safetensors", "header": "damaged or not a safetensors",
+        "empty": "damaged or not a safetensors", "pickle": "damaged or not a safetensors",
+        "torch": "damaged or not a safetensors", "foreign": "but not a diffusion path", "newer": "newer version",
+        "lacking": "lacks 'states'", "dtype": "float16 instead of float32",
         "shape": "residuals are", "rising": "must fall", "json": "does not hold a whole path",
     }  # fmt: skip
     files = damaged_files(tmp_path)

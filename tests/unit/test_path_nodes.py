@@ -162,7 +162,7 @@ def test_DPathToSampling_starts_core_samplers_on_the_path(kind: ModelType, name:
         assert report.startswith(f"{name}: enters at noise level {float(sigmas[0]):.4g} (t0 ")
         assert f"{rest.steps} of 8 steps left" in report
         assert ("interpolated at 1 of" in report) == (path.level(float(sigmas[0])) is None)
-    with pytest.raises(ValueError, match="nothing is left to walk"):
+    with pytest.raises(ValueError, match="so no steps are left"):
         NODES["DPathToSampling"].execute(model, path, 0.0)
 
 

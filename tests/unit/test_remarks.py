@@ -119,7 +119,7 @@ def test_regions_are_judged_one_by_one_and_not_by_their_mean() -> None:
     outside = torch.ones(3, 20, 20)
     outside[:, :10] = 0.0
     text = remarks.about_region(found, found * outside, 3)
-    assert text[1].startswith("picture 2 of 3: the prompts differ only outside of the mask")
+    assert text[1].startswith("picture 2 of 3: the prompts differ only outside the mask")
     assert remarks.about_region(None, None, 3) == []
     small = torch.zeros(1, 32, 32)
     small[0, :3, :3] = 1.0  # the least region that is found: one cell, grown

@@ -346,7 +346,7 @@ def test_walks_that_cannot_be_right_are_refused_with_a_sentence() -> None:
     with pytest.raises(ValueError, match="but the model is"):
         replay.replay(gaussian_model(ModelType.FLOW, SPREAD), *prompts, path, 1.0)
     _, residual = inverted(ModelType.EPS, Residual())
-    with pytest.raises(ValueError, match="walked by its own sampler"):
+    with pytest.raises(ValueError, match="replayed by its own sampler"):
         replay.replay(model, *prompts, residual, 1.0, EULER)
     noise, start = replay.start(model, residual)
     other = torch.cat([residual.sigmas[:1], residual.sigmas[2:]])

@@ -129,7 +129,7 @@ def test_a_noise_mask_keeps_the_picture(kind: ModelType, scheduler: str) -> None
         close(found[..., 4:], world.latent["samples"][..., 4:])
         close(found[..., :4], plain[..., :4])
     for other in (MaskedSampler(sampler, "threshold"), MaskedSampler(sampler, repeats=2)):
-        with pytest.raises(ValueError, match="keeps a mask by itself: connect it without"):
+        with pytest.raises(ValueError, match="applies the mask by itself: connect it without"):
             world.edit(world.model, mask=mask, sampler=other)
 
 

@@ -188,11 +188,11 @@ def test_values_are_read_or_named() -> None:
     assert parse_values("seed", "18446744073709551615") == [2**64 - 1]
     assert parse_values("repeats", "") == [int(word) for word in DEFAULTS["repeats"].split(", ")]
     for sweep, text, words in (
-        ("t0", "0.5, 1.5", "'1.5' is no value for a sweep over t0: give numbers from 0 to 1"),
-        ("t0", "half", "'half' is no value"),
-        ("t0", "nan", "'nan' is no value"),
+        ("t0", "0.5, 1.5", "'1.5' is not a value for a sweep over t0: give numbers from 0 to 1"),
+        ("t0", "half", "'half' is not a value"),
+        ("t0", "nan", "'nan' is not a value"),
         ("repeats", "2.5", "give whole numbers from 1 to 5"),
-        ("seed", "-1", "'-1' is no value"),
+        ("seed", "-1", "'-1' is not a value"),
         ("seed", "1 " * 65, "at most 64"),
         ("cfg", "1", "choose one of t0, repeats, seed"),
     ):

@@ -91,8 +91,8 @@ def test_errors_of_another_kind_pass_as_they_are() -> None:
     assert explanation("", {}) is None
     said = explanation("mat1 and mat2 shapes cannot be multiplied (154x768 and 4096x3072)", prompts)
     assert said == (
-        "The positive prompt is 768 channels wide (CLIP-L, as of Stable Diffusion 1.x), but this model takes 4096 "
-        "(T5-XXL, as of SD3, Flux or Wan): encode the prompt with the text encoder that belongs to this model."
+        "The positive prompt is 768 channels wide (CLIP-L, as in Stable Diffusion 1.x), but this model takes 4096 "
+        "(T5-XXL, as in SD3, Flux or Wan): encode the prompt with the text encoder that belongs to this model."
     )
     normed = "Given normalized_shape=[3584], expected input with shape [*, 3584], but got input of size[1, 77, 768]"
     said = explanation(normed, prompts)
