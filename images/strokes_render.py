@@ -1,4 +1,7 @@
-"""Renders a drawing at any size: the paint, its mask, how far each stroke may be changed, and the sketch lines."""
+"""Renders a drawing at any size: the paint, its mask, how far each stroke may be changed, and the sketch lines.
+
+`web/js/canvas/layer.js` shows the same in the page, in straight 8-bit RGBA; here colours are premultiplied floats.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Reads activations while ComfyUI calls a model, by hooks that last as long as a ``with`` block."""
+"""Reads activations while ComfyUI calls a model, by hooks that last as long as a ``with`` block.
+
+Which blocks are read is decided in `families.py`.
+"""
 
 from __future__ import annotations
 

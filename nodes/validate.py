@@ -1,4 +1,4 @@
-"""One sentence for every kind of bad input: what was given, what was expected, what to do."""
+"""Checks that nodes call themselves, on latents and masks; `gate.py` checks types and ranges before `execute`."""
 
 from __future__ import annotations
 

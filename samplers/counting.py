@@ -1,4 +1,4 @@
-"""Counts progress and network evaluations."""
+"""Counts network evaluations (one per step at cfg 1, two at another cfg) and carries progress across parts."""
 
 from __future__ import annotations
 

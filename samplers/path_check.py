@@ -1,4 +1,7 @@
-"""What every field of a path must be: the one check that a path passes when it is made, by a run or from a file."""
+"""What every field of a path must be: the one check that a path passes when it is made, by a run or from a file.
+
+`path_file.py` puts the reason into the sentence that a user sees for a file, and checks what a file lacks.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from .files import written_whole
 from .path import DiffusionPath, ModelKind
-from .path_check import REMEDY
 from .tensor_file import DamagedFileError, is_newer, read_tensors
 
 FORMAT = "diffusion-path"
@@ -76,9 +75,14 @@ def load_path(file: Path) -> DiffusionPath:
     try:
         return _path(tensors, notes)
     except (ValueError, RecursionError) as error:
-        reason = "its metadata cannot be read" if isinstance(error, RecursionError) else str(error).rstrip(".")
-        reason = reason.removesuffix(f": {REMEDY}")
+        reason = "its metadata cannot be read" if isinstance(error, RecursionError) else _fault(str(error))
         raise ValueError(f"{file.name} does not hold a whole path ({reason}): save it again.") from error
+
+
+def _fault(sentence: str) -> str:
+    """What a sentence says is wrong, without what to do about a path that is being made."""
+    fault = sentence.rpartition(": ")[0] or sentence.rstrip(".")
+    return fault[0].lower() + fault[1:]
 
 
 def _path(tensors: dict[str, Tensor], notes: dict[str, str]) -> DiffusionPath:
@@ -89,7 +93,7 @@ def _path(tensors: dict[str, Tensor], notes: dict[str, str]) -> DiffusionPath:
             raise ValueError(f"its {name[:40]} are {str(tensor.dtype).removeprefix('torch.')} instead of float32")
     lacking = [name for name in _NEEDED if name not in tensors] + [name for name in _NOTES if name not in notes]
     if lacking:
-        raise ValueError(f"lacks '{lacking[0]}'")
+        raise ValueError(f"it lacks '{lacking[0]}'")
     if notes.get("version") != str(VERSION):
         raise ValueError("its version is not a number")
     values = {name: _value(name, notes[name]) for name in _NOTES}

@@ -1,6 +1,6 @@
 """The forward process of every model family: x = a(sigma) x0 + b(sigma) n.
 
-This is the only module that knows variance-exploding, variance-preserving and flow models apart, and it learns the
+This is the only module that tells variance-exploding, variance-preserving and flow models apart, and it learns the
 difference from the model itself (its ``noise_scaling``), so nothing else in the pack asks which family it works on.
 In ComfyUI's coordinates eps and v models have a = 1, b = sigma; rectified flows have a = 1 - sigma, b = sigma.
 

@@ -68,7 +68,10 @@ def _may_replace(default: Any, value: Any) -> bool:
 
 
 def adds_noise(sampler: Any) -> bool:
-    """Whether a SAMPLER adds fresh noise at its steps, judging by its function and options."""
+    """Whether a SAMPLER adds fresh noise at its steps.
+
+    It does if its function takes a `noise_sampler` and its eta is not 0, or if its s_churn is above 0.
+    """
     sampler = innermost(sampler)
     function, options = getattr(sampler, "sampler_function", None), getattr(sampler, "extra_options", {})
     if function is None or sampler_name(sampler) in _NO_NOISE:

@@ -1,4 +1,4 @@
-"""Pictures and figures of paths: the film strip, and the report on a reconstruction."""
+"""Pictures and figures of paths: the film strip, and the verdict of Path Report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What nodes report about a run: a line on what was done, further lines on masks, and notes."""
+"""What nodes report about a run: a line on what was done, further lines on masks, and notes (`samplers/remarks.py`)."""
 
 from __future__ import annotations
 

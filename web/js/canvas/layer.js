@@ -1,4 +1,7 @@
-/** The pixels of a layer of strokes, kept between changes: a new stroke costs only itself. */
+/**
+ * The pixels of a layer of strokes, kept between changes: a new stroke costs only itself.
+ * What a run gets is rendered by images/strokes_render.py.
+ */
 
 import { blank, brushCover, coverSegment, fillCover } from "./coverage.js";
 
