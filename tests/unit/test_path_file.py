@@ -140,7 +140,8 @@ def test_damaged_and_foreign_files_are_refused_and_nothing_in_them_is_run(tmp_pa
         "empty": "damaged or not a safetensors", "pickle": "damaged or not a safetensors",
         "torch": "damaged or not a safetensors", "foreign": "but not a diffusion path", "newer": "newer version",
         "lacking": "lacks 'states'", "dtype": "float16 instead of float32",
-        "shape": "residuals are", "rising": r"\(the noise levels must fall [^:]*\): save it again\.$", "json": "does not hold a whole path",
+        "shape": "residuals are", "rising": r"\(the noise levels must fall [^:]*\): save it again\.$",
+        "json": "does not hold a whole path",
     }  # fmt: skip
     files = damaged_files(tmp_path)
     assert wanted.keys() == files.keys()
