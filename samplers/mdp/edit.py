@@ -177,7 +177,9 @@ def edit(
     path = source.path
     counter = Counter(attach(model, path), path.shape[0])
     noise, latent = start(model, path)
-    guider = comfy.samplers.CFGGuider(manipulated(counter.model, source, settings.kind, settings.schedule, mask))
+    patched = manipulated(counter.model, source, settings.kind, settings.schedule, mask)
+    patched.parent = model  # whose place in ComfyUI's list of loaded models it leaves: the clones between are gone then
+    guider = comfy.samplers.CFGGuider(patched)
     guider.set_conds(target, negative)
     guider.set_cfg(settings.cfg)
     solver = comfy.samplers.sampler_object("euler") if path.residuals is None else replay_sampler(path)

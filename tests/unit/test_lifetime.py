@@ -7,6 +7,7 @@ import gc
 import weakref
 from typing import Any
 
+import comfy.model_management
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -25,6 +26,20 @@ def test_no_node_keeps_a_model_alive(label: str, call: int | None) -> None:
     watched = run(label, call)
     gc.collect()
     assert [name for name, thing in watched.items() if thing() is not None] == []
+
+
+@pytest.mark.parametrize("label", CASES)
+def test_comfyui_finds_no_leak_while_the_model_lives(label: str) -> None:
+    """It takes a patched model that is gone, while its network is not, for one, and collects garbage at every run."""
+    loaded = comfy.model_management.current_loaded_models
+    loaded.clear()
+    with torch.inference_mode():
+        place = World(ONE_LEVEL, families.built(ONE_LEVEL))
+        with contextlib.suppress(ValueError):
+            CASES[label](place)
+    gc.collect()
+    assert not any(model.is_dead() for model in loaded)
+    del place
 
 
 def run(label: str, failing: int | None) -> dict[str, weakref.ref[Any]]:
