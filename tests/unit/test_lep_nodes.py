@@ -105,7 +105,7 @@ def test_training_from_latents_and_captions() -> None:
 
 @pytest.mark.parametrize("name", ["../secret.safetensors", "nothing.safetensors", "weights.ckpt", "/etc/passwd"])
 def test_files_that_are_not_there(name: str, output: Path) -> None:
-    with pytest.raises(ValueError, match=r"press R to renew|choose a .safetensors"):
+    with pytest.raises(ValueError, match=r"press R to refresh|choose a .safetensors"):
         LoadEdgePredictor.execute(name)
 
 
