@@ -69,7 +69,7 @@ def test_the_help_of_a_node_shows_its_pictures(comfy: ComfyPage) -> None:
         "() => ['/stroke-canvas.jpg', '/stroke-canvas-outputs.jpg'].every(name => "
         "[...document.querySelectorAll('img')].some(image => image.src.endsWith(name) && image.naturalWidth > 100))"
     )
-    comfy.page.get_by_text("how far each stroke may be changed").first.wait_for()
+    comfy.page.get_by_text("how much each stroke may be changed").first.wait_for()
     comfy.screenshot("help")
     # The panel's other page shows the same widget, and must not take its size from the node.
     comfy.page.get_by_role("tab", name="Parameters").first.click()
