@@ -83,8 +83,9 @@ def forget_dead_models() -> Iterator[None]:
     ComfyUI would collect garbage before every later run, which took most of the suite's time.
     """
     yield
-    loaded = sys.modules["comfy.model_management"].current_loaded_models
-    loaded[:] = [model for model in loaded if not model.is_dead()]
+    if management := sys.modules.get("comfy.model_management"):
+        loaded = management.current_loaded_models
+        loaded[:] = [model for model in loaded if not model.is_dead()]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
