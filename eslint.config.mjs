@@ -5,7 +5,7 @@ const installed = createRequire(new URL("./.dev/npm/", import.meta.url));
 const js = installed("@eslint/js");
 const globals = installed("globals");
 
-const PURE = ["canvas/{coverage,document,geometry}", "schedule/{maths,model}", "shared/{language,numbers}"];
+const PURE = ["canvas/{coverage,document,geometry}", "schedule/{maths,model}", "common/{language,numbers}"];
 
 /** The rule that imports begin like one of `starts`, a regular expression. */
 const importsOnly = (starts, message) => ["error", { patterns: [{ regex: `^(?!${starts})`, message: `${message}.` }] }];
@@ -36,8 +36,8 @@ export default [
     files: ["web/js/*/**/*.js"],
     rules: {
       "no-restricted-imports": importsOnly(
-        "\\./|\\.\\./shared/|(\\.\\./){4}scripts/",
-        "A folder knows itself, shared/ and the page: move what widgets have in common to shared/",
+        "\\./|\\.\\./common/|(\\.\\./){4}scripts/",
+        "A folder knows itself, common/ and the page: move what widgets have in common there",
       ),
       "no-restricted-syntax": [
         "error",
@@ -52,7 +52,7 @@ export default [
     // Tested in Node: no page, and no module of the page.
     files: PURE.map((name) => `web/js/${name}.js`),
     languageOptions: { globals: Object.fromEntries(Object.keys(globals.browser).map((name) => [name, "off"])) },
-    rules: { "no-restricted-imports": importsOnly("\\./|\\.\\./shared/", "This module runs without a page") },
+    rules: { "no-restricted-imports": importsOnly("\\./|\\.\\./common/", "This module runs without a page") },
   },
   { files: ["tests/js/**/*.mjs", "eslint.config.mjs"], languageOptions: { globals: globals.node } },
 ];

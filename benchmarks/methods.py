@@ -162,7 +162,7 @@ def main() -> None:
     world = World(given.size, given.side, getattr(torch, given.dtype))
     torch.cuda.empty_cache()
     ballast = max(0, int(torch.cuda.mem_get_info()[0] - given.card * _GIB)) if given.card else 0
-    filled = torch.empty(ballast, dtype=torch.uint8, device="cuda")  # leaves a card of the size that is asked for
+    filled = torch.empty(ballast, dtype=torch.uint8, device="cuda")  # leaves the free memory of a card of that size
     before = context + filled.numel()
     card = f", of which {given.card:g} GiB are free" if given.card else ""
     weights = "dynamic VRAM" if world.model.is_dynamic() else "weights loaded as a whole"

@@ -23,14 +23,14 @@ MISSING = (
 
 
 def find_chromium() -> Path | None:
-    """The browser named by CHROMIUM_PATH, or the first one installed; None if there is none."""
+    """The browser named by CHROMIUM_PATH, or the first one installed, if any."""
     named = os.environ.get("CHROMIUM_PATH")
     found = map(shutil.which, (named,) if named else (*_NAMES, *_PLACES))
     return next((Path(path) for path in found if path), None)
 
 
 def ensure_chromium() -> str | None:
-    """Installs Chromium if it is missing and this process may; returns a sentence if there is none afterwards."""
+    """Installs Chromium if it is missing and this process may; returns a sentence if it is still missing."""
     may_install = not os.environ.get("CHROMIUM_PATH") and os.geteuid() == 0 and shutil.which("apt-get")
     if find_chromium() is None and may_install:
         say("Installing Chromium for the browser tests")

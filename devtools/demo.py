@@ -25,7 +25,7 @@ _SIDE, _LINE, _NEARLY_SQUARE = 512, 4, 1.2  # of thumbnails
 
 
 def find_workflows(name: str | None = None, folder: Path = WORKFLOWS) -> list[Path]:
-    """All example workflows, or the one called `name`; raises DevError if there is none."""
+    """All example workflows, or the one called `name`; raises DevError if nothing is called that."""
     found = sorted(folder.glob("*.json"))
     chosen = [path for path in found if name is None or path.stem == name.removesuffix(".json")]
     if not chosen:

@@ -27,7 +27,7 @@ def simulate_strokes(images: Tensor, colors: int = PAPER_COLORS, brush: float = 
     """
     images = check_image(images, "image")
     if not 2 <= colors <= 256:
-        raise ValueError(f"{colors} colours were asked for: give 2 to 256 (the paper uses 6).")
+        raise ValueError(f"A painting cannot have {colors} colours: give 2 to 256 (the paper uses 6).")
     color, alpha = split_alpha(images)
     kernel = stroke_kernel(min(images.shape[1:3]), brush)
     painted = []

@@ -152,7 +152,7 @@ def _load_public(path: Path) -> EdgePredictor:
 
 
 def _recognise(loaded: dict[str, Any], path: Path) -> EdgePredictor:
-    """Which of the published layouts the weights have. Raises ValueError if there is none that fits."""
+    """Which of the published layouts the weights have. Raises ValueError if no layout fits."""
     inner = "aggregation_network" if "aggregation_network" in loaded else "model_state_dict"
     state: dict[str, Tensor] = loaded.get(inner, loaded)
     weights = [each for each in state.values() if isinstance(each, Tensor)]

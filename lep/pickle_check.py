@@ -119,7 +119,7 @@ class _Reader:
 
     def since_mark(self) -> list[Any]:
         place = len(self.stack) - 1
-        while self.stack[place] is not _MARK:  # raises IndexError if there is none
+        while self.stack[place] is not _MARK:  # raises IndexError without a mark
             place -= 1
         _, *found = self.pop(len(self.stack) - place)
         return found

@@ -88,7 +88,7 @@ class DemoScene(io.ComfyNode):
                     "element",
                     ELEMENTS,
                     "house",
-                    "The element whose mask is output: 1 where it is visible, 0 everywhere if there is none.",
+                    "The element whose mask is output: 1 where it is visible, 0 everywhere if the picture lacks it.",
                 ),
                 seed_input(
                     "Layout of the landscape. The same seed keeps the layout when an attribute changes.", 0xFFFFFFFF

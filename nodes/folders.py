@@ -31,7 +31,7 @@ def listed(category: str) -> list[str]:
 
 
 def resolve(category: str, name: str) -> Path:
-    """The file of a name in the list; raises ValueError if there is none."""
+    """The file of a name in the list; raises ValueError if the list lacks it."""
     if not name.lower().endswith(EXTENSION):
         raise ValueError(
             f"{shortened(name)} is not a {EXTENSION} file: choose one from the list; nothing else is opened."

@@ -125,8 +125,8 @@ def find_crop(size: tuple[int, int], grid: tuple[int, int], block: int | None = 
     """How a VAE maps a picture of `size` (H, W) to `grid` (h, w); None if it cannot: then one is scaled to the other.
 
     block: from the VAE or the model, if known. Otherwise it is found from the sizes: of the block sides that give this
-    grid, the one with the most factors of 2. For a block that is a power of 2 this is exact: any other number with at
-    least as many of these factors is at least twice as large, and gives another grid.
+    grid, the one with the most factors of 2. For a block that is a power of 2 this is exact: any other
+    multiple of it is at least twice as large, and gives another grid.
     """
     lowest = max(side // (cells + 1) + 1 for side, cells in zip(size, grid, strict=True))
     highest = min(side // cells for side, cells in zip(size, grid, strict=True))

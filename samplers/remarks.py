@@ -52,7 +52,7 @@ def about_prompts(target: Any, source: Any, negative: Any, cfg: float, batch: in
     same = [equal_prompts(target, source, i, batch) for i in items]
     found += for_pictures(
         same,
-        "the source prompt and the target prompt are equal, so no change is asked for: describe the edited picture "
+        "the source prompt and the target prompt are equal, so nothing would change: describe the edited picture "
         "in the target prompt.",
     )
     lengths = [(content_length(target, i, batch), content_length(source, i, batch)) for i in items]

@@ -123,7 +123,7 @@ def test_a_double_click_takes_a_point_away(comfy: ComfyPage) -> None:
     plot = element.query_selector(".dpath-plot")
     assert plot is not None
     comfy.click(plot, (0.62, 0.5), click_count=2)
-    assert len(comfy.widget(node, "curve").split(",")) == 5, "where there is none it makes one, and leaves it"
+    assert len(comfy.widget(node, "curve").split(",")) == 5, "without one it adds a point, and leaves it"
 
 
 def test_everything_goes_by_keyboard(comfy: ComfyPage) -> None:

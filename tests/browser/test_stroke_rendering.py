@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 
 import numpy as np
-from diffusion_path.images.strokes_document import read_drawing
-from diffusion_path.images.strokes_render import over_background, render_drawing
 from diffusion_path.tests.browser.page import ARTEFACTS, ComfyPage
-from diffusion_path.tests.js.drawings import drawing, scribbles
+from diffusion_path.tests.js.drawings import check_pixels, drawing, scribbles
 from diffusion_path.tests.js.node import values
 
 SCRIPTS = "/extensions/ComfyUI-DiffusionPath/js"
@@ -30,17 +27,7 @@ def test_drawings_look_the_same_on_a_real_canvas(comfy: ComfyPage) -> None:
         text = drawing(seed)
         width, height = 500, 375
         coded = comfy.evaluate(_RENDER, [SCRIPTS, text, width, height])
-        paint, sketch = (
-            np.frombuffer(base64.b64decode(layer), np.uint8).reshape(height, width, 4) / 255.0 for layer in coded
-        )
-        read = read_drawing(text)
-        assert not read.complaints
-        rendering = render_drawing(read, width, height)
-        mine = over_background(rendering.strokes, None, read.paper)[0].numpy()
-        theirs = paint[..., :3] * paint[..., 3:] + np.array(read.paper) / 255 * (1 - paint[..., 3:])
-        assert np.abs(mine - theirs).max() * 255 < 4, f"drawing {seed}"
-        assert np.abs(mine - theirs).mean() * 255 < 0.5, f"drawing {seed}"
-        assert np.abs(rendering.sketch[0].numpy() - sketch[..., 3]).max() * 255 < 2, f"sketch of drawing {seed}"
+        check_pixels(text, coded, width, height, f"drawing {seed}")
 
 
 _LOAD = """([id, text]) => { const start = performance.now();

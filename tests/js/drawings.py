@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import random
 from typing import Any
+
+import numpy as np
+from diffusion_path.images.strokes_document import read_drawing
+from diffusion_path.images.strokes_render import over_background, render_drawing
 
 
 def drawing(seed: int, strokes: int = 14, width: int = 200, height: int = 150) -> str:
@@ -57,3 +62,18 @@ def _stroke(rng: random.Random, width: int, height: int) -> dict[str, Any]:
 
 def _color(rng: random.Random) -> str:
     return f"#{rng.randrange(1 << 24):06x}"
+
+
+def check_pixels(text: str, coded: list[str], width: int, height: int, name: str) -> None:
+    """Asserts that the page's layers of a drawing, base64 of RGBA, are what Python renders, but for rounding."""
+    paint, sketch = (
+        np.frombuffer(base64.b64decode(layer), np.uint8).reshape(height, width, 4) / 255.0 for layer in coded
+    )
+    read = read_drawing(text)
+    assert not read.complaints
+    rendering = render_drawing(read, width, height)
+    mine = over_background(rendering.strokes, None, read.paper)[0].numpy()
+    theirs = paint[..., :3] * paint[..., 3:] + np.array(read.paper) / 255 * (1 - paint[..., 3:])
+    assert np.abs(mine - theirs).max() * 255 < 4, name
+    assert np.abs(mine - theirs).mean() * 255 < 0.5, name
+    assert np.abs(rendering.sketch[0].numpy() - sketch[..., 3]).max() * 255 < 2, f"sketch of {name}"

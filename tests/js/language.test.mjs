@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
-import { learn, say } from "../../web/js/shared/language.js";
+import { learn, say } from "../../web/js/common/language.js";
 
 afterEach(() => learn(null));
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import random
 from typing import Any
@@ -11,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from diffusion_path.images.strokes_document import read_drawing
-from diffusion_path.images.strokes_render import over_background, render_drawing
+from diffusion_path.images.strokes_render import render_drawing
 from diffusion_path.samplers.schedule import SHAPES, PathSchedule, parse_curve
-from diffusion_path.tests.js.drawings import drawing, scribbles
+from diffusion_path.tests.js.drawings import check_pixels, drawing, scribbles
 from diffusion_path.tests.js.node import HERE, answers, run_node, values
 
 MATHS = "web/js/schedule/maths.js"
@@ -58,17 +57,7 @@ def test_twenty_drawings_look_the_same(scale: float) -> None:
     width, height = round(200 * scale), round(150 * scale)
     rendered = values("tests/js/drawing.mjs", "rendered", [[text, width, height] for text in texts])
     for seed, (text, coded) in enumerate(zip(texts, rendered, strict=True)):
-        paint, sketch = (
-            np.frombuffer(base64.b64decode(layer), np.uint8).reshape(height, width, 4) / 255.0 for layer in coded
-        )
-        read = read_drawing(text)
-        assert not read.complaints
-        rendering = render_drawing(read, width, height)
-        mine = over_background(rendering.strokes, None, read.paper)[0].numpy()
-        theirs = paint[..., :3] * paint[..., 3:] + np.array(read.paper) / 255 * (1 - paint[..., 3:])
-        assert np.abs(mine - theirs).max() * 255 < 4, f"drawing {seed}"
-        assert np.abs(mine - theirs).mean() * 255 < 0.5, f"drawing {seed}"
-        assert np.abs(rendering.sketch[0].numpy() - sketch[..., 3]).max() * 255 < 2, f"sketch of drawing {seed}"
+        check_pixels(text, coded, width, height, f"drawing {seed}")
 
 
 def test_python_reads_what_the_page_writes() -> None:

@@ -93,7 +93,7 @@ class Outcome:
 
 
 class Composer:
-    """Builds one prompt, from the node that is asked for upwards to its sources."""
+    """Builds one prompt, from its last node up to the sources."""
 
     def __init__(self, draw: Draw, info: Info) -> None:
         self.draw, self.info = draw, info

@@ -98,7 +98,7 @@ def test_odd_sizes_and_grey_pictures(size: tuple[int, int]) -> None:
 
 
 def test_bad_input_is_named() -> None:
-    with pytest.raises(ValueError, match="1 colours were asked for"):
+    with pytest.raises(ValueError, match="A painting cannot have 1 colours: give 2 to 256"):
         simulate_strokes(torch.rand(1, 8, 8, 3), colors=1)
     with pytest.raises(ValueError, match="image is .3, 8, 8., but an IMAGE batch"):
         simulate_strokes(torch.rand(3, 8, 8))

@@ -239,7 +239,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(at: str, mon
     assert rest.predictor.record == whole.predictor.record
     assert rest.predictor.unfinished is None
     other = train(model, replace(plan, seed=1, steps=20), start=trained.predictor)
-    assert len(other.losses) == 20, "another plan begins anew, from the best weights"
+    assert len(other.losses) == 20, "another plan starts over, from the best weights"
 
 
 @pytest.mark.parametrize(

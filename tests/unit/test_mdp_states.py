@@ -222,7 +222,7 @@ def distance(world: World, result: Tensor) -> float:
 @every_family
 @pytest.mark.parametrize("name", ["dpmpp_2m", "res_multistep", "ipndm", "heun"])
 def test_higher_order_solvers_follow_the_path_approximately_and_say_so(kind, name: str, caplog) -> None:
-    """Full weight: with eps_t the distance from the source's end shrinks with the steps, with x_t there is none."""
+    """Full weight: with eps_t the distance from the source's end shrinks with the steps, with x_t it is 0."""
     solver, full, apart = comfy.samplers.sampler_object(name), PathSchedule(1.0, 0.0), []
     for steps in (10, 40):
         world = World(kind, 0.9, steps)

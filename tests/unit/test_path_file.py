@@ -156,7 +156,7 @@ def test_damaged_and_foreign_files_are_refused_and_nothing_in_them_is_run(tmp_pa
 
 
 def walked(file: Path) -> str:
-    """What a saved path holds and leads to, in a model made anew."""
+    """What a saved path holds and leads to, in a fresh model."""
     path = load_path(file)
     _, latent = replay(gaussian_model(ModelType.EPS, 1.3), cond(0.7), cond(-0.4), path, 4.0)
     assert path.residuals is not None

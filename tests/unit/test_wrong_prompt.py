@@ -1,4 +1,4 @@
-"""Another model's prompt is said as such, in every family, with both widths; good prompts never are."""
+"""Another model's prompt is recognised in every family, with both widths; good prompts never are."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 /** The drawing surface of Stroke Canvas. */
 
 import { StrokesView } from "./canvas/view.js";
-import { hostWidget } from "./shared/widget_host.js";
+import { hostWidget } from "./common/widget_host.js";
 
 hostWidget({
   type: "DPATH_STROKES",

@@ -1,9 +1,9 @@
 /** The path viewer of Path Filmstrip: shows what the last run sent, keeps nothing. */
 import { app } from "../../../scripts/app.js";
 
-import { addressOf, outputOf } from "./shared/outputs.js";
+import { addressOf, outputOf } from "./common/outputs.js";
 import { PathView } from "./filmstrip/view.js";
-import { addDisplay, chain, takePlace } from "./shared/widget_host.js";
+import { addDisplay, chain, takePlace } from "./common/widget_host.js";
 
 const LOOK_AGAIN_MS = 200;
 const SPEC = { type: "DPATH_VIEWER", minWidth: 320, minHeight: 290, build: (host) => new Viewer(host) };

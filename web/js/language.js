@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 
-import { learn } from "./shared/language.js";
+import { learn } from "./common/language.js";
 
 const LANGUAGES = ["es", "fr", "ja", "ko", "pt-BR", "ru", "zh", "zh-TW"];
 

@@ -4,10 +4,10 @@
  */
 import { app } from "../../../scripts/app.js";
 
-import { html } from "./shared/elements.js";
-import { clamp } from "./shared/numbers.js";
-import { outputOf } from "./shared/outputs.js";
-import { addDisplay, chain, takePlace } from "./shared/widget_host.js";
+import { html } from "./common/elements.js";
+import { clamp } from "./common/numbers.js";
+import { outputOf } from "./common/outputs.js";
+import { addDisplay, chain, takePlace } from "./common/widget_host.js";
 
 const NAME = "report on the node"; // unlike every input
 const LEAST = 40; // pixels at zoom 1

@@ -2,8 +2,8 @@
 import { app } from "../../../scripts/app.js";
 
 import { CurveView } from "./schedule/view.js";
-import { isLinked, linkOf, outputOf } from "./shared/outputs.js";
-import { captureUndo, hostWidget } from "./shared/widget_host.js";
+import { isLinked, linkOf, outputOf } from "./common/outputs.js";
+import { captureUndo, hostWidget } from "./common/widget_host.js";
 
 const LOOK_AGAIN_MS = 120;
 

@@ -1,6 +1,6 @@
 /** The picture below the strokes: where it comes from, what it looks like, and which colours it has. */
 
-import { addressOf, isLinked, outputOf } from "../shared/outputs.js";
+import { addressOf, isLinked, outputOf } from "../common/outputs.js";
 
 const GRID = 8;
 const CHANGED = 1; // mean difference of two prints, in steps of 1/16 of the grey range

@@ -54,7 +54,7 @@ function isInside(rings, x, y) {
   return inside;
 }
 
-/** Index of the uppermost stroke of a layer at a point, -1 if there is none. Erasers are hit like brushes. */
+/** Index of the uppermost stroke of a layer at a point, or -1. Erasers are hit like brushes. */
 export function strokeAt(strokes, layer, x, y, slack) {
   for (let i = strokes.length - 1; i >= 0; i--) {
     const { tool, paths, size } = strokes[i];

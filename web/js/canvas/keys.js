@@ -1,7 +1,7 @@
 /** What keys do on a stroke canvas. */
 
-import { clamp } from "../shared/numbers.js";
-import { claim } from "../shared/widget_host.js";
+import { clamp } from "../common/numbers.js";
+import { claim } from "../common/widget_host.js";
 
 const TOOLS = { b: "brush", l: "line", e: "eraser", g: "fill", i: "pick", v: "select" };
 const ARROWS = { arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1] };

@@ -42,7 +42,7 @@ export function rememberSettings(settings) {
 const histories = new Map();
 
 /**
- * Steps of one canvas. Undo in the graph, a change of tab or of renderer builds the widget anew: `historyOf` finds
+ * Steps of one canvas. Undo in the graph, a change of tab or of renderer rebuilds the widget: `historyOf` finds
  * the steps again as long as the page is open.
  */
 class History {

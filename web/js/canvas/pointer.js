@@ -1,7 +1,7 @@
 /** What mouse, pen and finger do on the stage of a stroke canvas, tool by tool. */
 
-import { set } from "../shared/elements.js";
-import { placeIn } from "../shared/plot.js";
+import { set } from "../common/elements.js";
+import { placeIn } from "../common/plot.js";
 import { hex } from "./background.js";
 import { rounded } from "./document.js";
 import { floodArea, keptPoints, moved, outlines, strokeAt } from "./geometry.js";

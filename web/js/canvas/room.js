@@ -1,7 +1,7 @@
 /** The elements in the middle of a stroke canvas: the picture, what takes the pointer and the keys, banner and zoom. */
 
-import { html, set } from "../shared/elements.js";
-import { say } from "../shared/language.js";
+import { html, set } from "../common/elements.js";
+import { say } from "../common/language.js";
 
 export class Room {
   /** zoomBy(factor) and fit(): what the buttons below the picture do. */

@@ -1,6 +1,6 @@
 /** The controls of the stroke canvas: they show settings and report changes; what these mean is the view's. */
 
-import { html, set, svg } from "../shared/elements.js";
+import { html, set, svg } from "../common/elements.js";
 
 const TOOLS = [
   ["brush", "Brush (B)", "M20 4c-3 1-9 7-11 10l2 2c3-2 8-8 9-12zM8 15c-2 0-3 2-3 3s-1 2-2 2c3 1 7 0 7-3z"],

@@ -1,8 +1,8 @@
 /** The stroke canvas: stage, controls and drawing of one node. */
 
-import { html } from "../shared/elements.js";
-import { outputOf } from "../shared/outputs.js";
-import { clamp } from "../shared/numbers.js";
+import { html } from "../common/elements.js";
+import { outputOf } from "../common/outputs.js";
+import { clamp } from "../common/numbers.js";
 import { backgroundAddress, loadBackground, looksChanged, paletteOf, printOf } from "./background.js";
 import { numbersOf } from "./document.js";
 import { moved } from "./geometry.js";
@@ -19,7 +19,7 @@ const LOOK_AGAIN_MS = 400;
 const COLORS = "#1b2a3a #3b6ea5 #8fc1e3 #e8edf0 #3f6b3a #8fb04e #d9b14a #c8673a #8c2f2b #5b4636".split(" ");
 
 export class StrokesView {
-  /** @param {import("../shared/widget_host.js").WidgetHost} host */
+  /** @param {import("../common/widget_host.js").WidgetHost} host */
   constructor(host) {
     this.host = host;
     this.settings = rememberedSettings();

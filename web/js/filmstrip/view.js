@@ -1,9 +1,9 @@
 /** Scrubs along a path: its decoded pictures, and the numbers of every step under them. Knows no node. */
 
-import { html, set, svg } from "../shared/elements.js";
-import { say } from "../shared/language.js";
-import { clamp } from "../shared/numbers.js";
-import { bar, boxOf, button, consume, icon, label, line, noiseStrip, placeIn, pointsText } from "../shared/plot.js";
+import { html, set, svg } from "../common/elements.js";
+import { say } from "../common/language.js";
+import { clamp } from "../common/numbers.js";
+import { bar, boxOf, button, consume, icon, label, line, noiseStrip, placeIn, pointsText } from "../common/plot.js";
 
 const EDGES = { left: 10, right: 10, top: 8, bottom: 26 };
 const FRAME_MS = 180;

@@ -73,7 +73,7 @@ export function polyline(points) {
   };
 }
 
-/** The weight before scaling, as a function of u; throws where a curve is asked for and cannot be read. */
+/** The weight before scaling, as a function of u; throws for a curve that cannot be read. */
 export function shapeOf({ shape, text }) {
   return shape === "curve" ? polyline(parseCurve(text)) : FORMULAS[shape];
 }

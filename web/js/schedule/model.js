@@ -1,6 +1,6 @@
 /** What the curve editor shows and what an edit makes of it, as pure functions of the node's values. */
 
-import { clamp } from "../shared/numbers.js";
+import { clamp } from "../common/numbers.js";
 import {
   evenSteps,
   formatCurve,

@@ -1,9 +1,9 @@
 /** The plot of the curve editor: where things are, and how they look. Path positions run from 1, left, to 0, right. */
 
-import { html, set, svg } from "../shared/elements.js";
-import { say } from "../shared/language.js";
-import { clamp } from "../shared/numbers.js";
-import { bar, boxOf, label, line, noiseStrip, placeIn, pointsText } from "../shared/plot.js";
+import { html, set, svg } from "../common/elements.js";
+import { say } from "../common/language.js";
+import { clamp } from "../common/numbers.js";
+import { bar, boxOf, label, line, noiseStrip, placeIn, pointsText } from "../common/plot.js";
 import { tidy } from "./maths.js";
 import { toPath } from "./model.js";
 

@@ -1,9 +1,9 @@
 /** The editor of a weight over the path: a plot with points and window, presets, exact numbers. Knows no node. */
 
-import { html, set, svg } from "../shared/elements.js";
-import { say } from "../shared/language.js";
-import { clamp } from "../shared/numbers.js";
-import { button, consume, icon } from "../shared/plot.js";
+import { html, set, svg } from "../common/elements.js";
+import { say } from "../common/language.js";
+import { clamp } from "../common/numbers.js";
+import { button, consume, icon } from "../common/plot.js";
 import { FORMULAS, tidy } from "./maths.js";
 import * as model from "./model.js";
 import { CurvePlot } from "./plot.js";

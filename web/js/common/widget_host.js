@@ -1,7 +1,7 @@
 /**
  * Hosts a widget of our own on a node: an element whose value is the text of one of the node's STRING inputs.
  *
- *     import { hostWidget } from "./shared/widget_host.js";
+ *     import { hostWidget } from "./common/widget_host.js";
  *     hostWidget({
  *       type: "DPATH_CURVE",                          // unlike every core widget type
  *       targets: { DPathSchedule: ["curve"] },        // node id -> its STRING inputs
