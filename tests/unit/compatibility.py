@@ -11,6 +11,7 @@ from functools import cache, cached_property
 from typing import Any
 
 import comfy.samplers
+import comfy.utils
 import torch
 from comfy_extras import nodes_custom_sampler as core
 from diffusion_path.devtools.direct import NODES, call
@@ -35,11 +36,11 @@ class World:
     one_sided = in_parts = False
 
     def __init__(self, family: Family, model: Any = None) -> None:
-        self.family, self.model = family, model or families.model(family.name)
+        self.family, self.model = family, model or families.made(family)
         self.vae, self.clip = families.Vae(family), families.Clip(family)
         self.positive, self.source, self.negative = (families.cond(family, seed) for seed in range(3))
         self.latent = families.latent(family)
-        side = 8 * family.grid
+        side = family.scale * family.grid
         self.mask = (torch.arange(side) >= side // 2).float().expand(1, side, side).contiguous()
         self.image = torch.rand(1, side, side, 3, generator=torch.Generator().manual_seed(2))
 
@@ -52,13 +53,14 @@ class World:
         return call("DPathSigmas", model=self.model, t0=T0, steps=STEPS, scheduler="simple")[0]
 
     def sampled(self, model: Any = None, sampler: Any = None, latent: Any = None, **changes: Any) -> Tensor:
-        """Core's SamplerCustomAdvanced."""
+        """Core's SamplerCustomAdvanced; a latent of several parts comes packed into one tensor."""
         positive = changes.get("positive", self.positive)
         guider = core.CFGGuider.execute(model or self.model, positive, self.negative, changes.get("cfg", CFG)).args[0]
         noise = changes.get("noise") or core.Noise_RandomNoise(SEED)
         sampler, sigmas = sampler or comfy.samplers.sampler_object("euler"), changes.get("sigmas", self.sigmas)
         run = core.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent or self.latent)
-        return run.args[0]["samples"]
+        made = run.args[0]["samples"]
+        return comfy.utils.pack_latents(made.unbind())[0] if getattr(made, "is_nested", False) else made
 
     @cached_property
     def plain(self) -> Tensor:
@@ -237,7 +239,7 @@ def flowedit(w: World) -> str:
 
 def _sketch(w: World) -> Tensor:
     drawing = torch.zeros_like(w.image)
-    drawing[:, 8 * (w.family.grid // 2)] = 1.0
+    drawing[:, w.family.scale * (w.family.grid // 2)] = 1.0
     return drawing
 
 
@@ -307,7 +309,7 @@ CASES: dict[str, Case] = {
 @cache
 def world(name: str) -> World:
     with torch.inference_mode():
-        return World(FAMILIES[name])
+        return World(FAMILIES[name], families.model(name))
 
 
 def outcome(label: str, place: World) -> tuple[str, str]:
