@@ -59,8 +59,7 @@ class World:
         noise = changes.get("noise") or core.Noise_RandomNoise(SEED)
         sampler, sigmas = sampler or comfy.samplers.sampler_object("euler"), changes.get("sigmas", self.sigmas)
         run = core.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent or self.latent)
-        made = run.args[0]["samples"]
-        return comfy.utils.pack_latents(made.unbind())[0] if getattr(made, "is_nested", False) else made
+        return packed(run.args[0])
 
     @cached_property
     def plain(self) -> Tensor:
@@ -82,16 +81,21 @@ class World:
         return predictor_for(self.model)
 
 
+def packed(latent: Any) -> Tensor:
+    """The numbers of a LATENT, those of several parts in one tensor."""
+    samples = latent["samples"] if isinstance(latent, dict) else latent
+    return comfy.utils.pack_latents(samples.unbind())[0] if getattr(samples, "is_nested", False) else samples
+
+
 def finite(*results: Any) -> None:
     for result in results:
-        tensor = result["samples"] if isinstance(result, dict) else result
-        assert bool(torch.isfinite(tensor).all())
+        assert bool(torch.isfinite(packed(result)).all())
 
 
 def sdedit(w: World) -> str:
     given = {"model": w.model, **w.prompts, "guide": w.latent, "seed": SEED, "t0": T0, "steps": STEPS, "cfg": CFG}
-    made = call("DPathSDEdit", **given, solver="ode", scheduler="simple")[0]["samples"]
-    assert torch.equal(made, w.plain)
+    made = call("DPathSDEdit", **given, solver="ode", scheduler="simple")[0]
+    assert torch.equal(packed(made), w.plain)
     masked = {**w.latent, "noise_mask": w.mask[None]}
     for mode in ("blend", "threshold", "paper"):
         finite(call("DPathSDEdit", **{**given, "guide": masked}, mask_mode=mode)[0])
@@ -100,7 +104,7 @@ def sdedit(w: World) -> str:
 
 def perturb(w: World) -> str:
     given = {"model": w.model, "latent": w.latent, "seed": SEED}
-    assert torch.equal(call("DPathPerturb", **given, t0=0.0)[0]["samples"], w.latent["samples"])
+    assert torch.equal(packed(call("DPathPerturb", **given, t0=0.0)[0]), packed(w.latent))
     noisy = call("DPathPerturb", **given, t0=0.5, sigmas=w.sigmas, vae=w.vae)[0]
     finished = w.sampled(latent=noisy, noise=core.Noise_EmptyNoise())
     torch.testing.assert_close(finished, w.plain, rtol=1e-3, atol=1e-3)
@@ -148,7 +152,7 @@ def sweep(w: World) -> str:
 
 
 def record(w: World) -> str:
-    assert torch.equal(w.recorded[1]["samples"], w.sampled(positive=w.source))
+    assert torch.equal(packed(w.recorded[1]), w.sampled(positive=w.source))
     return EXACT
 
 
@@ -228,12 +232,12 @@ def mdp_sweep(w: World) -> str:
 def flowedit(w: World) -> str:
     given = {"model": w.model, "negative": w.negative, "source": w.source, "latent": w.latent, "seed": SEED}
     same = {"positive": w.source, "cfg": CFG, "source_cfg": CFG, "steps": STEPS, "start": T0}
-    made = call("DPathFlowEdit", **{**given, **same})[0]["samples"]
+    made = packed(call("DPathFlowEdit", **{**given, **same})[0])
     edited = call("DPathFlowEdit", **{**given, **same, "positive": w.positive})[0]
     finite(made, edited)
     if w.one_sided:
         return WORKS
-    torch.testing.assert_close(made, w.latent["samples"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(made, packed(w.latent), rtol=1e-5, atol=1e-5)
     return EXACT
 
 
@@ -274,6 +278,8 @@ def train_predictor(w: World) -> str:
 
 
 Case = Callable[[World], str]
+Cell = tuple[str, str]
+"""What a case does, and the sentence of a refusal."""
 CASES: dict[str, Case] = {
     "DPathSDEdit": sdedit,
     "DPathPerturb": perturb,
@@ -312,7 +318,7 @@ def world(name: str) -> World:
         return World(FAMILIES[name], families.model(name))
 
 
-def outcome(label: str, place: World) -> tuple[str, str]:
+def outcome(label: str, place: World) -> Cell:
     """What a case does in a world, and the sentence of a refusal. Anything but a sentence is an error."""
     with torch.inference_mode():
         try:
@@ -322,6 +328,19 @@ def outcome(label: str, place: World) -> tuple[str, str]:
             if "\n" in sentence or not sentence.endswith("."):
                 raise
             return REFUSED, sentence
+
+
+def row(family: Family) -> dict[str, Cell]:
+    """All cases on a family, whose model is gone afterwards unless other tests share it."""
+    with torch.inference_mode():
+        place = world(family.name) if family.name in FAMILIES else World(family)
+    cells = {}
+    for label in CASES:
+        try:
+            cells[label] = outcome(label, place)
+        except Exception as fault:
+            raise AssertionError(f"{label} on {family.name}: {type(fault).__name__}: {fault}") from fault
+    return cells
 
 
 def short_name(label: str) -> str:

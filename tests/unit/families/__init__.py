@@ -25,16 +25,17 @@ from diffusion_path.tests.unit.families.family import (
 )
 from diffusion_path.tests.unit.families.joint import FLUX, JOINT, QWEN, SD3
 from diffusion_path.tests.unit.families.single import SINGLE
-from diffusion_path.tests.unit.families.unets import ONE_LEVEL, SD15, SD21, SDXL, UNETS
+from diffusion_path.tests.unit.families.unets import ONE_LEVEL, OTHER_CONVOLUTIONS, SD15, SD21, SDXL, UNETS
 from diffusion_path.tests.unit.families.video import VIDEO
 from diffusion_path.tests.unit.families.wan import WAN, WANS
 
 GROUPS = {
     name: tuple(family for family in group if family.config is not None)
     for name, group in {
-        "U-Nets and cascades": UNETS,
-        "Stable Diffusion 3, Flux and others with streams of their own for text": JOINT,
-        "Other transformers of pictures": SINGLE,
+        "U-Nets": UNETS,
+        "Stable Cascade and Stable Video": OTHER_CONVOLUTIONS,
+        "Double streams": JOINT,
+        "Single streams": SINGLE,
         "Video": VIDEO,
         "Wan": WANS,
     }.items()
@@ -44,8 +45,8 @@ EVERY = {family.name: family for group in GROUPS.values() for family in group}
 FAMILIES = {family.name: family for family in (SD15, SD21, SDXL, SD3, FLUX, QWEN, WAN)}
 """The best-known kind of each network, for tests of one thing on all of them."""
 LEFT_OUT = {
-    "sound": ("StableAudio", "StableAudio3", "ACEStep", "ACEStep15"),
-    "3D": ("Hunyuan3Dv2", "Hunyuan3Dv2_1", "Hunyuan3Dv2mini", "TripoSplat"),
+    "sound": ("StableAudio", "StableAudio3", "ACEStep", "ACEStep15", "MiniMaxMusic3"),
+    "3D": ("Hunyuan3Dv2", "Hunyuan3Dv2_1", "Hunyuan3Dv2mini", "TripoSplat", "Trellis2"),
     "depth and normals": ("LotusD", "DepthAnything3"),
     "detection and segmentation": ("RT_DETR_v4", "SAM3", "SAM31"),
 }

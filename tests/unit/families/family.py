@@ -32,7 +32,7 @@ class Family:
     size only, so that its classes are built directly. grid: height and width of the latent. frames: 0 for pictures.
     extra: what its CONDITIONING holds besides tokens and pooled text; functions make tensors, see `normal`.
     stored: weights of a file that core's description reads. change: done to the model before it gets its weights.
-    parts: shapes of a latent of several parts. shape: of the latent, where it does not follow from the rest.
+    parts: shapes of a latent of several parts. film: items of a batch that are the frames of one video.
     empty: the latent of its VAE has another shape than the network's, and core samples it from zeros alone.
     """
 
@@ -48,7 +48,7 @@ class Family:
     stored: dict[str, Tensor] = field(default_factory=dict, hash=False)
     change: Callable[[Any], None] | None = None
     parts: tuple[tuple[int, ...], ...] = ()
-    shape: tuple[int, ...] = ()
+    film: int = 1
     empty: bool = False
 
     @property
@@ -146,12 +146,13 @@ def latent(family: Family, batch: int = 1, seed: int = 1) -> dict[str, Any]:
     """A LATENT of random numbers."""
     generator = torch.Generator().manual_seed(seed)
     frames = (family.frames,) if family.frames else ()
-    shape = family.shape or (family.config.latent_format().latent_channels, *frames, family.grid, family.grid)
+    channels = family.config.latent_format().latent_channels
+    shape = (batch * family.film, channels, *frames, family.grid, family.grid)
     with torch.inference_mode():
         if family.parts:
             parts = [torch.randn(batch, *part, generator=generator) for part in family.parts]
             return {"samples": comfy.nested_tensor.NestedTensor(parts)}
-        return {"samples": torch.randn(batch, *shape, generator=generator) * (not family.empty)}
+        return {"samples": torch.randn(shape, generator=generator) * (not family.empty)}
 
 
 class Vae:

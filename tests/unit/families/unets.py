@@ -43,19 +43,18 @@ SD21 = Family(
 )
 SDXL = Family("SDXL", supported.SDXL, tiny.SDXL)
 
-_UNET = {**tiny.UNET, **tiny.OUTPUTS, "num_heads": 2, "num_head_channels": -1}
-_XL = {**_UNET, **tiny.SDXL}
+_UNET = ONE_LEVEL.unet
 _ADM = {**_UNET, "use_linear_in_transformer": True, "num_classes": "sequential"}
+_XL = {**_ADM, "adm_in_channels": tiny.SDXL["adm_in_channels"]}
 _VIDEO = {
     **_ADM, "in_channels": 8, "use_temporal_attention": True, "use_temporal_resblock": True,
     "extra_ff_mix_layer": True, "use_spatial_context": True, "merge_strategy": "learned_with_images",
     "merge_factor": 0.0, "video_kernel_size": [3, 1, 1],
 }  # fmt: skip
-_FILM = {"sizes": tiny.HEADS, "shape": (4, 8, 8)}
-_CAMERA = {
-    "cc_projection.weight": torch.ones(tiny.WIDTH, tiny.WIDTH + 4) / 9,
-    "cc_projection.bias": torch.zeros(tiny.WIDTH),
-}
+_SMALL: dict[str, Any] = {"grid": 4, "sizes": tiny.HEADS}
+_FILM: dict[str, Any] = {**_SMALL, "film": 2}
+_W = tiny.WIDTH
+_CAMERA = {"cc_projection.weight": torch.ones(_W, _W + 4) / 9, "cc_projection.bias": torch.zeros(_W)}
 _CASCADE = {"c_cond": 32, "blocks": [[1, 1], [1, 1]], "c_r": 16}
 
 
@@ -66,24 +65,25 @@ def _inpaint(base: Any) -> None:
 UNETS = (
     SD15,
     SD21,
-    of("SD1.5 inpaint", "SD15", {**_UNET, "in_channels": 9}, sizes=tiny.HEADS, change=_inpaint),
-    of("SD1.5 InstructPix2Pix", "SD15_instructpix2pix", {**_UNET, "in_channels": 8}, sizes=tiny.HEADS),
-    of("SD2.1 unCLIP L", "SD21UnclipL", {**_ADM, "adm_in_channels": 1536}, sizes=tiny.HEADS),
-    of("SD2.1 unCLIP H", "SD21UnclipH", {**_ADM, "adm_in_channels": 2048}, sizes=tiny.HEADS),
-    of("SD x4 upscaler", "SD_X4Upscaler", {**_ADM, "in_channels": 7, "num_classes": 1000}, sizes=tiny.HEADS),
-    of("Stable Zero123", "Stable_Zero123", {**_UNET, "in_channels": 8}, sizes=tiny.HEADS, stored=_CAMERA,
-       width=tiny.WIDTH + 4),
+    of("SD1.5 inpaint", "SD15", {**_UNET, "in_channels": 9}, change=_inpaint, **_SMALL),
+    of("SD1.5 InstructPix2Pix", "SD15_instructpix2pix", {**_UNET, "in_channels": 8}, **_SMALL),
+    of("SD2.1 unCLIP L", "SD21UnclipL", {**_ADM, "adm_in_channels": 1536}, **_SMALL),
+    of("SD2.1 unCLIP H", "SD21UnclipH", {**_ADM, "adm_in_channels": 2048}, **_SMALL),
+    of("SD x4 upscaler", "SD_X4Upscaler", {**_ADM, "in_channels": 7, "num_classes": 1000}, **_SMALL),
+    of("Stable Zero123", "Stable_Zero123", {**_UNET, "in_channels": 8}, stored=_CAMERA, width=_W + 4, **_SMALL),
     SDXL,
-    of("SDXL v (zsnr)", "SDXL", tiny.SDXL, stored={"v_pred": torch.zeros(1), "ztsnr": torch.zeros(1)}),
-    of("Playground 2.5", "SDXL", tiny.SDXL, stored={"edm_mean": torch.zeros(1), "edm_std": torch.ones(1)}),
-    of("CosXL", "SDXL", tiny.SDXL,
-       stored={"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)}),
-    of("SDXL refiner", "SDXLRefiner", {**tiny.SDXL, "adm_in_channels": 5 * 256 + 8}),
-    of("SDXL InstructPix2Pix", "SDXL_instructpix2pix", {**tiny.SDXL, "in_channels": 8}),
-    of("SSD-1B", "SSD1B", _XL),
-    of("Segmind Vega", "Segmind_Vega", {**_XL, "transformer_depth": [0, 1], "transformer_depth_output": [0, 0, 1, 1]}),
-    of("KOALA 700M", "KOALA_700M", {**_XL, "transformer_depth_middle": -1}),
-    of("KOALA 1B", "KOALA_1B", _XL),
+    of("SDXL v (zsnr)", "SDXL", _XL, stored={"v_pred": torch.zeros(1), "ztsnr": torch.zeros(1)}, **_SMALL),
+    of("Playground 2.5", "SDXL", _XL, stored={"edm_mean": torch.zeros(1), "edm_std": torch.ones(1)}, **_SMALL),
+    of("CosXL", "SDXL", _XL,
+       stored={"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)}, **_SMALL),
+    of("SDXL refiner", "SDXLRefiner", {**_XL, "adm_in_channels": 5 * 256 + 8}, **_SMALL),
+    of("SDXL InstructPix2Pix", "SDXL_instructpix2pix", {**_XL, "in_channels": 8}, **_SMALL),
+    of("SSD-1B", "SSD1B", {**_XL, "transformer_depth": [2], "transformer_depth_output": [2, 2]}, **_SMALL),
+    of("Segmind Vega", "Segmind_Vega", {**_XL, "transformer_depth_middle": -1}, **_SMALL),
+    of("KOALA 700M", "KOALA_700M", {**_XL, "transformer_depth_middle": -1}, **_SMALL),
+    of("KOALA 1B", "KOALA_1B", {**_XL, "transformer_depth_middle": 2}, **_SMALL),
+)  # fmt: skip
+OTHER_CONVOLUTIONS = (
     of("Stable Cascade C", "Stable_Cascade_C",
        {**_CASCADE, "stable_cascade_stage": "c", "c_hidden": [32, 32], "nhead": [2, 2], "c_clip_text": tiny.WIDTH,
         "c_clip_text_pooled": 8, "c_clip_img": 768}, extra={"pooled_output": normal(1, 1, 8)}),
