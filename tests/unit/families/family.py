@@ -34,6 +34,7 @@ class Family:
     stored: weights of a file that core's description reads. change: done to the model before it gets its weights.
     parts: shapes of a latent of several parts. film: items of a batch that are the frames of one video.
     empty: the latent of its VAE has another shape than the network's, and core samples it from zeros alone.
+    ready: makes the MODEL that users sample with of the one that core loads.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Family:
     parts: tuple[tuple[int, ...], ...] = ()
     film: int = 1
     empty: bool = False
+    ready: Callable[[Any], Any] | None = None
 
     @property
     def scale(self) -> int:
@@ -108,9 +110,12 @@ def built(family: Family, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def made(family: Family, dtype: torch.dtype = torch.float32) -> Any:
-    """The MODEL of a family: as core's loader gives it, where core tells the family by a small file."""
-    if family.prefix is None:
-        return built(family, dtype)
+    """The MODEL of a family, ready for use: as core's loader gives it, where core tells the family by a small file."""
+    model = built(family, dtype) if family.prefix is None else _loaded(family, dtype)
+    return family.ready(model) if family.ready else model
+
+
+def _loaded(family: Family, dtype: torch.dtype) -> Any:
     with torch.inference_mode(), TemporaryDirectory() as folder:
         file = Path(folder) / "model.safetensors"
         safetensors.torch.save_file(state_dict(family, dtype), file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from comfy_extras import nodes_model_advanced
 from diffusion_path.tests.unit import tiny
 from diffusion_path.tests.unit.families.family import normal, of
 from diffusion_path.tests.unit.families.single import ATTENDED, PREDICT2
@@ -72,12 +73,18 @@ _SEED = {
 _FIRST = {"concat_latent_image": normal(1, 16, 2, 8, 8)}
 
 
+def _scaled(model: Any) -> Any:
+    """CogVideoX: with states of the size that the network was trained on, which core leaves to a sampler."""
+    return nodes_model_advanced.ModelSamplingDiscrete().patch(model, "v_prediction", zsnr=True)[0]
+
+
 def _frequencies(base: Any) -> None:
     """A buffer that a file would fill."""
     frequencies = base.diffusion_model.rope.inv_freq
     frequencies.copy_(10000.0 ** -(torch.arange(len(frequencies)) / len(frequencies)))
 
 
+_COG_VIDEO: dict[str, Any] = {"frames": 2, "prefix": "", "ready": _scaled}
 VIDEO = (
     of("Mochi", "GenmoMochi", _MOCHI, frames=2, extra=ATTENDED),
     of("LTX-Video", "LTXV", _LTX, frames=2, extra=ATTENDED),
@@ -100,9 +107,9 @@ VIDEO = (
     of("Kandinsky 5 video", "Kandinsky5", _KANDINSKY, frames=2),
     of("Kandinsky 5 image", "Kandinsky5Image",
        {**_KANDINSKY, "visual_embed_dim": 64, "rope_scale_factor": (1.0, 1.0, 1.0)}),
-    of("CogVideoX", "CogVideoX_T2V", _COG, frames=2, prefix=""),
-    of("CogVideoX 1.5", "CogVideoX_T2V", {**_COG, "patch_size_t": 2}, frames=2, prefix=""),
-    of("CogVideoX I2V", "CogVideoX_I2V", {**_COG, "in_channels": 32}, frames=2, prefix=""),
-    of("CogVideoX inpaint", "CogVideoX_Inpaint", {**_COG, "in_channels": 48}, frames=2, prefix=""),
+    of("CogVideoX", "CogVideoX_T2V", _COG, **_COG_VIDEO),
+    of("CogVideoX 1.5", "CogVideoX_T2V", {**_COG, "patch_size_t": 2}, **_COG_VIDEO),
+    of("CogVideoX I2V", "CogVideoX_I2V", {**_COG, "in_channels": 32}, **_COG_VIDEO),
+    of("CogVideoX inpaint", "CogVideoX_Inpaint", {**_COG, "in_channels": 48}, **_COG_VIDEO),
     of("SeedVR2", "SeedVR2", _SEED, frames=2, extra={"condition": normal(1, 17, 2, 8, 8)}),
 )  # fmt: skip
