@@ -1,7 +1,7 @@
 """The matrix of ``docs/compatibility.md``: which families and nodes it covers, and the well-known families in it.
 
-The others are in test_families_pictures.py and test_families_video.py. They name DPathReverseSDE, DPathFilmstrip and
-all other nodes that a model reaches.
+The others are in test_families_unets.py, test_families_pictures.py and test_families_video.py. All name
+DPathReverseSDE, DPathFilmstrip and every other node that a model reaches.
 """
 
 from __future__ import annotations

@@ -59,7 +59,13 @@ def model(name: str, dtype: torch.dtype = torch.float32) -> Any:
     return made(FAMILIES[name], dtype)
 
 
+def others(*groups: str) -> list[str]:
+    """Names of the families of some groups without those in FAMILIES."""
+    return [family.name for group in groups for family in GROUPS[group] if family.name not in FAMILIES]
+
+
 __all__ = (
     "EVERY", "FAMILIES", "FLUX", "GROUPS", "LEFT_OUT", "ONE_LEVEL", "POOLED", "QWEN", "SD3", "SD15", "SD21", "SDXL",
-    "WAN", "Clip", "Family", "Vae", "built", "cond", "fresh", "latent", "load", "made", "model", "state_dict",
+    "WAN", "Clip", "Family", "Vae", "built", "cond", "fresh", "latent", "load", "made", "model", "others",
+    "state_dict",
 )  # fmt: skip

@@ -28,7 +28,7 @@ _FLUX2 = {
     **tiny.FLUX, "image_model": "flux2", "in_channels": 128, "out_channels": 128, "patch_size": 1, "mlp_ratio": 3.0,
     "axes_dim": [8, 8, 8, 8], "theta": 2000, "global_modulation": True, "mlp_silu_act": True, "qkv_bias": False,
     "ops_bias": False, "default_ref_method": "index", "ref_index_scale": 10.0, "txt_ids_dims": [3], "vec_in_dim": None,
-    "depth": 1, "depth_single_blocks": 1,
+    "depth": 1, "depth_single_blocks": 1, "hidden_size": 32, "num_heads": 1,
 }  # fmt: skip
 _CHROMA = {
     **{key: value for key, value in tiny.FLUX.items() if key != "guidance_embed"}, "image_model": "chroma",
