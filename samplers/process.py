@@ -22,6 +22,7 @@ from torch import Tensor
 _SMALLEST_T0 = 1e-6
 _ITERATIONS = 60
 _PRECISION = 4e-8
+_LARGEST_VIEW = 10.0
 _OF_PARTS = ("MiniMaxH3AV",)  # latent formats of networks that cannot do without one of their parts
 
 
@@ -46,11 +47,23 @@ def check_diffusion(sampling: Any) -> None:
     """Raises ValueError for models that turn a picture into another one without noise, along no diffusion path.
 
     They are flows whose states contain no noise (FlowRVS), and core's IMG_TO_IMG, which is given a picture at every
-    level (Lotus).
+    level (Lotus). Also for CogVideoX as ComfyUI loads it: its network is shown states at their full size, thousands of
+    times what it was trained on, by every sampler but one that keeps states of its own (VOIDSampler).
     """
     direct = isinstance(sampling, comfy.model_sampling.IMG_TO_IMG)
     if direct or float(coefficients(sampling, float(sampling.sigma_max))[1]) == 0.0:
         raise ValueError("This model turns pictures into pictures without any noise: use a diffusion or flow model.")
+    if float(_shown_at_first(sampling)) > _LARGEST_VIEW:
+        raise ValueError(
+            "This model's network would be shown states far larger than those it was trained on (CogVideoX): connect "
+            "ModelSamplingDiscrete with v_prediction and zsnr before this node."
+        )
+
+
+def _shown_at_first(sampling: Any) -> Tensor:
+    """What the network is shown of noise of size 1 at the model's prior; about 1 in every family."""
+    level, one = torch.as_tensor(sampling.sigma_max, dtype=torch.float32).reshape(1).cpu(), torch.ones(1)
+    return sampling.calculate_input(level, sampling.noise_scaling(level, one, torch.zeros(1), True)).abs()
 
 
 def coefficients(sampling: Any, sigma: Tensor | float) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,9 @@ from comfy_extras import nodes_custom_sampler as core
 from diffusion_path.devtools.direct import call
 from diffusion_path.samplers import noise, process
 from diffusion_path.samplers.schedule import PathSchedule
+from diffusion_path.tests.unit import families
 from diffusion_path.tests.unit.analytic import cond, gaussian_model
+from diffusion_path.tests.unit.families import EVERY
 
 KINDS = [
     ModelType.EPS,
@@ -230,3 +232,15 @@ def test_models_without_noise_are_refused_at_every_door(kind: ModelType) -> None
             door()
     assert model.model.evaluations == before, "nothing was run"
     sampled("DPathReverseSDE", kind="ode")  # which is core's Euler
+
+
+@pytest.mark.skipif("CogVideoX" not in EVERY, reason="an older ComfyUI does not know CogVideoX")
+def test_a_network_that_would_be_shown_unscaled_states_is_refused_until_they_are_scaled() -> None:
+    """CogVideoX, as ComfyUI loads it: a common sampler starts at noise thousands of times as large as in training."""
+    family = EVERY["CogVideoX"]
+    with pytest.raises(ValueError, match="connect ModelSamplingDiscrete with v_prediction and zsnr"):
+        process.model_sampling(families.built(family))
+    sampling = process.model_sampling(families.made(family))
+    level, one = sampling.sigma_max, torch.ones(1)
+    shown = sampling.calculate_input(level, process.perturb(sampling, torch.zeros(1), one, level))
+    assert float(shown) == pytest.approx(1.0, abs=1e-3)

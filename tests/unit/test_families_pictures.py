@@ -1,0 +1,13 @@
+"""Every node that works on a model, on transformers of pictures, against ``docs/compatibility.md``."""
+
+from __future__ import annotations
+
+import pytest
+from diffusion_path.tests.unit import compatibility_page
+from diffusion_path.tests.unit.compatibility import row
+from diffusion_path.tests.unit.families import EVERY, others
+
+
+@pytest.mark.parametrize("name", others("Double streams", "Single streams"))
+def test_the_page_says_what_happens(name: str) -> None:
+    compatibility_page.check(name, row(EVERY[name]))
