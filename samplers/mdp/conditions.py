@@ -93,7 +93,7 @@ class _PromptManipulation(Manipulation):
         target = conds["positive"]
         mixture = self._mixture(active(target, prediction.timestep), self.source.active(prediction), weight, run.mask)
         try:
-            if len(mixture) < 2 or not any(regional(part) for part, _ in mixture):
+            if len(mixture) < 2 or not (_in_pairs(prediction.guider) or any(regional(part) for part, _ in mixture)):
                 conds["positive"] = together(mixture)
                 return prediction()
             mixed = torch.zeros_like(prediction.x)
@@ -171,6 +171,12 @@ def active(conds: list[Cond], timestep: Tensor) -> list[Cond]:
 def regional(conds: list[Cond]) -> bool:
     """Whether any of a run's conditions are for a part of the picture."""
     return any(_REGIONAL & set(cond) for cond in conds)
+
+
+def _in_pairs(guider: Any) -> bool:
+    """Whether the network takes a batch for pairs of a positive and a negative prompt (SeedVR2), so that two at once
+    would be taken for such a pair."""
+    return hasattr(guider.inner_model.diffusion_model, "_swap_pos_neg_halves")
 
 
 def together(mixture: Mixture) -> list[Cond]:

@@ -1,7 +1,7 @@
 """A prompt between two others: their processed conditions interpolated, whatever a model's prompts carry.
 
-Numbers are interpolated: token embeddings, pooled vectors, guidance, reference latents, image and sound embeddings. What
-names or counts things (token ids, the number of references) has nothing in between: it must be equal in both prompts.
+Numbers are interpolated: token embeddings, pooled vectors, guidance, reference latents, image and sound embeddings.
+What names or counts things (token ids, the number of references) has nothing in between: it must be equal in both.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _same_parts(a: Any, b: Any) -> bool:
-    """Whether two ControlNets, groups of hooks or GLIGEN boxes do the same: core's nodes copy a ControlNet each time."""
+    """Whether two ControlNets, groups of hooks or GLIGEN boxes do the same (core copies ControlNets)."""
     if hasattr(a, "hooks") and hasattr(b, "hooks"):
         return set(a.hooks) == set(b.hooks)
     if not hasattr(a, "previous_controlnet"):
