@@ -152,9 +152,9 @@ def grad_ready(
     checkpointed: recompute each block in the backward pass instead of keeping its activations: about a third of the
     memory for one forward pass more. needs: an object to keep for the length of one run of the model, which makes the
     next block faster.
-    Raises the memory error of the backend with a sentence that names the knobs; ValueError where an operation has no
-    backward pass or its gradient fails, or another pack feeds the model a tensor that autograd cannot keep. All are raised after
-    everything has been put back.
+    Raises the memory error of the backend with a sentence that names the knobs; ValueError where the backward pass
+    fails (an operation has none), or another pack feeds the model a tensor that autograd cannot keep. All are raised
+    after everything has been put back.
     """
     roots, needs, management = list(roots), needs or Needs(), comfy.model_management
     modules = list(dict.fromkeys(module for root in roots for module in root.modules()))

@@ -7,7 +7,6 @@ What names or counts things (token ids, the number of references) has nothing in
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import comfy.utils
@@ -15,11 +14,12 @@ import torch
 from comfy.conds import CONDConstant, CONDCrossAttn, CONDList
 from torch import Tensor
 
+from ..conditioning import is_same
+
 _MOST_REPEATS = 4  # core's own limit on repeating tokens to bring two prompts to one length
 _MASKS = {"attention_mask", "text_embedding_mask", "text_embedding_mask_t5"}  # 1 = a token of the prompt, [B, T]
 _TOKENS_THIRD = {"encoder_hidden_states_llama3"}  # [B, layers, T, C]
 _COUNTS = {"num_tokens"}  # of tokens, which the mixture has as many of as the longer prompt
-_DERIVED = {"layout"}  # made by core from the rest; the network makes it again where it does not fit
 _WORDS = {
     "ref_latents": "reference latents", "reference_latent": "reference latents", "context_latents": "reference latents",
     "input_ids": "token ids", "t5xxl_ids": "token ids", "clip_fea": "image embeddings",
@@ -102,8 +102,7 @@ def _mixed(name: str, own: Any, other: Any, weight: float) -> Any:
 
 
 def _mixed_tensors(name: str, own: Tensor, other: Tensor, weight: float) -> Tensor:
-    other = other.to(own.device)
-    if torch.equal(own, other):
+    if is_same(own, other):
         return own
     if not (own.is_floating_point() and other.is_floating_point()):
         raise _differ(name)
@@ -112,7 +111,7 @@ def _mixed_tensors(name: str, own: Tensor, other: Tensor, weight: float) -> Tens
 
 def _mixed_values(name: str, own: Any, other: Any, weight: float) -> Any:
     """Numbers with a fraction are interpolated, in lists too; everything else must be the same."""
-    if _same(own, other):
+    if is_same(own, other):
         return own
     if isinstance(own, float) and isinstance(other, float):
         return own + weight * (other - own)
@@ -159,30 +158,16 @@ def _zero_padded(a: Tensor, b: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return padded(a), padded(b)
 
 
-def _same(a: Any, b: Any) -> bool:
-    if a is b:
-        return True
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        both = isinstance(a, Tensor) and isinstance(b, Tensor)
-        return both and a.shape == b.shape and torch.equal(a, b.to(a.device))
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        names = (a.keys() | b.keys()) - _DERIVED
-        return all(name in a and name in b and _same(a[name], b[name]) for name in names)
-    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
-    return type(a) is type(b) and bool(a == b)
-
-
 def _same_parts(a: Any, b: Any) -> bool:
     """Whether two ControlNets, groups of hooks or GLIGEN boxes do the same (core copies ControlNets)."""
     if hasattr(a, "hooks") and hasattr(b, "hooks"):
         return set(a.hooks) == set(b.hooks)
     if not hasattr(a, "previous_controlnet"):
-        return _same(a, b)
+        return is_same(a, b)
     weights = "control_weights" if hasattr(a, "control_weights") else "control_model"
     names = ("t2i_model", "strength", "timestep_percent_range", "cond_hint_original", "extra_concat_orig", "extra_args")
     return (
         type(a) is type(b)
-        and all(_same(getattr(a, name, None), getattr(b, name, None)) for name in (weights, *names))
+        and all(is_same(getattr(a, name, None), getattr(b, name, None)) for name in (weights, *names))
         and _same_parts(a.previous_controlnet, b.previous_controlnet)
     )
