@@ -42,11 +42,14 @@ def check_conditioning(conditioning: Any, name: str) -> None:
 
 
 def fingerprint(conditioning: Any) -> str:
-    """A short digest of a CONDITIONING (or of a guider's converted one): equal for equal prompts, on every machine."""
+    """A short digest of a CONDITIONING (or of a guider's converted one): equal for equal prompts, on every machine.
+
+    It covers the text and the reference latents of edit models.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for part in conditioning:
         tokens, extra = part if isinstance(part, (list, tuple)) else (part.get("cross_attn"), part)
-        for tensor in (tokens, extra.get("pooled_output")):
+        for tensor in (tokens, extra.get("pooled_output"), *(extra.get("reference_latents") or ())):
             if isinstance(tensor, Tensor):
                 digest.update(str(list(tensor.shape)).encode())
                 digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())

@@ -103,7 +103,7 @@ def flowedit_report(
 
 
 def inversion_report(model: Any, path: DiffusionPath, cfg: float, count: int, evaluations: int) -> tuple[str, bool]:
-    """The report, and whether all of the `count` steps were optimised. cfg: of the edit to come."""
+    """The report, and whether all of the `count` steps were optimised. cfg: of the later edit."""
     text = f"{path.method}: {count} steps, {evaluations} evaluations"
     text += f", noise level {float(path.sigmas[0]):.4g} to {float(path.sigmas[-1]):.4g}"
     done = path.figures.get("optimised_steps", (count,))[0]
@@ -116,7 +116,7 @@ def inversion_report(model: Any, path: DiffusionPath, cfg: float, count: int, ev
     notes = remarks.about_model(model, cfg)
     if path.method == NegativePrompt.name and cfg == 1.0:
         notes.append(
-            "at cfg 1 the negative prompt is never used, so this path is that of euler: set the cfg of the edit to come."
+            "at cfg 1 the negative prompt is never used, so this path is that of euler: set the cfg of the later edit."
         )
     return "\n".join([text, *remarks.lines(notes)]), done >= count
 

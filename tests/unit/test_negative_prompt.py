@@ -18,7 +18,7 @@ from diffusion_path.tests.unit.carried import flux_with_references, with_extras,
 @pytest.mark.parametrize("case", [flux_with_references, zimage_with_padding])
 @pytest.mark.parametrize("swapped", [False, True])
 def test_guidance_cancels_out_with_all_that_the_prompt_carries(case: Any, swapped: bool, tmp_path: Any) -> None:
-    """References, guidance, masks and numbers of tokens of the source take the place of those of the negative prompt."""
+    """The source's references, guidance, masks and numbers of tokens take the place of the negative prompt's."""
     model, negative, source = case()
     if swapped:
         negative, source = source, negative
