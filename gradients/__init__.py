@@ -16,8 +16,8 @@ Four things stand in autograd's way there, and each has a module that removes it
   `saved_tensors.saved_tensors` copies what is saved before it is overwritten.
 - Streamed weights: offloaded weights are on the device only while their layer computes with them.
   `streamed_weights.streamed_weights` knows them, and the backward pass fetches them again.
-- Kernels without a backward pass: fused rotary embeddings, Sage and Flash attention. `kernels.DifferentiableKernels`
-  and `model_calls.gradient_options` compute the same in plain PyTorch.
+- Kernels without a backward pass: fused rotary embeddings, Sage and Flash attention. `kernels.DifferentiableKernels`,
+  `kernels.plain_attention` and `model_calls.gradient_options` compute the same in plain PyTorch.
 
 Where memory is short, `checkpoint.checkpointed` recomputes each block in the backward pass.
 """
@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from .checkpoint import checkpointed as checkpointed_blocks
 from .inference_tensors import Aliases, normal_tensors
-from .kernels import NO_BACKWARD, DifferentiableKernels
+from .kernels import NO_BACKWARD, DifferentiableKernels, plain_attention
 from .model_calls import branch, gradient_options, model_roots, text_embedding, with_text_embedding
 from .saved_tensors import saved_tensors
 from .streamed_weights import StreamedWeights, streamed_weights
@@ -120,8 +120,21 @@ class Gradients:
             if not value.requires_grad:
                 return float(value), [torch.zeros_like(leaf) for leaf in leaves]
             torch.set_grad_enabled(True)  # the loss may have ended the recording early, to save memory
-            found = torch.autograd.grad(value.float() * scale, leaves, allow_unused=True, materialize_grads=True)
+            found = _backward(value.float() * scale, leaves)
         return float(value.detach()), [gradient.detach() / scale for gradient in found]
+
+
+class _BackwardError(RuntimeError):
+    """What PyTorch says where a backward pass fails."""
+
+
+def _backward(value: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    try:
+        return torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True)
+    except RuntimeError as error:
+        if comfy.model_management.is_oom(error):
+            raise
+        raise _BackwardError(str(error)) from error
 
 
 def loss_scales(dtype: torch.dtype) -> tuple[float, ...]:
@@ -139,9 +152,9 @@ def grad_ready(
     checkpointed: recompute each block in the backward pass instead of keeping its activations: about a third of the
     memory for one forward pass more. needs: an object to keep for the length of one run of the model, which makes the
     next block faster.
-    Raises the memory error of the backend with a sentence that names the knobs; ValueError where an operation has no
-    backward pass, or another pack feeds the model a tensor that autograd cannot keep. All are raised after
-    everything has been put back.
+    Raises the memory error of the backend with a sentence that names the knobs; ValueError where the backward pass
+    fails (an operation has none), or another pack feeds the model a tensor that autograd cannot keep. All are raised
+    after everything has been put back.
     """
     roots, needs, management = list(roots), needs or Needs(), comfy.model_management
     modules = list(dict.fromkeys(module for root in roots for module in root.modules()))
@@ -149,6 +162,7 @@ def grad_ready(
         with torch.inference_mode(False), torch.enable_grad(), _training(), contextlib.ExitStack() as undo:
             undo.enter_context(normal_tensors(modules, needs.aliases))
             weights = undo.enter_context(streamed_weights(modules, device))
+            undo.enter_context(plain_attention())
             if checkpointed:
                 undo.enter_context(checkpointed_blocks(roots, weights))
             yield Gradients(needs, weights)
@@ -156,15 +170,15 @@ def grad_ready(
         if management.is_oom(error):
             traceback.clear_frames(error.__traceback__)  # they hold the activations that did not fit
             raise management.OOM_EXCEPTION(OUT_OF_MEMORY) from None
-        if isinstance(error, RuntimeError) and NO_BACKWARD in str(error):
-            raise ValueError(
-                f"This model computes with an operation that no gradient can pass ({_operation(error)}): use a "
-                "method without gradients (fixed point in the place of null text), or another model."
-            ) from error
         if isinstance(error, RuntimeError) and "nference tensor" in str(error):
             raise ValueError(
                 "Another node's patch on this model gives it tensors that no gradient can pass: bypass the nodes "
                 "between the model loader and this one, one after the other, to find it."
+            ) from error
+        if isinstance(error, _BackwardError):
+            raise ValueError(
+                f"PyTorch cannot take a gradient through this model ({_cause(error)}): use a method without gradients "
+                "(fixed point in the place of null text), or another model."
             ) from error
         raise
 
@@ -180,10 +194,13 @@ def _training() -> Iterator[None]:
         management.in_training = before
 
 
-def _operation(error: RuntimeError) -> str:
-    """The name of the operation that PyTorch has no backward pass for, from its error message."""
-    found = re.search(r"backward through (\S+)", str(error))
-    return found[1].removesuffix(".default") if found else "an operation of another pack"
+def _cause(error: RuntimeError) -> str:
+    """The operation that has no backward pass, or else the first sentence of what PyTorch says."""
+    text = str(error)
+    if NO_BACKWARD in text:
+        found = re.search(r"backward through (\S+)", text)
+        return f"no backward pass for {found[1].removesuffix('.default') if found else 'an operation of another pack'}"
+    return re.split(r"[.:;]\s|\n", text.strip(), maxsplit=1)[0].rstrip(".:")[:200]
 
 
 def refuse_no_gradient(gradient: Tensor, what: str, remedy: str) -> None:

@@ -38,12 +38,15 @@ def branch(model: Any, conds: list[dict[str, Any]], x: Tensor, sigma: Tensor, op
 def text_embedding(conds: list[dict[str, Any]]) -> Tensor:
     """The text embedding [1, tokens, width] of the first of a run's processed conds.
 
-    Raises ValueError for a model without cross-attention text.
+    Raises ValueError for a model that reads its prompts in another form.
     """
     for cond in conds:
         if "c_crossattn" in cond.get("model_conds", {}):
             return cond["model_conds"]["c_crossattn"].cond
-    raise ValueError("This model has no text embedding to take a gradient of: connect a text-to-image model.")
+    raise ValueError(
+        "This model reads its prompts in another form than the text embedding that null text optimises: choose fixed "
+        "point, residual or negative prompt."
+    )
 
 
 def with_text_embedding(conds: list[dict[str, Any]], embedding: Tensor) -> list[dict[str, Any]]:

@@ -131,7 +131,7 @@ class Invert(io.ComfyNode):
         callback = latent_preview.prepare_callback(model, count)
         counter = Counter(model, latent["samples"].shape[0])
         path = invert(counter.model, positive, negative, latent, sigmas, chosen, cfg, seed, callback)
-        text, complete = inversion_report(model, path, count, counter.evaluations)
+        text, complete = inversion_report(model, path, cfg, count, counter.evaluations)
         if not complete:
             _cut_short.note(cls, given, path)
             log.warning("Invert Picture to Path: %s", text)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from comfy.conds import CONDConstant, CONDList, CONDRegular
 from torch import Tensor
 
 from ..common.texts import quoted
@@ -41,11 +42,14 @@ def check_conditioning(conditioning: Any, name: str) -> None:
 
 
 def fingerprint(conditioning: Any) -> str:
-    """A short digest of a CONDITIONING (or of a guider's converted one): equal for equal prompts, on every machine."""
+    """A short digest of a CONDITIONING (or of a guider's converted one): equal for equal prompts, on every machine.
+
+    It covers the text and the reference latents of edit models.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for part in conditioning:
         tokens, extra = part if isinstance(part, (list, tuple)) else (part.get("cross_attn"), part)
-        for tensor in (tokens, extra.get("pooled_output")):
+        for tensor in (tokens, extra.get("pooled_output"), *(extra.get("reference_latents") or ())):
             if isinstance(tensor, Tensor):
                 digest.update(str(list(tensor.shape)).encode())
                 digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
@@ -62,30 +66,100 @@ def single_part(conds: list[dict[str, Any]] | None, name: str, method: str) -> d
     return conds[0]
 
 
-def stored_tensors(cond: dict[str, Any]) -> dict[str, Tensor]:
-    """The model inputs of a processed condition: its tensors by name, each as one step [1, B, ...] on the CPU."""
-    found = {
-        key: value.cond
-        for key, value in cond.get("model_conds", {}).items()
-        if isinstance(getattr(value, "cond", None), Tensor) and key != "c_concat"
-    }
+_DERIVED = {"layout"}  # made by core from the rest; the network makes it again where it does not fit
+_OF_THE_RUN = {"c_concat", "denoise_mask", "audio_denoise_mask", "latent_shapes"}
+"""Model inputs that a run makes of its own latent and mask, whatever the prompt."""
+
+
+def stored_tensors(cond: dict[str, Any], other: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """All model inputs of a processed condition, each as one step [1, ...] on the CPU, for `standing_in`.
+
+    Tensors by name, the members of a list as NAME.0, NAME.1 and so on, numbers as tensors without dimensions. What
+    cannot be stored (names, settings) must be the same in `other`, which these are to replace; raises ValueError else.
+    """
+    found: dict[str, Tensor] = {}
+    for name, held in _of_the_prompt(cond).items():
+        value = held.cond
+        if isinstance(value, Tensor):
+            found[name] = value
+        elif isinstance(held, CONDList):
+            found |= {f"{name}.{number}": each for number, each in enumerate(value)}
+        elif _is_number(value):
+            found[name] = torch.tensor(float(value))
+        elif not all(name in (theirs := _of_the_prompt(each)) and is_same(theirs[name].cond, value) for each in other):
+            raise ValueError(
+                f"The positive and the negative prompt have different model inputs {quoted(name)}, which a path cannot "
+                "store: give both the same."
+            )
     return {key: tensor.detach().to("cpu", torch.float32)[None].clone() for key, tensor in found.items()}
 
 
-def standing_in(conds: list[dict[str, Any]], tensors: Mapping[str, Tensor], step: int) -> list[dict[str, Any]]:
+def standing_in(
+    conds: list[dict[str, Any]], tensors: Mapping[str, Tensor], step: int, whole: bool = False
+) -> list[dict[str, Any]]:
     """A run's processed conditions with a path's stored tensors of one step in place; the originals are unchanged.
 
+    whole: the tensors are all that the prompt has (`stored_tensors`), so that nothing of this prompt remains.
     Raises ValueError where they are not one prompt, or not of a kind that takes these tensors.
     """
     cond = single_part(conds, "negative", "A path with stored embeddings")
     model_conds = dict(cond.get("model_conds", {}))
-    for key, tensor in tensors.items():
+    values = {key: tensor[step if tensor.shape[0] > 1 else 0] for key, tensor in tensors.items()}
+    if whole:
+        return [{**cond, "model_conds": _replaced(model_conds, values)}]
+    for key, value in values.items():
         if key not in model_conds:
             raise ValueError(
                 f"The path stores '{key}' for the negative prompt, but this negative prompt has none: connect a prompt "
                 "of the same text encoder."
             )
-        old = model_conds[key]
-        value = tensor[step if tensor.shape[0] > 1 else 0]
-        model_conds[key] = type(old)(value.to(old.cond.device, old.cond.dtype))
+        model_conds[key] = _like(model_conds[key], value)
     return [{**cond, "model_conds": model_conds}]
+
+
+def _replaced(own: dict[str, Any], stored: dict[str, Tensor]) -> dict[str, Any]:
+    """The model inputs of a prompt with all that can be stored taken from another one."""
+    kept = {name: held for name, held in own.items() if name in _OF_THE_RUN or isinstance(held, CONDConstant)}
+    lists: dict[str, list[Tensor]] = {}
+    for key, value in stored.items():
+        name, _, number = key.rpartition(".")
+        if number.isdigit():
+            lists.setdefault(name, []).append(value)
+        else:
+            kept[key] = _like(own.get(key), value)
+    device = next((held.cond.device for held in own.values() if isinstance(held.cond, Tensor)), torch.device("cpu"))
+    return kept | {name: CONDList([value.to(device) for value in values]) for name, values in lists.items()}
+
+
+def _like(held: Any, value: Tensor) -> Any:
+    """A model input of the kind that a prompt has, or of the kind that its value shows, with another value."""
+    if held is not None and isinstance(held.cond, Tensor):
+        return type(held)(value.to(held.cond.device, held.cond.dtype))
+    if value.ndim > 0:
+        return CONDRegular(value)
+    number = float(value)
+    return CONDConstant(int(number) if number.is_integer() and not isinstance(held and held.cond, float) else number)
+
+
+def _of_the_prompt(cond: dict[str, Any]) -> dict[str, Any]:
+    held = cond.get("model_conds", {})
+    return {name: each for name, each in held.items() if name not in _OF_THE_RUN}
+
+
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two values in a prompt are equal: tensors, and dicts, lists and tuples of them."""
+    if a is b:
+        return True
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        both = isinstance(a, Tensor) and isinstance(b, Tensor)
+        return both and a.shape == b.shape and torch.equal(a, b.to(a.device))
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        names = (a.keys() | b.keys()) - _DERIVED
+        return all(name in a and name in b and is_same(a[name], b[name]) for name in names)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(is_same(x, y) for x, y in zip(a, b, strict=True))
+    return isinstance(a, (str, int, float)) and type(a) is type(b) and a == b
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

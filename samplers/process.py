@@ -177,6 +177,15 @@ def resumable(sampling: Any, x: Tensor, sigma: Tensor | float) -> Tensor:
     return sampling.inverse_noise_scaling(level, x)
 
 
+def guidance_embedded(model: Any) -> bool:
+    """Whether a MODEL's network takes the strength of guidance as an input (Flux dev, HunyuanVideo).
+
+    Such a network is distilled to predict what guidance makes of two prompts. Core evaluates a negative prompt beside
+    it at any cfg but 1, as on every model; models distilled otherwise (turbo, lightning) cannot be told from others.
+    """
+    return bool(getattr(model.model.model_config, "unet_config", {}).get("guidance_embed"))
+
+
 def network_view(sampling: Any, x: Tensor, sigma: Tensor | float) -> Tensor:
     """The network's input for x at noise level sigma: of about unit variance, so that a VAE can decode it."""
     level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from . import process
+from .conditioning import is_same
 
 # Measured on the embedded model: the smallest edits (a house's colour) find 9 % of the picture, one cell that is grown
 # 0.9 %, equal prompts 0; additions up to 30 %, hills 50 %, a season 65 %, a time of day all of it.
@@ -146,6 +147,16 @@ def about_result(before: Tensor, after: Tensor) -> list[str]:
     )
 
 
+def about_model(model: Any, *cfgs: float) -> list[str]:
+    """Settings that do not suit the MODEL. cfgs: those of the run."""
+    distilled = process.guidance_embedded(model) and any(cfg != 1.0 for cfg in cfgs)
+    return about_levels(process.model_sampling(model)) + for_pictures(
+        [distilled],
+        "this model has its guidance distilled in: cfg other than 1 doubles the time for guidance on top of that, so "
+        "set cfg 1 and the strength in FluxGuidance, unless the model was trained further to use cfg.",
+    )
+
+
 def about_levels(sampling: Any) -> list[str]:
     """A model that gets states of another scale from core's samplers than it was trained on (CogVideoX)."""
     sigma = torch.tensor([float(sampling.sigma_max)])
@@ -175,7 +186,7 @@ def per_picture(mask: Tensor, batch: int) -> list[Tensor]:
 
 def equal_prompts(first: Any, second: Any, item: int = 0, batch: int = 1) -> bool:
     """Whether two CONDITIONINGs are the same for one picture of a batch: embeddings and all their extras."""
-    return _same(_of_item(first, item, batch), _of_item(second, item, batch))
+    return is_same(_of_item(first, item, batch), _of_item(second, item, batch))
 
 
 def content_length(conditioning: Any, item: int = 0, batch: int = 1) -> int:
@@ -217,14 +228,3 @@ def _of_item(value: Any, item: int, batch: int) -> Any:
     if isinstance(value, dict):
         return {key: _of_item(each, item, batch) for key, each in value.items()}
     return [_of_item(each, item, batch) for each in value] if isinstance(value, (list, tuple)) else value
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        both = isinstance(a, Tensor) and isinstance(b, Tensor)
-        return both and a.shape == b.shape and torch.equal(a.cpu(), b.cpu())
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
-    return a is b or (isinstance(a, (str, int, float)) and type(a) is type(b) and a == b)

@@ -21,6 +21,7 @@ from . import noise as noises
 from . import process, reverse_sde
 from .caching import without_step_caches
 from .conditioning import standing_in
+from .inversion.negative_prompt import NegativePrompt
 from .path import DiffusionPath
 from .path_fit import check_path_fits, latent_psnr
 from .record import record
@@ -79,7 +80,7 @@ def attach(model: Any, path: DiffusionPath) -> Any:
     model.remove_wrappers_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, WRAPPER)
     if not path.null and path.control is None:
         return model
-    picture = path.picture
+    picture, whole = path.picture, path.method == NegativePrompt.name
 
     def predict(executor: Any, x: Tensor, sigma: Tensor, model_options: Any = None, seed: int | None = None) -> Tensor:
         step = path.step_at(float(sigma.reshape(-1)[0]))
@@ -95,7 +96,7 @@ def attach(model: Any, path: DiffusionPath) -> Any:
         conds = guider.conds
         try:
             if path.null and conds.get("negative"):
-                guider.conds = {**conds, "negative": standing_in(conds["negative"], path.null, step)}
+                guider.conds = {**conds, "negative": standing_in(conds["negative"], path.null, step, whole)}
             denoised = executor(x, sigma, model_options or {}, seed)
         finally:
             guider.conds = conds

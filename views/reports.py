@@ -13,6 +13,7 @@ from ..samplers import masks, process, remarks
 from ..samplers import sdedit as edits
 from ..samplers.conditioning import fingerprint
 from ..samplers.flowedit import FlowEditSettings
+from ..samplers.inversion.negative_prompt import NegativePrompt
 from ..samplers.inversion.null_text import NullText
 from ..samplers.inversion.residual import Residual
 from ..samplers.path import DiffusionPath
@@ -38,7 +39,7 @@ def sdedit_report(
         *remarks.about_guidance(positive, negative, settings.cfg, batch),
         *remarks.about_mask(guide.get("noise_mask"), batch),
         *remarks.about_result(guide["samples"], edit.latent["samples"]),
-        *remarks.about_levels(process.model_sampling(model)),
+        *remarks.about_model(model, settings.cfg),
     ]
     return "\n".join([text + mask_line(guide), *remarks.lines(notes)])
 
@@ -96,13 +97,13 @@ def flowedit_report(
         *remarks.about_prompts(*prompts, settings.cfg, batch),
         *remarks.about_mask(latent.get("noise_mask"), batch),
         *remarks.about_result(latent["samples"], edited["samples"]),
-        *remarks.about_levels(sampling),
+        *remarks.about_model(model, settings.cfg, settings.source_cfg),
     ]
     return "\n".join([text + mask_line(latent), *remarks.lines(notes)])
 
 
-def inversion_report(model: Any, path: DiffusionPath, count: int, evaluations: int) -> tuple[str, bool]:
-    """The report, and whether all of the `count` steps were optimised."""
+def inversion_report(model: Any, path: DiffusionPath, cfg: float, count: int, evaluations: int) -> tuple[str, bool]:
+    """The report, and whether all of the `count` steps were optimised. cfg: of the later edit."""
     text = f"{path.method}: {count} steps, {evaluations} evaluations"
     text += f", noise level {float(path.sigmas[0]):.4g} to {float(path.sigmas[-1]):.4g}"
     done = path.figures.get("optimised_steps", (count,))[0]
@@ -112,7 +113,11 @@ def inversion_report(model: Any, path: DiffusionPath, count: int, evaluations: i
         )
     elif "latent_psnr" in path.figures:
         text += f"; reconstructs at {_decibels(path.figures['latent_psnr'])} in latent space"
-    notes = remarks.about_levels(process.model_sampling(model))
+    notes = remarks.about_model(model, cfg)
+    if path.method == NegativePrompt.name and cfg == 1.0:
+        notes.append(
+            "at cfg 1 the negative prompt is never used, so this path is that of euler: set the cfg of the later edit."
+        )
     return "\n".join([text, *remarks.lines(notes)]), done >= count
 
 

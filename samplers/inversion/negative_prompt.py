@@ -7,7 +7,6 @@ any cfg without optimising anything. Its error is that of Euler inversion.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from ..conditioning import single_part, stored_tensors
 from .euler import Euler
@@ -20,20 +19,7 @@ class NegativePrompt(Method):
 
     name = "negative prompt"
 
-    def prepared(self, model: Any, cfg: float, steps: int, batch: int) -> Any:
-        refuse_without_null_branch(model, self.name)
-        return model
-
     def __call__(self, run: Run) -> Fields:
-        null = stored_tensors(single_part(run.guider.conds.get("positive"), "positive", "Negative-prompt inversion"))
-        return {**Euler()(run), "null": null}
-
-
-def refuse_without_null_branch(model: Any, method: str) -> None:
-    """Raises ValueError for a guidance-distilled MODEL, which never sees a negative prompt."""
-    config = getattr(model.model.model_config, "unet_config", {})
-    if config.get("guidance_embed"):
-        raise ValueError(
-            f"This model has its guidance distilled in and no negative branch, so {method} inversion has nothing to "
-            "work on: choose residual, fixed point or controlled."
-        )
+        conds = run.guider.conds
+        source = single_part(conds.get("positive"), "positive", "Negative-prompt inversion")
+        return {**Euler()(run), "null": stored_tensors(source, conds.get("negative") or [])}

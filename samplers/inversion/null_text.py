@@ -37,7 +37,6 @@ from ..path import DiffusionPath
 from ..path_fit import latent_psnr
 from ..reverse_sde import euler_step
 from .euler import Euler
-from .negative_prompt import refuse_without_null_branch
 from .quasi_newton import QuasiNewton
 from .run import Fields, Method, Run
 
@@ -79,7 +78,6 @@ class NullText(Method):
         return steps * (3 + 3 * self.iterations)
 
     def prepared(self, model: Any, cfg: float, steps: int, batch: int) -> Any:
-        refuse_without_null_branch(model, self.name)
         if cfg == 1.0:
             raise ValueError(
                 "At cfg 1 the negative prompt is never used, so there is no null text to optimise: set the cfg of the "

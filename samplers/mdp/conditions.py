@@ -11,25 +11,20 @@ these weights: they are evaluated one after the other and mixed here. Outside a 
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 import comfy.sampler_helpers
-import comfy.utils
 import torch
-from comfy.conds import CONDCrossAttn, CONDRegular
 from torch import Tensor
 
 from .. import process
 from ..masks import edit_region
 from ..schedule import PathSchedule, Weights
+from .interpolation import Cond, interpolated
 from .wrapper import Manipulation, Prediction
 
-_MOST_REPEATS = 4  # core's own limit on repeating tokens to bring two prompts to one length
-
-Cond = dict[str, Any]
 Mixture = list[tuple[list[Cond], float | Tensor]]
 """Prompts with their shares of a prediction: numbers, or masks without channels [B, ...]. They add up to 1."""
 
@@ -98,7 +93,7 @@ class _PromptManipulation(Manipulation):
         target = conds["positive"]
         mixture = self._mixture(active(target, prediction.timestep), self.source.active(prediction), weight, run.mask)
         try:
-            if len(mixture) < 2 or not any(regional(part) for part, _ in mixture):
+            if len(mixture) < 2 or not (_in_pairs(prediction.guider) or any(regional(part) for part, _ in mixture)):
                 conds["positive"] = together(mixture)
                 return prediction()
             mixed = torch.zeros_like(prediction.x)
@@ -178,6 +173,12 @@ def regional(conds: list[Cond]) -> bool:
     return any(_REGIONAL & set(cond) for cond in conds)
 
 
+def _in_pairs(guider: Any) -> bool:
+    """Whether the network takes a batch for pairs of a positive and a negative prompt (SeedVR2), so that two at once
+    would be taken for such a pair."""
+    return hasattr(guider.inner_model.diffusion_model, "_swap_pos_neg_halves")
+
+
 def together(mixture: Mixture) -> list[Cond]:
     """Conditions whose average, as core takes it, is the mixture; for prompts for the whole picture."""
     if len(mixture) < 2:
@@ -194,68 +195,6 @@ def together(mixture: Mixture) -> list[Cond]:
             part = {"strength": own, "mask": share} if isinstance(share, Tensor) else {"strength": share * own}
             result.append({**cond, **part})
     return result
-
-
-def interpolated(target: list[Cond], source: list[Cond], weight: float) -> list[Cond]:
-    """(1 - w) c_B + w c_A for each part of the target. The source has one part, or one for each of the target's."""
-    if weight == 0.0:
-        return target
-    if len(source) not in (1, len(target)):
-        raise ValueError(
-            f"The source prompt has {len(source)} parts and the target {len(target)}, so they cannot be paired: give "
-            "the source one part, or the same number."
-        )
-    pairs = zip(target, source * len(target) if len(source) == 1 else source, strict=True)
-    return [{**b, "model_conds": mixed_inputs(b["model_conds"], a["model_conds"], weight)} for b, a in pairs]
-
-
-def mixed_inputs(target: dict[str, Any], source: dict[str, Any], weight: float) -> dict[str, Any]:
-    """The model inputs of two conditions, mixed: token embeddings, pooled vectors, and any other tensor that both have.
-
-    Prompts of different lengths: repeated tokens do not change cross-attention, so there they are repeated to a common
-    length; elsewhere the shorter prompt is padded with zeros, as core's Conditioning Average does.
-    """
-    result = dict(target)
-    for name, own in target.items():
-        other = source.get(name)
-        if other is None or type(own) not in (CONDRegular, CONDCrossAttn) or type(other) is not type(own):
-            continue
-        if weight == 1.0:
-            result[name] = other
-            continue
-        batch = max(other.cond.shape[0], own.cond.shape[0])
-        a, b = (comfy.utils.repeat_to_batch_size(each.cond, batch) for each in (other, own))
-        if a.ndim == b.ndim == 3 and a.shape[1] != b.shape[1]:
-            a, b = same_length(a, b, repeat=type(own) is CONDCrossAttn)
-        elif a.ndim == b.ndim == 2 and name == "attention_mask":
-            a, b = _zero_padded(a, b, 1)
-        if a.shape != b.shape:
-            raise ValueError(
-                f"The '{name}' of the two prompts have the shapes {list(b.shape)} and {list(a.shape)}, which cannot be "
-                "mixed: encode both in the same way."
-            )
-        mask = name == "attention_mask" or not b.is_floating_point()
-        result[name] = type(own)(torch.maximum(a.to(b), b) if mask else torch.lerp(b, a.to(b), weight))
-    return result
-
-
-def same_length(a: Tensor, b: Tensor, repeat: bool) -> tuple[Tensor, Tensor]:
-    """Two token sequences [B, T, C] brought to one length, by repetition where that is harmless and not too long."""
-    common = math.lcm(a.shape[1], b.shape[1])
-    if repeat and common // min(a.shape[1], b.shape[1]) <= _MOST_REPEATS:
-        return a.repeat(1, common // a.shape[1], 1), b.repeat(1, common // b.shape[1], 1)
-    return _zero_padded(a, b, 1)
-
-
-def _zero_padded(a: Tensor, b: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    longest = max(a.shape[dim], b.shape[dim])
-
-    def padded(tensor: Tensor) -> Tensor:
-        shape = list(tensor.shape)
-        shape[dim] = longest - tensor.shape[dim]
-        return torch.cat([tensor, tensor.new_zeros(shape)], dim)
-
-    return padded(a), padded(b)
 
 
 def check_same_kind(target: list[Cond], source: list[Cond]) -> None:

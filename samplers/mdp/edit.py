@@ -200,7 +200,7 @@ def shared_remarks(
         *(remarks.about_path(path.conditioning, fingerprint(source.conditioning)) if source.origin == "given" else []),
         *remarks.about_mask(mask, batch),
         *remarks.about_region(region.found, region.mask, batch),
-        *remarks.about_levels(process.model_sampling(model)),
+        *remarks.about_model(model, cfg),
     ]
 
 

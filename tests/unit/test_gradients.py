@@ -118,7 +118,7 @@ def test_gradient_of_the_text_embedding(name: str) -> None:
 
 
 def test_no_text_embedding_is_said() -> None:
-    with pytest.raises(ValueError, match="no text embedding"):
+    with pytest.raises(ValueError, match="another form than the text embedding"):
         gradients.text_embedding([{"model_conds": {}}])
 
 
@@ -263,6 +263,53 @@ def test_attention_without_a_backward_pass_is_replaced() -> None:
     model.model_options["transformer_options"]["optimized_attention_override"] = no_backward
     found, _ = inside_a_run(model, latent_gradient())
     torch.testing.assert_close(found, wanted)
+
+
+def test_attention_that_a_network_calls_by_name_is_replaced_for_the_length_of_a_block() -> None:
+    """As under --use-sage-attention, in networks that hand no options on; whatever ends the block."""
+    import comfy.ldm.pixart.blocks as blocks
+
+    weight = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    plain = blocks.optimized_attention
+
+    def no_backward(*args: Any, **kwargs: Any) -> Tensor:
+        return plain(*args, **kwargs).detach()
+
+    def loss(x: Tensor) -> Tensor:
+        return (blocks.optimized_attention(x, x @ weight, x, 1) * weight).sum()
+
+    def gradient() -> Tensor:
+        with gradients.grad_ready([], weight.device) as take:
+            return take(loss, torch.ones(1, 4, 4) + weight)[1][0]
+
+    wanted = gradient()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "optimized_attention", no_backward)
+        torch.testing.assert_close(gradient(), wanted)
+        assert blocks.optimized_attention is no_backward
+        with pytest.raises(Stop), gradients.grad_ready([], weight.device):
+            raise Stop
+        assert blocks.optimized_attention is no_backward
+        assert wanted.any()
+
+
+def test_a_failing_backward_pass_gives_one_sentence() -> None:
+    class Failing(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Any) -> Any:
+            raise RuntimeError("expected strides of 4. Got 2.\nStack: many lines")
+
+    with (
+        pytest.raises(
+            ValueError, match=r"through this model \(expected strides of 4\): use a method without gradients"
+        ),
+        gradients.grad_ready([], torch.device("cpu")) as take,
+    ):
+        take(lambda x: Failing.apply(x).sum(), torch.ones(3))
 
 
 def test_gradient_options_leave_the_run_alone() -> None:

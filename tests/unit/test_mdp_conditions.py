@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.conds
 import comfy.samplers
 import comfy_extras.nodes_custom_sampler as core
 import pytest
 import torch
 from comfy.model_base import ModelType
 from diffusion_path.samplers import process
-from diffusion_path.samplers.mdp.conditions import (
-    interpolated,
-    mix_conditioning,
-    mix_guidance,
-    mixed_inputs,
-    same_length,
-    together,
-)
+from diffusion_path.samplers.mdp.conditions import mix_conditioning, mix_guidance, together
 from diffusion_path.samplers.mdp.states import inject_noise
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit.analytic import FAMILIES, gaussian_model
@@ -173,31 +165,6 @@ def test_guiders_of_core(method) -> None:
         torch.testing.assert_close(found, mixed, rtol=1e-4, atol=1e-4)
 
 
-def test_prompts_of_other_lengths() -> None:
-    """Repetition leaves cross-attention as it is; elsewhere zeros continue the shorter prompt."""
-    short, long = torch.rand(1, 2, 3), torch.rand(1, 6, 3)
-    a, b = same_length(short, long, repeat=True)
-    assert torch.equal(a, short.repeat(1, 3, 1))
-    assert b is not long or torch.equal(b, long)
-    a, _ = same_length(short, long, repeat=False)
-    assert torch.equal(a, torch.cat([short, torch.zeros(1, 4, 3)], 1))
-    a, b = same_length(torch.rand(1, 5, 3), torch.rand(1, 7, 3), repeat=True)
-    assert a.shape == b.shape == (1, 7, 3), "35 tokens would be too many"
-
-    conds = comfy.conds
-    target = {"c_crossattn": conds.CONDCrossAttn(short), "y": conds.CONDRegular(torch.zeros(1, 4))}
-    source = {"c_crossattn": conds.CONDCrossAttn(long), "y": conds.CONDRegular(torch.ones(1, 4))}
-    mixed = mixed_inputs(target, source, 0.25)
-    torch.testing.assert_close(mixed["c_crossattn"].cond, 0.75 * short.repeat(1, 3, 1) + 0.25 * long)
-    torch.testing.assert_close(mixed["y"].cond, torch.full((1, 4), 0.25))
-    assert mixed_inputs(target, source, 1.0)["c_crossattn"].cond is long
-
-    masks = [{"attention_mask": conds.CONDRegular(torch.ones(1, n, dtype=torch.long))} for n in (2, 4)]
-    assert mixed_inputs(masks[0], masks[1], 0.5)["attention_mask"].cond.tolist() == [[1, 1, 1, 1]]
-    with pytest.raises(ValueError, match=r"'y' of the two prompts have the shapes \[1, 4\] and \[1, 5\]"):
-        mixed_inputs({"y": target["y"]}, {"y": conds.CONDRegular(torch.ones(1, 5))}, 0.5)
-
-
 def test_prompts_of_several_parts() -> None:
     parts = [{"model_conds": {}, "strength": s} for s in (1.0, 0.5)]
     mixed = together([(parts, 0.6), (parts[:1], 0.4)])
@@ -205,9 +172,6 @@ def test_prompts_of_several_parts() -> None:
     assert together([(parts, 1.0)]) is parts
     with pytest.raises(ValueError, match="has strength 0: raise it"):
         together([([{**parts[0], "strength": 0.0}], 0.5), (parts, 0.5)])
-    assert len(interpolated(parts, parts[:1], 0.5)) == 2
-    with pytest.raises(ValueError, match="has 2 parts and the target 1"):
-        interpolated(parts[:1], parts, 0.5)
 
 
 @every_family

@@ -231,3 +231,23 @@ def test_one_picture_of_a_batch_that_nothing_is_asked_of_on_the_embedded_model()
     assert "differ nearly nowhere" in found[1]
     assert "unchanged" in found[2]
     assert edited["samples"].shape == (2, 4, 32, 32)
+
+
+def test_guidance_on_top_of_a_network_that_has_it_built_in() -> None:
+    model = gaussian_model(ModelType.FLOW)
+    assert remarks.about_model(model, 4.0) == []
+    model.model.model_config.unet_config["guidance_embed"] = True
+    assert remarks.about_model(model, 1.0, 1.0) == []
+    [found] = remarks.about_model(model, 1.0, 4.0)
+    assert "has its guidance distilled in: cfg other than 1 doubles the time" in found
+    given = {"model": model, "positive": A, "negative": EMPTY, "latent": latent(), "steps": 2, "cfg": 3.0, "seed": 0,
+             "t0": 1.0, "scheduler": "normal"}  # fmt: skip
+    _, text = call("DPathInvert", **given, method={"method": "null text", "iterations": 1, "stop": 1e-5})
+    assert "has its guidance distilled in" in text
+
+
+def test_negative_prompt_inversion_for_an_edit_without_a_negative_prompt() -> None:
+    given = {"model": gaussian_model(ModelType.FLOW), "positive": A, "negative": EMPTY, "latent": latent(), "steps": 2,
+             "seed": 0, "t0": 1.0, "scheduler": "normal", "method": {"method": "negative prompt"}}  # fmt: skip
+    assert "at cfg 1 the negative prompt is never used" in call("DPathInvert", **given, cfg=1.0)[1]
+    assert "note" not in call("DPathInvert", **given, cfg=3.0)[1]

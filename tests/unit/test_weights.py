@@ -12,7 +12,7 @@ from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
 from comfy_extras import nodes_custom_sampler as core
 from diffusion_path.tests.unit import families
-from diffusion_path.tests.unit.compatibility import CFG, NODES, REFUSED, SEED, World, call, outcome, world
+from diffusion_path.tests.unit.compatibility import CFG, NODES, SEED, World, call, outcome, world
 from diffusion_path.tests.unit.families import FAMILIES, FLUX, SD3, SD15, Family
 
 CASES = (
@@ -45,8 +45,7 @@ def test_files_in_other_precisions(family: Family, stored: torch.dtype, chosen: 
         place = World(family, model)
     for label in CASES:
         found, sentence = outcome(label, place)
-        distilled = family is FLUX and label.endswith("null text")
-        assert found == (REFUSED if distilled else outcome(label, world(family.name))[0]), sentence
+        assert found == outcome(label, world(family.name))[0], sentence
 
 
 def test_scaled_fp8_as_checkpoints_of_flux_have_it(tmp_path: Path) -> None:
