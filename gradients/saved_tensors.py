@@ -84,7 +84,8 @@ def saved_tensors(weights: StreamedWeights | None = None, in_place: bool = True)
     """Makes gradients inside a ``with`` block use the values that were saved, even where their memory is used again.
 
     weights: those that are streamed in. in_place: protect everything else from updates in place too, which costs some
-    time; without it the backward pass raises PyTorch's RuntimeError (or `MODIFIED`) after such an update.
+    time; without it the backward pass raises RuntimeError (`MODIFIED`) after such an update. PyTorch itself would raise
+    one too, but would then keep the graph for good: what was updated holds the operation that had saved it.
     """
     watch = _Watch()
 
@@ -93,8 +94,7 @@ def saved_tensors(weights: StreamedWeights | None = None, in_place: bool = True)
         return streamed or (watch.save(tensor) if in_place else _Checked(tensor))
 
     with contextlib.ExitStack() as hooks:
-        if in_place or weights:
-            hooks.enter_context(saved_tensors_hooks(save, lambda entry: entry.restored()))
+        hooks.enter_context(saved_tensors_hooks(save, lambda entry: entry.restored()))
         if in_place:
             hooks.enter_context(watch)
         yield

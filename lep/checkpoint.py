@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..samplers.files import written_whole
 from ..samplers.tensor_file import DamagedFileError, is_newer, read_tensors
+from .families import renewed
 from .pickle_check import TooLargeError, UnsafePickleError, check_pickles
 from .predictor import EdgePredictor, PredictorNetwork, build_network
 from .predictor_check import BadPredictorError
@@ -23,8 +24,8 @@ VERSION = 1
 SUFFIXES = (".safetensors", ".pt", ".pth")
 _PLAIN_SETTINGS = 8  # settings that have no tensor of their own: out_channels, encodings, depth, ...
 
-_SD15 = {"family": "U-Net", "latent_format": "SD15", "latent_channels": 4, "prediction": "EPS", "context": 768}
-_SDXL = {"family": "U-Net", "latent_format": "SDXL", "latent_channels": 4, "prediction": "EPS", "context": 2048}
+_SD15 = {"network": "UNetModel", "latent_format": "SD15", "latent_channels": 4, "prediction": "EPS", "context": 768}
+_SDXL = {"network": "UNetModel", "latent_format": "SDXL", "latent_channels": 4, "prediction": "EPS", "context": 2048}
 
 _LGP_TAPS = tuple(f"input_blocks.{i}" for i in (3, 6, 9, 11)) + tuple(f"output_blocks.{i}" for i in (2, 5, 8, 11))
 _LGP_CHANNELS = (320, 640, 1280, 1280, 1280, 1280, 640, 320)
@@ -115,6 +116,8 @@ def _predictor(spec: dict[str, Any], state: dict[str, Tensor]) -> EdgePredictor:
     fields = ("kind", "model", "target", "line_width", "branch", "binarise", "settings", "record")
     values: dict[str, Any] = {name: spec[name] for name in fields}
     values |= {name: tuple(spec[name]) for name in ("taps", "channels", "noise_range")}
+    if isinstance(values["model"], dict):
+        values["model"] = renewed(values["model"])
     return EdgePredictor(network=_filled(spec["kind"], spec["channels"], spec["settings"], state), **values)
 
 

@@ -1,11 +1,11 @@
 """Reads activations while ComfyUI calls a model, by hooks that last as long as a ``with`` block.
 
-Which blocks are read is decided in `families.py`.
+Which blocks are read is decided in `families.py`, and where the picture is in their outputs in `places.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,27 +17,31 @@ from torch import Tensor, nn
 from ..samplers.caching import without_step_caches
 from ..samplers.noise import drawn_again, start_run
 from ..samplers.own_sampler import run_inside
-from .families import Call, family_of, tap_module
+from .families import block_names, check_width, first_of_list, is_convolutional, network_of, tap_module, tap_names
+from .places import Call, Enough, Place, find_places, signature_of
+from .predictor import EdgePredictor, PredictorNetwork
 
 Transform = Callable[[int, Tensor], Any]
 """(index of the tap, its value [B, C, h, w]) -> what to keep of it."""
 
-
-class Enough(BaseException):
-    """Ends a model call once every tap has been read. Not an Exception, so that no handler on the way catches it."""
+Places = dict[tuple[Any, ...], dict[str, "Place | None"]]
+"""Where the picture is in the blocks that are read, by the shapes of a call; kept for a run, to be found only once."""
 
 
 @dataclass
 class Reading:
-    """The result of one model call: the call and, per tap, what the transform kept of its value."""
+    """The result of one model call: the call and, per tap, what the transform kept of its value.
+
+    order: the taps whose value was read, as they were called.
+    """
 
     call: Call
-    batch: int
     values: list[Any]
+    order: list[int] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
-        return all(value is not None for value in self.values)
+        return len(self.order) == len(self.values)
 
 
 @dataclass
@@ -49,38 +53,60 @@ class Capture:
 
 @contextmanager
 def capturing(
-    network: nn.Module, taps: Sequence[str], keep: Transform, stop: bool = False, gradients: bool = False
-) -> Iterator[Capture]:
+    network: nn.Module, taps: Sequence[str], keep: Transform, stop: bool = False, gradients: bool = False,
+    places: Places | None = None, any_block: bool = False,
+) -> Iterator[Capture]:  # fmt: skip
     """Read the taps of every call of the network in the block.
 
     keep: what to keep of each value; the value itself must be copied where it is kept, since transformers update it in
     place afterwards. stop: end each call after its last tap, by `Enough`, which the caller catches. gradients: record
     history up to the last tap of each call and none after it; between calls recording is as before, because that is
-    where ComfyUI cuts the next call's input out of the state. Raises ValueError if the network lacks a tap.
+    where ComfyUI cuts the next call's input out of the state. places: what earlier calls have shown. any_block: leave
+    out the taps that do not show the picture. Raises ValueError if the network lacks a tap, or if one of them does not
+    show the picture.
     """
-    family, capture, handles = family_of(network), Capture(), []
-
+    capture, handles, found = Capture(), [], {} if places is None else places
+    modules = {tap: _module(network, tap) for tap in taps}
+    convolutional = is_convolutional(network)
     recorded = True  # whether history is recorded outside of the calls
+    looking, here = False, {}
 
-    def begin(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-        nonlocal recorded
-        x = arguments[0]
-        frames = x.shape[2] if x.ndim == 5 else 1
-        call = Call(int(x.shape[-2]), int(x.shape[-1]), int(frames))
-        capture.readings.append(Reading(call, int(x.shape[0]), [None] * len(taps)))
+    def begin(_: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        nonlocal recorded, looking, here
+        if looking:
+            return
+        if not convolutional:
+            key = signature_of(arguments, keywords)
+            if key not in found:
+                looking = True
+                try:
+                    found[key] = _find(network, modules, arguments, keywords, any_block)
+                finally:
+                    looking = False
+            here = found[key]
+        capture.readings.append(Reading(Call.of(arguments), [None] * len(taps)))
         if gradients:
             recorded = torch.is_grad_enabled()
             torch.set_grad_enabled(True)
 
     def end(*_: Any) -> None:
-        torch.set_grad_enabled(recorded)
+        if not looking:
+            torch.set_grad_enabled(recorded)
 
-    def reader(index: int) -> Callable[..., None]:
-        def read(_: nn.Module, __: tuple[Any, ...], arguments: dict[str, Any], output: Any) -> None:
-            if not capture.readings or capture.readings[-1].values[index] is not None:
-                return  # a recomputed block in the backward pass
+    def reader(index: int, tap: str) -> Callable[..., None]:
+        def read(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+            if looking or not capture.readings or index in capture.readings[-1].order:
+                return  # a mark, or a recomputed block in the backward pass
             reading = capture.readings[-1]
-            reading.values[index] = keep(index, family.picture(network, output, arguments, reading.call))
+            if convolutional:
+                picture = output if isinstance(output, Tensor) and output.ndim == 4 else None
+            else:
+                place = here[tap]
+                picture = None if place is None else place.picture(output, reading.call)
+            if picture is None:
+                return
+            reading.values[index] = keep(index, picture)
+            reading.order.append(index)
             if reading.complete:
                 if stop:
                     raise Enough
@@ -90,18 +116,80 @@ def capturing(
         return read
 
     try:
-        handles.append(network.register_forward_pre_hook(begin))
-        for index, tap in enumerate(taps):
-            module = tap_module(network, tap)
-            if module is None:
-                raise ValueError(f"This model has no block {tap}: load the predictor that belongs to this model.")
-            handles.append(module.register_forward_hook(reader(index), with_kwargs=True))
+        handles.append(network.register_forward_pre_hook(begin, with_kwargs=True))
+        for index, (tap, module) in enumerate(modules.items()):
+            handles.append(module.register_forward_hook(reader(index, tap)))
         if gradients:
             handles.append(network.register_forward_hook(end))
         yield capture
     finally:
         for handle in handles:
             handle.remove()
+
+
+def projecting(predictor: EdgePredictor, network: PredictorNetwork) -> Transform:
+    """Keeps each tap's share of the predictor's first layer. Raises ValueError for a tap of another width."""
+
+    def keep(index: int, value: Tensor) -> Tensor:
+        check_width(predictor.taps[index], predictor.channels[index], int(value.shape[1]))
+        return network.project(index, value)
+
+    return keep
+
+
+def _module(network: nn.Module, tap: str) -> nn.Module:
+    module = tap_module(network, tap)
+    if module is None:
+        raise ValueError(f"This model has no block {tap}: load the predictor that belongs to this model.")
+    return module
+
+
+def _find(
+    network: nn.Module, modules: Mapping[str, nn.Module], arguments: tuple[Any, ...], keywords: Mapping[str, Any],
+    any_block: bool,
+) -> dict[str, Place | None]:  # fmt: skip
+    """The places in a call's outputs. Raises ValueError for a block without one, unless any block will do."""
+    first = {tap: first_of_list(network, tap) for tap in modules}
+    found = find_places(network, modules, first, arguments, keywords, stop=not any_block)
+    missing = [tap for tap, place in found.items() if place is None]
+    if missing and not any_block:
+        raise ValueError(
+            f"The block {missing[0]} of this model does not show the picture in rows and columns, so edge predictors "
+            "cannot read it: load the predictor that belongs to this model, or train one on it."
+        )
+    return found
+
+
+def survey(model: Any, like: Tensor, cond: Any, feature_set: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The taps of a feature set in a MODEL and the number of channels of each, read off a call of the network.
+
+    like: a latent of the size to work on, VAE or model space. cond: a CONDITIONING. Raises ValueError for a network
+    none of whose blocks shows the picture.
+    """
+    network = network_of(model)
+    names = block_names(network)
+    channels: dict[str, int] = {}
+
+    def keep(index: int, value: Tensor) -> None:
+        channels[names[index]] = int(value.shape[1])
+
+    def body(guider: Any, options: dict[str, Any], noise: Tensor) -> None:
+        device = guider.model_patcher.load_device
+        x, sigma = noise.to(device), torch.ones(len(noise), device=device)
+        conds = [guider.conds["positive"][0]] * len(noise)
+        with capturing(network, names, keep, any_block=True):
+            call_network(guider, options, x, sigma, conds)
+
+    with torch.no_grad():
+        run_with_prompts(model, [cond], like, body)
+    usable = [name for name in channels]
+    if not usable:
+        raise ValueError(
+            f"Edge predictors cannot read a {type(network).__name__} model: it has {len(names)} blocks in lists, and "
+            "none of them shows the picture in rows and columns, so use another model."
+        )
+    taps = tap_names(network, feature_set, usable)
+    return taps, tuple(channels[tap] for tap in taps)
 
 
 def run_with_prompts(
@@ -133,6 +221,15 @@ def batched_cond(conds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return comfy.samplers.cond_cat(parts)
 
 
+def call_network(
+    guider: Any, options: dict[str, Any], x: Tensor, sigma: Tensor, conds: Sequence[dict[str, Any]]
+) -> Tensor:
+    """D of a batch of states x [B, ...] at noise levels sigma [B] by one call; conds: the run's cond of each item."""
+    transformer = {**options.get("transformer_options", {})}
+    transformer.update(cond_or_uncond=[0], uuids=[], sigmas=sigma)
+    return guider.inner_model.apply_model(x, sigma, transformer_options=transformer, **batched_cond(conds))
+
+
 def read_features(
     guider: Any,
     options: dict[str, Any],
@@ -141,15 +238,41 @@ def read_features(
     x: Tensor,
     sigma: Tensor,
     conds: Sequence[dict[str, Any]],
-    keep: Transform,
-) -> Reading:
-    """The taps of one call of the model on a batch of states x [B, ...] at noise levels sigma [B], without gradients.
+    keep: Callable[[int, Tensor], Tensor],
+    places: Places | None = None,
+) -> list[Tensor]:
+    """What is kept of the taps [B * frames, ...] for a batch of states x [B, ...] at noise levels sigma [B].
 
-    conds: the run's cond of each item. The call ends at the last tap: later blocks are not computed.
+    conds: the run's cond of each item; those of different sizes take a call each. Without gradients; calls end at the
+    last tap: later blocks are not computed.
     """
-    arguments = batched_cond(conds)
-    transformer = {**options.get("transformer_options", {})}
-    transformer.update(cond_or_uncond=[0], uuids=[], sigmas=sigma)
-    with capturing(network, taps, keep, stop=True) as capture, suppress(Enough):
-        guider.inner_model.apply_model(x, sigma, transformer_options=transformer, **arguments)
-    return capture.readings[-1]
+    groups, parts = _alike(conds), []
+    for group in groups:
+        with capturing(network, taps, keep, stop=True, places=places) as capture, suppress(Enough):
+            call_network(guider, options, x[group], sigma[group], [conds[i] for i in group])
+        parts.append(capture.readings[-1].values)
+    if len(groups) == 1:
+        return parts[0]
+    order = torch.tensor([i for group in groups for i in group]).argsort()
+    joined = (torch.cat([value.unflatten(0, (len(group), -1)) for group, value in zip(groups, values, strict=True)])
+              for values in zip(*parts, strict=True))  # fmt: skip
+    return [value[order.to(value.device)].flatten(0, 1) for value in joined]
+
+
+def _alike(conds: Sequence[dict[str, Any]]) -> list[list[int]]:
+    """The items whose conds one call can take together: core would repeat a text to the length of another."""
+
+    def fits(one: dict[str, Any], other: dict[str, Any]) -> bool:
+        one, other = one.get("model_conds", {}), other.get("model_conds", {})
+        return one.keys() == other.keys() and all(
+            one[name].size() == other[name].size() and one[name].can_concat(other[name]) for name in one
+        )
+
+    groups: list[list[int]] = []
+    for index, cond in enumerate(conds):
+        group = next((group for group in groups if fits(conds[group[0]], cond)), None)
+        if group is None:
+            groups.append([index])
+        else:
+            group.append(index)
+    return groups

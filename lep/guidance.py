@@ -28,8 +28,8 @@ from ..samplers import process
 from ..samplers.levels import Levels
 from ..samplers.noise import item_noise
 from ..samplers.schedule import PathSchedule, Weights
-from .families import family_of, network_of
-from .features import Capture, capturing
+from .families import network_of
+from .features import Capture, Places, capturing, projecting
 from .levels import level_input
 from .predictor import EdgePredictor
 from .step import bend
@@ -169,9 +169,12 @@ class _Run:
     ) -> None:  # fmt: skip
         self.guidance, self.diffusion, self.target = guidance, diffusion, target
         self.sigmas, self.noise, self.mask = sigmas, noise, mask
-        self.network = guidance.predictor.network_on(noise.device)
+        self.predictor = guidance.predictor
+        self.network = self.predictor.network_on(noise.device)
+        self.keep = projecting(self.predictor, self.network)
         self.weights = guidance.weights(process.model_sampling(model), sigmas)
-        self.needs = gradients.Needs(in_place=family_of(diffusion).in_place)
+        self.needs = gradients.Needs()
+        self.places: Places = {}
         self.call: _Call | None = None
         self.seen: Tensor | None = None
         self.warned = False
@@ -245,7 +248,7 @@ class _Call:
                 return self._loss(capture, state, sigma)
 
         roots, checkpointed = gradients.model_roots(self.guider), run.guidance.checkpointed
-        listening = capturing(run.diffusion, run.guidance.predictor.taps, run.network.project, gradients=True)
+        listening = capturing(run.diffusion, run.predictor.taps, run.keep, gradients=True, places=run.places)
         with listening as capture, gradients.grad_ready(roots, x.device, checkpointed, run.needs) as take:
             error, (gradient,) = take(loss, x, scales=gradients.loss_scales(self.inner.get_dtype_inference()))
         if self.seen is not None:
@@ -266,7 +269,7 @@ class _Call:
             call = reading.call
             if not reading.complete or (call.height, call.width) != size or call.frames != frames:
                 continue  # a regional prompt sees a part of the picture, to which the sketch cannot be matched
-            level = level_input(run.network.noise, self.inner, sigma, run.noise, reading.batch * frames, frames)
+            level = level_input(run.network.noise, self.inner, sigma, run.noise, call.batch * frames, frames)
             seen = run.network.combine(reading.values, level, size)
             total = total + _distance(seen, *run.target)
             self.seen = seen.detach()[: x.shape[0] * frames]

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..samplers import process
 from ..samplers.noise import item_noise
 from .families import network_of
-from .features import read_features, run_with_prompts
+from .features import Places, projecting, read_features, run_with_prompts
 from .levels import level_input
 from .predictor import EdgePredictor
 
@@ -27,6 +27,7 @@ def predict_edges(
     if latents.is_nested:
         raise ValueError("The latent is nested (video with audio): separate it first and connect its video part.")
     found: list[Tensor] = []
+    places: Places = {}
     network = network_of(model)
     sampling = process.model_sampling(model)
     batch, frames = latents.shape[0], latents.shape[2] if latents.ndim == 5 else 1
@@ -34,6 +35,7 @@ def predict_edges(
     def body(guider: Any, options: dict[str, Any], _: Tensor) -> None:
         device = guider.model_patcher.load_device
         reader = predictor.network_on(device)
+        keep = projecting(predictor, reader)
         x0 = process.latent_in(model, latents).to(device)
         noise = torch.stack([item_noise(item, seed, index) for index, item in enumerate(x0)])
         for time in times:
@@ -41,10 +43,10 @@ def predict_edges(
             levels = torch.full((batch,), sigma, device=device)
             x = process.perturb(sampling, x0, noise, levels, prior=False)
             conds = [guider.conds["positive"][0]] * batch
-            reading = read_features(guider, options, network, predictor.taps, x, levels, conds, reader.project)
+            values = read_features(guider, options, network, predictor.taps, x, levels, conds, keep, places)
             level = level_input(reader.noise, guider.inner_model, levels, noise, batch * frames, frames)
             size = (int(x.shape[-2]), int(x.shape[-1]))
-            seen = reader.combine(reading.values, level, size).float().cpu()
+            seen = reader.combine(values, level, size).float().cpu()
             found.append(seen if latents.ndim == 4 else seen.unflatten(0, (batch, frames)).movedim(1, 2))
 
     with torch.no_grad():

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from ..samplers import process
 from ..samplers.noise import item_noise, mix_seed
-from .families import check_fits, network_of, signature, tap_channels, tap_names
-from .features import read_features, run_with_prompts
+from .families import check_fits, network_of, signature
+from .features import Places, read_features, run_with_prompts, survey
 from .levels import level_input
 from .predictor import KINDS, EdgePredictor, PredictorNetwork, build_network
 from .store import Row, Store
@@ -126,9 +126,12 @@ def train_predictor(
             f"A published predictor ({start.kind}) cannot be trained further: train a new one of the kind "
             f"{' or '.join(KINDS)}, or connect one that was trained here."
         )
+    reads = (
+        (start.taps, start.channels) if start else survey(model, examples[0].latent, examples[0].cond, plan.feature_set)
+    )
     with torch.inference_mode(False):
-        blank = _blank(model, examples, plan) if start is None else start
-        check_fits(model, blank.model, blank.taps, blank.channels)
+        blank = _blank(model, examples, plan, *reads) if start is None else start
+        check_fits(model, blank.model, blank.taps)
         session = _Session(model, examples, plan, blank, start is not None, listen, workers)
     conds = _processed_conds(model, examples)
     largest = max((e.latent for e in examples), key=lambda latent: latent.numel())
@@ -156,17 +159,16 @@ def check_plan(pictures: int, plan: Plan, workers: Workers) -> None:
         raise ValueError(f"The noise range {low} to {high} is empty: give fractions from 0 (clean) to 1, low to high.")
 
 
-def _blank(model: Any, examples: Sequence[Example], plan: Plan) -> EdgePredictor:
+def _blank(
+    model: Any, examples: Sequence[Example], plan: Plan, taps: tuple[str, ...], channels: tuple[int, ...]
+) -> EdgePredictor:
     """A predictor of the plan's kind with fresh weights."""
-    network = network_of(model)
-    taps = tap_names(network, plan.feature_set)
-    channels = tuple(tap_channels(network, tap) or 0 for tap in taps)
     settings: dict[str, Any] = {"out_channels": int(examples[0].target.shape[1])}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix_seed(plan.seed, "weights"))
         fresh = build_network(plan.kind, channels, **settings)
     return EdgePredictor(
-        fresh, plan.kind, taps, channels, signature(model),
+        fresh, plan.kind, taps, channels, signature(model, taps),
         line_width=plan.line_width, noise_range=plan.noise_range, settings=settings,
     )  # fmt: skip
 
@@ -204,6 +206,7 @@ class _Session:
         count = min(max(1, round(plan.validation * len(examples))), _VALIDATION_PICTURES)
         self.held_back, self.pictures = sorted(order[:count]), sorted(order[count:])
         self.queue: list[int] = []
+        self.places: Places = {}
         self.drawn = 0
         self.recipes: list[Recipe] = []
         self.losses: list[float] = []
@@ -356,10 +359,12 @@ class _Session:
 
         with torch.inference_mode():
             conds = [self.conds[i] for i in members]
-            reading = read_features(self.guider, self.options, self.diffusion, self.blank.taps, x, sigma, conds, keep)
+            values = read_features(
+                self.guider, self.options, self.diffusion, self.blank.taps, x, sigma, conds, keep, self.places
+            )
             level = level_input(network.noise, self.guider.inner_model, sigma, noise, len(members) * frames, frames)
         target = torch.cat([self.targets[i] for i in members])
-        return Row(tuple(value.clone() for value in reading.values), level.clone(), target, frames)
+        return Row(tuple(value.clone() for value in values), level.clone(), target, frames)
 
     def _validation_rows(self, network: PredictorNetwork) -> list[Row]:
         """The held-back pictures at a few fixed noise levels."""

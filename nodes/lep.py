@@ -152,7 +152,7 @@ class PredictEdges(io.ComfyNode):
         t0: float,
         seed: int,
     ) -> io.NodeOutput:
-        check_fits(model, predictor.model, predictor.taps, predictor.channels)
+        check_fits(model, predictor.model, predictor.taps)
         validate.check_latent(model, {"samples": latent["samples"]}, "latent")
         samples = latent["samples"]
         seen = predict_edges(model, predictor, samples, conditioning, [t0], seed)[0]
@@ -257,7 +257,7 @@ class SketchGuidance(io.ComfyNode):
         guidance = Guidance(predictor, _no_sketch, beta, checkpointed=memory == "checkpointed", **widgets)
         if guidance.window is None:  # neutral, whatever else is connected
             return io.NodeOutput(guide(model, guidance))
-        check_fits(model, predictor.model, predictor.taps, predictor.channels)
+        check_fits(model, predictor.model, predictor.taps)
         strokes = read_sketch(sketch, lines)
         weight = None if importance is None else read_importance(importance, strokes)
         if weight is not None and not bool(weight.any()):

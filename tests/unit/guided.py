@@ -9,6 +9,7 @@ import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
 from diffusion_path.lep import families
+from diffusion_path.lep.features import survey
 from diffusion_path.lep.predictor import EdgePredictor, build_network
 from diffusion_path.samplers import process
 from diffusion_path.tests.unit import tiny
@@ -19,14 +20,12 @@ STEPS = 4
 
 def predictor_for(model: ModelPatcher, kind: str = "mlp", feature_set: str = "levels", seed: int = 0) -> EdgePredictor:
     """Random weights: guidance must be right for any predictor."""
-    network = families.network_of(model)
-    taps = families.tap_names(network, feature_set)
-    channels = tuple(families.tap_channels(network, tap) or 0 for tap in taps)
+    taps, channels = survey(model, tiny.latent(model)["samples"], tiny.cond(), feature_set)
     out = int(model.get_model_object("latent_format").latent_channels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = build_network(kind, channels, out)
-    return EdgePredictor(fresh, kind, taps, channels, families.signature(model))
+    return EdgePredictor(fresh, kind, taps, channels, families.signature(model, taps))
 
 
 def drawing_for(model: ModelPatcher, batch: int = 1, seed: int = 4) -> Tensor:

@@ -176,4 +176,5 @@ def test_the_built_in_predictor_fits_the_embedded_model() -> None:
 
     assert BUILT_IN_FILE.stat().st_size <= 4 * 1024**2
     predictor = LoadEdgePredictor.execute(BUILT_IN).result[0]
-    check_fits(load_demo_model()[0], predictor.model, predictor.taps, predictor.channels)
+    assert predictor.model["network"] == "UNetModel"
+    check_fits(load_demo_model()[0], predictor.model, predictor.taps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
@@ -12,6 +13,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusion_path.lep import checkpoint, families
+from diffusion_path.lep.features import capturing, survey
+from diffusion_path.lep.places import _muted
+from diffusion_path.lep.predict import predict_edges
 from diffusion_path.lep.predictor import PixelNetwork, UNetNetwork, build_network, encode_level
 from diffusion_path.lep.public import (
     BatchNormPixelNetwork,
@@ -20,7 +24,8 @@ from diffusion_path.lep.public import (
     encode_noise,
     fold_batch_norm,
 )
-from diffusion_path.tests.unit import tiny
+from diffusion_path.tests.unit import analytic, tiny
+from diffusion_path.tests.unit.guided import predictor_for
 from torch import Tensor, nn
 
 CHANNELS = (8, 12, 6)
@@ -232,7 +237,16 @@ def test_taps_of_stable_diffusion(stable_diffusion: openaimodel.UNetModel) -> No
         (checkpoint._LEP_TAPS, checkpoint._LEP_CHANNELS),
         (tuple(f"output_blocks.{i}.0.out_layers" for i in range(12)), (1280,) * 6 + (640,) * 3 + (320,) * 3),
     ):
-        assert tuple(families.tap_channels(stable_diffusion, tap) for tap in taps) == channels
+        found: dict[int, int] = {}
+
+        def keep(index: int, value: Tensor, found: dict[int, int] = found) -> None:
+            found[index] = int(value.shape[1])
+
+        muted = {"optimized_attention_override": _muted}
+        with torch.device("meta"), capturing(stable_diffusion, taps, keep):
+            x, time, text = torch.zeros(1, 4, 8, 8), torch.zeros(1), torch.zeros(1, 77, 768)
+            stable_diffusion(x, time, text, transformer_options=muted)
+        assert tuple(found[index] for index in range(len(taps))) == channels
     with pytest.raises(ValueError, match="choose one of levels, decoder, all"):
         families.tap_names(stable_diffusion, "some")
 
@@ -240,28 +254,35 @@ def test_taps_of_stable_diffusion(stable_diffusion: openaimodel.UNetModel) -> No
 @pytest.mark.parametrize("name", tiny.MODELS)
 def test_signature_and_refusals(name: str) -> None:
     model = tiny.MODELS[name]()
-    found = families.signature(model)
-    taps = families.tap_names(families.network_of(model), "levels")
-    channels = tuple(families.tap_channels(families.network_of(model), tap) or 0 for tap in taps)
-    families.check_fits(model, found, taps, channels)
-    families.check_fits(model, {**found, "context": None}, taps, channels)
+    predictor = predictor_for(model)
+    found, taps = predictor.model, predictor.taps
+    families.check_fits(model, found, taps)
+    families.check_fits(model, {**found, "context": None}, taps)
     with pytest.raises(ValueError, match=r"latent channels 5, and this one has (4|16): load the predictor"):
-        families.check_fits(model, {**found, "latent_channels": 5}, taps, channels)
-    with pytest.raises(ValueError, match="reads 7 channels"):
-        families.check_fits(model, found, taps[:1], (7,))
+        families.check_fits(model, {**found, "latent_channels": 5}, taps)
+    with pytest.raises(ValueError, match="made for a model with network Other, and this one has"):
+        families.check_fits(model, {**found, "network": "Other"}, taps)
     with pytest.raises(ValueError, match="has no such block"):
-        families.check_fits(model, found, ("input_blocks.99",), (7,))
+        families.check_fits(model, {**found, "blocks": None}, ("input_blocks.99",))
+    narrow = replace(predictor, channels=(7, *predictor.channels[1:]))
+    with pytest.raises(ValueError, match=f"reads 7 channels of {taps[0]}, and this model has {predictor.channels[0]}"):
+        predict_edges(model, narrow, tiny.latent(model)["samples"], tiny.cond(), [0.5])
 
 
 def test_prediction_names() -> None:
     from comfy.model_base import ModelType
-    from diffusion_path.tests.unit import analytic
 
     kinds = {ModelType.EPS: "EPS", ModelType.V_PREDICTION: "V_PREDICTION", ModelType.FLOW: "CONST"}
     for kind, name in kinds.items():
         assert families.prediction_of(analytic.gaussian_model(kind).get_model_object("model_sampling")) == name
 
 
-def test_other_architectures_are_refused() -> None:
-    with pytest.raises(ValueError, match="cannot read a Linear model: use a model of the families"):
-        families.family_of(nn.Linear(1, 1))
+def test_a_network_without_blocks_is_refused() -> None:
+    model = analytic.gaussian_model()
+    with pytest.raises(ValueError, match="model: it has 0 blocks in lists, and none of them shows the picture"):
+        survey(model, torch.zeros(1, 4, 8, 8), analytic.cond(0.0), "levels")
+
+
+def test_older_files_name_the_architecture_otherwise() -> None:
+    assert families.renewed({"family": "SD3", "context": 1}) == {"network": "OpenAISignatureMMDITWrapper", "context": 1}
+    assert families.renewed({"family": "Flux"}) == {"network": "Flux"}

@@ -79,7 +79,7 @@ def test_every_family_trains_and_predicts(name: str) -> None:
     model = tiny.MODELS[name]()
     trained = train(model, replace(PLAN, steps=20))
     predictor = trained.predictor
-    families.check_fits(model, predictor.model, predictor.taps, predictor.channels)
+    families.check_fits(model, predictor.model, predictor.taps)
     latent = tiny.latent(model, 2)["samples"]
     with torch.inference_mode():
         seen = predict_edges(model, predictor, latent, tiny.cond(0), [0.2, 0.8])
