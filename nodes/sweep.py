@@ -13,7 +13,7 @@ from torch import Tensor
 from ..common.interrupts import interruptible
 from ..images.realism import RealPictures
 from ..images.tensors import check_image, split_alpha
-from ..samplers import masks, process, remarks
+from ..samplers import mask_times, masks, process, remarks
 from ..samplers.sdedit import SDEditSettings
 from ..samplers.sweep import DEFAULTS, SETTINGS, parse_values, total_steps
 from ..samplers.sweep import sweep as run_sweep
@@ -111,6 +111,7 @@ class Sweep(io.ComfyNode):
         notes = [
             *remarks.about_guidance(positive, negative, settings.cfg, batch),
             *remarks.about_mask(guide.get("noise_mask"), batch),
+            *remarks.about_shared_times(model.model, mask_times.as_sampled(guide), settings.mask_mode),
             *remarks.about_levels(process.model_sampling(model)),
         ]
         table = sweep_table(sweep, points, rows, reference is not None, len(numbers))
