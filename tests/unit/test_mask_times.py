@@ -89,12 +89,13 @@ def guide_of(family: Family) -> dict[str, Any]:
 class Heard:
     """What the network of a clone of a model sees and is told, call by call; the clone is `model`.
 
-    sigmas: levels of the calls. seen: [B, C, T, h, w]. told: times as shares of the level's own, [B, 1, T, h, w].
+    sigmas: levels of the calls. seen: [B, C, T, h, w]. told: times as shares of the level's own, [B, 1, T, h, w];
+    sound: those of the sound, of any shape.
     """
 
     def __init__(self, family: Family) -> None:
         self.model = built(family).clone()
-        self.sigmas, self.seen, self.told = [], [], []
+        self.sigmas, self.seen, self.told, self.sound = [], [], [], []
         self.model.add_wrapper(WrappersMP.APPLY_MODEL, self._level)
         self.model.add_wrapper(WrappersMP.DIFFUSION_MODEL, self._network)
 
@@ -104,11 +105,13 @@ class Heard:
 
     def _network(self, executor: Any, x: Any, times: Any, *args: Any, **kwargs: Any) -> Any:
         video, own = (x[0], times[0]) if isinstance(x, list) else (x, times)
-        shares = own.float() / self.model.model.model_sampling.timestep(self.sigmas[-1]).float()
-        shares = (
-            shares.reshape(len(video), 1, -1, 1) if own.ndim < 3 else shares.reshape(len(video), 1, video.shape[2], -1)
-        )
-        self.told.append(shares.expand(-1, -1, video.shape[2], video[0, 0, 0].numel()).unflatten(-1, video.shape[-2:]))
+        full = self.model.model.model_sampling.timestep(self.sigmas[-1]).float()
+        shares = own.float() / full
+        self.sound += [times[1].float() / full] if isinstance(x, list) else []
+        frames, height, width = video.shape[2:]
+        each = shares.numel() == len(video) * frames * height * width
+        shares = shares.reshape(len(video), 1, -1, height if each else 1, width if each else 1)
+        self.told.append(shares.expand(-1, -1, frames, height, width))
         self.seen.append(video.clone())
         return executor(x, times, *args, **kwargs)
 
@@ -272,6 +275,8 @@ def test_the_video_of_a_nested_latent_is_told_the_mask_in_force_and_the_sound_it
         torch.testing.assert_close(told, free, rtol=1e-5, atol=1e-5)
         held = (free == 0).expand_as(seen)
         torch.testing.assert_close(seen[held], parts[0][held], rtol=1e-5, atol=1e-5)
+    assert len(heard.sound) == 3
+    assert all(torch.allclose(times, torch.ones_like(times)) for times in heard.sound)
 
 
 def test_negative_values_by_which_guides_drop_tokens_stay_in_the_mask() -> None:
