@@ -7,7 +7,18 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..samplers.masks import Reduction, check_grid, find_crop, is_uniform, read_mask, reduced, vanished_strokes
+from ..samplers.masks import (
+    Reduction,
+    check_grid,
+    find_crop,
+    frames_note,
+    is_uniform,
+    latent_frames,
+    over_time,
+    read_mask,
+    reduced,
+    vanished_strokes,
+)
 from .morphology import feather, grow
 
 
@@ -15,7 +26,7 @@ from .morphology import feather, grow
 class LatentMask:
     """A mask on the latent grid and what the reduction did to it."""
 
-    grid: Tensor  # [B, h, w], one value per latent cell
+    grid: Tensor  # [B, h, w], one value per latent cell; [T, h, w] for the latent frames of a video
     pixels: Tensor  # [B, H, W], the same values at the size of the pixel mask: what the model sees
     report: str
     warnings: tuple[str, ...]
@@ -28,36 +39,55 @@ def latent_mask(
     grow_pixels: int = 0,
     feather_pixels: int = 0,
     patch: int = 1,
+    frames: int | None = None,
+    block: int | None = None,
+    ratio: int | None = None,
 ) -> LatentMask:
     """Grow and feather a pixel mask, reduce it to the latent grid, and report what was lost.
 
     mask [B, H, W] in 0..1; grid_size (h, w) in cells; grow_pixels and feather_pixels as in `morphology`, in pixels of
     the mask; patch: size of the model's patches in cells (1 = none, 2 for most diffusion transformers); all cells of
-    a patch get one value. Raises ValueError if mask and grid differ in proportions.
+    a patch get one value. frames: latent frames of a video, to which the masks are then reduced; block, ratio: pixels
+    per cell and frames per latent frame of the VAE, if known. Raises ValueError if mask and grid differ in proportions.
     """
     given = read_mask(mask)
     size = (given.shape[1], given.shape[2])
     if is_uniform(given):
-        grid = given[:, :1, :1].expand(given.shape[0], *grid_size).clone()
-        warning = "The mask is 0 everywhere: nothing will be edited." if not given.any() else ""
-        report = warning or "The mask is uniform: it was only resized to the latent grid."
-        return LatentMask(grid, given.clone(), report, (warning,) if warning else ())
-    check_grid(size, grid_size, "mask")  # before growing, which takes its time
-    wanted = feather(grow(given, grow_pixels), feather_pixels)
-    grid = snap_to_patches(reduced(wanted, grid_size, reduction), patch, reduction)
-    pixels = _in_pixels(grid, size)
-    warnings = tuple(_losses(given, wanted, pixels))
-    report = (
-        f"Mask {size[1]} x {size[0]} to a grid of {grid_size[1]} x {grid_size[0]} cells by {reduction}. "
-        f"Edited share of the picture: {_share(given)} in the mask, {_share(wanted)} after growing and feathering, "
-        f"{_share(grid)} on the grid."
-    )
-    return LatentMask(grid, pixels, "\n".join((report, *warnings)), warnings)
+        wanted, cells = given, given[:, :1, :1].expand(given.shape[0], *grid_size).clone()
+        report = "The mask is uniform: it was only resized to the latent grid."
+    else:
+        check_grid(size, grid_size, "mask", block)  # before growing, which takes its time
+        wanted = feather(grow(given, grow_pixels), feather_pixels)
+        cells = snap_to_patches(reduced(wanted, grid_size, reduction, block), patch, reduction)
+        report = (
+            f"Mask {size[1]} x {size[0]} to a grid of {grid_size[1]} x {grid_size[0]} cells by {reduction}. "
+            f"Edited share of the picture: {_share(given)} in the mask, {_share(wanted)} after growing and feathering, "
+            f"{_share(cells)} on the grid."
+        )
+    grid, lines = cells, [report]
+    if frames is not None:
+        grid = over_time(cells, frames, reduction, ratio)
+        cells = _in_frames(grid, len(given), ratio)
+        lines.append(frames_note(len(given), frames, ratio))
+    pixels = cells[:, :1, :1].expand(-1, *size).clone() if is_uniform(given) else _in_pixels(cells, size, block)
+    warnings: tuple[str, ...] = ()
+    if not given.any():
+        warnings = ("The mask is 0 everywhere: nothing will be edited.",)
+        lines = []
+    elif frames is not None or not is_uniform(given):
+        warnings = tuple(_losses(given, wanted, pixels))
+    return LatentMask(grid, pixels, "\n".join((*lines, *warnings)), warnings)
 
 
-def _in_pixels(grid: Tensor, size: tuple[int, int]) -> Tensor:
+def _in_frames(grid: Tensor, count: int, ratio: int | None) -> Tensor:
+    """[T, h, w] of a video for each of `count` masks; 0 for frames that the VAE drops."""
+    places = latent_frames(count, len(grid), ratio)
+    return grid[places] * (places >= 0).to(grid).reshape(-1, 1, 1)
+
+
+def _in_pixels(grid: Tensor, size: tuple[int, int], block: int | None) -> Tensor:
     """[B, h, w] at the places where the model sees it in a picture of `size`: 0 in the margin, which the VAE crops."""
-    crop = find_crop(size, (grid.shape[1], grid.shape[2]))
+    crop = find_crop(size, (grid.shape[1], grid.shape[2]), block)
     if crop is None:
         return F.interpolate(grid.unsqueeze(1), size=size, mode="nearest-exact").squeeze(1)
     return crop.back(grid.repeat_interleave(crop.block, 1).repeat_interleave(crop.block, 2), size)

@@ -147,7 +147,7 @@ def prepare(
         validate.check_latent(model, latent, "latent")
     if mask is not None:
         shape = latent["samples"].shape if path is None else path.shape
-        masks.on_grid(mask, shape, masks.block_of(model))
+        masks.on_grid_of(model, mask, shape)
     before = 0 if path is not None else settings.path_steps
     looks = len(POSITIONS) if settings.region else 0
     total = before + looks + edits * (settings.path_steps if path is None else path.steps)

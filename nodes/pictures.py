@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from comfy_api.latest import io, ui
 from torch import Tensor
@@ -10,7 +11,8 @@ from torch import Tensor
 from ..images.composite import composite_exact
 from ..images.masks import latent_mask
 from ..images.strokes import PAPER_COLORS, PAPER_KERNEL, simulate_strokes
-from ..samplers.masks import REDUCTIONS, Reduction, check_count, grid_size, is_still, over_time
+from ..samplers import masks
+from ..samplers.masks import REDUCTIONS, Reduction
 from .inputs import choice, number, whole
 
 CATEGORY = "diffusion path/pictures"
@@ -67,6 +69,12 @@ class LatentMaskNode(io.ComfyNode):
                     "most diffusion transformers (SD3, Flux, Qwen-Image, Wan), 1 for none.",
                     advanced=True,
                 ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="The VAE that made the latent, which knows how many pixels and frames become one cell. "
+                    "Without it, this is worked out from the sizes, which is ambiguous only for some videos.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(
@@ -84,17 +92,26 @@ class LatentMaskNode(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, mask: Tensor, latent: dict, reduction: Reduction, grow: int, feather: int, patch: int = 1
+        cls,
+        mask: Tensor,
+        latent: dict,
+        reduction: Reduction,
+        grow: int,
+        feather: int,
+        patch: int = 1,
+        vae: Any = None,
     ) -> io.NodeOutput:
         samples = latent["samples"]
-        reduced = latent_mask(mask, grid_size(samples), reduction, grow, feather, patch)
-        check_count(len(reduced.grid), samples.shape)
+        grid, video = masks.grid_size(samples), not masks.is_still(samples.shape)
+        masks.check_count(len(masks.read_mask(mask)), samples.shape)
+        block, ratio = (None, None) if vae is None else (masks.block_of_vae(vae), masks.ratio_of_vae(vae))
+        frames = samples.shape[2] if video else None
+        reduced = latent_mask(mask, grid, reduction, grow, feather, patch, frames, block, ratio)
         for warning in reduced.warnings:
             log.warning("Mask to Latent: %s", warning)
-        cells = reduced.grid[:, None]  # [B, 1, h, w]
-        if samples.ndim == 5:
-            frames = over_time(reduced.grid, samples.shape[2], reduction)
-            cells = cells[:, None] if is_still(samples.shape) else frames[None, None]
+        cells = reduced.grid[None, None] if video else reduced.grid[:, None]  # [1, 1, T, h, w], [B, 1, h, w]
+        if samples.ndim == 5 and not video:
+            cells = cells[:, :, None]
         masked = {**latent, "noise_mask": cells}
         return io.NodeOutput(masked, reduced.pixels, reduced.report, ui=ui.PreviewText(reduced.report))
 

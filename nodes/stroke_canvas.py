@@ -38,8 +38,9 @@ class StrokeCanvas(io.ComfyNode):
                         default=512,
                         min=16,
                         max=limits.SIDE,
-                        step=8,
-                        tooltip=f"{name.capitalize()} in pixels if no background is connected.",
+                        step=16,
+                        tooltip=f"{name.capitalize()} in pixels if no background is connected. Multiples of 32 suit "
+                        "every model; from other sizes a VAE may crop the rim.",
                     )
                     for name in ("width", "height")
                 ),

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..common.interrupts import interruptible
 from ..images.realism import RealPictures
 from ..images.tensors import check_image, split_alpha
-from ..samplers import masks, remarks
+from ..samplers import mask_times, remarks
 from ..samplers.sdedit import SDEditSettings
 from ..samplers.sweep import DEFAULTS, SETTINGS, parse_values, total_steps
 from ..samplers.sweep import sweep as run_sweep
@@ -97,7 +97,7 @@ class Sweep(io.ComfyNode):
         real = None if reference is None else RealPictures(reference)
         check_image(image, "image")
         image = split_alpha(image)[0]
-        guide = validate.masked_latent(model, {"samples": vae.encode(image)}, mask, block=masks.block_of_vae(vae))
+        guide = validate.masked_latent(model, {"samples": vae.encode(image)}, mask, vae=vae)
         callback = latent_preview.prepare_callback(model, total_steps(settings, sweep, numbers))
         points, complete = run_sweep(model, positive, negative, guide, seed, settings, sweep, numbers, callback)
         if not complete:
@@ -112,6 +112,7 @@ class Sweep(io.ComfyNode):
             *remarks.about_guidance(positive, negative, settings.cfg, batch),
             *remarks.about_mask(guide.get("noise_mask"), batch),
             *remarks.about_model(model, settings.cfg),
+            *remarks.about_shared_times(model.model, mask_times.as_sampled(guide), settings.mask_mode),
         ]
         table = sweep_table(sweep, points, rows, reference is not None, len(numbers))
         text = "\n".join([table, *remarks.lines(notes)])

@@ -35,18 +35,20 @@ def check_latent(model: Any, latent: dict[str, Any], name: str = "guide") -> Non
 
 
 def masked_latent(
-    model: Any, latent: dict[str, Any], mask: Tensor | None, name: str = "guide", block: int | None = None
+    model: Any, latent: dict[str, Any], mask: Tensor | None, name: str = "guide", vae: Any = None
 ) -> dict[str, Any]:
     """The LATENT, checked, with a MASK (if one is given) on its grid as noise_mask.
 
-    block: pixels to a cell of the VAE that made the latent; None asks the model.
+    vae: the one that made the latent; None asks the model how it maps pixels.
     """
     if mask is None:
         check_latent(model, latent, name)
         return latent
     check_latent(model, {key: value for key, value in latent.items() if key != "noise_mask"}, name)
-    grid = masks.on_grid(mask, latent["samples"].shape, block or masks.block_of(model))
-    return {**latent, "noise_mask": grid}
+    shape = latent["samples"].shape
+    if vae is None:
+        return {**latent, "noise_mask": masks.on_grid_of(model, mask, shape)}
+    return {**latent, "noise_mask": masks.on_grid(mask, shape, masks.block_of_vae(vae), masks.ratio_of_vae(vae))}
 
 
 def check_finite(samples: Tensor, name: str) -> None:

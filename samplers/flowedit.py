@@ -14,8 +14,8 @@ from comfy.samplers import CFGGuider
 from torch import Tensor
 from tqdm.auto import trange
 
+from . import mask_times, process, reverse_sde
 from . import noise as noises
-from . import process, reverse_sde
 from .caching import without_step_caches
 from .counting import Counter
 from .own_sampler import OwnSampler, SamplerRun
@@ -54,8 +54,9 @@ class FlowEditSampler(OwnSampler):
 
     With e = z_edit - x_src, r = sigma' / sigma and, for each of n_avg draws of noise n, z_src = a x_src + b n:
     e' = r e + (1 - r) mean(D_tar(z_src + e) - D_src(z_src)). The last `refine` steps sample z_src + e as usual. A soft
-    mask is the share of the edit that is blended into the source. indices: batch_index of each item, by default read
-    back from the noise.
+    mask is the share of the edit that is blended into the source. Networks that take their time from a mask see the
+    source without noise where nothing is edited (`mask_times.told_region`). indices: batch_index of each item, by
+    default read back from the noise.
     """
 
     def __init__(self, n_avg: int = 1, refine: int = 0, indices: Sequence[int] | None = None) -> None:
@@ -64,10 +65,15 @@ class FlowEditSampler(OwnSampler):
 
     def run(self, given: SamplerRun) -> Tensor:
         """denoise_mask: 1 = edit, 0 stays bit for bit."""
+        picture = given.latent_image
+        mask = torch.ones_like(picture) if given.denoise_mask is None else given.denoise_mask.to(picture)
+        with mask_times.told_region(given.guider, given.denoise_mask, picture) as seen:
+            return self._run(given, mask, seen)
+
+    def _run(self, given: SamplerRun, mask: Tensor, seen: mask_times.Seen) -> Tensor:
         guider, sigmas, callback, picture = given.guider, given.sigmas, given.callback, given.latent_image
         seed, total = given.seed, len(sigmas) - 1
         indices = self.indices or noises.batch_indices(given.noise, seed, len(picture))
-        mask = torch.ones_like(picture) if given.denoise_mask is None else given.denoise_mask.to(picture)
         # Where a soft mask is grey the edit is made in full and blended in at the end: blended in at each step, the
         # next step would take it for the source, and it would vanish.
         region = mask > 0
@@ -84,8 +90,8 @@ class FlowEditSampler(OwnSampler):
             for draw in range(self.n_avg):
                 source = noised(sigma, draw)
                 with noises.drawn_again(source.device):
-                    before = guider.predict_source(source, sigma * levels, **given.extra_args)
-                after = guider(source + edit, sigma * levels, **given.extra_args)
+                    before = guider.predict_source(seen(source, sigma), sigma * levels, **given.extra_args)
+                after = guider(seen(source + edit, sigma), sigma * levels, **given.extra_args)
                 apart += (after - before) / self.n_avg
             edit = region * (ratio * edit + (1 - ratio) * apart)
             if callback is not None:
@@ -95,7 +101,8 @@ class FlowEditSampler(OwnSampler):
 
         x = noised(sigmas[total - self.refine]) + edit
         for i in range(total - self.refine, total):
-            denoised = torch.where(region, guider(x, sigmas[i] * levels, **given.extra_args), picture)
+            after = guider(seen(x, sigmas[i]), sigmas[i] * levels, **given.extra_args)
+            denoised = torch.where(region, after, picture)
             if callback is not None:
                 callback(i, torch.lerp(picture, denoised, mask), x, total)
             x = reverse_sde.euler_step(x, denoised, sigmas[i], sigmas[i + 1])

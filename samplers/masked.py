@@ -13,6 +13,10 @@ prediction is there, and what is left there at the end.
   than the rest, and keep the last level's noise in the result. A soft mask is cut at 0.5, because the paper's mask is
   binary. Where core keeps places clean (video models that take a clean first frame) they are clean here too.
 
+A network that takes its time from the mask is told that of the mask in force at each level (`mask_times`). Where places
+of a frame share one time, kept places are clean only in frames that are kept as a whole, and noised in all others;
+``blend`` leaves both to core, which tells such a frame the mean of its mask.
+
 The noise of kept pixels is ``fixed`` through a repeat (core and the paper's code) or ``fresh`` at every level (the
 paper's algorithms); ``auto`` is fixed, but fresh in ``paper``. ``paper`` with fixed noise and the solver ``sde_small``
 is the official code, which knows VP models alone, and its equations in the other families.
@@ -20,8 +24,9 @@ is the official code, which knows VP models alone, and its equations in the othe
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import functools
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,8 +35,8 @@ import torch
 from comfy.model_base import BaseModel
 from torch import Tensor
 
+from . import mask_times, process, remarks
 from . import noise as noises
-from . import process
 from .counting import counting_from
 from .levels import Levels
 from .masks import noise_mask
@@ -42,6 +47,7 @@ from .solvers import walks_residuals
 MODES = ("blend", "threshold", "paper")
 KEEP_NOISES = ("auto", "fixed", "fresh")
 
+log = logging.getLogger(__name__)
 _TIME_TOLERANCE = 1e-6  # a level that lies exactly at a pixel's own t0 belongs to the edit
 
 
@@ -106,6 +112,8 @@ class MaskedSampler(OwnSampler):
                 "The kept pixels need the run's noise, but this sampler starts without any (DisableNoise): connect the "
                 "untouched latent to `original` and give the seed of the first sampler."
             )
+        for remark in remarks.about_shared_times(given.guider.inner_model, region.mask, self.mode):
+            log.warning("%s", remark)
         plain = self.mode == "blend" and not self.fresh and self.repeats == 1 and self.original.latent is None
         if walks_residuals(self.inner) and not plain:
             raise ValueError(
@@ -190,14 +198,12 @@ class MaskedSampler(OwnSampler):
         levels = levels if self.original.sigmas is None else self.original.sigmas.to(sigmas)
         draw = noises.step_noise(region.picture, region.seed, region.indices) if self.fresh else None
         edit = self._edit_mask(region.mask)
-        # Core's blend leaves the run's mask in the conditioning.
-        run_mask = None if self.mode == "blend" else region.mask
-        region = replace(region, mask=edit)
-        masked = _MaskedModel(guider, self.mode, region, draw, levels, run_mask)
+        given_mask, region = region.mask, replace(region, mask=edit)
+        masked = _MaskedModel(guider, self.mode, region, draw, levels, given_mask)
         result = given.by(sampler, guider=masked, denoise_mask=None)
         if self.mode != "paper":
             return _untouched_items(result, region, sigmas)
-        left = masked.kept_state(result, sigmas[-1])
+        left = masked.kept_state(result, sigmas[-1], edit)
         left = guider.inner_model.model_sampling.inverse_noise_scaling(sigmas[-1], left)
         return torch.where(edit > 0, result, left)
 
@@ -212,12 +218,14 @@ class _MaskedModel:
         region: KeepRegion,
         draw: noises.StepNoise | None,
         levels: Tensor,
-        run_mask: Tensor | None = None,
+        given_mask: Tensor,
     ) -> None:
-        self._guider, self._run_mask = guider, run_mask
+        """given_mask: before it is cut."""
+        self._guider, self._given_mask = guider, given_mask
         self._mode, self._region, self._draw, self._sigmas = mode, region, draw, levels
         self._levels = Levels(levels)
         self._shares: dict[float, float] = {}
+        self._shared = mode != "blend" and mask_times.shares_times(guider.inner_model, given_mask)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._guider, name)
@@ -226,10 +234,17 @@ class _MaskedModel:
         options = model_options or {}
         mask = self._mask_at(sigma, options)
         keep = 1.0 - mask
-        x = x * mask + self.kept_state(x, sigma) * keep
-        with _conditioned_on(self._guider, self._run_mask, mask):
+        x = x * mask + self.kept_state(x, sigma, mask) * keep
+        with mask_times.told(self._guider, self._told(mask)):
             out = self._guider(x, sigma, model_options=options, seed=seed)
         return out * mask + self._region.picture * keep
+
+    def _told(self, mask: Tensor) -> Tensor:
+        """The mask whose times the network is told where `mask` is in force."""
+        if self._mode == "blend":  # the run's at every level, as in core, even if Differential Diffusion changes it
+            return self._given_mask
+        # LTX-Video drops tokens where its guides have negative values.
+        return torch.where(self._given_mask < 0, self._given_mask, mask_times.in_units(mask, self._shared))
 
     def _mask_at(self, sigma: Tensor, model_options: dict[str, Any]) -> Tensor:
         """The mask in force at this level."""
@@ -253,51 +268,34 @@ class _MaskedModel:
             self._shares[level] = min(1.0, process.sigma_to_t0(sampling, level) / start) if start > 0 else 1.0
         return self._shares[level]
 
-    def kept_state(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """The kept picture with its noise, as it enters the call at this level."""
+    def kept_state(self, x: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
+        """The kept picture as it enters the call at this level; mask: in force there."""
         model = self._guider.inner_model
+        if not mask_times.keeps_clean(model):
+            return self._noised(x, sigma, model.scale_latent_inpaint)
+        sigmas = sigma.reshape(-1)[0] * x.new_ones([x.shape[0]])
+        clean = model.scale_latent_inpaint(
+            x=x, sigma=sigmas, noise=self._region.noise, latent_image=self._region.picture, denoise_mask=mask
+        )
+        if not self._shared:
+            return clean
+        noised = self._noised(x, sigma, functools.partial(BaseModel.scale_latent_inpaint, model))
+        return torch.where(mask_times.in_units(mask, True) > 0, noised, clean)
+
+    def _noised(self, x: Tensor, sigma: Tensor, at_level: Callable[..., Tensor]) -> Tensor:
+        """The kept picture with its noise; at_level: how the model noises it."""
+        sampling = self._guider.inner_model.model_sampling
         model_sigma, noise = sigma.reshape(-1)[0], self._region.noise
         level, redraw = model_sigma, self._draw is not None
-        if self._mode == "paper" and not _keeps_clean(model):
+        if self._mode == "paper":
             noisier = self._levels.preceding(float(level))
             redraw = redraw and noisier is not None
             level = level if noisier is None else model_sigma.new_tensor(noisier)
         if redraw and self._draw is not None:
             noise = self._draw(level, level)
         sigmas = level * x.new_ones([x.shape[0]])
-        kept = model.scale_latent_inpaint(x=x, sigma=sigmas, noise=noise, latent_image=self._region.picture)
-        return kept if level is model_sigma else process.same_view(model.model_sampling, kept, level, model_sigma)
-
-
-@contextlib.contextmanager
-def _conditioned_on(guider: Any, run_mask: Tensor | None, mask: Tensor) -> Iterator[None]:
-    """Puts `mask` in the place of `run_mask` in the conditioning, for the length of a ``with`` block.
-
-    Networks that take a time for each place (LTX-Video, Wan 2.2 5B, Cosmos-Predict2) compute it from that mask, and it
-    has to match the noise level of the place.
-    """
-    conds = getattr(guider, "conds", None)
-    if run_mask is None or not isinstance(conds, dict) or torch.equal(run_mask, mask):
-        yield
-        return
-
-    def updated(cond: dict[str, Any]) -> dict[str, Any]:
-        fed = cond.get("model_conds", {})
-        held = getattr(fed.get("denoise_mask"), "cond", None)
-        if not isinstance(held, Tensor) or held.shape != run_mask.shape or not torch.equal(held.to(run_mask), run_mask):
-            return cond
-        return {**cond, "model_conds": {**fed, "denoise_mask": type(fed["denoise_mask"])(mask.to(held))}}
-
-    guider.conds = {name: [updated(cond) for cond in group] for name, group in conds.items()}
-    try:
-        yield
-    finally:
-        guider.conds = conds
-
-
-def _keeps_clean(model: Any) -> bool:
-    """Whether core shows this model kept places without noise, because it was trained on pictures with clean parts."""
-    return type(model).scale_latent_inpaint is not BaseModel.scale_latent_inpaint
+        kept = at_level(x=x, sigma=sigmas, noise=noise, latent_image=self._region.picture)
+        return kept if level is model_sigma else process.same_view(sampling, kept, level, model_sigma)
 
 
 def _untouched_items(result: Tensor, region: KeepRegion, sigmas: Tensor) -> Tensor:

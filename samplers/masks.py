@@ -6,9 +6,12 @@ One rule for every MASK input and for the `noise_mask` of a LATENT:
   all pictures or one for each; for a video, one for each frame.
 - A mask that is the same everywhere fits every size (Load Image gives one of 64 x 64 for a picture without alpha).
 - Any other has the proportions of the picture, and maps to the latent grid as the VAE maps pixels: the VAE crops a
-  picture that does not divide into its blocks to the middle.
+  picture that does not divide into its blocks to the middle. Frames are put together as a video VAE does
+  (`mask_frames`).
 - A cell is edited if any of its pixels is ("max"), so that no thin stroke is lost. The `noise_mask` of a LATENT is
   reduced by core, which takes a few samples of each cell: `losses` reports what vanishes in this way.
+
+Block sides come from the VAE or the model where one is known, else from the sizes.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from torch import Tensor
 
 from ..common.interrupts import answering, interruptible
 from ..common.texts import quoted
+from .mask_frames import frames_fit, frames_note, latent_frames, ratio_of, ratio_of_vae
 
 Reduction = Literal["area", "max", "bilinear"]
 REDUCTIONS: tuple[Reduction, ...] = ("area", "max", "bilinear")
@@ -34,6 +38,7 @@ BLOCKS = (2, 4, 8, 16, 32)
 _RANGE_SLACK = 1e-3
 _ROUNDING = 16  # pixels that a picture may have gained or lost by rounding to whole blocks
 log = logging.getLogger(__name__)
+__all__ = ("frames_note", "latent_frames", "ratio_of", "ratio_of_vae")
 
 
 def read_mask(mask: Any, name: str = "mask") -> Tensor:
@@ -124,20 +129,16 @@ class Crop:
 def find_crop(size: tuple[int, int], grid: tuple[int, int], block: int | None = None) -> Crop | None:
     """How a VAE maps a picture of `size` (H, W) to `grid` (h, w); None if it cannot: then one is scaled to the other.
 
-    block: from the VAE or the model, if known. Otherwise it is found from the sizes: of the block sides that give this
-    grid, the one with the most factors of 2. For a block that is a power of 2 this is exact: any other
-    multiple of it is at least twice as large, and gives another grid.
+    block: from the VAE or the model, if known. Otherwise it is found from the sizes: the power of 2 that gives this
+    grid; twice as much, or half, would give another one. Where a block is no power of 2 (Stable Cascade), or a mask has
+    another resolution, nothing is cropped.
     """
     lowest = max(side // (cells + 1) + 1 for side, cells in zip(size, grid, strict=True))
     highest = min(side // cells for side, cells in zip(size, grid, strict=True))
-    fitting = range(lowest, highest + 1)
-    if not fitting:
+    known = block is not None and lowest <= block <= highest
+    side = block if known else 1 << (highest.bit_length() - 1 if highest else 0)
+    if not lowest <= side <= highest or side & (side - 1):
         return None
-    side = (
-        block
-        if block is not None and block in fitting
-        else max(fitting, key=lambda number: (number & -number, -number))
-    )
     return Crop(side, size[0] % side // 2, size[1] % side // 2)
 
 
@@ -202,11 +203,17 @@ def check_count(count: int, shape: Sequence[int], name: str = "mask") -> None:
 
 
 def on_grid(
-    mask: Any, shape: Sequence[int], block: int | None = None, name: str = "mask", reduction: Reduction = "max"
+    mask: Any,
+    shape: Sequence[int],
+    block: int | None = None,
+    ratio: int | None = None,
+    name: str = "mask",
+    reduction: Reduction = "max",
 ) -> Tensor:
     """A MASK on the grid of a latent of `shape` [B, C, (T,) h, w]: [1 or B, 1, h, w], or [1 or B, 1, T, h, w].
 
-    block: pixels per cell of the VAE or model, if known. Core takes the result as a noise_mask without changing it.
+    block, ratio: pixels per cell and frames per latent frame of the VAE or model, if known. Core takes the result as a
+    noise_mask without changing it.
     Raises ValueError for anything but a mask, for other proportions, and for a wrong number of masks.
     """
     given = read_mask(mask, name)
@@ -228,7 +235,15 @@ def on_grid(
         return cells.unsqueeze(1).contiguous()
     if is_still(shape):
         return cells[:, None, None].contiguous()
-    return over_time(cells, shape[2], reduction)[None, None].contiguous()
+    frames = over_time(cells, shape[2], reduction, ratio)
+    if float(cells.amax()) > float(frames.amax()) == 0.0 or not frames_fit(len(cells), shape[2], ratio):
+        log.warning("%s", frames_note(len(cells), shape[2], ratio, name))
+    return frames[None, None].contiguous()
+
+
+def on_grid_of(model: Any, mask: Any, shape: Sequence[int]) -> Tensor:
+    """`on_grid` for a latent of the MODEL."""
+    return on_grid(mask, shape, block_of(model), ratio_of(model))
 
 
 def edit_region(mask: Any, model: Any, latent: Tensor, device: torch.device) -> Tensor | None:
@@ -238,7 +253,7 @@ def edit_region(mask: Any, model: Any, latent: Tensor, device: torch.device) -> 
     """
     if mask is None:
         return None
-    grid = on_grid(mask, latent.shape, block_of(model))
+    grid = on_grid_of(model, mask, latent.shape)
     return None if bool((grid == 1).all()) else grid.expand(latent.shape).to(device)
 
 
@@ -266,21 +281,19 @@ def reduce_mask(mask: Tensor, grid: tuple[int, int], reduction: Reduction) -> Te
     return cells.squeeze(1)
 
 
-def over_time(frames: Tensor, count: int, reduction: Reduction = "max") -> Tensor:
+def over_time(frames: Tensor, count: int, reduction: Reduction = "max", ratio: int | None = None) -> Tensor:
     """Masks for the frames of a video [N, h, w] as those of its latent frames [T, h, w].
 
-    Video VAEs are causal: the first latent frame holds the first frame alone, each further one an equal part of the
-    rest. A single mask applies to all frames. "bilinear" is core's reduction, which interpolates over time.
+    A single mask applies to all frames. "bilinear" is core's reduction, which interpolates over time.
     """
     if len(frames) in (1, count):
         return frames.expand(count, -1, -1)
     if reduction == "bilinear":
         size = (count, *frames.shape[1:])
         return F.interpolate(frames[None, None], size=size, mode="trilinear")[0, 0]
-    pool = F.adaptive_max_pool1d if reduction == "max" else F.adaptive_avg_pool1d
-    first, rest = (frames[:1], frames[1:]) if count > 1 else (frames[:0], frames)
-    series = rest.flatten(1).T.unsqueeze(0)  # [1, h * w, N - 1]
-    return torch.cat([first, pool(series, count - len(first))[0].T.unflatten(1, tuple(frames.shape[1:]))])
+    places = latent_frames(len(frames), count, ratio)
+    groups = [frames[places == place] for place in range(count)]
+    return torch.stack([group.amax(0) if reduction == "max" else group.mean(0) for group in groups])
 
 
 def as_mask(grid: Tensor) -> Tensor:
@@ -365,6 +378,12 @@ def losses(mask: Tensor | None, samples: Tensor) -> str:
     if mask is None or samples.is_nested or samples.ndim not in (4, 5):
         return ""
     planes, grid = mask.detach().float().cpu().reshape(-1, *mask.shape[-2:]), grid_size(samples)
+    frames, video = len(planes), not is_still(samples.shape)
+    if video and mask.ndim < 5 and frames not in (1, samples.shape[2]) and bool((planes != planes[:1]).any()):
+        return (
+            f"The {frames} frames of the mask are mixed into {samples.shape[2]} latent frames that do not hold the "
+            "same ones: bring it there with Mask to Latent."
+        )
     if planes.shape[-2] <= grid[0] or is_uniform(planes):
         return ""
     seen = F.interpolate(reduce_mask(planes, grid, "bilinear")[:, None], size=planes.shape[-2:], mode="nearest-exact")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import process
+from . import mask_times, process
 from .conditioning import is_same
 
 # Measured on the embedded model: the smallest edits (a house's colour) find 9 % of the picture, one cell that is grown
@@ -88,6 +88,19 @@ def about_mask(mask: Tensor | None, batch: int) -> list[str]:
     return for_pictures(
         [not bool(each.any()) for each in per_picture(mask, batch)],
         "the mask is 0 everywhere, so nothing is edited: paint the part to edit (1 = edit), or disconnect the mask.",
+    )
+
+
+def about_shared_times(network: Any, grid: Tensor | None, mode: str) -> list[str]:
+    """A mask on the latent grid, [B, C, T, h, w], that core would turn into one time for a frame of several levels.
+
+    network: the BaseModel; mode: of the mask.
+    """
+    return for_pictures(
+        [grid is not None and mode == "blend" and mask_times.mixes_frames(network, grid)],
+        "this model is told one noise level for each frame, and in blend, as in ComfyUI's own masking, it is told the "
+        "mean over the frame's mask, less noise than the edited part has: set mask_mode to threshold, or mask whole "
+        "frames.",
     )
 
 

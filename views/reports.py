@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.sampler_helpers
 import torch
 from torch import Tensor
 
 from ..lep.predictor import EdgePredictor
-from ..samplers import masks, process, remarks
+from ..samplers import mask_times, masks, process, remarks
 from ..samplers import sdedit as edits
 from ..samplers.conditioning import fingerprint
 from ..samplers.flowedit import FlowEditSettings
@@ -38,6 +37,7 @@ def sdedit_report(
     notes = [
         *remarks.about_guidance(positive, negative, settings.cfg, batch),
         *remarks.about_mask(guide.get("noise_mask"), batch),
+        *remarks.about_shared_times(model.model, mask_times.as_sampled(edit.latent), settings.mask_mode),
         *remarks.about_result(guide["samples"], edit.latent["samples"]),
         *remarks.about_model(model, settings.cfg),
     ]
@@ -182,13 +182,11 @@ def level(sampling: Any, sigma: float) -> str:
 def mask_line(latent: dict[str, Any]) -> str:
     """A further line on a LATENT's noise_mask as the sampler sees it; empty without one."""
     mask, samples = latent.get("noise_mask"), latent["samples"]
-    if mask is None or samples.ndim < 4:
+    grid = mask_times.as_sampled(latent)
+    if mask is None or grid is None:
         return ""
-    grid = comfy.sampler_helpers.prepare_mask(
-        masks.noise_mask(mask, samples), (samples.shape[0], 1, *samples.shape[2:]), torch.device("cpu")
-    )
     lost = masks.losses(mask, samples)
-    return f"\nmask: {masks.cell_count(grid)} edited{f'. {lost}' if lost else ''}"
+    return f"\nmask: {masks.cell_count(grid[:, :1])} edited{f'. {lost}' if lost else ''}"
 
 
 def _decibels(values: tuple[float, ...]) -> str:

@@ -135,7 +135,7 @@ def find_region(
     callback: Callable[..., None] | None = None,
 ) -> EditRegion:
     """The MASK, limited to the region where both prompts differ along the path if the settings say so."""
-    given = None if mask is None else masks.on_grid(mask, source.path.shape, masks.block_of(model))
+    given = None if mask is None else masks.on_grid_of(model, mask, source.path.shape)
     if settings.region is None:
         return EditRegion(None if given is None or bool((given == 1).all()) else masks.as_mask(given))
     counter = Counter(model, source.path.shape[0])

@@ -26,7 +26,7 @@ import torch
 from comfy.patcher_extension import WrappersMP, get_all_wrappers
 from torch import Tensor
 
-from .. import solvers
+from .. import mask_times, solvers
 from ..levels import Levels
 from ..masks import edit_region
 from ..path import DiffusionPath
@@ -195,10 +195,16 @@ class _PathManipulation(Manipulation):
         if weight == 1.0:
             mixed = self.along(source, x, sigma)
         else:
-            mixed = prediction(x if mask is None else torch.where(mask > 0, x, source.state(sigma).to(x)))
+            mixed = prediction() if mask is None else self._seeing_source(run, prediction, mask)
             if weight != 0.0:
                 mixed = (1.0 - weight) * mixed + weight * self.along(source, x, sigma)
         return mixed if mask is None else mask * mixed + (1.0 - mask) * source.prediction(sigma).to(x)
+
+    def _seeing_source(self, run: _PathRun, prediction: Prediction, mask: Tensor) -> Tensor:
+        """D_B where the network sees the source's state outside the mask, which has the noise of the level."""
+        x = torch.where(mask > 0, prediction.x, run.source.state(prediction.sigma).to(prediction.x))
+        with mask_times.told_noisy(prediction.guider, mask <= 0):
+            return prediction(x)
 
     def sampler_sample(
         self, executor: Callable[..., Tensor], guider: Any, sigmas: Tensor, *args: Any, **kwargs: Any
