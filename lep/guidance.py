@@ -245,7 +245,8 @@ class _Call:
                 return self._loss(capture, state, sigma)
 
         roots, checkpointed = gradients.model_roots(self.guider), run.guidance.checkpointed
-        listening = capturing(run.diffusion, run.guidance.predictor.taps, run.network.project, gradients=True)
+        network = self.inner.diffusion_model
+        listening = capturing(network, run.guidance.predictor.taps, run.network.project, gradients=True)
         with listening as capture, gradients.grad_ready(roots, x.device, checkpointed, run.needs) as take:
             error, (gradient,) = take(loss, x, scales=gradients.loss_scales(self.inner.get_dtype_inference()))
         if self.seen is not None:
