@@ -21,7 +21,7 @@ from diffusion_path.samplers import process
 from diffusion_path.samplers.experts import experts_of, join
 from diffusion_path.samplers.mdp.conditions import mix_guidance
 from diffusion_path.samplers.schedule import PathSchedule
-from diffusion_path.tests.unit import tiny
+from diffusion_path.tests.unit import elsewhere, tiny
 from diffusion_path.tests.unit.compatibility import CASES, REFUSED, World, outcome
 from diffusion_path.tests.unit.families import WAN, built
 from diffusion_path.tests.unit.guided import predictor_for, sketch_for
@@ -297,6 +297,25 @@ def test_each_model_is_loaded_when_its_turn_comes_and_the_other_need_not_stay(pa
     comfy.model_management.unload_all_models()
     sampled(pair, sigmas=levels(pair)[change:])
     assert [id(model.model) in held() for model in (high, low)] == [False, True]
+
+
+def test_where_memory_is_short_one_model_is_on_the_device(monkeypatch):
+    monkeypatch.setattr(comfy.model_management, "get_torch_device", lambda: elsewhere.PLACE)
+
+    def none_free(device: Any = None, torch_free_too: bool = False) -> Any:
+        return (0, 0) if torch_free_too else 0
+
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", none_free)
+    seen: list[list[bool]] = []
+    with elsewhere.device() as place:
+        high, low = (variant(tiny.wan, seed) for seed in range(2))
+
+        def look(*_: Any) -> None:
+            seen.append([model.model.device == place for model in (high, low)])
+
+        sampled(join(high, low, BOUNDARY), callback=look, sigmas=levels(high)[2:])
+        comfy.model_management.unload_all_models()
+    assert seen == [[True, False], *[[False, True]] * 3]
 
 
 @pytest.mark.parametrize("error", [ValueError, comfy.model_management.InterruptProcessingException])
