@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..samplers import process
-from ..samplers.experts import refuse_pair
 from ..samplers.noise import item_noise, mix_seed
 from .families import check_fits, network_of, signature, tap_channels, tap_names
 from .features import read_features, run_with_prompts
@@ -121,7 +120,6 @@ def train_predictor(
     continues as if there had been no interrupt. Raises ValueError for fewer pictures than four, for a batch that the
     workers cannot share evenly, or for a `start` that does not fit or is of a published kind.
     """
-    refuse_pair(model, "train an edge predictor on one of the two")
     check_plan(len(examples), plan, workers)
     if start is not None and start.kind not in KINDS:
         raise ValueError(
