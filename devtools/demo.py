@@ -16,7 +16,7 @@ from .console import say
 from .runtime import Runtime
 from .server import Server
 from .settings import WORKFLOWS, DevError, made_folder
-from .workflow import to_prompt
+from .workflow import to_prompt, without_files
 
 if TYPE_CHECKING:
     from PIL import Image  # like tqdm, only imported when it is needed: the Python that runs `./dev` may lack it
@@ -79,8 +79,10 @@ def _run_one(client: Client, path: Path, object_info: dict[str, Any], out: Path,
     """Runs one workflow with a progress bar; returns (node id, file) of each picture."""
     from tqdm import tqdm
 
-    prompt = to_prompt(json.loads(path.read_text(encoding="utf-8")), object_info)
-    label = path.stem.ljust(width)
+    whole = to_prompt(json.loads(path.read_text(encoding="utf-8")), object_info)
+    prompt, label = without_files(whole), path.stem.ljust(width)
+    if len(prompt) < len(whole):
+        say(f"{label} wants files of models, so it runs up to where they are needed")
     begin = time.monotonic()
     form = "{desc} [{bar:24}] {percentage:3.0f} %  {elapsed}  {postfix}"
     with tqdm(total=1.0, desc=label, bar_format=form, ascii=" #", leave=False, disable=None) as bar:

@@ -16,6 +16,7 @@ _NEVER, _BYPASS = 2, 4
 _ON_PAGE_ONLY = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}
 _WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 _DYNAMIC_TYPES = {"COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3"}
+_FILE_LOADERS = {"CheckpointLoaderSimple", "CLIPLoader", "UNETLoader", "VAELoader"}
 _SEED_CONTROLS = ("fixed", "increment", "decrement", "randomize")
 
 
@@ -45,6 +46,21 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Info]) -> dict[st
         title = node.get("title") or object_info[kind].get("display_name") or kind
         prompt[str(node["id"])] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
     return prompt
+
+
+def without_files(prompt: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The part of a prompt that runs without files of models: their loaders and all that follows from them left out."""
+    kept: dict[str, bool] = {}
+
+    def runs(node: Any) -> bool:
+        if not isinstance(node, str) or node not in prompt:
+            return True  # a widget's list
+        if node not in kept:
+            origins = [value[0] for value in prompt[node]["inputs"].values() if isinstance(value, list) and value]
+            kept[node] = prompt[node]["class_type"] not in _FILE_LOADERS and all(map(runs, origins))
+        return kept[node]
+
+    return {node: given for node, given in prompt.items() if runs(node)}
 
 
 def _links(workflow: dict[str, Any]) -> Iterator[tuple[Any, tuple[Any, int]]]:

@@ -182,7 +182,7 @@ def survey(model: Any, like: Tensor, cond: Any, feature_set: str) -> tuple[tuple
 
     with torch.no_grad():
         run_with_prompts(model, [cond], like, body)
-    usable = [name for name in channels]
+    usable = list(channels)
     if not usable:
         raise ValueError(
             f"Edge predictors cannot read a {type(network).__name__} model: it has {len(names)} blocks in lists, and "

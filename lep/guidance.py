@@ -28,7 +28,6 @@ from ..samplers import process
 from ..samplers.levels import Levels
 from ..samplers.noise import item_noise
 from ..samplers.schedule import PathSchedule, Weights
-from .families import network_of
 from .features import Capture, Places, capturing, projecting
 from .levels import level_input
 from .predictor import EdgePredictor
@@ -102,7 +101,7 @@ def guide(model: Any, guidance: Guidance) -> Any:
         clone.remove_wrappers_with_key(kind, KEY)
     if guidance.window is None:
         return clone
-    guided = _GuidedModel(guidance, network_of(model))
+    guided = _GuidedModel(guidance)
     wrappers = (guided.outer, guided.prepare, guided.sample, guided.predict, guided.branches)
     for kind, wrapper in zip(_WRAPPERS, wrappers, strict=True):
         clone.add_wrapper_with_key(kind, KEY, wrapper)
@@ -112,8 +111,8 @@ def guide(model: Any, guidance: Guidance) -> Any:
 class _GuidedModel:
     """The wrappers of one guided model, in the order in which ComfyUI calls them."""
 
-    def __init__(self, guidance: Guidance, diffusion: torch.nn.Module) -> None:
-        self.guidance, self.diffusion = guidance, diffusion
+    def __init__(self, guidance: Guidance) -> None:
+        self.guidance = guidance
         self.target = functools.cache(guidance.sketch)  # once for each size; all that is kept between runs
         self.run: _Run | None = None
 
@@ -141,7 +140,7 @@ class _GuidedModel:
         """One sampling run."""
         unit = _unit_noise(noise, extra_args.get("seed"))
         target = self.target(*noise.shape[-2:])
-        run = _Run(self.guidance, self.diffusion, guider.model_patcher, target, sigmas, unit, denoise_mask)
+        run = _Run(self.guidance, guider.model_patcher, target, sigmas, unit, denoise_mask)
         if self.guidance.preview and callback is not None:
             callback = functools.partial(run.show, callback)
         before, self.run = self.run, run
@@ -164,10 +163,10 @@ class _Run:
     """One sampling run: what stays the same throughout, and the guided call in progress."""
 
     def __init__(
-        self, guidance: Guidance, diffusion: torch.nn.Module, model: Any, target: tuple[Tensor, Tensor | None],
+        self, guidance: Guidance, model: Any, target: tuple[Tensor, Tensor | None],
         sigmas: Tensor, noise: Tensor, mask: Tensor | None,
     ) -> None:  # fmt: skip
-        self.guidance, self.diffusion, self.target = guidance, diffusion, target
+        self.guidance, self.target = guidance, target
         self.sigmas, self.noise, self.mask = sigmas, noise, mask
         self.predictor = guidance.predictor
         self.network = self.predictor.network_on(noise.device)
@@ -248,7 +247,8 @@ class _Call:
                 return self._loss(capture, state, sigma)
 
         roots, checkpointed = gradients.model_roots(self.guider), run.guidance.checkpointed
-        listening = capturing(run.diffusion, run.predictor.taps, run.keep, gradients=True, places=run.places)
+        network = self.inner.diffusion_model  # of joined models, the one for this noise level
+        listening = capturing(network, run.predictor.taps, run.keep, gradients=True, places=run.places)
         with listening as capture, gradients.grad_ready(roots, x.device, checkpointed, run.needs) as take:
             error, (gradient,) = take(loss, x, scales=gradients.loss_scales(self.inner.get_dtype_inference()))
         if self.seen is not None:

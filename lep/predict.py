@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..samplers import process
+from ..samplers.experts import enter
 from ..samplers.noise import item_noise
-from .families import network_of
 from .features import Places, projecting, read_features, run_with_prompts
 from .levels import level_input
 from .predictor import EdgePredictor
@@ -28,7 +28,6 @@ def predict_edges(
         raise ValueError("The latent is nested (video with audio): separate it first and connect its video part.")
     found: list[Tensor] = []
     places: Places = {}
-    network = network_of(model)
     sampling = process.model_sampling(model)
     batch, frames = latents.shape[0], latents.shape[2] if latents.ndim == 5 else 1
 
@@ -42,6 +41,8 @@ def predict_edges(
             sigma = max(process.t0_to_sigma(sampling, time), float(sampling.sigma_min))
             levels = torch.full((batch,), sigma, device=device)
             x = process.perturb(sampling, x0, noise, levels, prior=False)
+            options = enter(guider, levels, options)
+            network = guider.inner_model.diffusion_model
             conds = [guider.conds["positive"][0]] * batch
             values = read_features(guider, options, network, predictor.taps, x, levels, conds, keep, places)
             level = level_input(reader.noise, guider.inner_model, levels, noise, batch * frames, frames)

@@ -9,6 +9,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import (
     demo,
     edges,
+    experts,
     flowedit,
     inversion,
     lep,
@@ -33,6 +34,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     masked,
     sweep,
     paths,
+    experts,
     inversion,
     schedule,
     mdp,

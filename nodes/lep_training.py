@@ -13,6 +13,7 @@ from ..lep.dataset import LINE_WIDTH, captioned, gather
 from ..lep.families import FEATURE_SETS
 from ..lep.predictor import KINDS, EdgePredictor
 from ..lep.training import Plan, train_predictor
+from ..samplers.experts import refuse_pair
 from ..views.reports import predictor_report
 from ..views.training import TrainingProgress, training_sheet
 from .edges import CATEGORY
@@ -156,6 +157,7 @@ class TrainEdgePredictor(io.ComfyNode):
         predictor: list[EdgePredictor] | None = None,
         **widgets: list[Any],
     ) -> io.NodeOutput:
+        refuse_pair(model[0], "train an edge predictor on one of the two")
         given = {name: values[0] for name, values in widgets.items()}
         noise_range = (given.pop("noise_from"), given.pop("noise_to"))
         edges = (given.pop("edge_detail"), given.pop("edge_scale"))

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+from .experts import with_low_noise
+
 _OPTION, _WRAPPER = "easycache", "model_function_wrapper"
 _NAMES = ("easycache", "lazycache", "teacache", "magcache", "fbcache", "firstblockcache", "dicache", "stepcache",
           "blockcache", "wavespeed")  # fmt: skip
@@ -24,6 +26,7 @@ def without_step_caches(model: Any, name: str) -> Any:
     A clone without its caches if any can be removed; the log names them. Those that have replaced a method of the
     network itself stay, with a warning in the log. name: what the run is called in the log.
     """
+    model = with_low_noise(model, lambda low: without_step_caches(low, name))
     for baked in _baked_in(model):
         log.warning("%s needs every evaluation, but %s is built into the network: reload the model without it.",
                     name, baked)  # fmt: skip

@@ -18,6 +18,7 @@ from . import mask_times, process, reverse_sde
 from . import noise as noises
 from .caching import without_step_caches
 from .counting import Counter
+from .experts import enter
 from .own_sampler import OwnSampler, SamplerRun
 from .sdedit import prepared
 from .sigmas import levels_of
@@ -37,6 +38,7 @@ class SourceTargetGuider(CFGGuider):
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Tensor:
         """The source's guided prediction, [B, C, ...]; the negative prompt is shared."""
+        options = enter(self, timestep, model_options or {})
         return comfy.samplers.sampling_function(
             self.inner_model,
             x,
@@ -44,7 +46,7 @@ class SourceTargetGuider(CFGGuider):
             self.conds.get("negative"),
             self.conds["source"],
             self.source_cfg,
-            model_options=model_options or {},
+            model_options=options,
             seed=seed,
         )
 

@@ -91,6 +91,15 @@ def noise_fraction(sampling: Any, sigma: Tensor | float) -> Tensor:
     return b**2 / (a**2 + b**2)
 
 
+def noise_share(sampling: Any, sigma: Tensor) -> Tensor:
+    """Share of a state that is noise, b / (a + b): a flow's sigma itself, and sigma / (1 + sigma) in eps and v models.
+
+    Computed in float64 on the CPU; 1 = pure noise.
+    """
+    a, b = coefficients(sampling, sigma.cpu().double())
+    return b / (a + b)
+
+
 def t0_to_sigma(sampling: Any, t0: float) -> float:
     """The noise level at training-time fraction t0, never beyond the model's own range.
 

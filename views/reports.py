@@ -11,6 +11,7 @@ from ..lep.predictor import EdgePredictor
 from ..samplers import mask_times, masks, process, remarks
 from ..samplers import sdedit as edits
 from ..samplers.conditioning import fingerprint
+from ..samplers.experts import is_high
 from ..samplers.flowedit import FlowEditSettings
 from ..samplers.inversion.negative_prompt import NegativePrompt
 from ..samplers.inversion.null_text import NullText
@@ -172,6 +173,23 @@ def predictor_report(predictor: EdgePredictor) -> str:
     if "validation_loss" in record:
         lines[-1] += f", validation loss {record['validation_loss']:.4g}"
     return "\n".join(lines)
+
+
+def experts_report(model: Any, boundary: float, sigmas: Tensor | None) -> str:
+    """Which of a pair's models takes which steps. model: the high-noise one."""
+    if boundary == 0.0:
+        return "boundary 0: high_noise alone"
+    if sigmas is None or sigmas.numel() < 2:
+        return f"high_noise down to noise level {boundary:.4g}, low_noise below (connect sigmas to see the steps)"
+    steps = sigmas.numel() - 1
+    change = int(is_high(process.model_sampling(model), sigmas[:-1], boundary).sum())
+    parts = [
+        f"{name} takes steps {first + 1} to {last} of {steps} (sigma {float(sigmas[first]):.4g} to "
+        f"{float(sigmas[last]):.4g})"
+        for name, first, last in (("high_noise", 0, change), ("low_noise", change, steps))
+        if last > first
+    ]
+    return ", ".join(parts)
 
 
 def level(sampling: Any, sigma: float) -> str:

@@ -11,6 +11,7 @@ from comfy_extras import nodes_custom_sampler as core
 from torch import Tensor
 
 from ...demo.scenes import Scene
+from ...images.plot import PALETTE, Axis, Series, Window, line_plot
 from ...nodes.inversion_methods import METHODS
 from ...samplers.path import DiffusionPath
 from ...samplers.path_file import load_path, save_path
@@ -112,3 +113,20 @@ def path_file() -> Tensor:
         size, (made, _) = file.stat().st_size / 2**20, _replayed(load_path(file))
     shown = [_picture(), made, (8 * (made - _picture())).abs().clamp(0, 1)]
     return grid(shown, ["picture", f"from a file of {size:.1f} MB", "difference x 8"])
+
+
+@picture
+def join_models() -> Tensor:
+    """The noise levels of a run of Wan 2.2, and the model that takes each step."""
+    steps, shift, boundary = 20, 5.0, 0.875
+    sigmas = [shift * t / (1 + (shift - 1) * t) for t in (1 - i / steps for i in range(steps + 1))]
+    change = sum(sigma >= boundary for sigma in sigmas[:-1])
+    series = [
+        Series("noise level of the step", list(range(1, steps + 1)), sigmas[:-1]),
+        Series("boundary 0.875", [0.5, steps + 0.5], [boundary, boundary], style="line", dashed=True),
+    ]
+    windows = [
+        Window(0.5, change + 0.5, f"high_noise: {change} steps"),
+        Window(change + 0.5, steps + 0.5, f"low_noise: {steps - change} steps", PALETTE[2]),
+    ]
+    return line_plot(series, Axis("step"), Axis("sigma", (0.0, 1.2)), windows=windows)[0]

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ...gradients import (
     Gradients,
+    Needs,
     branch,
     grad_ready,
     gradient_options,
@@ -33,6 +34,7 @@ from ...gradients import (
 )
 from .. import process
 from ..conditioning import fingerprint, single_part
+from ..experts import enter
 from ..path import DiffusionPath
 from ..path_fit import latent_psnr
 from ..reverse_sde import euler_step
@@ -107,10 +109,13 @@ class NullText(Method):
             )
         progress = self._progress(run)
         run.done = len(progress.embeddings)
+        needs = Needs()
         try:
-            with grad_ready(model_roots(run.guider), run.picture.device, self.checkpointed) as gradients:
-                for i in range(run.done, run.steps):
-                    step = GuidedStep(run, i, progress.x.clone(), progress.pivots[i + 1].clone())
+            for i in range(run.done, run.steps):
+                options = enter(run.guider, run.sigmas[i], run.model_options)
+                roots = model_roots(run.guider)
+                with grad_ready(roots, run.picture.device, self.checkpointed, needs) as gradients:
+                    step = GuidedStep(run, i, progress.x.clone(), progress.pivots[i + 1].clone(), options)
                     # A copy, because after an interrupt in the middle of a step this step is repeated.
                     solver = copy.copy(progress.solver)
                     null, x = self.optimise(step, self._first_guess(run, i, progress), gradients, solver)
@@ -218,13 +223,16 @@ class NullText(Method):
 
 
 class GuidedStep:
-    """One guided Euler step as a function of the negative embedding. x, target: the states before and after it."""
+    """One guided Euler step as a function of the negative embedding.
 
-    def __init__(self, run: Run, i: int, x: Tensor, target: Tensor) -> None:
+    x, target: the states before and after it. options: the run's model_options at this level.
+    """
+
+    def __init__(self, run: Run, i: int, x: Tensor, target: Tensor, options: dict[str, Any]) -> None:
         self.run, self.x, self.target = run, x, target
         self.sigma, self.sigma_next = run.sigmas[i].clone(), run.sigmas[i + 1].clone()
         self.share = i / run.steps
-        self.options = gradient_options(run.model_options)
+        self.options = gradient_options(options)
         self.scales = loss_scales(run.guider.inner_model.get_dtype_inference())
         a, b = process.coefficients(run.sampling, self.sigma_next)
         self._variance = float(a**2 + b**2)

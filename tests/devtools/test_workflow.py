@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from diffusion_path.devtools.workflow import to_prompt
+from diffusion_path.devtools.workflow import to_prompt, without_files
 
 INFO: dict[str, Any] = {
     "Load": {"input": {"required": {"image": [["a.png", "b.png"], {"image_upload": True}]}}, "display_name": "Load it"},
@@ -176,3 +176,14 @@ def test_dynamic_inputs_are_named_by_the_workflow_and_lists_are_wrapped() -> Non
 def test_what_cannot_be_converted_is_named(broken: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         to_prompt(broken, INFO)
+
+
+def test_what_needs_files_of_models_is_left_out() -> None:
+    prompt = {
+        "1": {"class_type": "UNETLoader", "inputs": {"unet_name": "a.safetensors"}},
+        "2": {"class_type": "Load", "inputs": {"image": "a.png"}},
+        "3": {"class_type": "Sample", "inputs": {"model": ["1", 0], "points": [1, 2]}},
+        "4": {"class_type": "Filter", "inputs": {"image": ["2", 0], "sampled": ["3", 0]}},
+        "5": {"class_type": "Save", "inputs": {"image": ["2", 0], "points": [[1, 2]]}},
+    }
+    assert list(without_files(prompt)) == ["2", "5"]

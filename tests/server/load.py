@@ -28,7 +28,7 @@ from diffusion_path.devtools.inprocess import comfyui_folder
 from diffusion_path.devtools.runtime import Runtime
 from diffusion_path.devtools.server import Server
 from diffusion_path.devtools.settings import WORKFLOWS
-from diffusion_path.devtools.workflow import to_prompt
+from diffusion_path.devtools.workflow import to_prompt, without_files
 
 REFERENCE = "stroke-to-picture"
 SIZES = (128, 192, 256)
@@ -151,7 +151,7 @@ def run_load(server: Server, count: int, number: int, every: int = EVERY) -> Mea
     chance, measured = random.Random(number), Measured()
     info = server.client.object_info()
     workflows = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(WORKFLOWS.glob("*.json"))}
-    prompts = {name: to_prompt(workflow, info) for name, workflow in workflows.items()}
+    prompts = {name: without_files(to_prompt(workflow, info)) for name, workflow in workflows.items()}
     known = varied(prompts[REFERENCE], random.Random(0))
     names: list[str] = []
     for index in range(count):

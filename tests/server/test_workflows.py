@@ -1,4 +1,7 @@
-"""Every example workflow runs on a real server and the embedded model, and makes pictures."""
+"""Every example workflow runs on a real server and the embedded model, and makes pictures.
+
+Those for other models run up to where they need files (`tests/unit/test_example_models.py` runs the rest).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from diffusion_path.devtools.client import Client, Progress
-from diffusion_path.devtools.workflow import to_prompt
+from diffusion_path.devtools.workflow import to_prompt, without_files
 from PIL import Image
 
 STEPS = 8  # enough to pass through every node; `./dev demo` runs the workflows as they are
@@ -20,7 +23,7 @@ WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "example_workflows").g
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_example_workflow_runs(path: Path, client: Client, object_info: dict[str, dict[str, Any]]) -> None:
-    prompt = to_prompt(json.loads(path.read_text(encoding="utf-8")), object_info)
+    prompt = without_files(to_prompt(json.loads(path.read_text(encoding="utf-8")), object_info))
     for node in prompt.values():
         steps = node["inputs"].get("steps")
         if isinstance(steps, int):

@@ -17,6 +17,7 @@ import torch
 from comfy_extras import nodes_custom_sampler as core
 from diffusion_path.devtools.direct import NODES, call
 from diffusion_path.images import plot
+from diffusion_path.samplers import process
 from diffusion_path.samplers.path_fit import latent_psnr
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit import families
@@ -279,6 +280,15 @@ def train_predictor(w: World) -> str:
     return WORKS
 
 
+def join_models(w: World) -> str:
+    sampling = process.model_sampling(w.model)
+    boundary = float(process.noise_share(sampling, w.sigmas[:2]).mean())
+    joined, text = call("DPathJoinModels", high_noise=w.model, low_noise=w.model, boundary=boundary, sigmas=w.sigmas)
+    assert text.startswith("high_noise takes steps 1 to 1 of")
+    assert torch.equal(w.sampled(joined), w.plain)
+    return EXACT
+
+
 Case = Callable[[World], str]
 Cell = tuple[str, str]
 """What a case does, and the sentence of a refusal."""
@@ -311,6 +321,7 @@ CASES: dict[str, Case] = {
     "DPathPredictEdges": predict_edges,
     "DPathSketchGuidance": sketch_guidance,
     "DPathTrainEdgePredictor": train_predictor,
+    "DPathJoinModels": join_models,
 }
 
 

@@ -14,6 +14,7 @@ PASSED: dict[str, dict[str, str]] = {
     "DPathCompositeExact": {"IMAGE": "edited", "weight": "mask"},
     "DPathFlowEdit": {"latent": "latent"},
     "DPathInvert": {"path": "earlier"},
+    "DPathJoinModels": {"MODEL": "high_noise"},
     "DPathLatentMask": {"LATENT": "latent", "MASK": "mask"},
     "DPathMDP": {"MODEL": "model"},
     "DPathMDPAttention": {"MODEL": "model"},

@@ -1,0 +1,189 @@
+"""The example workflows for models that are not included: the same graphs, with tiny models in place of the files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import comfy.supported_models as supported
+import pytest
+import torch
+from comfy_extras import (
+    nodes_cfg,
+    nodes_custom_sampler,
+    nodes_flux,
+    nodes_images,
+    nodes_model_advanced,
+    nodes_qwen,
+)
+from diffusion_path.devtools.direct import NODES
+from diffusion_path.devtools.settings import WORKFLOWS
+from diffusion_path.devtools.workflow import to_prompt
+from diffusion_path.tests.unit import tiny
+from diffusion_path.tests.unit.families import QWEN, WAN, Family, built
+from torch import Tensor
+
+import nodes as core
+
+SCALE = 64  # pixels on a side of the latent's, so that a full-size picture is a tiny latent
+SHOWS = {"PreviewAny", "PreviewImage", "SaveImage", "CreateVideo", "SaveVideo", "MarkdownNote"}
+EXTRAS = (nodes_cfg, nodes_custom_sampler, nodes_flux, nodes_images, nodes_model_advanced, nodes_qwen)
+
+
+class Vae:
+    """Means of squares of pixels. For models of video the batch is the frames, as in core."""
+
+    def __init__(self, family: Family) -> None:
+        self.video, self.channels = family.frames > 0, family.config.latent_format().latent_channels
+
+    def spacial_compression_encode(self) -> int:
+        return SCALE
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        pooled = torch.nn.functional.avg_pool2d(pixels[..., :3].movedim(-1, 1), SCALE) * 2 - 1
+        code = pooled.repeat(1, -(-self.channels // 3), 1, 1)[:, : self.channels]
+        return code.movedim(0, 1).unsqueeze(0) if self.video else code
+
+    def decode(self, latent: Tensor) -> Tensor:
+        pixels = latent[:, :3].repeat_interleave(SCALE, -2).repeat_interleave(SCALE, -1)
+        return (pixels.movedim(1, -1) / 2 + 0.5).clamp(0, 1)
+
+
+class Clip:
+    """Random embeddings of the family's width, the same ones for the same text."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+
+    def tokenize(self, text: str, **_: Any) -> str:
+        return text
+
+    def encode_from_tokens_scheduled(self, text: str) -> list[list[Any]]:
+        generator = torch.Generator().manual_seed(sum(text.encode()))
+        tokens = torch.randn(1, tiny.TOKENS, self.family.width, generator=generator)
+        return [[tokens, {"pooled_output": torch.zeros(1, self.family.pooled)}]]
+
+
+FLUX2 = Family(
+    "Flux.2", supported.Flux2,
+    {**tiny.FLUX, "image_model": "flux2", "in_channels": 128, "out_channels": 128, "patch_size": 1, "mlp_ratio": 3.0,
+     "axes_dim": [8, 8, 8, 8], "theta": 2000, "global_modulation": True, "mlp_silu_act": True, "qkv_bias": False,
+     "ops_bias": False, "default_ref_method": "index", "ref_index_scale": 10.0, "txt_ids_dims": [3],
+     "vec_in_dim": None, "depth": 1, "depth_single_blocks": 1},
+)  # fmt: skip
+Z_IMAGE = Family(
+    "Z-Image", supported.ZImage,
+    {"image_model": "lumina2", "patch_size": 2, "in_channels": 16, "dim": 256, "cap_feat_dim": tiny.WIDTH,
+     "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2, "axes_dims": [32, 48, 48],
+     "axes_lens": [1536, 512, 512], "rope_theta": 256.0, "qk_norm": True, "multiple_of": 32, "norm_eps": 1e-5,
+     "ffn_dim_multiplier": 8 / 3, "z_image_modulation": True, "time_scale": 1000.0, "pad_tokens_multiple": 32},
+)  # fmt: skip
+EXAMPLES = {
+    "flux2-klein-strokes": FLUX2,
+    "z-image-turbo-masked-edit": Z_IMAGE,
+    "qwen-image-edit-strokes": QWEN,
+    "wan-2-2-strokes-to-video": WAN,
+}
+
+
+@cache
+def classes() -> dict[str, Any]:
+    """The nodes that the examples use, by their ids."""
+    found = {**core.NODE_CLASS_MAPPINGS, **NODES}
+    for module in EXTRAS:
+        found |= getattr(module, "NODE_CLASS_MAPPINGS", {})
+        for each in vars(module).values():
+            if isinstance(each, type) and each.__module__ == module.__name__ and hasattr(each, "GET_SCHEMA"):
+                found[each.GET_SCHEMA().node_id] = each
+    return found
+
+
+class Graph:
+    """A prompt that runs in this process. results: what the nodes gave, by their ids."""
+
+    def __init__(self, name: str, instead: dict[str, Callable[..., tuple[Any, ...]]]) -> None:
+        workflow = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+        workflow["nodes"] = [node for node in workflow["nodes"] if node["type"] not in SHOWS]
+        info = {node["type"]: {"input": classes()[node["type"]].INPUT_TYPES()} for node in workflow["nodes"]}
+        self.prompt, self.instead, self.results = to_prompt(workflow, info), instead, {}
+
+    def run(self) -> None:
+        with torch.inference_mode():
+            for node in self.prompt:
+                self.result(node)
+
+    def result(self, node: str) -> tuple[Any, ...]:
+        if node not in self.results:
+            kind, given = self.prompt[node]["class_type"], dict(self.prompt[node]["inputs"])
+            for name, value in given.items():
+                if isinstance(value, list) and len(value) == 2 and value[0] in self.prompt:
+                    given[name] = self.result(value[0])[value[1]]
+            made = self.instead[kind](**given) if kind in self.instead else self._made(classes()[kind], given)
+            self.results[node] = made
+        return self.results[node]
+
+    def of(self, kind: str) -> list[tuple[Any, ...]]:
+        """The results of all nodes of a kind."""
+        return [self.results[node] for node, given in self.prompt.items() if given["class_type"] == kind]
+
+    @staticmethod
+    def _made(node: Any, given: dict[str, Any]) -> tuple[Any, ...]:
+        if hasattr(node, "GET_SCHEMA"):
+            return tuple(node.execute(**given).args)
+        return tuple(getattr(node(), node.FUNCTION)(**given))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_example_runs_with_a_tiny_model_of_its_family(name: str) -> None:
+    family, files = EXAMPLES[name], []
+
+    def load_model(unet_name: str, **_: Any) -> tuple[Any]:
+        files.append(unet_name)
+        model = built(family)
+        tiny.fill(model.model.diffusion_model, len(files))
+        return (model,)
+
+    graph = Graph(name, {
+        "UNETLoader": load_model,
+        "CLIPLoader": lambda **_: (Clip(family),),
+        "VAELoader": lambda **_: (Vae(family),),
+        "LoraLoaderModelOnly": lambda model, **_: (tiny.add_lora(model),),
+    })  # fmt: skip
+    for given in graph.prompt.values():
+        for widget, most in (("steps", 8), ("amount", 5)):
+            if widget in given["inputs"]:
+                given["inputs"][widget] = min(given["inputs"][widget], most)
+    graph.run()
+    (pictures,), *_ = graph.of("VAEDecode")
+    painted = graph.of("DPathStrokeCanvas")[0]
+    assert pictures.shape[1:] == painted[0].shape[1:]
+    assert bool(torch.isfinite(pictures).all())
+    assert float(pictures.std()) > 0.01
+    _, _, report = graph.of("DPathSDEdit")[0]
+    assert "note:" not in report, report
+    if name == "z-image-turbo-masked-edit":
+        (original, _), (edited, *_) = graph.of("LoadImage")[0], graph.of("DPathCompositeExact")[0]
+        changed = (edited != original).any(-1)
+        assert bool(changed.any())
+        assert not bool((changed & (painted[2] == 0)).any())
+    if name == "wan-2-2-strokes-to-video":
+        assert len(set(files)) == 2
+        assert len(pictures) == 5
+        assert "high_noise takes steps 1 to 1 of 3" in graph.of("DPathJoinModels")[0][1]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_note_names_every_file_and_the_page_can_offer_it(name: str) -> None:
+    workflow = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+    note = next(node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "MarkdownNote")
+    loaders = {"UNETLoader": "diffusion_models", "CLIPLoader": "text_encoders", "VAELoader": "vae",
+               "LoraLoaderModelOnly": "loras"}  # fmt: skip
+    wanting = [node for node in workflow["nodes"] if node["type"] in loaders]
+    assert len(wanting) >= 3
+    for node in wanting:
+        file, folder = node["widgets_values"][0], loaders[node["type"]]
+        (offered,) = node["properties"]["models"]
+        assert (offered["name"], offered["directory"]) == (file, folder)
+        assert f"- `models/{folder}/` [{file}]({offered['url']})" in note
