@@ -137,7 +137,7 @@ class ToSampling(io.ComfyNode):
         noise, latent = starting_point(model, rest)
         sampler = replay_sampler(rest)
         text = entry_report(sampling, path, rest, sampler)
-        outputs = (noise, rest.sigmas.clone(), latent, sampler, attach(model, rest), text)
+        outputs = (noise, rest.sigmas.clone(), latent, sampler, attach(model, rest, path), text)
         return io.NodeOutput(*outputs, ui=ui.PreviewText(text))
 
 

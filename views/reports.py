@@ -88,12 +88,14 @@ def flowedit_report(
         return "start 0: the picture is returned as it is, 0 steps, 0 evaluations"
     sampling, first = process.model_sampling(model), float(levels[0])
     start = settings.start if settings.sigmas is None else process.sigma_to_t0(sampling, first)
-    text = f"start {start:.4g}: {level(sampling, first)}, {len(levels) - 1} steps, {evaluations} evaluations"
+    name, guided = settings.method.name, settings.method.guided_by_source
+    text = f"{name}, start {start:.4g}: {level(sampling, first)}, {len(levels) - 1} steps, {evaluations} evaluations"
     if settings.sigmas is not None:
         text += " (connected sigmas instead of start, steps and scheduler)"
     batch = latent["samples"].shape[0]
     notes = [
-        *remarks.about_prompts(*prompts, settings.cfg, batch),
+        # Where the source prompt guides, the negative one is not used, so that nothing can be wrong with it.
+        *remarks.about_prompts(*prompts[:2], None if guided else prompts[2], settings.cfg, batch),
         *remarks.about_mask(latent.get("noise_mask"), batch),
         *remarks.about_result(latent["samples"], edited["samples"]),
         *remarks.about_levels(sampling),
