@@ -119,8 +119,8 @@ class ToSampling(io.ComfyNode):
                 ),
                 io.Model.Output(
                     display_name="model",
-                    tooltip="The model with what the path stores: embeddings in place of the negative prompt, the "
-                    "pull towards the picture. Otherwise unchanged.",
+                    tooltip="The model with what the path stores, for runs on this path: embeddings in place of the "
+                    "negative prompt, the pull towards the picture, exact Euler steps. Otherwise unchanged.",
                 ),
                 io.String.Output(
                     display_name="report",

@@ -125,7 +125,8 @@ def reconstruction_report(
     text = f"{path.method}, cfg {cfg:g}: {_decibels(walked.figures['latent_psnr'])} in latent space"
     if own_solver and (note := stand_in(path)):
         text += f"; {note}"
-    if path.method in (Residual.name, NullText.name) and path.cfg != cfg:
+    made_for_one = path.method in (Residual.name, NullText.name) or (path.asked and path.cfg != 1.0)
+    if made_for_one and path.cfg != cfg:
         text += f"; the path was made for cfg {path.cfg:g}"
     if path.conditioning and path.conditioning != fingerprint(positive):
         text += "; the prompt is not the one that the path was made with"
