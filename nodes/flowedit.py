@@ -30,8 +30,8 @@ from .mdp import CATEGORY
 DEFAULTS = FlowEditSettings()
 METHOD_TIP = (
     "flowedit: the paper's step. flowalign: guided away from the source prompt instead of the negative one, with a "
-    "pull back to the source. infedit: consistency steps, for few-step models. uni-edit: as flowalign without the pull, "
-    "with guidance that is stronger where the prompts differ more."
+    "pull back to the source. infedit: consistency steps, for few-step models. uni-edit: as flowalign without the "
+    "pull, with guidance that is stronger where the prompts differ more."
 )
 
 
@@ -68,7 +68,12 @@ class FlowEdit(io.ComfyNode):
             "predictions for the two prompts, by FlowEdit, FlowAlign, InfEdit or Uni-Edit's guidance. For flow, eps "
             "and v models.",
             search_aliases=[
-                "flow edit", "inversion free editing", "edit image", "prompt editing", "flowalign", "infedit",
+                "flow edit",
+                "inversion free editing",
+                "edit image",
+                "prompt editing",
+                "flowalign",
+                "infedit",
                 "uniedit",
             ],
             inputs=[

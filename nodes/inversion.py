@@ -48,7 +48,13 @@ class Invert(io.ComfyNode):
             description="Finds the path that leads to a given picture, to edit from. Six methods, most of "
             "them exact; for any model.",
             search_aliases=[
-                "inversion", "unsampler", "ddim inversion", "null text", "rf inversion", "edit friendly", "uni-inv",
+                "inversion",
+                "unsampler",
+                "ddim inversion",
+                "null text",
+                "rf inversion",
+                "edit friendly",
+                "uni-inv",
                 "directedit",
             ],
             inputs=[
@@ -69,7 +75,9 @@ class Invert(io.ComfyNode):
                 ),
                 steps_input("Steps of the path from t0 to the picture."),
                 scheduler_input("Spacing of the noise levels.", "normal"),
-                cfg_input("Guidance of the later edit. residual, null text and a guided euler are made for this value."),
+                cfg_input(
+                    "Guidance of the later edit. residual, null text and a guided euler are made for this value."
+                ),
                 method_input(),
                 io.Sigmas.Input(
                     "sigmas",
@@ -159,8 +167,8 @@ class Reconstruct(io.ComfyNode):
                 ),
                 path_input(),
                 cfg_input(
-                    "Guidance. residual and null text paths are exact at the cfg they were made for, euler paths at cfg "
-                    "1, negative-prompt paths at any."
+                    "Guidance. residual and null text paths are exact at the cfg they were made for, euler paths at "
+                    "cfg 1, negative-prompt paths at any."
                 ),
                 io.Sampler.Input(
                     "sampler",

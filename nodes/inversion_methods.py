@@ -25,10 +25,10 @@ METHODS: dict[str, type[Method]] = {
 _FIELDS = {"noise_label": "label", "save_memory": "checkpointed", "pull": "eta", "stop_at": "stop"}
 
 METHOD_TIP = (
-    "residual: exact at any given cfg. fixed point: the inverse of Euler sampling at cfg 1, to a tolerance. euler: DDIM "
-    "inversion, the cheapest, with an exact way back at cfg 1. negative prompt: euler, with the source prompt as the "
-    "negative one: an exact way back at any cfg. null text: per-step embeddings optimised for the given cfg. controlled: "
-    "RF-Inversion."
+    "residual: exact at any given cfg. fixed point: the inverse of Euler sampling at cfg 1, to a tolerance. euler: "
+    "DDIM inversion, the cheapest, with an exact way back at cfg 1. negative prompt: euler, with the source prompt as "
+    "the negative one: an exact way back at any cfg. null text: per-step embeddings optimised for the given cfg. "
+    "controlled: RF-Inversion."
 )
 
 
@@ -37,8 +37,8 @@ def method_input() -> Any:
         "exact",
         default=Euler.exact,
         advanced=True,
-        tooltip="The way back shows the network what the way up showed it (DirectEdit), so that Euler steps lead to the "
-        "picture exactly, at no cost; edits along the path begin from there.",
+        tooltip="The way back shows the network what the way up showed it (DirectEdit), so that Euler steps lead to "
+        "the picture exactly, at no cost; edits along the path begin from there.",
     )
     options = {
         "residual": [

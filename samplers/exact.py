@@ -1,4 +1,4 @@
-"""The exact way back down a path of Euler steps (DirectEdit, Yang & Ye 2026): the network is asked what the way up asked.
+"""The exact way back down a path of Euler steps (DirectEdit, Yang & Ye 2026), by what the way up asked the network.
 
 A step up an inversion, x_A = x_A' + (sigma - sigma') d_A, took its derivative d_A = (q - D(q)) / sigma_q at a question
 q that is known from the path's own states. On the way down the network is shown x + (q - x_A) at the level sigma_q, and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def test_an_edit_along_the_path_is_directedit_s(kind: ModelType) -> None:
 def uni_inv(velocity: Any, t: Tensor, x: Tensor) -> list[Tensor]:
     """Uni-Inv's loop (UniEdit-Flow, denoise part of edit_uniedit with zero_init). t: rising from 0."""
     states, v = [x], torch.zeros_like(x)
-    for t_curr, t_prev in zip(t[:-1], t[1:], strict=True):
+    for t_curr, t_prev in itertools.pairwise(t):
         v = velocity(x + (t_prev - t_curr) * v, t_prev)
         x = x + (t_prev - t_curr) * v
         states.append(x)

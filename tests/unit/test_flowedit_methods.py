@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -62,7 +63,7 @@ def predictor(model: Any) -> Callable[[Tensor, Tensor, float], Tensor]:
 def flowalign(velocity: Any, sigmas: Tensor, zsrc: Tensor, noise: Any, cfg_scale: float, zeta: float) -> Tensor:
     """The loop of FlowAlign's code (sd3_edit.py, SD3FlowAlign)."""
     xt = zsrc.clone()
-    for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, sigma_next in itertools.pairwise(sigmas):
         qt = (1 - sigma) * zsrc + sigma * noise(sigma)
         pt = xt + qt - zsrc
         vpc, vpn, vq = velocity(pt, sigma, B), velocity(pt, sigma, A), velocity(qt, sigma, A)
@@ -134,7 +135,7 @@ def uni_edit(velocity: Any, sigmas: Tensor, img: Tensor, omega: float) -> Tensor
     """The loop of Uni-Edit's code for Flux (sampling.py, edit_uniedit, the way down), on the cells of a latent and
     for a batch of pictures. img: the state at the first level.
     """
-    for t_curr, t_prev in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for t_curr, t_prev in itertools.pairwise(sigmas):
         pred_trg, pred_src = velocity(img, t_curr, B), velocity(img, t_curr, A)
         cfg_component = pred_trg - pred_src
         sub_map = cfg_component.abs().mean(dim=1, keepdim=True)
@@ -180,7 +181,13 @@ def test_a_batch_is_its_singles_and_the_report_says_what_ran(kind: ModelType, me
         assert torch.equal(flowedit(model, *PROMPTS, single, 5, settings)[0]["samples"][0], both["samples"][item])
     each, refining = (3, 2) if method.guided_by_source else (4, 2)
     assert evaluations == 3 * each + refining
-    given = {"model": model, "positive": cond(B), "negative": cond(U), "source": cond(A), "latent": {"samples": samples}}
+    given = {
+        "model": model,
+        "positive": cond(B),
+        "negative": cond(U),
+        "source": cond(A),
+        "latent": {"samples": samples},
+    }
     widgets = {"seed": 5, "start": 0.8, "steps": 4, "source_cfg": 1.5, "cfg": 4.0, "refine": 1}
     made, report = call("DPathFlowEdit", **given, **widgets, method={"method": method.name})
     assert torch.equal(made["samples"], both["samples"])
