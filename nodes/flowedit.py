@@ -8,13 +8,16 @@ import latent_preview
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..common.texts import quoted
 from ..samplers.flowedit import FlowEditSettings, flowedit
+from ..samplers.flowedit_methods import METHODS, FlowAlign, FlowEditMethod
 from ..views.reports import flowedit_report
 from . import validate
 from .inputs import (
     cfg_input,
     fraction,
     model_input,
+    number,
     prompt_inputs,
     scheduler_input,
     seed_input,
@@ -25,6 +28,33 @@ from .inputs import (
 from .mdp import CATEGORY
 
 DEFAULTS = FlowEditSettings()
+METHOD_TIP = (
+    "flowedit: the paper's step. flowalign: guided away from the source prompt instead of the negative one, with a "
+    "pull back to the source. infedit: consistency steps, for few-step models. uni-edit: as flowalign without the "
+    "pull, with guidance that is stronger where the prompts differ more."
+)
+
+
+def method_input() -> Any:
+    zeta = number(
+        "zeta",
+        FlowAlign.zeta,
+        (0.0, 1.0),
+        0.001,
+        "Pull back to the source at each step: 0.01 as published, for 33 steps. It adds up, so fewer steps need more.",
+        round=False,
+    )
+    options = [io.DynamicCombo.Option(name, [zeta] if name == FlowAlign.name else []) for name in METHODS]
+    return io.DynamicCombo.Input("method", options=options, optional=True, tooltip=METHOD_TIP)
+
+
+def described_method(chosen: dict[str, Any] | None) -> FlowEditMethod:
+    """The method that the widgets describe; FlowEdit's own without them."""
+    widgets = dict(chosen or {})
+    name = widgets.pop("method", FlowEditMethod.name)
+    if name not in METHODS:
+        raise ValueError(f"There is no method {quoted(name)}: choose one of {', '.join(METHODS)}.")
+    return METHODS[name](**widgets)
 
 
 class FlowEdit(io.ComfyNode):
@@ -35,13 +65,22 @@ class FlowEdit(io.ComfyNode):
             display_name="FlowEdit",
             category=CATEGORY,
             description="Edits a picture by prompt without inverting it: follows the difference between the model's "
-            "predictions for the two prompts. For flow, eps and v models.",
-            search_aliases=["flow edit", "inversion free editing", "edit image", "prompt editing"],
+            "predictions for the two prompts, by FlowEdit, FlowAlign, InfEdit or Uni-Edit's guidance. For flow, eps "
+            "and v models.",
+            search_aliases=[
+                "flow edit",
+                "inversion free editing",
+                "edit image",
+                "prompt editing",
+                "flowalign",
+                "infedit",
+                "uniedit",
+            ],
             inputs=[
                 model_input(),
                 *prompt_inputs(
                     "The target prompt: what the picture should show.",
-                    "What it should not show; used with both prompts.",
+                    "What it should not show; used with both prompts. flowalign and uni-edit do not use it.",
                 ),
                 io.Conditioning.Input("source", tooltip="The source prompt: what the picture shows now."),
                 io.Latent.Input(
@@ -57,11 +96,15 @@ class FlowEdit(io.ComfyNode):
                 steps_input("Steps after the start; all of them are run.", DEFAULTS.steps),
                 cfg_input(
                     "Guidance of the source's prediction. The paper: 3.5 for SD3, 1.5 for Flux (set by FluxGuidance "
-                    "on the prompts, with cfg 1 here).",
+                    "on the prompts, with cfg 1 here). InfEdit: 1. flowalign and uni-edit always use 1.",
                     DEFAULTS.source_cfg,
                     "source_cfg",
                 ),
-                cfg_input("Guidance of the target's prediction. The paper: 13.5 for SD3, 5.5 for Flux.", DEFAULTS.cfg),
+                cfg_input(
+                    "Guidance of the target's prediction. The paper: 13.5 for SD3, 5.5 for Flux. FlowAlign: 7.5 to "
+                    "13.5 for SD3, InfEdit: 2, Uni-Edit: 5.",
+                    DEFAULTS.cfg,
+                ),
                 whole(
                     "n_avg",
                     DEFAULTS.n_avg,
@@ -88,12 +131,14 @@ class FlowEdit(io.ComfyNode):
                 sigmas_input(
                     "start, steps and scheduler", " The edit begins at the first one: split off what the paper skips."
                 ),
+                method_input(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),
                 io.String.Output(
                     display_name="report",
-                    tooltip="Start, steps and evaluations that were run, and notes on edits that cannot have worked.",
+                    tooltip="Method, start, steps and evaluations that were run, and notes on edits that cannot have "
+                    "worked.",
                 ),
             ],
         )
@@ -108,9 +153,10 @@ class FlowEdit(io.ComfyNode):
         latent: dict[str, Any],
         seed: int,
         mask: Tensor | None = None,
+        method: dict[str, Any] | None = None,
         **widgets: Any,
     ) -> io.NodeOutput:
-        settings = FlowEditSettings(**widgets)
+        settings = FlowEditSettings(**widgets, method=described_method(method))
         latent = validate.masked_latent(model, latent, mask, "latent")
         callback = latent_preview.prepare_callback(model, settings.path_steps)
         edited, levels, evaluations = flowedit(model, source, positive, negative, latent, seed, settings, callback)

@@ -45,9 +45,18 @@ class Invert(io.ComfyNode):
             node_id="DPathInvert",
             display_name="Invert Picture to Path",
             category=CATEGORY,
-            description="Finds the path that leads to a given picture, to edit from. Six methods, from the cheapest to "
-            "the exact ones; for any model.",
-            search_aliases=["inversion", "unsampler", "ddim inversion", "null text", "rf inversion", "edit friendly"],
+            description="Finds the path that leads to a given picture, to edit from. Six methods, most of "
+            "them exact; for any model.",
+            search_aliases=[
+                "inversion",
+                "unsampler",
+                "ddim inversion",
+                "null text",
+                "rf inversion",
+                "edit friendly",
+                "uni-inv",
+                "directedit",
+            ],
             inputs=[
                 model_input(),
                 *prompt_inputs(
@@ -66,7 +75,9 @@ class Invert(io.ComfyNode):
                 ),
                 steps_input("Steps of the path from t0 to the picture."),
                 scheduler_input("Spacing of the noise levels.", "normal"),
-                cfg_input("Guidance of the later edit. residual and null text are made for this value."),
+                cfg_input(
+                    "Guidance of the later edit. residual, null text and a guided euler are made for this value."
+                ),
                 method_input(),
                 io.Sigmas.Input(
                     "sigmas",
@@ -155,7 +166,10 @@ class Reconstruct(io.ComfyNode):
                     "The negative prompt. Stored embeddings replace it.",
                 ),
                 path_input(),
-                cfg_input("Guidance. residual and null text paths are exact at the cfg they were made for."),
+                cfg_input(
+                    "Guidance. residual and null text paths are exact at the cfg they were made for, euler paths at "
+                    "cfg 1, negative-prompt paths at any."
+                ),
                 io.Sampler.Input(
                     "sampler",
                     optional=True,

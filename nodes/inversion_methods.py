@@ -25,13 +25,21 @@ METHODS: dict[str, type[Method]] = {
 _FIELDS = {"noise_label": "label", "save_memory": "checkpointed", "pull": "eta", "stop_at": "stop"}
 
 METHOD_TIP = (
-    "residual: exact at any given cfg. fixed point: the exact inverse of Euler sampling at cfg 1. euler: DDIM "
-    "inversion, the cheapest. negative prompt: euler, with the source prompt as the negative one. null text: "
-    "per-step embeddings optimised for the given cfg. controlled: RF-Inversion."
+    "residual: exact at any given cfg. fixed point: the inverse of Euler sampling at cfg 1, to a tolerance. euler: "
+    "DDIM inversion, the cheapest, with an exact way back at cfg 1. negative prompt: euler, with the source prompt as "
+    "the negative one: an exact way back at any cfg. null text: per-step embeddings optimised for the given cfg. "
+    "controlled: RF-Inversion."
 )
 
 
 def method_input() -> Any:
+    exact = io.Boolean.Input(
+        "exact",
+        default=Euler.exact,
+        advanced=True,
+        tooltip="The way back shows the network what the way up showed it (DirectEdit), so that Euler steps lead to "
+        "the picture exactly, at no cost; edits along the path begin from there.",
+    )
     options = {
         "residual": [
             fraction(
@@ -47,7 +55,8 @@ def method_input() -> Any:
                 "iterations",
                 10,
                 (1, 200),
-                "Maximum evaluations per step after the first; a step that has converged stops early.",
+                "Maximum evaluations per step; a step that has converged stops early. 1 is Uni-Inv: the cheapest, with "
+                "an exact way back.",
             ),
             fraction(
                 "tolerance", 1e-4, "Relative change of the state at which a step has converged.", 1e-5, advanced=True
@@ -61,9 +70,17 @@ def method_input() -> Any:
                 "The noise level given to the model at an upward step: that of its destination, as published, or of "
                 "its origin, as flipped sigmas do.",
                 advanced=True,
-            )
+            ),
+            exact,
+            io.Boolean.Input(
+                "guided",
+                default=Euler.guided,
+                advanced=True,
+                tooltip="Invert at the given cfg instead of 1, so that the way back is exact at it: twice the "
+                "evaluations.",
+            ),
         ],
-        "negative prompt": [],
+        "negative prompt": [exact],
         "null text": [
             whole(
                 "iterations",

@@ -119,8 +119,8 @@ class ToSampling(io.ComfyNode):
                 ),
                 io.Model.Output(
                     display_name="model",
-                    tooltip="The model with what the path stores: embeddings in place of the negative prompt, the "
-                    "pull towards the picture. Otherwise unchanged.",
+                    tooltip="The model with what the path stores, for runs on this path: embeddings in place of the "
+                    "negative prompt, the pull towards the picture, exact Euler steps. Otherwise unchanged.",
                 ),
                 io.String.Output(
                     display_name="report",
@@ -137,7 +137,7 @@ class ToSampling(io.ComfyNode):
         noise, latent = starting_point(model, rest)
         sampler = replay_sampler(rest)
         text = entry_report(sampling, path, rest, sampler)
-        outputs = (noise, rest.sigmas.clone(), latent, sampler, attach(model, rest), text)
+        outputs = (noise, rest.sigmas.clone(), latent, sampler, attach(model, rest, path), text)
         return io.NodeOutput(*outputs, ui=ui.PreviewText(text))
 
 

@@ -1,9 +1,9 @@
-"""FlowEdit (Kulikov et al. 2024): from source to target without inversion, for flow, eps and v models alike."""
+"""FlowEdit (Kulikov et al. 2024) and its kin: from source to target without inversion, in every family of models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.model_management
@@ -19,6 +19,7 @@ from . import noise as noises
 from .caching import without_step_caches
 from .counting import Counter
 from .experts import enter
+from .flowedit_methods import FlowEditMethod
 from .own_sampler import OwnSampler, SamplerRun
 from .sdedit import prepared
 from .sigmas import levels_of
@@ -26,39 +27,55 @@ from .wrong_prompt import sample_with
 
 
 class SourceTargetGuider(CFGGuider):
-    """Core's guider for the target (positive, negative, cfg) that can also predict for a source prompt."""
+    """Core's guider for the target (positive, negative, cfg) that can also predict for a source prompt.
+
+    By some methods the source prompt guides the target in place of the negative one; source_cfg is then 1.
+    """
 
     source_cfg = 1.0
+    method = FlowEditMethod()
 
-    def set_source(self, source: Any, cfg: float) -> None:
+    def set_source(self, source: Any, cfg: float, method: FlowEditMethod | None = None) -> None:
         self.inner_set_conds({"source": source})
-        self.source_cfg = cfg
+        self.method = method or self.method
+        self.source_cfg = 1.0 if self.method.guided_by_source else cfg
 
     def predict_source(
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Tensor:
         """The source's guided prediction, [B, C, ...]; the negative prompt is shared."""
-        options = enter(self, timestep, model_options or {})
+        return self._predicted("source", self.source_cfg, x, timestep, model_options, seed)
+
+    def predict_noise(
+        self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
+    ) -> Tensor:
+        """The target's guided prediction, [B, C, ...], inside the model's wrappers."""
+        if not self.method.guided_by_source:
+            return super().predict_noise(x, timestep, model_options or {}, seed)
+        # Calls of one prompt each, as the source's own is: equal prompts then give equal predictions to the last bit.
+        with noises.drawn_again(x.device):
+            without = self._predicted("source", 1.0, x, timestep, model_options, seed)
+        difference = self._predicted("positive", 1.0, x, timestep, model_options, seed) - without
+        return without + self.method.guidance(difference, self.cfg) * difference
+
+    def _predicted(
+        self, prompt: str, cfg: float, x: Tensor, timestep: Tensor, options: dict[str, Any] | None, seed: int | None
+    ) -> Tensor:
+        options = enter(self, timestep, options or {})
+        conds = self.conds.get("negative"), self.conds[prompt]
         return comfy.samplers.sampling_function(
-            self.inner_model,
-            x,
-            timestep,
-            self.conds.get("negative"),
-            self.conds["source"],
-            self.source_cfg,
-            model_options=options,
-            seed=seed,
+            self.inner_model, x, timestep, *conds, cfg, model_options=options, seed=seed
         )
 
 
 class FlowEditSampler(OwnSampler):
-    """FlowEdit as a SAMPLER for a `SourceTargetGuider`.
+    """FlowEdit as a SAMPLER for a `SourceTargetGuider`, by the method that its guider has.
 
     With e = z_edit - x_src, r = sigma' / sigma and, for each of n_avg draws of noise n, z_src = a x_src + b n:
     e' = r e + (1 - r) mean(D_tar(z_src + e) - D_src(z_src)). The last `refine` steps sample z_src + e as usual. A soft
     mask is the share of the edit that is blended into the source. Networks that take their time from a mask see the
     source without noise where nothing is edited (`mask_times.told_region`). indices: batch_index of each item, by
-    default read back from the noise.
+    default read back from the noise. How the other methods differ: `flowedit_methods.py`.
     """
 
     def __init__(self, n_avg: int = 1, refine: int = 0, indices: Sequence[int] | None = None) -> None:
@@ -80,6 +97,8 @@ class FlowEditSampler(OwnSampler):
         # next step would take it for the source, and it would vanish.
         region = mask > 0
         levels = picture.new_ones([picture.shape[0]])
+        method = guider.method
+        signal, _ = process.coefficients(guider.inner_model.model_sampling, sigmas)
         edit = torch.zeros_like(picture)
 
         def noised(sigma: Tensor, draw: int = 0) -> Tensor:
@@ -93,15 +112,16 @@ class FlowEditSampler(OwnSampler):
                 source = noised(sigma, draw)
                 with noises.drawn_again(source.device):
                     before = guider.predict_source(seen(source, sigma), sigma * levels, **given.extra_args)
-                after = guider(seen(source + edit, sigma), sigma * levels, **given.extra_args)
+                state = method.state(source, edit, signal[i])
+                after = guider(seen(state, sigma), sigma * levels, **given.extra_args)
                 apart += (after - before) / self.n_avg
-            edit = region * (ratio * edit + (1 - ratio) * apart)
+            edit = region * method.next_edit(edit, apart, ratio)
             if callback is not None:
                 callback(i, picture + mask * apart, picture + mask * edit, total)
         if self.refine == 0:
             return picture + mask * edit
 
-        x = noised(sigmas[total - self.refine]) + edit
+        x = method.state(noised(sigmas[total - self.refine]), edit, signal[total - self.refine])
         for i in range(total - self.refine, total):
             after = guider(seen(x, sigmas[i]), sigmas[i] * levels, **given.extra_args)
             denoised = torch.where(region, after, picture)
@@ -114,7 +134,7 @@ class FlowEditSampler(OwnSampler):
 @dataclass(frozen=True)
 class FlowEditSettings:
     """start: training time at which the edit begins (1 - skip); steps: all after it. sigmas: levels to run, falling
-    to 0, instead of those of start, steps and scheduler.
+    to 0, instead of those of start, steps and scheduler. source_cfg has no effect where the source prompt guides.
     """
 
     start: float = 0.85
@@ -125,6 +145,7 @@ class FlowEditSettings:
     n_avg: int = 1
     refine: int = 0
     sigmas: Tensor | None = None
+    method: FlowEditMethod = field(default_factory=FlowEditMethod)
 
     @property
     def path_steps(self) -> int:
@@ -159,7 +180,7 @@ def flowedit(
     counter = Counter(model, latent["samples"].shape[0])
     guider = SourceTargetGuider(counter.model)
     guider.set_conds(target, negative)
-    guider.set_source(source, settings.source_cfg)
+    guider.set_source(source, settings.source_cfg, settings.method)
     guider.set_cfg(settings.cfg)
     sampler = FlowEditSampler(settings.n_avg, settings.refine, noises.indices_of(latent))
     noise = noises.start_run(latent, seed)

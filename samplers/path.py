@@ -62,6 +62,7 @@ class DiffusionPath:
     Stored by some methods only: denoised [N, B, C, ...] (the model's predictions, where the states do not imply them);
     residuals [N, B, C, ...] with the kernel's eta; null: conditioning tensors [N or 1, ...] that replace those of the
     negative prompt, by their name in the model's conditions; control [N]: pull towards the picture at each step;
+    asked: how the steps of an inversion asked the network, where the way back asks the same (see `exact.question`);
     progress: the state from which an interrupted optimisation continues, by names that its method knows.
     """
 
@@ -88,6 +89,7 @@ class DiffusionPath:
     figures: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     progress: Mapping[str, Tensor] = field(default_factory=dict)
     positions: Tensor | None = None
+    asked: str = ""
 
     def __post_init__(self) -> None:
         check_path(self)
@@ -231,7 +233,8 @@ class DiffusionPath:
 
         states = torch.stack([self.at(sigma) for sigma in levels])
         denoised = None if self.denoised is None else torch.stack([self.prediction(step) for step in steps[:-1]])
-        if self.residuals is not None and [self.level(s) for s in levels] != list(range(steps[0], self.steps + 1)):
+        own_steps = [self.level(sigma) for sigma in levels] == list(range(steps[0], self.steps + 1))
+        if self.residuals is not None and not own_steps:
             raise ValueError(
                 "A residual path can only be replayed in its own steps: use the SIGMAS of Path to Sampling Inputs."
             )
@@ -246,6 +249,7 @@ class DiffusionPath:
             positions=None if self.positions is None else along(self.positions),
             null={key: tensor if tensor.shape[0] == 1 else tensor[steps[:-1]] for key, tensor in self.null.items()},
             progress={},
+            asked=self.asked if own_steps else "",
         )
 
     def to_vae(self, state: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 200  # characters in a name of a method, sampler, option, figure, ...
 MOST_SEED = 2**64 - 1
+ASKED = ("", "destination", "origin", "slope")
+"""How an inversion may have asked the network, see `exact.question`; the first: not known, or not to be repeated."""
 REMEDY = "make the path again"
 _NOT_FINITE = (math.nan, math.inf)  # as it is shown
 
@@ -80,6 +82,7 @@ def _check_numbers(path: DiffusionPath) -> None:
     _must(_is_whole(path.seed) and path.seed <= MOST_SEED, "seed", "a whole number from 0 to 2^64 - 1", path.seed)
     _must(_is_finite(path.cfg), "cfg", "a finite number", path.cfg)
     _must(_is_finite(path.eta) and path.eta >= 0, "eta", "a number of 0 or more", path.eta)
+    _must(path.asked in ASKED, "'asked'", f"one of {', '.join(map(repr, ASKED))}", path.asked)
     _must(isinstance(path.continuous, bool), "'continuous'", "true or false", path.continuous)
 
 

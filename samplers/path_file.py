@@ -27,12 +27,13 @@ _PLAIN = ("method", "sampler", "seed", "cfg", "conditioning", "continuous", "bat
 _GROUPS = ("null", "progress")  # dictionaries of tensors, which a file holds as "null.NAME"
 _NEEDED = ("sigmas", "states", "signal", "noise")
 _NOTES = (*_PLAIN, "model", "figures")
+_OPTIONAL = ("asked",)  # a file without them is as good, and has their defaults
 _KIND = {field.name for field in dataclasses.fields(ModelKind)}
 
 
 def metadata(path: DiffusionPath) -> dict[str, str]:
     """A file's metadata on its path, all as strings: JSON except for the format itself."""
-    values: dict[str, Any] = {name: getattr(path, name) for name in _PLAIN}
+    values: dict[str, Any] = {name: getattr(path, name) for name in (*_PLAIN, *_OPTIONAL)}
     values["sampler_options"] = dict(path.sampler_options)
     values["model"] = dataclasses.asdict(path.model)
     values["figures"] = {name: [repr(value) for value in found] for name, found in path.figures.items()}
@@ -96,7 +97,7 @@ def _path(tensors: dict[str, Tensor], notes: dict[str, str]) -> DiffusionPath:
         raise ValueError(f"it lacks '{lacking[0]}'")
     if notes.get("version") != str(VERSION):
         raise ValueError("its version is not a number")
-    values = {name: _value(name, notes[name]) for name in _NOTES}
+    values = {name: _value(name, notes[name]) for name in (*_NOTES, *_OPTIONAL) if name in notes}
     if not isinstance(values["model"], dict) or values["model"].keys() != _KIND:
         raise ValueError("it does not say which model it belongs to")
     values["model"] = ModelKind(**values["model"])

@@ -45,9 +45,9 @@ def for_pictures(affected: Sequence[bool], sentence: str) -> list[str]:
 
 
 def about_prompts(target: Any, source: Any, negative: Any, cfg: float, batch: int) -> list[str]:
-    """Problems with the CONDITIONINGs alone. source: None for methods without one; batch: number of pictures."""
+    """Problems with the CONDITIONINGs alone. source, negative: None where there is none; batch: number of pictures."""
     items = range(batch)
-    found = about_guidance(target, negative, cfg, batch)
+    found = [] if negative is None else about_guidance(target, negative, cfg, batch)
     if source is None:
         return found
     same = [equal_prompts(target, source, i, batch) for i in items]

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import comfy.model_management
-import comfy.patcher_extension
 import comfy.samplers
 import torch
 from comfy.k_diffusion import sampling as k_diffusion
+from comfy.patcher_extension import WrappersMP
 from comfy.samplers import KSAMPLER
 from torch import Tensor
 
@@ -21,6 +21,8 @@ from . import noise as noises
 from . import process, reverse_sde
 from .caching import without_step_caches
 from .conditioning import standing_in
+from .exact import KEY as EXACT_KEY
+from .exact import ExactReplay
 from .inversion.negative_prompt import NegativePrompt
 from .path import DiffusionPath
 from .path_fit import check_path_fits, latent_psnr
@@ -71,16 +73,21 @@ def start(model: Any, path: DiffusionPath) -> tuple[PathNoise, dict[str, Any]]:
     return PathNoise((path.states[0] - base) / unit, path.seed), latent
 
 
-def attach(model: Any, path: DiffusionPath) -> Any:
+def attach(model: Any, path: DiffusionPath, whole: DiffusionPath | None = None) -> Any:
     """A clone of the MODEL that applies what the path stores for its steps; if it stores nothing, a plain clone.
 
-    Stored embeddings replace those of the negative prompt; a path with control draws the prediction to its picture.
+    Stored embeddings replace those of the negative prompt; a path with control draws the prediction to its picture;
+    Euler steps are exact on the path of an inversion that says what it asked. whole: the path of which this is the end.
     """
     model = model.clone()
-    model.remove_wrappers_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, WRAPPER)
+    model.remove_wrappers_with_key(WrappersMP.PREDICT_NOISE, WRAPPER)
+    for kind in (WrappersMP.OUTER_SAMPLE, WrappersMP.CALC_COND_BATCH):
+        model.remove_wrappers_with_key(kind, EXACT_KEY)
+    if (whole or path).asked:
+        ExactReplay(whole or path).on(model)
     if not path.null and path.control is None:
         return model
-    picture, whole = path.picture, path.method == NegativePrompt.name
+    picture, every_input = path.picture, path.method == NegativePrompt.name
 
     def predict(executor: Any, x: Tensor, sigma: Tensor, model_options: Any = None, seed: int | None = None) -> Tensor:
         step = path.step_at(float(sigma.reshape(-1)[0]))
@@ -96,13 +103,13 @@ def attach(model: Any, path: DiffusionPath) -> Any:
         conds = guider.conds
         try:
             if path.null and conds.get("negative"):
-                guider.conds = {**conds, "negative": standing_in(conds["negative"], path.null, step, whole)}
+                guider.conds = {**conds, "negative": standing_in(conds["negative"], path.null, step, every_input)}
             denoised = executor(x, sigma, model_options or {}, seed)
         finally:
             guider.conds = conds
         return denoised + weight * (picture.to(x) - denoised) if weight else denoised
 
-    model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, WRAPPER, predict)
+    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, WRAPPER, predict)
     return model
 
 

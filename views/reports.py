@@ -90,12 +90,14 @@ def flowedit_report(
         return "start 0: the picture is returned as it is, 0 steps, 0 evaluations"
     sampling, first = process.model_sampling(model), float(levels[0])
     start = settings.start if settings.sigmas is None else process.sigma_to_t0(sampling, first)
-    text = f"start {start:.4g}: {level(sampling, first)}, {len(levels) - 1} steps, {evaluations} evaluations"
+    name, guided = settings.method.name, settings.method.guided_by_source
+    text = f"{name}, start {start:.4g}: {level(sampling, first)}, {len(levels) - 1} steps, {evaluations} evaluations"
     if settings.sigmas is not None:
         text += " (connected sigmas instead of start, steps and scheduler)"
     batch = latent["samples"].shape[0]
     notes = [
-        *remarks.about_prompts(*prompts, settings.cfg, batch),
+        # Where the source prompt guides, the negative one is not used, so that nothing can be wrong with it.
+        *remarks.about_prompts(*prompts[:2], None if guided else prompts[2], settings.cfg, batch),
         *remarks.about_mask(latent.get("noise_mask"), batch),
         *remarks.about_result(latent["samples"], edited["samples"]),
         *remarks.about_model(model, settings.cfg, settings.source_cfg),
@@ -129,7 +131,8 @@ def reconstruction_report(
     text = f"{path.method}, cfg {cfg:g}: {_decibels(walked.figures['latent_psnr'])} in latent space"
     if own_solver and (note := stand_in(path)):
         text += f"; {note}"
-    if path.method in (Residual.name, NullText.name) and path.cfg != cfg:
+    made_for_one = path.method in (Residual.name, NullText.name) or (path.asked and path.cfg != 1.0)
+    if made_for_one and path.cfg != cfg:
         text += f"; the path was made for cfg {path.cfg:g}"
     if path.conditioning and path.conditioning != fingerprint(positive):
         text += "; the prompt is not the one that the path was made with"

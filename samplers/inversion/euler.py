@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from .. import process
+from ..exact import question
 from .run import Fields, Method, Run, climbing
 
 LABELS = ("destination", "origin")
@@ -25,27 +24,32 @@ class Euler(Method):
     ``destination``, as in the published code of DDIM inversion and null text: the level that the step leads to, while
     the network sees the state as it is; the start of the path needs no special case. ``origin``: the state's own level,
     as in a flipped schedule and in the published code of RF-Inversion.
+
+    exact: the way back asks the network what the way up asked (see `samplers/exact.py`), so that the picture comes back
+    exactly at the cfg of the inversion. guided: which is that of the later edit, at twice the cost, instead of 1.
     """
 
     name = "euler"
 
     label: str = "destination"
+    exact: bool = True
+    guided: bool = False
+
+    def run_cfg(self, cfg: float) -> float:
+        return cfg if self.guided else 1.0
+
+    def plan(self, steps: int, cfg: float) -> int:
+        return steps if self.run_cfg(cfg) == 1.0 else 2 * steps
 
     def __call__(self, run: Run) -> Fields:
-        return {"states": climbing(run, lambda x, i: euler_up(run, x, run.sigmas[i + 1], run.sigmas[i], self.label))}
+        states = climbing(run, lambda x, i: euler_up(run, x, run.sigmas[i + 1], run.sigmas[i], self.label))
+        return {"states": states, "asked": self.label if self.exact else ""}
 
 
 def euler_up(
     run: Run, x: Tensor, sigma: Tensor, sigma_next: Tensor, label: str = "destination"
 ) -> tuple[Tensor, Tensor]:
     """One step from sigma up to sigma_next; also gives the prediction. x: [B, C, ...]."""
-    if label == "destination":
-        model_sigma = sigma_next
-    elif sigma > 0:
-        model_sigma = sigma
-    else:
-        # The derivative of a clean picture is 0 / 0: the smallest level that the model knows is used instead.
-        model_sigma = torch.minimum(sigma_next, sigma_next.new_tensor(float(run.sampling.sigma_min)))
-    state = process.same_view(run.sampling, x, sigma, model_sigma)
-    denoised = run.denoise(state, model_sigma)
-    return x + (sigma_next - sigma) * (state - denoised) / model_sigma, denoised
+    state, level = question(run.sampling, x, sigma, sigma_next, label)
+    denoised = run.denoise(state, level)
+    return x + (sigma_next - sigma) * (state - denoised) / level, denoised

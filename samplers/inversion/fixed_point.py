@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .euler import euler_up
+from ..exact import question
 from .run import Fields, Method, Run, climbing
 
 _FARTHEST = 10.0  # longest extrapolation, in lengths of the last step: enough for a contraction by 0.9
@@ -20,7 +20,11 @@ _FARTHEST = 10.0  # longest extrapolation, in lengths of the last step: enough f
 
 @dataclass(frozen=True)
 class FixedPoint(Method):
-    """iterations: maximum per step, after Euler's; tolerance: relative change of a state below which they end."""
+    """iterations: maximum per step, each one evaluation; tolerance: relative change of a state below which they end.
+
+    Each step begins where the slope of the last one leads, the first with the state as it is. iterations 1 is Uni-Inv
+    (Jiao et al. 2026), whose way back is exact (see `samplers/exact.py`).
+    """
 
     name = "fixed point"
 
@@ -28,15 +32,24 @@ class FixedPoint(Method):
     tolerance: float = 1e-4
 
     def plan(self, steps: int, cfg: float) -> int:
-        return steps * (1 + self.iterations)
+        return steps * self.iterations
 
     def __call__(self, run: Run) -> Fields:
-        return {"states": climbing(run, lambda x, i: self.up(run, x, run.sigmas[i + 1], run.sigmas[i]))}
+        slope: Tensor | None = None
 
-    def up(self, run: Run, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
-        """One step from sigma up to sigma_next; every item stops by itself."""
-        guess, denoised = euler_up(run, x, sigma, sigma_next)
-        best, least = guess, torch.full([x.shape[0]], torch.inf, dtype=x.dtype, device=x.device)
+        def advance(x: Tensor, i: int) -> tuple[Tensor, Tensor]:
+            nonlocal slope
+            sigma, sigma_next = run.sigmas[i + 1], run.sigmas[i]
+            guess, _ = question(run.sampling, x, sigma, sigma_next, "slope", slope)
+            above, denoised = self.up(run, x, guess, sigma, sigma_next)
+            slope = (above - x) / (sigma_next - sigma)
+            return above, denoised
+
+        return {"states": climbing(run, advance), "asked": "slope" if self.iterations == 1 else ""}
+
+    def up(self, run: Run, x: Tensor, guess: Tensor, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
+        """One step from sigma up to sigma_next, from a first guess of its state; every item stops by itself."""
+        denoised, best, least = x, guess, torch.full([x.shape[0]], torch.inf, dtype=x.dtype, device=x.device)
         before: tuple[Tensor, Tensor] | None = None
         for _ in range(self.iterations):
             denoised = run.denoise(guess, sigma_next)

@@ -49,6 +49,7 @@ def full_path() -> DiffusionPath:
         eta=0.7,
         null={"c_crossattn": torch.randn(3, 1, 5, 8, generator=draw), "y": torch.randn(1, 1, 8, generator=draw)},
         control=torch.tensor([0.9, 0.0, 0.0]),
+        asked="origin",
         figures={"latent_psnr": (math.inf, 48.25), "psnr": (31.5, 1 / 3)},
     )
 
@@ -130,6 +131,16 @@ def damaged_files(folder: Path) -> dict[str, Path]:
     save({**tensors, "sigmas": tensors["sigmas"].flip(0).contiguous()}, files["rising"], metadata=notes)
     save(tensors, files["json"], metadata={**notes, "model": "{"})
     return files
+
+
+def test_a_file_that_does_not_say_how_the_network_was_asked_is_whole(tmp_path: Path) -> None:
+    file = tmp_path / "older.safetensors"
+    save_path(full_path(), file)
+    with safetensors.safe_open(str(file), framework="pt") as opened:
+        notes = {key: value for key, value in opened.metadata().items() if key != "asked"}
+        tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    safetensors.torch.save_file(tensors, file, metadata=notes)
+    assert load_path(file).asked == ""
 
 
 def test_damaged_and_foreign_files_are_refused_and_nothing_in_them_is_run(tmp_path: Path, monkeypatch) -> None:

@@ -105,7 +105,7 @@ def test_DPathInvert_and_DPathReconstruct(kind: ModelType, name: str) -> None:
     cfg = 1.0 if name in ("fixed point", "euler", "controlled") else 4.0
     out, walked, report = reconstruct(model, path, cfg)
     assert out["samples"].shape == (2, 4, 4, 4)
-    least = {"residual": 100, "fixed point": 90, "euler": 15, "negative prompt": 15, "null text": 15, "controlled": 5}
+    least = {"residual": 100, "fixed point": 90, "euler": 100, "negative prompt": 100, "null text": 15, "controlled": 5}
     assert min(walked.figures["latent_psnr"]) > least[name]
     assert report.startswith(f"{name}, cfg {cfg:g}: ")
     assert "the path was made for" not in report
@@ -156,7 +156,9 @@ def test_DPathToSampling_starts_core_samplers_on_the_path(kind: ModelType, name:
         out = core.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, start).args[0]["samples"]
         rest = path.entered_at(process.t0_to_sigma(process.model_sampling(model), t0))
         assert rest.steps == len(sigmas) - 1
-        torch.testing.assert_close(out, reconstruct(model, rest, cfg)[0]["samples"], rtol=1e-5, atol=1e-5)
+        # An Euler path is exact from anywhere, which its rest cannot know of a step that it begins inside.
+        wanted = latent() if name == "euler" else reconstruct(model, rest, cfg)[0]
+        torch.testing.assert_close(out, wanted["samples"], rtol=1e-5, atol=1e-5)
         if t0 < 1.0:
             assert rest.steps < path.steps
         assert report.startswith(f"{name}: enters at noise level {float(sigmas[0]):.4g} (t0 ")

@@ -76,7 +76,7 @@ def test_core_samplers_start_exactly_where_the_path_starts(kind: ModelType, t0: 
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_path_without_anything_stored_leaves_the_model_as_it_is(kind: ModelType) -> None:
-    model, path = inverted(kind, Euler())
+    model, path = inverted(kind, Euler(exact=False))
     noise, start = replay.start(model, path)
     plain = sampled(model, noise, path.sigmas, start, 3.0)
     assert torch.equal(sampled(replay.attach(model, path), noise, path.sigmas, start, 3.0), plain)
