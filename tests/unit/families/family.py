@@ -34,6 +34,7 @@ class Family:
     stored: weights of a file that core's description reads. change: done to the model before it gets its weights.
     parts: shapes of a latent of several parts. film: items of a batch that are the frames of one video.
     empty: the latent of its VAE has another shape than the network's, and core samples it from zeros alone.
+    x0: the network predicts the picture itself; with random weights no state of the path leads to a given picture.
     ready: makes the MODEL that users sample with of the one that core loads.
     """
 
@@ -51,6 +52,7 @@ class Family:
     parts: tuple[tuple[int, ...], ...] = ()
     film: int = 1
     empty: bool = False
+    x0: bool = False
     ready: Callable[[Any], Any] | None = None
 
     @property

@@ -85,7 +85,7 @@ JOINT = (
     of("LongCat-Image", "LongCatImage", _NO_CLIP),
     of("Ovis-Image", "Flux", {**_NO_CLIP, "yak_mlp": True, "txt_norm": True}),
     of("Chroma", "Chroma", _CHROMA),
-    of("Chroma Radiance", "ChromaRadiance", _RADIANCE, grid=32),
+    of("Chroma Radiance", "ChromaRadiance", _RADIANCE, grid=32, x0=True),
     of("Lens", "Lens", _LENS, width=2 * _W),
     QWEN,
     of("Qwen-Image-Edit", "QwenImage", QWEN.unet, frames=1, extra={"reference_latents": [normal(1, 16, 1, 8, 8)]}),
