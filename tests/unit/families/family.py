@@ -194,4 +194,4 @@ class Clip:
         for token, *_ in tokens["l"][0]:
             generator = torch.Generator().manual_seed(token)
             encoded.append(torch.randn(self.family.width, generator=generator))
-        return [[torch.stack(encoded)[None], {"pooled_output": torch.zeros(1, self.family.pooled)}]]
+        return [[torch.stack(encoded)[None], cond(self.family)[0][1]]]
