@@ -79,6 +79,15 @@ def told_noisy(guider: Any, places: Tensor) -> contextlib.AbstractContextManager
     return _conditions(guider, lambda cond: _told_noisy(cond, places))
 
 
+def fitting(guider: Any, mask: Tensor) -> contextlib.AbstractContextManager[None]:
+    """Takes the mask, [B, C, ...] like the run's, out of the network's input where it does not fit, for a block.
+
+    HunyuanVideo 1.5 and Kandinsky 5 have one input channel for the mask of a video that starts with a given picture.
+    Core gives them a run's mask with all channels of the latent, at which their first layer fails.
+    """
+    return _conditions(guider, lambda cond: _fitting(guider.inner_model, cond, mask))
+
+
 Seen = Callable[[Tensor, Tensor], Tensor]
 """A state [B, C, ...] at a level sigma (0-dim) as the network sees it."""
 
@@ -131,6 +140,17 @@ def _told(model: Any, cond: dict[str, Any], mask: Tensor) -> dict[str, Any]:
     made = model.extra_conds(**{**run, **{key: value for key, value in cond.items() if key not in _LARGE}})
     kept = {key: value for key, value in given.items() if key not in _KEYS}
     return {**cond, "model_conds": {**kept, **{key: made[key] for key in _KEYS if key in made}}}
+
+
+def _fitting(model: Any, cond: dict[str, Any], mask: Tensor) -> dict[str, Any]:
+    given = cond.get("model_conds", {})
+    if "c_concat" not in given:
+        return cond
+    inputs = {key: value for key, value in cond.items() if key not in _LARGE}
+    made = model.concat_cond(**{**inputs, "device": mask.device, "noise": mask, "latent_image": mask})
+    if made is None or made.shape[1] == given["c_concat"].cond.shape[1]:
+        return cond
+    return {**cond, "model_conds": {**given, "c_concat": type(given["c_concat"])(made)}}
 
 
 def _told_noisy(cond: dict[str, Any], places: Tensor) -> dict[str, Any]:

@@ -179,12 +179,16 @@ class MaskedSampler(OwnSampler):
 
     def _repeat(self, given: SamplerRun, region: KeepRegion) -> Tensor:
         """One repeat, from sigmas[0] to sigmas[-1]."""
-        guider, sigmas = given.guider, given.sigmas
         sampler = with_options(self.inner, self.extra_options)
         if isinstance(sampler, ReverseSDESampler):
             sampler = sampler.for_items(region.indices)
         if region.mask is None:
             return given.by(sampler, denoise_mask=None)
+        with mask_times.fitting(given.guider, region.mask):
+            return self._masked(given, sampler, region)
+
+    def _masked(self, given: SamplerRun, sampler: Any, region: KeepRegion) -> Tensor:
+        guider, sigmas = given.guider, given.sigmas
         if (
             self.mode == "blend"
             and not self.fresh

@@ -32,8 +32,10 @@ class Family:
     size only, so that its classes are built directly. grid: height and width of the latent. frames: 0 for pictures.
     extra: what its CONDITIONING holds besides tokens and pooled text; functions make tensors, see `normal`.
     stored: weights of a file that core's description reads. change: done to the model before it gets its weights.
+    masked: what they must hold besides for core to sample with a mask; the pack needs no such help.
     parts: shapes of a latent of several parts. film: items of a batch that are the frames of one video.
     empty: the latent of its VAE has another shape than the network's, and core samples it from zeros alone.
+    x0: the network predicts the picture itself; with random weights no state of the path leads to a given picture.
     ready: makes the MODEL that users sample with of the one that core loads.
     """
 
@@ -46,11 +48,13 @@ class Family:
     grid: int = 8
     frames: int = 0
     extra: dict[str, Any] = field(default_factory=dict, hash=False)
+    masked: dict[str, Any] = field(default_factory=dict, hash=False)
     stored: dict[str, Tensor] = field(default_factory=dict, hash=False)
     change: Callable[[Any], None] | None = None
     parts: tuple[tuple[int, ...], ...] = ()
     film: int = 1
     empty: bool = False
+    x0: bool = False
     ready: Callable[[Any], Any] | None = None
 
     @property
@@ -192,4 +196,4 @@ class Clip:
         for token, *_ in tokens["l"][0]:
             generator = torch.Generator().manual_seed(token)
             encoded.append(torch.randn(self.family.width, generator=generator))
-        return [[torch.stack(encoded)[None], {"pooled_output": torch.zeros(1, self.family.pooled)}]]
+        return [[torch.stack(encoded)[None], cond(self.family)[0][1]]]

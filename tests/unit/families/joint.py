@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import comfy.supported_models as supported
 import torch
+from comfy.ldm.chroma_radiance.model import ChromaRadianceParams
 from diffusion_path.tests.unit import tiny
 from diffusion_path.tests.unit.families.family import Family, normal, of
 
@@ -38,8 +41,9 @@ _RADIANCE = {
     **_CHROMA, "image_model": "chroma_radiance", "in_channels": 3, "out_channels": 3, "patch_size": 8,
     "nerf_hidden_size": 16, "nerf_mlp_ratio": 2, "nerf_depth": 1, "nerf_max_freqs": 4, "nerf_tile_size": 512,
     "nerf_final_head_type": "conv", "nerf_embedder_dtype": torch.float32, "use_x0": True,
-    "use_sequential_txt_ids": False,
 }  # fmt: skip
+if any(each.name == "use_sequential_txt_ids" for each in fields(ChromaRadianceParams)):  # not in an older ComfyUI
+    _RADIANCE["use_sequential_txt_ids"] = False
 _PIXELDIT = {
     "num_groups": 2, "hidden_size": 64, "pixel_hidden_size": 16, "pixel_attn_hidden_size": 64, "pixel_num_groups": 2,
     "patch_depth": 2, "pixel_depth": 1, "patch_size": 8, "txt_embed_dim": _W, "txt_max_length": _N,
@@ -85,7 +89,7 @@ JOINT = (
     of("LongCat-Image", "LongCatImage", _NO_CLIP),
     of("Ovis-Image", "Flux", {**_NO_CLIP, "yak_mlp": True, "txt_norm": True}),
     of("Chroma", "Chroma", _CHROMA),
-    of("Chroma Radiance", "ChromaRadiance", _RADIANCE, grid=32),
+    of("Chroma Radiance", "ChromaRadiance", _RADIANCE, grid=32, x0=True),
     of("Lens", "Lens", _LENS, width=2 * _W),
     QWEN,
     of("Qwen-Image-Edit", "QwenImage", QWEN.unet, frames=1, extra={"reference_latents": [normal(1, 16, 1, 8, 8)]}),

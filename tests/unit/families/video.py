@@ -70,6 +70,7 @@ _SEED = {
     "image_model": "seedvr2", "vid_dim": 64, "heads": 2, "head_dim": 32, "num_layers": 2, "mm_layers": 1,
     "norm_eps": 1e-5, "rope_dim": 32, "mlp_type": "swiglu", "vid_out_norm": True, "txt_in_dim": _W,
 }  # fmt: skip
+_UNTOLD = {"concat_mask": torch.ones(1, 1, 2, 8, 8)}
 _FIRST = {"concat_latent_image": normal(1, 16, 2, 8, 8)}
 
 
@@ -94,7 +95,7 @@ VIDEO = (
     of("HunyuanVideo", "HunyuanVideo", _HUNYUAN, frames=2),
     of("HunyuanVideo I2V", "HunyuanVideoI2V", {**_HUNYUAN, "in_channels": 33}, frames=2, extra=_FIRST),
     of("SkyReels I2V", "HunyuanVideoSkyreelsI2V", {**_HUNYUAN, "in_channels": 32}, frames=2, extra=_FIRST),
-    of("HunyuanVideo 1.5", "HunyuanVideo15", _HUNYUAN15, frames=2),
+    of("HunyuanVideo 1.5", "HunyuanVideo15", _HUNYUAN15, frames=2, masked=_UNTOLD),
     of("HunyuanVideo 1.5 SR", "HunyuanVideo15_SR_Distilled", {**_HUNYUAN15, "in_channels": 98, "meanflow": True},
        frames=2),
     of("Hunyuan Image 2.1", "HunyuanImage21", _PICTURE),
@@ -104,7 +105,7 @@ VIDEO = (
     of("Cosmos 1 T2V", "CosmosT2V", _COSMOS, frames=2),
     of("Cosmos 1 I2V", "CosmosI2V", {**_COSMOS, "in_channels": 17}, frames=2),
     of("Cosmos-Predict2 I2V", "CosmosI2VPredict2", {**PREDICT2, "in_channels": 17}, frames=2),
-    of("Kandinsky 5 video", "Kandinsky5", _KANDINSKY, frames=2),
+    of("Kandinsky 5 video", "Kandinsky5", _KANDINSKY, frames=2, masked=_UNTOLD),
     of("Kandinsky 5 image", "Kandinsky5Image",
        {**_KANDINSKY, "visual_embed_dim": 64, "rope_scale_factor": (1.0, 1.0, 1.0)}),
     of("CogVideoX", "CogVideoX_T2V", _COG, **_COG_VIDEO),
