@@ -1,6 +1,6 @@
 """Where the picture's tokens lie in what the blocks of a network give out, found by marking the picture.
 
-A transformer's block works on a sequence of tokens, and only some of them are the picture's: others are text, registers,
+A transformer's block works on a sequence of tokens, of which only some are the picture's: others are text, registers,
 padding, references or sound. Attention alone carries anything from one token to another, so with attention muted the
 tokens that change with the picture are the picture's own. A second mark in random patches then proves their order:
 row by row, frame by frame. Where attention cannot be muted, the input of the list's first block shows the same, since
@@ -132,10 +132,10 @@ def find_places(
     mark = _random_patches(call, max(frames for frames, _ in patches), max(side for _, side in patches), generator)
     area = mark.to(x.device)[:, None]  # [B, 1, T, h, w]
     partly = seen(torch.where(area if x.ndim == 5 else area[:, :, 0], other, x))
-    proven = {
-        name: [c for c in candidates if c.in_order(base, partly, call, mark)] for name, candidates in found.items()
-    }
-    return {name: candidates[0].place if candidates else None for name, candidates in proven.items()}
+    proven: dict[str, Place | None] = {}
+    for name, candidates in found.items():
+        proven[name] = next((each.place for each in candidates if each.in_order(base, partly, call, mark)), None)
+    return proven
 
 
 # ---- calls ---------------------------------------------------------------------------------------------------------
