@@ -27,6 +27,7 @@ _PATCHES = (1, 2, 4, 8, 16, 32, 64)
 _FRAMES_PER_PATCH = (1, 2)
 _SUMMARY = 8  # numbers that stand for a token's channels: what is compared must not fill the memory
 _CHANGED, _LEAST = 0.05, 1e-3  # of the largest relative change in a tensor, and of a token: less is rounding
+_SEED = 0x6D61726B7321  # no seed of a run, whose noise would be its own mark
 _FEWEST = 4  # tokens of a picture
 _MISTAKEN = 0.02  # share of the tokens that may look otherwise, as outliers do in real weights
 
@@ -122,7 +123,7 @@ def find_places(
     def seen(marked: Tensor) -> _Seen:
         return _called(network, blocks, first, _with_latent(arguments, marked), keywords, stop)
 
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(_SEED)
     other = torch.randn(x.shape, generator=generator).to(x) * _scale(x)
     base, whole = seen(x), seen(other)
     found = {name: list(_candidates(base, whole, name, call)) for name in blocks}
