@@ -5,8 +5,8 @@ output as a picture [B, C, h, w] on the latent grid or a coarser one. Video mode
 
 Every network keeps its blocks in lists (ModuleList, ModuleDict), which is where they are found. A convolutional block
 gives out a picture; where the picture's tokens are in what a transformer's block gives out is found by marking
-(`places`). Only two things are known beforehand: how ComfyUI's U-Nets arrange their blocks, which the paper's choice of
-layers is about, and the names by which older files call four architectures.
+(`places`). Only three things are known beforehand: how ComfyUI's U-Nets arrange their blocks, which the paper's choice
+of layers is about, the names by which older files call four architectures, and which networks take no video alone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..samplers import process
 
 FEATURE_SETS = ("levels", "decoder", "all")
 _SPREAD = 9  # blocks of a transformer that "levels" takes: the number that the paper takes from a U-Net
+ONLY_WITH_SOUND = ("MiniMaxH3Model",)  # networks that take no latent of video alone
 _LISTS = (nn.ModuleList, nn.ModuleDict)
 _OLD_NAMES = {"U-Net": "UNetModel", "SD3": "OpenAISignatureMMDITWrapper", "Wan": "WanModel"}
 

@@ -208,7 +208,7 @@ def _muted(
         shape = (q.shape[0], heads, q.shape[-2], v.shape[-1])
     else:
         like = q if more.get("enable_gqa") else v
-        shape = (q.shape[0], heads, q.shape[1], like[0, 0].numel() // heads)
+        shape = (q.shape[0], heads, q.shape[1], math.prod(like.shape[2:]) // heads)
     zeros = q.new_zeros(shape)
     return zeros if skip_output_reshape else zeros.transpose(1, 2).flatten(2)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.nested_tensor
+import comfy.samplers
 import comfy.supported_models as supported
 import pytest
 import torch
@@ -243,3 +245,28 @@ def test_sketch_guidance_of_a_video_with_a_reference_follows_every_frame() -> No
         guided = run(guide(model, Guidance(predictor, lambda *_: (target, weight), end=0.0)), positive=cond, steps=1)  # noqa: B023
         moved = (guided - plain).square().sum(dim=(0, 1, 3, 4))
         assert int(moved.argmax()) == frame
+
+
+def test_sketch_guidance_of_video_with_sound_moves_the_video() -> None:
+    model, cond = families.built(LTX2), conditioning(LTX2)
+    taps, channels = survey(model, families.latent(LTX2)["samples"], cond, "levels")
+    predictor = EdgePredictor(
+        build_network("mlp", channels, 128), "mlp", taps, channels, architectures.signature(model, taps)
+    )
+    target = torch.randn(2, 128, 4, 4, generator=torch.Generator().manual_seed(4))
+
+    def sampled(beta: float) -> list[Tensor]:
+        guided = guide(model, Guidance(predictor, lambda *_: (target, None), beta, end=0.0))
+        guider = comfy.samplers.CFGGuider(guided)
+        guider.set_conds(cond, conditioning(LTX2, 1))
+        guider.set_cfg(2.0)
+        generator = torch.Generator().manual_seed(3)
+        parts = [[torch.randn(shape, generator=generator) for shape in ((1, 128, 2, 4, 4), (1, 8, 4, 16))]] * 2
+        noise, latent = (comfy.nested_tensor.NestedTensor(each) for each in parts)
+        sigmas, euler = torch.tensor([0.9, 0.5]), comfy.samplers.sampler_object("euler")
+        return guider.sample(noise, latent, euler, sigmas, disable_pbar=True, seed=1).unbind()
+
+    with torch.inference_mode():
+        (plain, plain_sound), (video, sound) = sampled(0.0), sampled(0.5)
+    torch.testing.assert_close(sound, plain_sound)
+    assert not torch.allclose(video, plain)
