@@ -176,7 +176,7 @@ class _Run:
     ) -> None:  # fmt: skip
         self.guidance, self.target = guidance, target
         self.sigmas, self.noise, self.mask = sigmas, noise, mask
-        self.size, self.frames = shape[-2:], shape[2] if len(shape) == 5 else 1
+        self.size, self.frames = (shape[-2], shape[-1]), shape[2] if len(shape) == 5 else 1
         self.predictor = guidance.predictor
         self.network = self.predictor.network_on(noise.device)
         self.keep = projecting(self.predictor, self.network)

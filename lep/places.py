@@ -266,21 +266,22 @@ def _candidates(base: _Seen, whole: _Seen, name: str, call: Call) -> Iterator[_C
         for number, (one, other) in enumerate(pairs):
             if one is None or other is None or one.shape != other.shape:
                 continue
-            member = number if part == "outputs" else shapes.index(one.shape) if shapes.count(one.shape) == 1 else None
-            for axis in _batch_axes(one, call.batch) if member is not None else []:
+            if part == "outputs":
+                member = number
+            elif shapes.count(one.shape) == 1:  # the output that can be this input, changed
+                member = shapes.index(one.shape)
+            else:
+                continue
+            for axis in _batch_axes(one, call.batch):
                 changed = _changed(one, other, axis, call.batch)
-                places = changed.all(dim=0).nonzero().flatten()
-                if not len(places):
-                    continue
-                start, count = int(places[0]), int(places[-1] - places[0]) + 1
-                for patch, grid in _grids(count, call):
+                for start, patch, grid in _spans(changed, call):
                     yield _Candidate(Place(member, axis, start, changed.shape[1], grid), patch, name, part, number)
 
 
 def _batch_axes(tensor: Tensor, batch: int) -> list[int | None]:
     """The axes on which a tensor [..., C] may hold the batch, as `Place.batch_axis`."""
-    inner = [axis for axis in range(1, tensor.ndim - 1) if tensor.shape[axis] == batch > 1]
-    return inner if math.prod(tensor.shape[:-1]) % batch else [None, *inner]
+    outermost: list[int | None] = [] if math.prod(tensor.shape[:-1]) % batch else [None]
+    return outermost + [axis for axis in range(1, tensor.ndim - 1) if tensor.shape[axis] == batch > 1]
 
 
 def _tokens(tensor: Tensor, batch_axis: int | None, batch: int) -> Tensor:
@@ -297,15 +298,17 @@ def _changed(one: Tensor, other: Tensor, batch_axis: int | None, batch: int) -> 
     return (change > max(_LEAST, _CHANGED * float(change.nan_to_num(0.0).max()))).cpu()
 
 
-def _grids(count: int, call: Call) -> Iterator[tuple[tuple[int, int], Grid]]:
-    """The patches (frames, side) by which a latent of this size has so many tokens, and how these are arranged."""
+def _spans(changed: Tensor, call: Call) -> Iterator[tuple[int, tuple[int, int], Grid]]:
+    """First token, patch (frames, side) and arrangement of the pictures that the changed tokens [B, tokens] may be."""
+    places = changed.all(dim=0).nonzero().flatten().tolist()
+    count = places[-1] - places[0] + 1 if places else 0
     if count < _FEWEST:
         return
     for frames in _FRAMES_PER_PATCH[: call.frames]:
         for side in _PATCHES:
             grid = (-(-call.frames // frames), -(-call.height // side), -(-call.width // side))
             if math.prod(grid) == count:
-                yield (frames, side), grid
+                yield places[0], (frames, side), grid
                 break
 
 
