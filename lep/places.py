@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves
 
+from ..samplers.caching import without_cache_wrappers
 from ..samplers.noise import drawn_again
 
 _PATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -174,7 +175,8 @@ def _called(
 
         return listen
 
-    options = {**keywords.get("transformer_options", {}), "optimized_attention_override": _muted}
+    options = without_cache_wrappers(keywords.get("transformer_options") or {})
+    options = {**options, "optimized_attention_override": _muted}
     with contextlib.ExitStack() as undo, contextlib.suppress(Enough):
         for key, module in {id(module): module for module in first.values()}.items():
             undo.callback(module.register_forward_pre_hook(before(key), with_kwargs=True).remove)
@@ -219,6 +221,7 @@ def _summary(leaf: Any) -> Tensor | None:
         return None
     generator = torch.Generator().manual_seed(leaf.shape[-1])
     sums = torch.randn(leaf.shape[-1], _SUMMARY, generator=generator) / leaf.shape[-1] ** 0.5
+    leaf = leaf.float() if leaf.element_size() < 2 else leaf
     return (leaf @ sums.to(leaf)).float()
 
 
