@@ -13,6 +13,7 @@ import torch
 
 from ..demo.model import UNET_CONFIG, LandscapeConfig, LandscapeLatent
 from ..lep import families
+from ..lep.features import survey
 from ..lep.predictor import EdgePredictor, build_network
 
 _SD15: dict[str, Any] = {
@@ -52,10 +53,9 @@ def random_model(size: str, dtype: torch.dtype) -> Any:
 
 def random_predictor(model: Any) -> EdgePredictor:
     """A per-pixel predictor for the model."""
-    network = families.network_of(model)
-    taps = families.tap_names(network, "levels")
-    channels = tuple(families.tap_channels(network, tap) or 0 for tap in taps)
-    return EdgePredictor(build_network("mlp", channels, 4), "mlp", taps, channels, families.signature(model))
+    text = [[torch.zeros(1, 77, families.signature(model)["context"]), {}]]
+    taps, channels = survey(model, torch.zeros(1, 4, 32, 32), text, "levels")
+    return EdgePredictor(build_network("mlp", channels, 4), "mlp", taps, channels, families.signature(model, taps))
 
 
 def random_text(size: str) -> list[list[Any]]:

@@ -21,6 +21,7 @@ from .saved_tensors import saved_tensors
 from .streamed_weights import StreamedWeights, override
 
 UNET_UNITS = (ResBlock, BasicTransformerBlock, Downsample, Upsample)
+LISTS = (nn.ModuleList, nn.ModuleDict)
 
 
 class Recompute(torch.autograd.Function):
@@ -70,13 +71,28 @@ def units(roots: Iterable[nn.Module]) -> list[nn.Module]:
     found: dict[int, nn.Module] = {}
     for root in roots:
         blocks = [module for module in root.modules() if isinstance(module, UNET_UNITS)]
-        if not blocks:
-            networks = [root, *root.children()]  # a BaseModel holds its network one level down
-            lists = [m for n in networks for m in n.children() if isinstance(m, nn.ModuleList)]
-            blocks = [block for blocks_of in lists for block in blocks_of]
+        blocks = blocks or [block for _, block in listed_blocks(root)]
         found.update((id(block), block) for block in blocks)
     inner = {id(part) for block in found.values() for part in block.modules() if part is not block}
     return [block for key, block in found.items() if key not in inner and not _listened_in(block)]
+
+
+def listed_blocks(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Name and module of each block in the network's lists (ModuleList, ModuleDict), in their order there.
+
+    A list in a list counts as a part of it; lists inside of a block do not count.
+    """
+    for name, child in network.named_children():
+        blocks = _members(child) if isinstance(child, LISTS) else listed_blocks(child)
+        yield from ((f"{name}.{rest}", block) for rest, block in blocks)
+
+
+def _members(blocks: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name, block in blocks.named_children():
+        if isinstance(block, LISTS):
+            yield from ((f"{name}.{rest}", inner) for rest, inner in _members(block))
+        else:
+            yield name, block
 
 
 def _listened_in(block: nn.Module) -> bool:

@@ -5,24 +5,25 @@ output as a picture [B, C, h, w] on the latent grid or a coarser one. Video mode
 
 Every network keeps its blocks in lists (ModuleList, ModuleDict), which is where they are found. A convolutional block
 gives out a picture; where the picture's tokens are in what a transformer's block gives out is found by marking
-(`places`). Only two things are known beforehand: how ComfyUI's U-Nets arrange their blocks, which the paper's choice of
-layers is about, and the names by which older files call four architectures.
+(`places`). Only three things are known beforehand: how ComfyUI's U-Nets arrange their blocks, which the paper's choice
+of layers is about, the names by which older files call four architectures, and which networks take no video alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from comfy.ldm.modules.diffusionmodules.openaimodel import TimestepEmbedSequential, UNetModel
 from torch import nn
 
 from ..common.texts import quoted
+from ..gradients.checkpoint import LISTS, listed_blocks
 from ..samplers import process
 
 FEATURE_SETS = ("levels", "decoder", "all")
 _SPREAD = 9  # blocks of a transformer that "levels" takes: the number that the paper takes from a U-Net
-_LISTS = (nn.ModuleList, nn.ModuleDict)
+ONLY_WITH_SOUND = ("MiniMaxH3Model",)  # networks that take no latent of video alone
 _OLD_NAMES = {"U-Net": "UNetModel", "SD3": "OpenAISignatureMMDITWrapper", "Wan": "WanModel"}
 
 
@@ -38,23 +39,13 @@ def block_names(network: nn.Module) -> list[str]:
         sides = {side: [f"{side}.{i}" for i in range(len(getattr(network, side)))]
                  for side in ("input_blocks", "output_blocks")}  # fmt: skip
         return [*sides["input_blocks"], "middle_block", *sides["output_blocks"]]
-    return list(_in_lists(network, "", False))
-
-
-def _in_lists(module: nn.Module, name: str, listed: bool) -> Iterator[str]:
-    """listed: the module is a member of a list, so that it is a block unless it is a list itself."""
-    is_list = isinstance(module, _LISTS)
-    if listed and not is_list:
-        yield name
-        return
-    for key, child in module.named_children():
-        yield from _in_lists(child, f"{name}.{key}" if name else key, is_list)
+    return [name for name, _ in listed_blocks(network)]
 
 
 def first_of_list(network: nn.Module, tap: str) -> nn.Module:
     """The first block of the list that the tap belongs to."""
     owner = network.get_submodule(tap.rpartition(".")[0])
-    return next(iter(owner.children())) if isinstance(owner, _LISTS) else network.get_submodule(tap)
+    return next(iter(owner.children())) if isinstance(owner, LISTS) else network.get_submodule(tap)
 
 
 def is_convolutional(network: nn.Module) -> bool:

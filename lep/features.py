@@ -17,7 +17,16 @@ from torch import Tensor, nn
 from ..samplers.caching import without_step_caches
 from ..samplers.noise import drawn_again, start_run
 from ..samplers.own_sampler import run_inside
-from .families import block_names, check_width, first_of_list, is_convolutional, network_of, tap_module, tap_names
+from .families import (
+    ONLY_WITH_SOUND,
+    block_names,
+    check_width,
+    first_of_list,
+    is_convolutional,
+    network_of,
+    tap_module,
+    tap_names,
+)
 from .places import Call, Enough, Place, find_places, signature_of
 from .predictor import EdgePredictor, PredictorNetwork
 
@@ -168,6 +177,11 @@ def survey(model: Any, like: Tensor, cond: Any, feature_set: str) -> tuple[tuple
     """
     network = network_of(model)
     names = block_names(network)
+    if type(network).__name__ in ONLY_WITH_SOUND:
+        raise ValueError(
+            f"Edge predictors cannot read a {type(network).__name__} model: it takes video only together with sound, "
+            "and they are trained on pictures or on video alone, so use another model."
+        )
     channels: dict[str, int] = {}
 
     def keep(index: int, value: Tensor) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -115,19 +116,24 @@ class _GuidedModel:
         self.guidance = guidance
         self.target = functools.cache(guidance.sketch)  # once for each size; all that is kept between runs
         self.run: _Run | None = None
+        self.shape: tuple[int, ...] | None = None  # of the video, where the run's latent holds sound too
 
     def outer(self, executor: Any, noise: Tensor, latent_image: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Make the target for this run's size, while the model is not loaded yet and the VAE has room."""
-        if len(kwargs.get("latent_shapes") or [0]) > 1:
-            raise ValueError("Sketch Guidance cannot guide a latent of several parts (video with audio): use one part.")
-        frames = latent_image.shape[2] if latent_image.ndim == 5 else 1
-        for name, given in zip(("sketches", "importance masks"), self.target(*latent_image.shape[-2:]), strict=True):
-            if given is not None and len(given) not in (1, frames, frames * len(latent_image)):
+        shapes = kwargs.get("latent_shapes") or [latent_image.shape]
+        shape = tuple(shapes[0])
+        frames = shape[2] if len(shape) == 5 else 1
+        for name, given in zip(("sketches", "importance masks"), self.target(*shape[-2:]), strict=True):
+            if given is not None and len(given) not in (1, frames, frames * shape[0]):
                 raise ValueError(
-                    f"There are {len(given)} {name} for a latent of {len(latent_image)} pictures"
+                    f"There are {len(given)} {name} for a latent of {shape[0]} pictures"
                     f"{f' of {frames} frames' if frames > 1 else ''}: give one for all, or one for each."
                 )
-        return executor(noise, latent_image, *args, **kwargs)
+        before, self.shape = self.shape, shape if len(shapes) > 1 else None
+        try:
+            return executor(noise, latent_image, *args, **kwargs)
+        finally:
+            self.shape = before
 
     def prepare(self, executor: Any, model: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:
         """Let ComfyUI make room for the activations that a gradient needs."""
@@ -139,8 +145,10 @@ class _GuidedModel:
                latent_image: Any = None, denoise_mask: Any = None, disable_pbar: bool = False) -> Any:  # fmt: skip
         """One sampling run."""
         unit = _unit_noise(noise, extra_args.get("seed"))
-        target = self.target(*noise.shape[-2:])
-        run = _Run(self.guidance, guider.model_patcher, target, sigmas, unit, denoise_mask)
+        shape = self.shape or tuple(noise.shape)
+        mask = denoise_mask if self.shape is None else _only_video(noise, shape, denoise_mask)
+        target = self.target(*shape[-2:])
+        run = _Run(self.guidance, guider.model_patcher, target, sigmas, unit, mask, shape)
         if self.guidance.preview and callback is not None:
             callback = functools.partial(run.show, callback)
         before, self.run = self.run, run
@@ -164,10 +172,11 @@ class _Run:
 
     def __init__(
         self, guidance: Guidance, model: Any, target: tuple[Tensor, Tensor | None],
-        sigmas: Tensor, noise: Tensor, mask: Tensor | None,
+        sigmas: Tensor, noise: Tensor, mask: Tensor | None, shape: tuple[int, ...],
     ) -> None:  # fmt: skip
         self.guidance, self.target = guidance, target
         self.sigmas, self.noise, self.mask = sigmas, noise, mask
+        self.size, self.frames = (shape[-2], shape[-1]), shape[2] if len(shape) == 5 else 1
         self.predictor = guidance.predictor
         self.network = self.predictor.network_on(noise.device)
         self.keep = projecting(self.predictor, self.network)
@@ -264,7 +273,7 @@ class _Call:
     def _loss(self, capture: Capture, x: Tensor, sigma: Tensor) -> Tensor:
         """The distance to the sketch, summed over the samples and over all calls that see the whole picture."""
         run, total = self.run, x.new_zeros(())
-        size, frames = (int(x.shape[-2]), int(x.shape[-1])), (x.shape[2] if x.ndim == 5 else 1)
+        size, frames = run.size, run.frames
         for reading in capture.readings:
             call = reading.call
             if not reading.complete or (call.height, call.width) != size or call.frames != frames:
@@ -283,6 +292,16 @@ def _distance(seen: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     """
     error = (seen - _spread(target, seen)) ** 2
     return (error if weight is None else error * _spread(weight, seen)).flatten(1).mean(dim=1).sum()
+
+
+def _only_video(noise: Tensor, shape: tuple[int, ...], mask: Tensor | None) -> Tensor:
+    """The mask of a run on video and sound [B, 1, N], with 0 at the sound: a sketch shows nothing of it."""
+    area = torch.zeros_like(noise) if mask is None else mask.clone().expand_as(noise).contiguous()
+    count = math.prod(shape[1:])
+    area[..., count:] = 0.0
+    if mask is None:
+        area[..., :count] = 1.0
+    return area
 
 
 def _spread(given: Tensor, like: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Where the picture's tokens lie in what the blocks of a network give out, found by marking the picture.
 
-A transformer's block works on a sequence of tokens, and only some of them are the picture's: others are text, registers,
+A transformer's block works on a sequence of tokens, of which only some are the picture's: others are text, registers,
 padding, references or sound. Attention alone carries anything from one token to another, so with attention muted the
 tokens that change with the picture are the picture's own. A second mark in random patches then proves their order:
 row by row, frame by frame. Where attention cannot be muted, the input of the list's first block shows the same, since
@@ -21,12 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves
 
+from ..samplers.caching import without_cache_wrappers
 from ..samplers.noise import drawn_again
 
 _PATCHES = (1, 2, 4, 8, 16, 32, 64)
 _FRAMES_PER_PATCH = (1, 2)
 _SUMMARY = 8  # numbers that stand for a token's channels: what is compared must not fill the memory
 _CHANGED, _LEAST = 0.05, 1e-3  # of the largest relative change in a tensor, and of a token: less is rounding
+_SEED = 0x6D61726B7321  # no seed of a run, whose noise would be its own mark
 _FEWEST = 4  # tokens of a picture
 _MISTAKEN = 0.02  # share of the tokens that may look otherwise, as outliers do in real weights
 
@@ -122,7 +124,7 @@ def find_places(
     def seen(marked: Tensor) -> _Seen:
         return _called(network, blocks, first, _with_latent(arguments, marked), keywords, stop)
 
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(_SEED)
     other = torch.randn(x.shape, generator=generator).to(x) * _scale(x)
     base, whole = seen(x), seen(other)
     found = {name: list(_candidates(base, whole, name, call)) for name in blocks}
@@ -132,10 +134,10 @@ def find_places(
     mark = _random_patches(call, max(frames for frames, _ in patches), max(side for _, side in patches), generator)
     area = mark.to(x.device)[:, None]  # [B, 1, T, h, w]
     partly = seen(torch.where(area if x.ndim == 5 else area[:, :, 0], other, x))
-    proven = {
-        name: [c for c in candidates if c.in_order(base, partly, call, mark)] for name, candidates in found.items()
-    }
-    return {name: candidates[0].place if candidates else None for name, candidates in proven.items()}
+    proven: dict[str, Place | None] = {}
+    for name, candidates in found.items():
+        proven[name] = next((each.place for each in candidates if each.in_order(base, partly, call, mark)), None)
+    return proven
 
 
 # ---- calls ---------------------------------------------------------------------------------------------------------
@@ -173,7 +175,8 @@ def _called(
 
         return listen
 
-    options = {**keywords.get("transformer_options", {}), "optimized_attention_override": _muted}
+    options = without_cache_wrappers(keywords.get("transformer_options") or {})
+    options = {**options, "optimized_attention_override": _muted}
     with contextlib.ExitStack() as undo, contextlib.suppress(Enough):
         for key, module in {id(module): module for module in first.values()}.items():
             undo.callback(module.register_forward_pre_hook(before(key), with_kwargs=True).remove)
@@ -207,7 +210,7 @@ def _muted(
         shape = (q.shape[0], heads, q.shape[-2], v.shape[-1])
     else:
         like = q if more.get("enable_gqa") else v
-        shape = (q.shape[0], heads, q.shape[1], like[0, 0].numel() // heads)
+        shape = (q.shape[0], heads, q.shape[1], math.prod(like.shape[2:]) // heads)
     zeros = q.new_zeros(shape)
     return zeros if skip_output_reshape else zeros.transpose(1, 2).flatten(2)
 
@@ -218,6 +221,7 @@ def _summary(leaf: Any) -> Tensor | None:
         return None
     generator = torch.Generator().manual_seed(leaf.shape[-1])
     sums = torch.randn(leaf.shape[-1], _SUMMARY, generator=generator) / leaf.shape[-1] ** 0.5
+    leaf = leaf.float() if leaf.element_size() < 2 else leaf
     return (leaf @ sums.to(leaf)).float()
 
 
@@ -265,21 +269,22 @@ def _candidates(base: _Seen, whole: _Seen, name: str, call: Call) -> Iterator[_C
         for number, (one, other) in enumerate(pairs):
             if one is None or other is None or one.shape != other.shape:
                 continue
-            member = number if part == "outputs" else shapes.index(one.shape) if shapes.count(one.shape) == 1 else None
-            for axis in _batch_axes(one, call.batch) if member is not None else []:
+            if part == "outputs":
+                member = number
+            elif shapes.count(one.shape) == 1:  # the output that can be this input, changed
+                member = shapes.index(one.shape)
+            else:
+                continue
+            for axis in _batch_axes(one, call.batch):
                 changed = _changed(one, other, axis, call.batch)
-                places = changed.all(dim=0).nonzero().flatten()
-                if not len(places):
-                    continue
-                start, count = int(places[0]), int(places[-1] - places[0]) + 1
-                for patch, grid in _grids(count, call):
+                for start, patch, grid in _spans(changed, call):
                     yield _Candidate(Place(member, axis, start, changed.shape[1], grid), patch, name, part, number)
 
 
 def _batch_axes(tensor: Tensor, batch: int) -> list[int | None]:
     """The axes on which a tensor [..., C] may hold the batch, as `Place.batch_axis`."""
-    inner = [axis for axis in range(1, tensor.ndim - 1) if tensor.shape[axis] == batch > 1]
-    return inner if math.prod(tensor.shape[:-1]) % batch else [None, *inner]
+    outermost: list[int | None] = [] if math.prod(tensor.shape[:-1]) % batch else [None]
+    return outermost + [axis for axis in range(1, tensor.ndim - 1) if tensor.shape[axis] == batch > 1]
 
 
 def _tokens(tensor: Tensor, batch_axis: int | None, batch: int) -> Tensor:
@@ -296,15 +301,17 @@ def _changed(one: Tensor, other: Tensor, batch_axis: int | None, batch: int) -> 
     return (change > max(_LEAST, _CHANGED * float(change.nan_to_num(0.0).max()))).cpu()
 
 
-def _grids(count: int, call: Call) -> Iterator[tuple[tuple[int, int], Grid]]:
-    """The patches (frames, side) by which a latent of this size has so many tokens, and how these are arranged."""
+def _spans(changed: Tensor, call: Call) -> Iterator[tuple[int, tuple[int, int], Grid]]:
+    """First token, patch (frames, side) and arrangement of the pictures that the changed tokens [B, tokens] may be."""
+    places = changed.all(dim=0).nonzero().flatten().tolist()
+    count = places[-1] - places[0] + 1 if places else 0
     if count < _FEWEST:
         return
     for frames in _FRAMES_PER_PATCH[: call.frames]:
         for side in _PATCHES:
             grid = (-(-call.frames // frames), -(-call.height // side), -(-call.width // side))
             if math.prod(grid) == count:
-                yield (frames, side), grid
+                yield places[0], (frames, side), grid
                 break
 
 

@@ -77,8 +77,8 @@ class TrainEdgePredictor(io.ComfyNode):
                     "features",
                     FEATURE_SETS,
                     "levels",
-                    "Which blocks it reads. levels: the last of each resolution, as in the paper. decoder: the "
-                    "second half. all: every block, for small models.",
+                    "Which blocks it reads. levels: the last of each resolution, as in the paper; for transformers, "
+                    "nine from all depths. decoder: those of the second half. all: every block, for small models.",
                 ),
                 whole("steps", 500, (1, 1000000), "Steps of training. The paper: 3000."),
                 whole("batch_size", 12, (1, 1024), "Pictures per step. The paper: 16."),

@@ -56,12 +56,27 @@ def step_caches(model: Any) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def without_cache_wrappers(options: dict[str, Any]) -> dict[str, Any]:
+    """A run's transformer_options for a call that no step cache should count or answer."""
+    if "wrappers" not in options:
+        return options
+    kept = {
+        kind: {key: wrappers for key, wrappers in by_key.items() if not _is_cached(key, wrappers)}
+        for kind, by_key in options["wrappers"].items()
+    }
+    return {**options, "wrappers": kept}
+
+
 def _cache_wrappers(model: Any) -> Iterator[tuple[str, str]]:
     """Kind and key of the wrappers that belong to a cache."""
     for kind, by_key in model.wrappers.items():
         for key, wrappers in by_key.items():
-            if isinstance(key, str) and (_known(key) or any(map(_is_cache, wrappers))):
+            if _is_cached(key, wrappers):
                 yield kind, key
+
+
+def _is_cached(key: Any, wrappers: list[Any]) -> bool:
+    return isinstance(key, str) and (_known(key) or any(map(_is_cache, wrappers)))
 
 
 def _baked_in(model: Any) -> list[str]:

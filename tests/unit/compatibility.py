@@ -82,7 +82,9 @@ class World:
 
     @cached_property
     def predictor(self) -> Any:
-        return predictor_for(self.model)
+        samples = self.latent["samples"]
+        like = samples.unbind()[0] if getattr(samples, "is_nested", False) else samples
+        return predictor_for(self.model, like=like, cond=self.positive)
 
 
 def packed(latent: Any) -> Tensor:

@@ -18,13 +18,16 @@ from torch import Tensor
 STEPS = 4
 
 
-def predictor_for(model: ModelPatcher, kind: str = "mlp", feature_set: str = "levels", seed: int = 0) -> EdgePredictor:
-    """Random weights: guidance must be right for any predictor."""
-    taps, channels = survey(model, tiny.latent(model)["samples"], tiny.cond(), feature_set)
-    out = int(model.get_model_object("latent_format").latent_channels)
+def predictor_for(
+    model: ModelPatcher, kind: str = "mlp", feature_set: str = "levels", seed: int = 0, like: Tensor | None = None,
+    cond: Any = None,
+) -> EdgePredictor:  # fmt: skip
+    """Random weights: guidance must be right for any predictor. like, cond: a latent and a prompt of the model."""
+    like = tiny.latent(model)["samples"] if like is None else like
+    taps, channels = survey(model, like, cond or tiny.cond(), feature_set)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fresh = build_network(kind, channels, out)
+        fresh = build_network(kind, channels, int(like.shape[1]))
     return EdgePredictor(fresh, kind, taps, channels, families.signature(model, taps))
 
 

@@ -9,7 +9,7 @@ import comfy.patcher_extension
 import pytest
 import torch
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
-from diffusion_path.samplers.caching import step_caches, without_step_caches
+from diffusion_path.samplers.caching import step_caches, without_cache_wrappers, without_step_caches
 from diffusion_path.tests.unit import families
 from diffusion_path.tests.unit.compatibility import CASES, EXACT, World
 from diffusion_path.tests.unit.families import FLUX
@@ -116,3 +116,12 @@ def test_runs_that_need_every_evaluation_are_exact_under_another_pack_s_cache(la
         assert not torch.equal(beside.sampled(), plain.sampled())
         beside.__dict__["recorded"] = plain.recorded
         assert CASES[label](beside) == EXACT
+
+
+def test_a_call_that_no_cache_should_see_keeps_the_other_wrappers() -> None:
+    wrappers = {"diffusion_model": {"easycache": [print], "other": [print], None: [print]}}
+    options = {"wrappers": wrappers, "more": 1}
+    found = without_cache_wrappers(options)
+    assert found == {"wrappers": {"diffusion_model": {"other": [print], None: [print]}}, "more": 1}
+    assert "easycache" in wrappers["diffusion_model"]
+    assert without_cache_wrappers({"more": 1}) == {"more": 1}
