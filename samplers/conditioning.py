@@ -74,14 +74,15 @@ _OF_THE_RUN = {"c_concat", "denoise_mask", "audio_denoise_mask", "latent_shapes"
 def stored_tensors(cond: dict[str, Any], other: list[dict[str, Any]]) -> dict[str, Tensor]:
     """All model inputs of a processed condition, each as one step [1, ...] on the CPU, for `standing_in`.
 
-    Tensors by name, the members of a list as NAME.0, NAME.1 and so on, numbers as tensors without dimensions. What
-    cannot be stored (names, settings) must be the same in `other`, which these are to replace; raises ValueError else.
+    Tensors by name (NAME.int for whole numbers), the members of a list as NAME.0, NAME.1 and so on, numbers as tensors
+    without dimensions; all are float32. What cannot be stored (names, settings) must be the same in `other`, the
+    conditions that these are to replace; raises ValueError where it is not.
     """
     found: dict[str, Tensor] = {}
     for name, held in _of_the_prompt(cond).items():
         value = held.cond
         if isinstance(value, Tensor):
-            found[name] = value
+            found[name if value.is_floating_point() else f"{name}.int"] = value
         elif isinstance(held, CONDList):
             found |= {f"{name}.{number}": each for number, each in enumerate(value)}
         elif _is_number(value):
@@ -120,15 +121,17 @@ def standing_in(
 def _replaced(own: dict[str, Any], stored: dict[str, Tensor]) -> dict[str, Any]:
     """The model inputs of a prompt with all that can be stored taken from another one."""
     kept = {name: held for name, held in own.items() if name in _OF_THE_RUN or isinstance(held, CONDConstant)}
+    device = next((held.cond.device for held in own.values() if isinstance(held.cond, Tensor)), torch.device("cpu"))
     lists: dict[str, list[Tensor]] = {}
     for key, value in stored.items():
-        name, _, number = key.rpartition(".")
-        if number.isdigit():
+        value, (name, _, kind) = value.to(device), key.rpartition(".")
+        if kind.isdigit():
             lists.setdefault(name, []).append(value)
+        elif kind == "int":
+            kept[name] = _like(own.get(name), value.long())
         else:
             kept[key] = _like(own.get(key), value)
-    device = next((held.cond.device for held in own.values() if isinstance(held.cond, Tensor)), torch.device("cpu"))
-    return kept | {name: CONDList([value.to(device) for value in values]) for name, values in lists.items()}
+    return kept | {name: CONDList(values) for name, values in lists.items()}
 
 
 def _like(held: Any, value: Tensor) -> Any:

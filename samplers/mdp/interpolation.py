@@ -113,7 +113,7 @@ def _mixed_values(name: str, own: Any, other: Any, weight: float) -> Any:
     """Numbers with a fraction are interpolated, in lists too; everything else must be the same."""
     if is_same(own, other):
         return own
-    if isinstance(own, float) and isinstance(other, float):
+    if {type(own), type(other)} in ({float}, {float, int}):
         return own + weight * (other - own)
     if isinstance(own, list) and isinstance(other, list) and len(own) == len(other):
         return [_mixed_values(name, b, a, weight) for b, a in zip(own, other, strict=True)]

@@ -5,23 +5,11 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import comfy.supported_models as supported
 import torch
 from diffusion_path.tests.unit import families, tiny
-from diffusion_path.tests.unit.families import Family
 from torch import Tensor
 
-ZIMAGE = Family(
-    "Z-Image",
-    supported.ZImage,
-    {
-        "image_model": "lumina2", "patch_size": 2, "in_channels": 16, "dim": 256, "cap_feat_dim": tiny.WIDTH,
-        "n_layers": 1, "qk_norm": True, "n_heads": 2, "n_kv_heads": 2, "axes_dims": [32, 48, 48],
-        "axes_lens": [300, 512, 512], "rope_theta": 256.0, "ffn_dim_multiplier": 8 / 3, "n_refiner_layers": 1,
-        "z_image_modulation": True, "time_scale": 1000.0, "pad_tokens_multiple": 32,
-    },
-    prefix=None,
-)  # fmt: skip
+ZIMAGE = families.EVERY["Z-Image"]
 
 
 def randn(seed: int, *size: int) -> Tensor:
@@ -48,5 +36,5 @@ def flux_with_references() -> tuple[Any, Any, Any]:
 @cache
 def zimage_with_padding() -> tuple[Any, Any, Any]:
     """The number of tokens counts, and only one prompt has a mask."""
-    model = families.built(ZIMAGE)
+    model = families.made(ZIMAGE)
     return model, masked(families.cond(ZIMAGE, 0), 3), families.cond(ZIMAGE, 1)

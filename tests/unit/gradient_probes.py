@@ -8,20 +8,31 @@ from typing import Any
 
 import comfy.model_management as management
 import comfy.patcher_extension
+import comfy.sample
 import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
 from diffusion_path import gradients
 from diffusion_path.samplers import process
-from diffusion_path.tests.unit import tiny
+from diffusion_path.tests.unit import families, tiny
 from torch import Tensor, nn
 from torch._C import _len_torch_dispatch_stack, _len_torch_function_stack
 
 Probe = Callable[[Any, Tensor, Tensor, dict[str, Any]], Any]
 
 
-def inside_a_run(model: ModelPatcher, probe: Probe, positive: Any = None, batch: int = 1, seed: int = 0) -> Any:
-    """Call probe(guider, x, sigma, model_options) at the first model call of a run, as a node's wrapper would be."""
+def inside_a_run(
+    model: ModelPatcher,
+    probe: Probe,
+    positive: Any = None,
+    batch: int = 1,
+    seed: int = 0,
+    family: families.Family | None = None,
+) -> Any:
+    """Call probe(guider, x, sigma, model_options) at the first model call of a run, as a node's wrapper would be.
+
+    family: of the model, where its prompts or latents are not those of the models in `tiny`.
+    """
     found = []
 
     def wrapper(executor: Any, x: Tensor, sigma: Tensor, model_options: dict[str, Any], seed: int) -> Tensor:
@@ -33,10 +44,11 @@ def inside_a_run(model: ModelPatcher, probe: Probe, positive: Any = None, batch:
     clone.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, "test", wrapper)
     with torch.inference_mode():
         guider = comfy.samplers.CFGGuider(clone)
-        guider.set_conds(positive or tiny.cond(0), tiny.cond(1))
+        own, negative = (families.cond(family, i) if family else tiny.cond(i) for i in range(2))
+        guider.set_conds(positive or own, negative)
         guider.set_cfg(3.0)
-        latent = tiny.latent(model, batch)["samples"]
-        noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
+        latent = (families.latent(family, batch) if family else tiny.latent(model, batch))["samples"]
+        noise = comfy.sample.prepare_noise(latent, seed)
         sampling = process.model_sampling(model)
         sigmas = torch.tensor([float(sampling.percent_to_sigma(0.6)), 0.0])
         guider.sample(noise, latent, comfy.samplers.sampler_object("euler"), sigmas, disable_pbar=True, seed=0)

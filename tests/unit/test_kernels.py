@@ -4,92 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.supported_models as supported
 import pytest
 import torch
 from diffusion_path import gradients
 from diffusion_path.tests.unit import families
-from diffusion_path.tests.unit.families import Family
 from diffusion_path.tests.unit.gradient_probes import differences, inside_a_run, latent_gradient
 from torch import Tensor
 
 pytest.importorskip("comfy_kitchen", reason="an older ComfyUI computes without these kernels")
 
-COSMOS = Family(
-    "Cosmos-Predict2",
-    supported.CosmosT2IPredict2,
-    {
-        "image_model": "cosmos_predict2",
-        "in_channels": 16,
-        "out_channels": 16,
-        "model_channels": 64,
-        "crossattn_emb_channels": 16,
-        "num_blocks": 2,
-        "num_heads": 2,
-        "max_img_h": 240,
-        "max_img_w": 240,
-        "max_frames": 128,
-        "patch_spatial": 2,
-        "patch_temporal": 1,
-        "concat_padding_mask": True,
-        "pos_emb_cls": "rope3d",
-        "pos_emb_learnable": True,
-        "pos_emb_interpolation": "crop",
-        "min_fps": 1,
-        "max_fps": 30,
-        "use_adaln_lora": True,
-        "adaln_lora_dim": 16,
-        "extra_per_block_abs_pos_emb": False,
-        "rope_h_extrapolation_ratio": 4.0,
-        "rope_w_extrapolation_ratio": 4.0,
-        "rope_t_extrapolation_ratio": 1.0,
-        "rope_enable_fps_modulation": False,
-    },
-    prefix=None,
-    frames=1,
-)
-ERNIE = Family(
-    "ERNIE-Image",
-    supported.ErnieImage,
-    {
-        "image_model": "ernie",
-        "hidden_size": 64,
-        "num_attention_heads": 2,
-        "num_layers": 2,
-        "ffn_hidden_size": 64,
-        "text_in_dim": 16,
-        "rope_axes_dim": (8, 12, 12),
-    },
-    prefix=None,
-)
-
-JOYIMAGE = Family(
-    "JoyImage",
-    type("JoyImage", (supported.JoyImage,), {"unet_extra_config": {}}),
-    {
-        "image_model": "joyimage",
-        "patch_size": [1, 2, 2],
-        "in_channels": 16,
-        "hidden_size": 64,
-        "num_attention_heads": 2,
-        "text_dim": 16,
-        "num_layers": 2,
-        "rope_dim_list": [8, 12, 12],
-    },
-    prefix=None,
-    frames=1,
-)
+KERNELS = ("JoyImage", "ERNIE-Image", "Cosmos-Predict2", "Cosmos-Predict2 I2V", "Anima", "MiniMax H3 (with sound)")
+"""Networks that call a fused kernel in training too."""
 
 
-@pytest.mark.parametrize("family", [COSMOS, ERNIE, JOYIMAGE], ids=lambda family: family.name)
-def test_gradient_against_central_differences(family: Family) -> None:
-    with torch.inference_mode():
-        model = families.built(family)
-    exact, numeric = inside_a_run(model, differences)
+@pytest.mark.parametrize("name", [name for name in KERNELS if name in families.EVERY])
+def test_gradient_against_central_differences(name: str) -> None:
+    family = families.EVERY[name]
+    model = families.made(family)
+    exact, numeric = inside_a_run(model, differences, family=family)
     assert exact > 0
     assert numeric == pytest.approx(exact, rel=5e-3)
-    plain, _ = inside_a_run(model, latent_gradient())
-    again, _ = inside_a_run(model, latent_gradient(checkpointed=True))
+    plain, _ = inside_a_run(model, latent_gradient(), family=family)
+    again, _ = inside_a_run(model, latent_gradient(checkpointed=True), family=family)
     torch.testing.assert_close(again, plain, rtol=1e-4, atol=1e-5 * float(plain.abs().max()))
 
 

@@ -111,7 +111,7 @@ def test_values_of_all_kinds() -> None:
     payload = {"refs": [{"latent": torch.ones(2)}], "seed": 0}
     constant = {"ids": ids, "fps": CONDConstant(None), "payload": CONDConstant({**payload, "layout": object()})}
     equal = {"ids": CONDRegular(ids.cond.clone()), "fps": CONDConstant(None), "payload": CONDConstant({**payload})}
-    mixed = mixed_inputs({**constant, "n": CONDConstant([1.0, 2.0])}, {**equal, "n": CONDConstant([2.0, 0.0])}, 0.25)
+    mixed = mixed_inputs({**constant, "n": CONDConstant([1, 2.0])}, {**equal, "n": CONDConstant([2.0, 0.0])}, 0.25)
     assert torch.equal(mixed["ids"].cond, ids.cond)
     assert (mixed["payload"].cond["refs"], mixed["fps"].cond, mixed["n"].cond) == (payload["refs"], None, [1.25, 1.5])
     for name, own, other, problem in (
