@@ -296,7 +296,8 @@ def test_an_error_in_a_call_leaves_the_conditions_as_they_were() -> None:
     model = built(LTXV)
 
     class Guider:
-        inner_model, conds = model.model, {"positive": [{"model_conds": {"denoise_mask": 1}}]}
+        inner_model: Any = model.model
+        conds: Any = {"positive": [{"model_conds": {"denoise_mask": None}}]}
 
     before = Guider.conds["positive"]
     with pytest.raises(KeyboardInterrupt), mask_times.told(Guider, torch.zeros(1, 128, 3, 4, 4)):
