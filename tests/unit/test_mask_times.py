@@ -104,10 +104,10 @@ class Heard:
         return executor(x, sigma, *args, **kwargs)
 
     def _network(self, executor: Any, x: Any, times: Any, *args: Any, **kwargs: Any) -> Any:
-        video, own = (x[0], times[0]) if isinstance(x, list) else (x, times)
+        video = x[0] if isinstance(x, list) else x
         full = self.model.model.model_sampling.timestep(self.sigmas[-1]).float()
-        shares = own.float() / full
-        self.sound += [times[1].float() / full] if isinstance(x, list) else []
+        shares = times.float() / full
+        self.sound += [kwargs["a_timestep"].float() / full] if isinstance(x, list) else []
         frames, height, width = video.shape[2:]
         each = shares.numel() == len(video) * frames * height * width
         shares = shares.reshape(len(video), 1, -1, height if each else 1, width if each else 1)
