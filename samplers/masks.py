@@ -135,8 +135,8 @@ def find_crop(size: tuple[int, int], grid: tuple[int, int], block: int | None = 
     """
     lowest = max(side // (cells + 1) + 1 for side, cells in zip(size, grid, strict=True))
     highest = min(side // cells for side, cells in zip(size, grid, strict=True))
-    known = block is not None and lowest <= block <= highest
-    side = block if known else 1 << (highest.bit_length() - 1 if highest else 0)
+    power = 1 << max(highest.bit_length() - 1, 0)  # the largest one
+    side = block if block is not None and lowest <= block <= highest else power
     if not lowest <= side <= highest or side & (side - 1):
         return None
     return Crop(side, size[0] % side // 2, size[1] % side // 2)

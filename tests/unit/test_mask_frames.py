@@ -22,7 +22,7 @@ from torch import Tensor
 
 def vae_of(ratio: int, block: int) -> Any:
     """Core's VAE class with what its detection sets for a causal video VAE, and no network."""
-    vae = comfy.sd.VAE.__new__(comfy.sd.VAE)
+    vae: Any = comfy.sd.VAE.__new__(comfy.sd.VAE)
     vae.upscale_ratio = (lambda a: max(0, a * ratio - (ratio - 1)), block, block)
     vae.downscale_ratio = (lambda a: max(0, (a + ratio - 1) // ratio), block, block)
     return vae

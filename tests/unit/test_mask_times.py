@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 import comfy.samplers
-import comfy.supported_models as supported
 import pytest
 import torch
 from comfy.nested_tensor import NestedTensor
@@ -19,37 +18,16 @@ from diffusion_path.samplers.mdp.states import inject_noise
 from diffusion_path.samplers.record import record
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.samplers.sdedit import SDEditSettings, sdedit
-from diffusion_path.tests.unit import families, tiny
+from diffusion_path.tests.unit import families
 from diffusion_path.tests.unit.families import Family
 from diffusion_path.views.reports import sdedit_report
 from torch import Tensor
 
-LTX: dict[str, Any] = {
-    "image_model": "ltxv", "in_channels": 128, "cross_attention_dim": 64, "attention_head_dim": 32,
-    "num_attention_heads": 2, "caption_channels": tiny.WIDTH, "num_layers": 1,
-    "positional_embedding_max_pos": [20, 2048, 2048],
-}  # fmt: skip
-LTXV = Family("LTX-Video", supported.LTXV, LTX, prefix=None, grid=4, frames=3)
-LTX2 = Family(
-    "LTX-2", supported.LTXAV,
-    {**LTX, "image_model": "ltxav", "audio_in_channels": 128, "audio_cross_attention_dim": 32,
-     "audio_attention_head_dim": 16, "audio_num_attention_heads": 2, "audio_positional_embedding_max_pos": [20],
-     "connector_attention_head_dim": 16, "connector_num_attention_heads": 1, "connector_num_layers": 1},
-    width=2 * tiny.WIDTH, prefix=None, grid=4, frames=3,
-)  # fmt: skip
-WAN = Family(
-    "Wan 2.2 5B", supported.WAN22_T2V, {**tiny.WAN, "in_dim": 48, "out_dim": 48}, prefix=None, grid=4, frames=3
+# Three latent frames: one to keep, one to mix, one to edit.
+LTXV, WAN, PREDICT2, LTX2 = (
+    replace(families.EVERY[name], frames=3, grid=4)
+    for name in ("LTX-Video", "Wan 2.2 5B", "Cosmos-Predict2", "LTX-2 (with sound)")
 )
-PREDICT2 = Family(
-    "Cosmos-Predict2", supported.CosmosT2IPredict2,
-    {"image_model": "cosmos_predict2", "max_img_h": 240, "max_img_w": 240, "max_frames": 128, "in_channels": 16,
-     "out_channels": 16, "patch_spatial": 2, "patch_temporal": 1, "concat_padding_mask": True, "model_channels": 64,
-     "crossattn_emb_channels": tiny.WIDTH, "pos_emb_cls": "rope3d", "pos_emb_learnable": True,
-     "pos_emb_interpolation": "crop", "min_fps": 1, "max_fps": 30, "use_adaln_lora": True, "adaln_lora_dim": 16,
-     "num_blocks": 1, "num_heads": 2, "extra_per_block_abs_pos_emb": False, "rope_h_extrapolation_ratio": 4.0,
-     "rope_w_extrapolation_ratio": 4.0, "rope_t_extrapolation_ratio": 1.0, "rope_enable_fps_modulation": False},
-    prefix=None, grid=4, frames=3,
-)  # fmt: skip
 PLAIN = [LTXV, WAN, PREDICT2]
 SHARED = {WAN.name, PREDICT2.name}
 every = pytest.mark.parametrize("family", PLAIN, ids=lambda family: family.name)
@@ -62,14 +40,9 @@ def built(family: Family) -> Any:
         return families.built(family)
 
 
-def cond(family: Family, seed: int = 0) -> list[list[Any]]:
-    [[tokens, given]] = families.cond(family, seed)
-    return [[tokens, {**given, "attention_mask": torch.ones(1, tiny.TOKENS, dtype=torch.long)}]]
-
-
 def guided(model: Any, family: Family) -> Any:
     guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(cond(family, 0), cond(family, 1))
+    guider.set_conds(families.cond(family, 0), families.cond(family, 1))
     guider.set_cfg(1.0)
     return guider
 
@@ -104,10 +77,10 @@ class Heard:
         return executor(x, sigma, *args, **kwargs)
 
     def _network(self, executor: Any, x: Any, times: Any, *args: Any, **kwargs: Any) -> Any:
-        video, own = (x[0], times[0]) if isinstance(x, list) else (x, times)
+        video = x[0] if isinstance(x, list) else x
         full = self.model.model.model_sampling.timestep(self.sigmas[-1]).float()
-        shares = own.float() / full
-        self.sound += [times[1].float() / full] if isinstance(x, list) else []
+        shares = times.float() / full
+        self.sound += [kwargs["a_timestep"].float() / full] if isinstance(x, list) else []
         frames, height, width = video.shape[2:]
         each = shares.numel() == len(video) * frames * height * width
         shares = shares.reshape(len(video), 1, -1, height if each else 1, width if each else 1)
@@ -121,7 +94,7 @@ class Heard:
 
 def edited(model: Any, family: Family, guide: dict[str, Any], **changes: Any) -> Any:
     settings = replace(SETTINGS, **changes)
-    return sdedit(model, cond(family, 0), cond(family, 1), guide, 5, settings)
+    return sdedit(model, families.cond(family, 0), families.cond(family, 1), guide, 5, settings)
 
 
 def in_force(model: Any, mode: str, mask: Tensor, sigma: Tensor, start: Tensor) -> Tensor:
@@ -220,11 +193,11 @@ def test_a_recorded_run_is_told_what_the_run_itself_is() -> None:
 def test_flowedit_sees_kept_places_clean_and_changes_nothing_for_equal_prompts(family: Family) -> None:
     heard, guide = Heard(family), guide_of(family)
     model, mask = heard.model, guide["noise_mask"]
-    same = cond(family, 0)
+    same = families.cond(family, 0)
     settings = FlowEditSettings(0.8, 2, 1.0, 1.0, refine=0)
     result, _, _ = flowedit(model, same, same, same, guide, 5, settings)
     assert torch.equal(result["samples"], guide["samples"])
-    changed, _, _ = flowedit(model, cond(family, 1), same, same, guide, 5, replace(settings, refine=1))
+    changed, _, _ = flowedit(model, families.cond(family, 1), same, same, guide, 5, replace(settings, refine=1))
     kept = (mask == 0).expand_as(guide["samples"])
     assert torch.equal(changed["samples"][kept], guide["samples"][kept])
     assert not torch.equal(changed["samples"], guide["samples"])
@@ -296,7 +269,8 @@ def test_an_error_in_a_call_leaves_the_conditions_as_they_were() -> None:
     model = built(LTXV)
 
     class Guider:
-        inner_model, conds = model.model, {"positive": [{"model_conds": {"denoise_mask": 1}}]}
+        inner_model: Any = model.model
+        conds: Any = {"positive": [{"model_conds": {"denoise_mask": None}}]}
 
     before = Guider.conds["positive"]
     with pytest.raises(KeyboardInterrupt), mask_times.told(Guider, torch.zeros(1, 128, 3, 4, 4)):
