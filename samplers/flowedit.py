@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.model_management
-import comfy.sampler_helpers
 import comfy.samplers
 import torch
 from comfy.samplers import CFGGuider
 from torch import Tensor
 from tqdm.auto import trange
 
-from . import mask_times, process, reverse_sde
+from . import mask_times, parts, process, reverse_sde
 from . import noise as noises
 from .caching import without_step_caches
 from .counting import Counter
@@ -92,7 +91,7 @@ class FlowEditSampler(OwnSampler):
     def _run(self, given: SamplerRun, mask: Tensor, seen: mask_times.Seen) -> Tensor:
         guider, sigmas, callback, picture = given.guider, given.sigmas, given.callback, given.latent_image
         seed, total = given.seed, len(sigmas) - 1
-        indices = self.indices or noises.batch_indices(given.noise, seed, len(picture))
+        indices = self.indices or noises.batch_indices(given.noise, seed, len(picture), given.shapes)
         # Where a soft mask is grey the edit is made in full and blended in at the end: blended in at each step, the
         # next step would take it for the source, and it would vanish.
         region = mask > 0
@@ -103,7 +102,7 @@ class FlowEditSampler(OwnSampler):
 
         def noised(sigma: Tensor, draw: int = 0) -> Tensor:
             fresh = noises.step_noise(picture, noises.mix_seed(seed, "draw", draw), indices)(sigma, sigma)
-            return process.perturb(guider.inner_model.model_sampling, picture, fresh, sigma, prior=False)
+            return given.noised(picture, fresh, sigma)
 
         for i in trange(total - self.refine, disable=given.disable_pbar):
             sigma, ratio = sigmas[i], sigmas[i + 1] / sigmas[i]
@@ -187,6 +186,7 @@ def flowedit(
     edited = sample_with(guider, noise, latent["samples"], sampler, levels, mask, callback, seed=seed)
     edited = process.untouched(model, edited.to(comfy.model_management.intermediate_device()), latent["samples"])
     if mask is not None:  # kept values were rounded on their way to model space and back
-        grid = comfy.sampler_helpers.prepare_mask(mask, tuple(edited.shape), edited.device)
-        edited = torch.where(grid > 0, edited, latent["samples"].to(edited))
+        grid, packed = parts.edit_mask(mask, edited), parts.pack(edited)
+        packed = torch.where(grid > 0, packed, parts.pack(latent["samples"]).to(packed))
+        edited = parts.unpack(packed, parts.shapes_of(edited))
     return {**latent, "samples": edited}, levels, counter.evaluations
