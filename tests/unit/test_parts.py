@@ -10,68 +10,56 @@ from typing import Any
 
 import comfy.model_sampling
 import comfy.samplers
-import comfy.supported_models as supported
 import pytest
 import torch
+from comfy.conds import CONDConstant
 from comfy.nested_tensor import NestedTensor
 from comfy_extras import nodes_custom_sampler as core
 from diffusion_path.devtools.direct import call
 from diffusion_path.samplers import masks, parts, process
 from diffusion_path.samplers import noise as noises
+from diffusion_path.samplers.flowedit import SourceTargetGuider
+from diffusion_path.samplers.flowedit_methods import UniEdit
 from diffusion_path.samplers.path import DiffusionPath
 from diffusion_path.samplers.path_file import load_path, save_path
 from diffusion_path.samplers.path_fit import check_path_fits, latent_psnr
 from diffusion_path.samplers.reverse_sde import sampler as reverse_sde
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit import families
-from diffusion_path.tests.unit.compatibility import CFG, HALF, SEED, STEPS, T0, World, whole
-from diffusion_path.tests.unit.families import Family
+from diffusion_path.tests.unit.compatibility import CFG, HALF, SEED, STEPS, T0, World, packed
+from diffusion_path.tests.unit.families import EVERY, Family
 from diffusion_path.views.reports import mask_line
 from torch import Tensor
 
-LTX2 = Family(
-    "LTX-2", supported.LTXAV,
-    {
-        "image_model": "ltxav", "in_channels": 128, "cross_attention_dim": 64, "attention_head_dim": 32,
-        "num_attention_heads": 2, "caption_channels": 16, "num_layers": 1, "audio_in_channels": 128,
-        "positional_embedding_max_pos": [20, 2048, 2048], "audio_cross_attention_dim": 32,
-        "audio_attention_head_dim": 16, "audio_num_attention_heads": 2, "audio_positional_embedding_max_pos": [20],
-        "connector_attention_head_dim": 16, "connector_num_attention_heads": 1, "connector_num_layers": 1,
-    },
-    width=32, prefix=None, grid=4, frames=2,
-)  # fmt: skip
-H3 = Family(
-    "MiniMax H3", getattr(supported, "MiniMaxH3", None),
-    {
-        "image_model": "minimax_h3", "hidden_size": 32, "num_layers": 1, "token_refiner_num_layers": 1,
-        "num_attention_heads": 2, "attention_head_dim": 32, "ffn_hidden_size": 64, "text_dim": 16,
-        "timestep_input_dim": 32, "time_embed_hidden_size": 32, "time_embed_dim": 32, "rope_inv_freq_len": 4,
-    },
-    prefix=None, grid=4, frames=2,
-)  # fmt: skip
-SHAPES = {LTX2: ((128, 2, 4, 4), (8, 4, 16)), H3: ((24, 2, 4, 4), (32, 2, 6))}
-KNOWN = [family for family in SHAPES if family.config is not None]
+
+def _small(name: str) -> Family | None:
+    """One of the families with a single block and a grid of 4 x 4; None where this ComfyUI does not know it."""
+    family = EVERY.get(name)
+    if family is None:
+        return None
+    (channels, frames, *_), sound = family.parts
+    grid = 4
+    unet, shapes = {**family.unet, "num_layers": 1}, ((channels, frames, grid, grid), sound)
+    return replace(family, unet=unet, grid=grid, parts=shapes, prefix=None)
+
+
+LTX2, H3 = (_small(name) for name in ("LTX-2 (with sound)", "MiniMax H3 (with sound)"))
+KNOWN = [family for family in (LTX2, H3) if family is not None]
 SCALED = hasattr(comfy.model_sampling, "ModelSamplingAV")  # core carries the sound on the video's schedule
 both = pytest.mark.parametrize("family", KNOWN, ids=lambda family: family.name)
 with_h3 = pytest.mark.skipif(H3 not in KNOWN, reason="This ComfyUI has no MiniMax H3.")
 own_levels = pytest.mark.skipif(H3 not in KNOWN or SCALED, reason="In this ComfyUI no sound has its own levels.")
 
 
-def nested(family: Family, batch: int = 1, seed: int = 1) -> dict[str, Any]:
-    generator = torch.Generator().manual_seed(seed)
-    return {"samples": NestedTensor([torch.randn(batch, *shape, generator=generator) for shape in SHAPES[family]])}
+def nested(family: Family, batch: int = 1) -> dict[str, Any]:
+    return {"samples": NestedTensor([part.clone() for part in families.latent(family, batch)["samples"].unbind()])}
 
 
 @cache
 def world(family: Family) -> World:
-    with torch.inference_mode():
-        model = families.built(family)
-        if family is H3:
-            frequencies = model.model.diffusion_model.rope.inv_freq
-            frequencies.copy_(10000.0 ** -(torch.arange(len(frequencies)) / len(frequencies)))
-        made = World(family, model)
-        made.latent, made.vae.channels = nested(family), SHAPES[family][0][0]
-        return made
+    w = World(family)
+    w.vae.channels = family.parts[0][0]
+    return w
 
 
 def split(latent: dict[str, Any]) -> list[Tensor]:
@@ -263,6 +251,41 @@ def test_the_reverse_sde_keeps_the_sound_on_its_schedule() -> None:
             assert abs(float(left.mean())) < 0.15
 
 
+@own_levels
+@pytest.mark.parametrize("method", ["flowedit", "infedit"])
+def test_flowedit_of_the_sound_ends_where_the_target_lies(method: str) -> None:
+    """With a network that knows both pictures the edit is the target, whatever the level of the sound."""
+    w = world(H3)
+    begins, target = w.latent["samples"].unbind()[0].numel(), parts.pack(nested(H3)["samples"]).flip(-1)
+    source = parts.pack(w.latent["samples"])
+
+    def knowing(_: Any, model: Any, conds: list[Any], x: Tensor, sigma: Tensor, options: Any) -> list[Tensor]:
+        share = float(sigma.reshape(-1)[0])
+        rate = (sound_level(share + 1e-4) - sound_level(share - 1e-4)) / 2e-4
+        found = []
+        for cond in conds:
+            asked = cond is not None and torch.equal(cond[0]["cross_attn"], w.source[0][0])
+            apart = x - (source if asked else target)
+            apart[..., begins:] *= share * rate / sound_level(share)
+            found.append(torch.zeros_like(x) if cond is None else x - apart)
+        return found
+
+    model = w.model.clone()
+    model.add_wrapper_with_key("calc_cond_batch", "test", knowing)
+    made = flowedit(w, model=model, cfg=1.0, source_cfg=1.0, method=method)
+    torch.testing.assert_close(packed(made), target, rtol=1e-3, atol=1e-3)
+
+
+def test_guidance_by_region_is_found_in_each_part() -> None:
+    latent = nested(LTX2)["samples"]
+    guider = SourceTargetGuider.__new__(SourceTargetGuider)
+    guider.method, guider.cfg = UniEdit(), 2.0
+    guider.conds = {"positive": [{"model_conds": {"latent_shapes": CONDConstant(parts.shapes_of(latent))}}]}
+    scales = parts.unpack(guider._guidance(parts.pack(latent)), parts.shapes_of(latent))
+    for scale, part in zip(scales.unbind(), latent.unbind(), strict=True):
+        assert torch.equal(scale, UniEdit().guidance(part, 2.0) * torch.ones_like(part))
+
+
 # ---- nodes ---------------------------------------------------------------------------------------------------------
 
 
@@ -270,11 +293,11 @@ def test_the_reverse_sde_keeps_the_sound_on_its_schedule() -> None:
 def test_sdedit_is_core_and_carries_both_parts(family: Family) -> None:
     w = world(family)
     edited = sdedit(w, solver="ode")
-    assert [tuple(part.shape[1:]) for part in split(edited)] == list(SHAPES[family])
+    assert [tuple(part.shape[1:]) for part in split(edited)] == list(family.parts)
     with torch.inference_mode():
-        assert torch.equal(whole(edited), w.entered)
+        assert torch.equal(packed(edited), w.entered)
     assert torch.equal(w.entered, w.plain) == (family is LTX2 or SCALED)
-    assert torch.equal(whole(sdedit(w, t0=0.0)), whole(w.latent))
+    assert torch.equal(packed(sdedit(w, t0=0.0)), packed(w.latent))
 
 
 def test_the_report_says_how_much_of_the_sound_is_edited() -> None:
@@ -291,7 +314,7 @@ def test_at_t0_1_h3_is_core_to_the_bit() -> None:
     w = world(H3)
     with torch.inference_mode():
         sigmas = call("DPathSigmas", model=w.model, t0=1.0, steps=STEPS, scheduler="simple")[0]
-        assert torch.equal(whole(sdedit(w, t0=1.0, solver="ode")), w.sampled(sigmas=sigmas))
+        assert torch.equal(packed(sdedit(w, t0=1.0, solver="ode")), w.sampled(sigmas=sigmas))
 
 
 @both
@@ -329,13 +352,13 @@ def test_recorded_paths_have_parts_and_lead_back(family: Family, tmp_path: Path)
     w = world(family)
     with torch.inference_mode():
         path, latent = w.recorded
-        assert torch.equal(whole(latent), w.sampled(positive=w.source))
+        assert torch.equal(packed(latent), w.sampled(positive=w.source))
         noise, levels, start, sampler, model, _ = call("DPathToSampling", model=w.model, path=path, t0=1.0)
         again = w.sampled(model, sampler, start, noise=noise, sigmas=levels, positive=w.source)
     assert path.latent_shapes == parts.shapes_of(w.latent["samples"])
-    assert path.visible_shape == (1, *SHAPES[family][0])
+    assert path.visible_shape == (1, *family.parts[0])
     assert isinstance(start["samples"], NestedTensor)
-    assert min(latent_psnr(whole(latent), again)) > 60
+    assert min(latent_psnr(packed(latent), again)) > 60
     save_path(path, tmp_path / "path.safetensors")
     loaded = load_path(tmp_path / "path.safetensors")
     assert loaded.latent_shapes == path.latent_shapes
@@ -388,13 +411,13 @@ def test_mdp_edit_finds_its_region_in_the_video(family: Family) -> None:
         made, path, report, mask = call("DPathMDPEdit", **given, steps=2, schedule=PathSchedule(1.0, 0.5))
         assert mask.shape[-2:] == (4, 4)
         strip = call("DPathFilmstrip", path=path, vae=w.vae, count=2)[0]
-    assert [tuple(part.shape[1:]) for part in split(made)] == list(SHAPES[family])
+    assert [tuple(part.shape[1:]) for part in split(made)] == list(family.parts)
     assert bool(torch.isfinite(strip).all())
     assert "latent cells" in report or "whole picture" in report
 
 
 @pytest.mark.parametrize("mode", ["blend", "threshold"])
-def test_a_split_masked_run_equals_the_whole(mode: str) -> None:
+def test_a_split_masked_run_equals_the_packed(mode: str) -> None:
     w = world(LTX2)
     half = torch.zeros(1, 1, 2, 4, 4)
     half[..., 2:] = 1.0
