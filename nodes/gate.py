@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -143,18 +144,19 @@ def _check_text(entry: Any, value: Any) -> None:
 
 def _check_latent(name: str, value: Any) -> None:
     samples = value.get("samples") if isinstance(value, Mapping) else None
-    if not getattr(samples, "is_nested", False) and not isinstance(samples, Tensor):
-        raise _wrong(name, samples if isinstance(value, Mapping) else value, "LATENT")
-    if isinstance(samples, Tensor) and not samples.is_nested:
-        if samples.ndim < 3 or 0 in samples.shape:
+    nested = isinstance(samples, NestedTensor)
+    for part in samples.unbind() if nested else [samples]:
+        if not isinstance(part, Tensor) or part.is_nested:
+            raise _wrong(name, samples if isinstance(value, Mapping) else value, "LATENT")
+        if part.ndim < 3 or 0 in part.shape:
             raise ValueError(
-                f"{name} is a latent of the shape {list(samples.shape)}, which holds no picture: connect one with at "
+                f"{name} is a latent of the shape {list(part.shape)}, which holds no picture: connect one with at "
                 "least one item, channel, row and column."
             )
-        if not torch.is_floating_point(samples):
-            raise ValueError(f"{name} is a latent of {samples.dtype} numbers: connect one of floating-point numbers.")
+        if not torch.is_floating_point(part):
+            raise ValueError(f"{name} is a latent of {part.dtype} numbers: connect one of floating-point numbers.")
     mask, index = value.get("noise_mask"), value.get("batch_index")
-    if mask is not None and not isinstance(mask, Tensor):
+    if mask is not None and not isinstance(mask, (Tensor, NestedTensor) if nested else Tensor):
         raise ValueError(f"The noise mask of {name} is {quoted(mask)}: set a MASK with Set Latent Noise Mask.")
     if index is not None and not (isinstance(index, (list, tuple)) and all(isinstance(i, int) for i in index)):
         raise ValueError(f"The batch_index of {name} is {quoted(index)}: it should be a whole number for each item.")

@@ -72,7 +72,7 @@ class MaskedReverseSDE(io.ComfyNode):
         seed: int = 0,
         sigmas: torch.Tensor | None = None,
     ) -> io.NodeOutput:
-        if original is not None and not original["samples"].is_nested:
+        if original is not None:
             validate.check_finite(original["samples"], "original")
             if original.get("noise_mask") is not None:
                 masks.check_noise_mask(original["noise_mask"], original["samples"], name="mask of the original")

@@ -11,7 +11,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..common.texts import quoted
-from ..samplers import masks, process
+from ..samplers import masks, parts, process
 from ..samplers.counting import counting_from
 from ..samplers.mdp import edit as mdp
 from ..samplers.mdp.difference import POSITIONS, RegionSettings
@@ -146,7 +146,7 @@ def prepare(
     if path is None:
         validate.check_latent(model, latent, "latent")
     if mask is not None:
-        shape = latent["samples"].shape if path is None else path.shape
+        shape = parts.video(latent["samples"]).shape if path is None else path.visible_shape
         masks.on_grid_of(model, mask, shape)
     before = 0 if path is not None else settings.path_steps
     looks = len(POSITIONS) if settings.region else 0
@@ -214,7 +214,7 @@ class MDPEdit(io.ComfyNode):
         notes = mdp.shared_remarks(model, positive, negative, found, settings.cfg, mask, region)
         notes += mdp.own_remarks(found, settings.schedule, edited)
         text = mdp.report(found, region, settings, edited, notes)
-        where = torch.ones(1, *found.path.shape[-2:]) if region.mask is None else region.mask
+        where = torch.ones(1, *found.path.visible_shape[-2:]) if region.mask is None else region.mask
         return io.NodeOutput(edited.latent, found.path, text, where, ui=ui.PreviewText(text))
 
 
@@ -300,7 +300,7 @@ class MDPSweep(io.ComfyNode):
             _cut_short.note(cls)
         notes = mdp.shared_remarks(model, positive, negative, found, settings.cfg, mask, region)
         text = mdp_sweep_report(found, region, cells, len(grid), mdp.levels_note(found, settings), notes)
-        latents = {"samples": torch.cat([cell.edit.latent["samples"] for cell in cells])}
+        latents = {"samples": parts.joined([cell.edit.latent["samples"] for cell in cells])}
         return io.NodeOutput(mdp_sheet(vae, found, grid, cells), latents, found.path, text, ui=ui.PreviewText(text))
 
 

@@ -66,7 +66,8 @@ class RecordPath(io.ComfyNode):
         cls, noise: Any, guider: Any, sampler: Any, sigmas: Tensor, latent_image: dict[str, Any]
     ) -> io.NodeOutput:
         mask, samples = latent_image.get("noise_mask"), latent_image["samples"]
-        if mask is not None and not samples.is_nested:
+        process.check_parts(guider.model_patcher, samples, "latent_image")
+        if mask is not None:
             block = masks.block_of(guider.model_patcher)
             masks.check_noise_mask(mask, samples, block, "mask of the latent_image")
         latent = prepared(guider.model_patcher, latent_image)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..common.interrupts import interruptible
 from ..images.realism import RealPictures
 from ..images.tensors import check_image, split_alpha
-from ..samplers import mask_times, remarks
+from ..samplers import mask_times, process, remarks
 from ..samplers.sdedit import SDEditSettings
 from ..samplers.sweep import DEFAULTS, SETTINGS, parse_values, total_steps
 from ..samplers.sweep import sweep as run_sweep
@@ -97,6 +97,11 @@ class Sweep(io.ComfyNode):
         real = None if reference is None else RealPictures(reference)
         check_image(image, "image")
         image = split_alpha(image)[0]
+        if process.makes_sound(model):
+            raise ValueError(
+                "This model works on video and sound together, but a sweep starts from pictures, which have no sound: "
+                "use SDEdit on a latent of both (Concat AV Latent), once for each value."
+            )
         guide = validate.masked_latent(model, {"samples": vae.encode(image)}, mask, vae=vae)
         callback = latent_preview.prepare_callback(model, total_steps(settings, sweep, numbers))
         points, complete = run_sweep(model, positive, negative, guide, seed, settings, sweep, numbers, callback)

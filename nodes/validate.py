@@ -9,21 +9,15 @@ import comfy.sampler_helpers
 import torch
 from torch import Tensor
 
-from ..samplers import masks, process
+from ..samplers import masks, parts, process
 from ..samplers.grey_fill import is_grey_filled
 
 log = logging.getLogger(__name__)
 
 
 def check_latent(model: Any, latent: dict[str, Any], name: str = "guide") -> None:
-    """Raises ValueError unless the LATENT is one finite tensor that this model can work on, with a mask that fits."""
-    process.check_one_latent(model)
+    """Raises ValueError unless the LATENT is finite and one that this model can work on, with a mask that fits."""
     samples = latent["samples"]
-    if samples.is_nested:
-        raise ValueError(
-            f"The {name} is a nested latent (video with sound), which cannot be edited as one: separate it first and "
-            "connect a plain latent."
-        )
     process.check_layout(model, samples, name)
     check_finite(samples, name)
     process.model_sampling(model)  # refuses models without noise
@@ -37,7 +31,7 @@ def check_latent(model: Any, latent: dict[str, Any], name: str = "guide") -> Non
 def masked_latent(
     model: Any, latent: dict[str, Any], mask: Tensor | None, name: str = "guide", vae: Any = None
 ) -> dict[str, Any]:
-    """The LATENT, checked, with a MASK (if one is given) on its grid as noise_mask.
+    """The LATENT, checked, with a MASK (if one is given) on its grid as noise_mask. Of a nested one, it is the video's.
 
     vae: the one that made the latent; None asks the model how it maps pixels.
     """
@@ -45,17 +39,22 @@ def masked_latent(
         check_latent(model, latent, name)
         return latent
     check_latent(model, {key: value for key, value in latent.items() if key != "noise_mask"}, name)
-    shape = latent["samples"].shape
+    shape = parts.video(latent["samples"]).shape
     if vae is None:
-        return {**latent, "noise_mask": masks.on_grid_of(model, mask, shape)}
-    return {**latent, "noise_mask": masks.on_grid(mask, shape, masks.block_of_vae(vae), masks.ratio_of_vae(vae))}
+        grid = masks.on_grid_of(model, mask, shape)
+    else:
+        grid = masks.on_grid(mask, shape, masks.block_of_vae(vae), masks.ratio_of_vae(vae))
+    masked = parts.with_mask(latent, grid)
+    if latent["samples"].is_nested:  # the sound may have a mask of its own
+        masks.check_noise_mask(masked["noise_mask"], latent["samples"], name=f"mask of the {name}")
+    return masked
 
 
-def check_finite(samples: Tensor, name: str) -> None:
+def check_finite(samples: Any, name: str) -> None:
     """Raises ValueError that names the batch items with values that are not finite."""
-    broken = ~torch.isfinite(samples)
+    broken = ~torch.isfinite(parts.pack(samples))
     if broken.any():
-        items = [i for i in range(samples.shape[0]) if broken[i].any()]
+        items = [i for i, each in enumerate(broken) if each.any()]
         raise ValueError(
             f"The {name} has {int(broken.sum())} values that are not finite (NaN or infinite), in batch item "
             f"{', '.join(map(str, items))}: make it again, with the VAE in fp32 if that is where they come from."

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.model_management
-import comfy.sampler_helpers
 import comfy.samplers
 import torch
 from comfy.samplers import CFGGuider
 from torch import Tensor
 from tqdm.auto import trange
 
-from . import mask_times, process, reverse_sde
+from . import mask_times, parts, process, reverse_sde
 from . import noise as noises
 from .caching import without_step_caches
 from .counting import Counter
@@ -56,7 +55,17 @@ class SourceTargetGuider(CFGGuider):
         with noises.drawn_again(x.device):
             without = self._predicted("source", 1.0, x, timestep, model_options, seed)
         difference = self._predicted("positive", 1.0, x, timestep, model_options, seed) - without
-        return without + self.method.guidance(difference, self.cfg) * difference
+        return without + self._guidance(difference) * difference
+
+    def _guidance(self, difference: Tensor) -> Tensor | float:
+        """The method's scale on the difference, [B, 1, ...] or for each number of a packed one; by its parts."""
+        shapes = parts.shapes_in(self)
+        if shapes is None:
+            return self.method.guidance(difference, self.cfg)
+        by_part = parts.unpack(difference, shapes)
+        return parts.pack(
+            parts.each(lambda part: self.method.guidance(part, self.cfg) * torch.ones_like(part), by_part)
+        )
 
     def _predicted(
         self, prompt: str, cfg: float, x: Tensor, timestep: Tensor, options: dict[str, Any] | None, seed: int | None
@@ -90,9 +99,10 @@ class FlowEditSampler(OwnSampler):
             return self._run(given, mask, seen)
 
     def _run(self, given: SamplerRun, mask: Tensor, seen: mask_times.Seen) -> Tensor:
-        guider, sigmas, callback, picture = given.guider, given.sigmas, given.callback, given.latent_image
+        guider, sigmas, callback, own = given.guider, given.sigmas, given.callback, parts.own_schedule_in(given.guider)
+        picture = given.latent_image if own is None else own.shared(given.latent_image, 0.0)
         seed, total = given.seed, len(sigmas) - 1
-        indices = self.indices or noises.batch_indices(given.noise, seed, len(picture))
+        indices = self.indices or noises.batch_indices(given.noise, seed, len(picture), given.shapes)
         # Where a soft mask is grey the edit is made in full and blended in at the end: blended in at each step, the
         # next step would take it for the source, and it would vanish.
         region = mask > 0
@@ -105,30 +115,35 @@ class FlowEditSampler(OwnSampler):
             fresh = noises.step_noise(picture, noises.mix_seed(seed, "draw", draw), indices)(sigma, sigma)
             return process.perturb(guider.inner_model.model_sampling, picture, fresh, sigma, prior=False)
 
+        def predicted(model: Any, x: Tensor, sigma: Tensor) -> Tensor:
+            """The prediction of a model at x; sound comes from its own levels and goes there."""
+            shown = seen(x if own is None else own.own(x, sigma), sigma)
+            found = model(shown, sigma * levels, **given.extra_args)
+            return found if own is None else own.prediction(shown, found, sigma)
+
         for i in trange(total - self.refine, disable=given.disable_pbar):
             sigma, ratio = sigmas[i], sigmas[i + 1] / sigmas[i]
             apart = torch.zeros_like(edit)
             for draw in range(self.n_avg):
                 source = noised(sigma, draw)
                 with noises.drawn_again(source.device):
-                    before = guider.predict_source(seen(source, sigma), sigma * levels, **given.extra_args)
-                state = method.state(source, edit, signal[i])
-                after = guider(seen(state, sigma), sigma * levels, **given.extra_args)
+                    before = predicted(guider.predict_source, source, sigma)
+                after = predicted(guider, method.state(source, edit, signal[i]), sigma)
                 apart += (after - before) / self.n_avg
             edit = region * method.next_edit(edit, apart, ratio)
             if callback is not None:
                 callback(i, picture + mask * apart, picture + mask * edit, total)
         if self.refine == 0:
-            return picture + mask * edit
+            return picture + mask * edit if own is None else own.own(picture + mask * edit, 0.0)
 
         x = method.state(noised(sigmas[total - self.refine]), edit, signal[total - self.refine])
         for i in range(total - self.refine, total):
-            after = guider(seen(x, sigmas[i]), sigmas[i] * levels, **given.extra_args)
-            denoised = torch.where(region, after, picture)
+            denoised = torch.where(region, predicted(guider, x, sigmas[i]), picture)
             if callback is not None:
                 callback(i, torch.lerp(picture, denoised, mask), x, total)
             x = reverse_sde.euler_step(x, denoised, sigmas[i], sigmas[i + 1])
-        return torch.where(region, torch.lerp(picture, x, mask), picture)
+        edited = torch.where(region, torch.lerp(picture, x, mask), picture)
+        return edited if own is None else own.own(edited, 0.0)
 
 
 @dataclass(frozen=True)
@@ -187,6 +202,7 @@ def flowedit(
     edited = sample_with(guider, noise, latent["samples"], sampler, levels, mask, callback, seed=seed)
     edited = process.untouched(model, edited.to(comfy.model_management.intermediate_device()), latent["samples"])
     if mask is not None:  # kept values were rounded on their way to model space and back
-        grid = comfy.sampler_helpers.prepare_mask(mask, tuple(edited.shape), edited.device)
-        edited = torch.where(grid > 0, edited, latent["samples"].to(edited))
+        grid, packed = parts.edit_mask(mask, edited), parts.pack(edited)
+        packed = torch.where(grid > 0, packed, parts.pack(latent["samples"]).to(packed))
+        edited = parts.unpack(packed, parts.shapes_of(edited))
     return {**latent, "samples": edited}, levels, counter.evaluations

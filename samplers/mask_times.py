@@ -20,6 +20,7 @@ import torch
 from comfy.model_base import BaseModel
 from torch import Tensor
 
+from . import parts
 from .masks import noise_mask
 
 _KEYS = ("denoise_mask", "audio_denoise_mask")
@@ -27,10 +28,14 @@ _LARGE = ("cross_attn",)  # text, which some models encode further; their masks 
 
 
 def as_sampled(latent: dict[str, Any]) -> Tensor | None:
-    """A LATENT's noise_mask as core's samplers reduce it to its grid, [B, C, ...]; None without mask or picture."""
-    mask, samples = latent.get("noise_mask"), latent["samples"]
-    if mask is None or samples.is_nested or samples.ndim < 4:
+    """A LATENT's noise_mask as core's samplers reduce it to its grid, [B, C, ...]; None without mask or picture.
+
+    Of video with sound, the video's.
+    """
+    mask, samples = latent.get("noise_mask"), parts.video(latent["samples"])
+    if mask is None or samples.ndim < 4:
         return None
+    mask = parts.video(mask)
     return comfy.sampler_helpers.prepare_mask(noise_mask(mask, samples), tuple(samples.shape), torch.device("cpu"))
 
 
@@ -156,6 +161,8 @@ def _fitting(model: Any, cond: dict[str, Any], mask: Tensor) -> dict[str, Any]:
 def _told_noisy(cond: dict[str, Any], places: Tensor) -> dict[str, Any]:
     given = cond.get("model_conds", {})
     held = getattr(given.get("denoise_mask"), "cond", None)
+    shapes = getattr(given.get("latent_shapes"), "cond", None) or ()
+    places = parts.video(places, tuple(shapes) if len(shapes) > 1 else None)
     if not isinstance(held, Tensor) or held.shape != places.shape:
         return cond
     freed = held.masked_fill(places.to(held.device), 1.0)

@@ -30,12 +30,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import comfy.sampler_helpers
 import torch
 from comfy.model_base import BaseModel
 from torch import Tensor
 
-from . import mask_times, process, remarks
+from . import mask_times, parts, process, remarks
 from . import noise as noises
 from .counting import counting_from
 from .levels import Levels
@@ -126,8 +125,8 @@ class MaskedSampler(OwnSampler):
             if repeat > 0:
                 seed = args["seed"] = noises.mix_seed(first.seed, "repeat", repeat)
                 like = {"samples": noise.cpu(), "batch_index": list(region.indices)}
-                noise = noises.start_run(like, seed).to(noise)
                 guide, kept = self._next_guide(result, region)
+                noise = given.leading(guide, noises.start_run(like, seed).to(noise), sigmas[0])
                 region = replace(region, picture=kept, noise=noise, seed=seed)
             elif isinstance(self.inner, ReverseSDESampler):
                 # Its noise is keyed by the level, so a later part of a split run may use the first part's seed again.
@@ -143,23 +142,21 @@ class MaskedSampler(OwnSampler):
         """The keep region of the first repeat: of the latent being sampled, or of the original of a split run."""
         original = self.original.latent
         if original is None:
-            indices = self.indices or noises.batch_indices(noise, seed, noise.shape[0])
+            indices = self.indices or noises.batch_indices(noise, seed, noise.shape[0], parts.shapes_in(guider))
             return KeepRegion(mask, guide, noise, seed, indices)
-        samples = original["samples"]
-        if samples.is_nested:
-            raise ValueError("`original` is a nested latent (video with sound): connect one plain latent.")
-        if samples.ndim == guide.ndim - 1:
+        samples, shapes = original["samples"], parts.shapes_in(guider)
+        if not samples.is_nested and samples.ndim == guide.ndim - 1:
             samples = samples.unsqueeze(2)
-        if samples.shape != guide.shape:
+        found, wanted = parts.sizes(samples), parts.sizes(parts.unpack(guide, shapes))
+        if found != wanted:
             raise ValueError(
-                f"`original` has the shape {list(samples.shape)} but the latent being sampled has {list(guide.shape)}: "
-                "connect the latent that the run started from."
+                f"`original` has the shape {found} but the latent being sampled has {wanted}: connect the latent that "
+                "the run started from."
             )
-        drawn = noises.draw_noise({**original, "samples": samples}, self.original.seed)
+        drawn = parts.pack(noises.draw_noise({**original, "samples": samples}, self.original.seed))
         if mask is None and original.get("noise_mask") is not None:
-            given = noise_mask(original["noise_mask"], samples)
-            mask = comfy.sampler_helpers.prepare_mask(given, tuple(guide.shape), guide.device)
-        kept = process.latent_in(guider.model_patcher, samples).to(guide)
+            mask = parts.edit_mask(noise_mask(original["noise_mask"], samples), samples)
+        kept = process.latent_in(guider.model_patcher, parts.pack(samples)).to(guide)
         mask = mask if mask is None else mask.to(guide)
         return KeepRegion(mask, kept, drawn.to(noise), self.original.seed, noises.indices_of(original))
 

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from ..common.interrupts import answering, interruptible
 from ..common.texts import quoted
+from . import parts
 from .mask_frames import frames_fit, frames_note, latent_frames, ratio_of, ratio_of_vae
 
 Reduction = Literal["area", "max", "bilinear"]
@@ -246,15 +247,19 @@ def on_grid_of(model: Any, mask: Any, shape: Sequence[int]) -> Tensor:
     return on_grid(mask, shape, block_of(model), ratio_of(model))
 
 
-def edit_region(mask: Any, model: Any, latent: Tensor, device: torch.device) -> Tensor | None:
+def edit_region(mask: Any, model: Any, latent: Any, device: torch.device) -> Tensor | None:
     """A MASK as [B, C, ...] like a latent of the MODEL, on the device; None where everything is edited.
 
-    Raises ValueError as `on_grid` does.
+    Of a nested latent it is packed, and edits all of the sound. Raises ValueError as `on_grid` does.
     """
     if mask is None:
         return None
-    grid = on_grid_of(model, mask, latent.shape)
-    return None if bool((grid == 1).all()) else grid.expand(latent.shape).to(device)
+    video = parts.video(latent)
+    grid = on_grid_of(model, mask, video.shape)
+    if bool((grid == 1).all()):
+        return None
+    region = grid.expand(video.shape)
+    return (parts.edit_mask(region, latent) if latent.is_nested else region).to(device)
 
 
 def reduced(
@@ -335,11 +340,24 @@ def cropped_by_a_vae(size: tuple[int, int], picture: tuple[int, int]) -> bool:
     return any(size == (picture[0] // block * block, picture[1] // block * block) for block in BLOCKS)
 
 
-def check_noise_mask(mask: Any, samples: Tensor, block: int | None = None, name: str = "mask") -> None:
+def check_noise_mask(mask: Any, samples: Any, block: int | None = None, name: str = "mask") -> None:
     """Raises ValueError unless a LATENT's noise_mask fits its samples by the rules of this module.
 
-    Also accepts core's form for videos, [1 or B, 1, T, H, W].
+    Also accepts core's form for videos, [1 or B, 1, T, H, W]. Of a nested latent, a plain mask is for the video; a
+    nested one has a mask for each part.
     """
+    if samples.is_nested and getattr(mask, "is_nested", False):
+        given, wanted = mask.unbind(), samples.unbind()
+        if len(given) != len(wanted):
+            raise ValueError(
+                f"The {name} has {len(given)} parts, but the latent {len(wanted)}: set a mask on the video and on the "
+                "sound before you join them (Concat AV Latent)."
+            )
+        check_noise_mask(given[0], wanted[0], block, name)
+        for sound, heard in zip(given[1:], wanted[1:], strict=True):
+            check_noise_mask(sound, heard.flatten(2), name=f"sound's part of the {name}")
+        return
+    samples = parts.video(samples)
     if not isinstance(mask, Tensor) or mask.is_nested:
         raise ValueError(f"The {name} is {_described(mask)}: set one plain mask (Set Latent Noise Mask).")
     flat = mask.ndim in (2, 3) or (mask.ndim == 4 and mask.shape[1] == 1)
@@ -362,20 +380,25 @@ def check_noise_mask(mask: Any, samples: Tensor, block: int | None = None, name:
         check_grid((mask.shape[-2], mask.shape[-1]), (samples.shape[-2], samples.shape[-1]), name, block)
 
 
-def noise_mask(mask: Tensor, samples: Tensor) -> Tensor:
+def noise_mask(mask: Any, samples: Any) -> Any:
     """A LATENT's noise_mask as core's samplers can take it: in floats, and one for each picture.
 
     For pictures of a video model, [B, C, 1, h, w], core would take a batch of masks for the frames of one video and mix
     them.
     """
+    if mask.is_nested:
+        return parts.each(noise_mask, mask, samples)
+    samples = parts.video(samples)
     mask = mask if mask.is_floating_point() else mask.float()
     one_each = samples.ndim == 5 and is_still(samples.shape) and mask.ndim < 5
     return mask.reshape(-1, 1, 1, *mask.shape[-2:]) if one_each else mask
 
 
-def losses(mask: Tensor | None, samples: Tensor) -> str:
+def losses(mask: Any, samples: Any) -> str:
     """A sentence where strokes of a LATENT's noise_mask vanish as core reduces it; else an empty string."""
-    if mask is None or samples.is_nested or samples.ndim not in (4, 5):
+    samples = parts.video(samples)
+    mask = mask if mask is None else parts.video(mask)
+    if mask is None or samples.ndim not in (4, 5):
         return ""
     planes, grid = mask.detach().float().cpu().reshape(-1, *mask.shape[-2:]), grid_size(samples)
     frames, video = len(planes), not is_still(samples.shape)

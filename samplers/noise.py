@@ -10,8 +10,8 @@ picture whatever was drawn before. Like core, a run does not put the generator's
 
 Batch of N equals N singles: item i of a LATENT run alone with ``batch_index = [i]`` (core's LatentFromBatch sets it)
 and the same seed gets the noise it had in the batch. For the initial noise this is core's rule and holds for every
-latent whose item has a multiple of 16 elements (any 4-channel latent of even height and width); for the step noise it
-holds always.
+latent whose item has a multiple of 16 elements (any 4-channel latent of even height and width), except for the sound of
+a video, which core draws after the video of all items that come first; for the step noise it holds always.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from typing import Any
 import comfy.sample
 import torch
 from torch import Tensor
+
+from . import parts
 
 # How far the seed's stream is searched for an item that was taken out of its batch: places, and numbers drawn.
 _MAX_INDEX, _MOST_NUMBERS = 256, 2**24
@@ -41,15 +43,13 @@ def mix_seed(seed: int, *parts: int | float | str) -> int:
     return int.from_bytes(digest.digest(), "little") >> 1
 
 
-def start_run(latent: dict[str, Any], seed: int) -> Tensor:
+def start_run(latent: dict[str, Any], seed: int) -> Any:
     """The initial noise of a run of the model; it also seeds PyTorch's global generator for the run, as core does.
 
     Bit for bit core's ``prepare_noise`` with the LATENT's ``batch_index``, on the CPU, so that a patch draws during the
     run what it draws in core's. Call it right before the run, even where the noise itself is not used.
     """
-    noise = comfy.sample.prepare_noise(latent["samples"], seed, latent.get("batch_index"))
-    assert isinstance(noise, Tensor)
-    return noise
+    return comfy.sample.prepare_noise(latent["samples"], seed, latent.get("batch_index"))
 
 
 @contextmanager
@@ -62,36 +62,32 @@ def drawn_again(device: torch.device) -> Iterator[None]:
         yield
 
 
-def draw_noise(latent: dict[str, Any], seed: int) -> Tensor:
+def draw_noise(latent: dict[str, Any], seed: int) -> Any:
     """The initial noise of a LATENT: bit for bit core's ``prepare_noise`` with its ``batch_index``, on the CPU.
 
     Unlike `start_run` it leaves PyTorch's global generator alone: for noise that does not begin a run. Nested latents
     get nested noise.
     """
-    samples, indices = latent["samples"], latent.get("batch_index")
-    generator = torch.Generator("cpu").manual_seed(seed)
-    if samples.is_nested:
-        parts = [comfy.sample.prepare_noise_inner(part, generator, indices) for part in samples.unbind()]
-        return type(samples)(parts)
-    return comfy.sample.prepare_noise_inner(samples, generator, indices)
+    indices, generator = latent.get("batch_index"), torch.Generator("cpu").manual_seed(seed)
+    return parts.each(lambda part: comfy.sample.prepare_noise_inner(part, generator, indices), latent["samples"])
 
 
 def indices_of(latent: Mapping[str, Any]) -> Sequence[int]:
     """The batch_index of each item of a LATENT; without one they count from 0."""
-    return latent.get("batch_index") or range(len(latent["samples"]))
+    return latent.get("batch_index") or range(latent["samples"].shape[0])
 
 
-def batch_indices(noise: Tensor | None, seed: int | None, batch: int) -> list[int]:
+def batch_indices(noise: Tensor | None, seed: int | None, batch: int, shapes: parts.Shapes | None = None) -> list[int]:
     """Which batch_index each item has, read back from its initial noise: the inverse of `draw_noise`.
 
     A SAMPLER is not passed the LATENT's batch_index, but its noise was drawn with it. Items whose noise is not from
-    this seed (no noise, noise of another pack) get their position in the batch.
+    this seed (no noise, noise of another pack) get their position in the batch. shapes: see `parts.shapes_in`.
     """
     places = list(range(batch))
     if noise is None or seed is None or torch.count_nonzero(noise) == 0:
         return places
     generator = torch.Generator("cpu").manual_seed(seed)
-    wanted, found = noise.detach().cpu().float(), {}
+    wanted, found = parts.video(noise, shapes).detach().cpu().float(), {}  # the part that is drawn first
     for index in range(max(batch, min(_MAX_INDEX, _MOST_NUMBERS // wanted[0].numel()))):
         drawn = torch.randn([1, *wanted.shape[1:]], generator=generator)[0]
         for item in places:

@@ -18,13 +18,16 @@ import torch
 from comfy.samplers import KSAMPLER
 from torch import Tensor
 
-from . import process
+from . import parts, process
 from .wrong_prompt import sample_with
 
 
 @dataclass
 class SamplerRun:
-    """What ComfyUI gives a sampler, all tensors in model space; noise, latent_image, denoise_mask: [B, C, ...]."""
+    """What ComfyUI gives a sampler, all tensors in model space; noise, latent_image, denoise_mask: [B, C, ...].
+
+    Latents of several parts are packed (`samplers/parts.py`).
+    """
 
     guider: Any
     sigmas: Tensor
@@ -42,6 +45,22 @@ class SamplerRun:
     @property
     def model_options(self) -> dict[str, Any]:
         return self.extra_args.get("model_options", {})
+
+    @property
+    def shapes(self) -> parts.Shapes | None:
+        """Shapes of the parts of the latent, None for a plain one."""
+        return parts.shapes_in(self.guider)
+
+    def noised(self, picture: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """The forward process inside a run; sound is taken to its own level. [B, C, ...]"""
+        return process.perturb(
+            self.guider.inner_model.model_sampling, picture, self.leading(picture, noise, sigma), sigma, prior=False
+        )
+
+    def leading(self, picture: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """The noise that leads from a picture to sigma, where sound may have a level of its own."""
+        own = parts.own_schedule_in(self.guider)
+        return noise if own is None else own.noise(picture, noise, sigma)
 
     def by(self, sampler: Any, **changes: Any) -> Tensor:
         """The result of another SAMPLER, with these fields changed."""
@@ -115,12 +134,12 @@ class InsideSampler(OwnSampler):
 
 
 def run_inside(
-    guider: Any, noise: Tensor, latent: Tensor, sigmas: Tensor, body: Callable[[SamplerRun], Any],
+    guider: Any, noise: Any, latent: Any, sigmas: Tensor, body: Callable[[SamplerRun], Any],
     callback: Callable[..., None] | None = None, seed: int = 0,
 ) -> Any:  # fmt: skip
     """Calls body in a run of the guider, with model loaded, prompts encoded and patches active; returns its result.
 
-    noise, latent: [B, C, ...] as LATENT carries them.
+    noise, latent: [B, C, ...] as LATENT carries them, or nested.
     """
     sampler = InsideSampler(body)
     sample_with(guider, noise, latent, sampler, sigmas, callback=callback, disable_pbar=True, seed=seed)

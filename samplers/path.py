@@ -17,7 +17,7 @@ import comfy.model_sampling
 import torch
 from torch import Tensor
 
-from . import process
+from . import parts, process
 from .levels import Levels
 from .path_check import check_falling, check_path
 from .reverse_sde import ancestral_sigmas
@@ -58,6 +58,8 @@ class DiffusionPath:
     sigmas [N + 1], strictly falling; positions [N + 1]: where the levels lie on the model's path, as fractions of
     training time (1 = noise); states [N + 1, B, C, ...] in model space; signal, noise [N + 1]: the coefficients
     of x = a x0 + b n at the levels; out_scale, out_shift [C]: model space to VAE space, None if that is not affine.
+    latent_shapes: shapes of the parts of a latent of several (video with sound): its states are packed, [B, 1, N], and
+    out_scale and out_shift are the video's.
     continuous: the states are one trajectory of the probability-flow ODE, so that levels between them make sense.
     Stored by some methods only: denoised [N, B, C, ...] (the model's predictions, where the states do not imply them);
     residuals [N, B, C, ...] with the kernel's eta; null: conditioning tensors [N or 1, ...] that replace those of the
@@ -90,6 +92,7 @@ class DiffusionPath:
     progress: Mapping[str, Tensor] = field(default_factory=dict)
     positions: Tensor | None = None
     asked: str = ""
+    latent_shapes: parts.Shapes | None = None
 
     def __post_init__(self) -> None:
         check_path(self)
@@ -117,6 +120,15 @@ class DiffusionPath:
     def picture(self) -> Tensor:
         """The clean end of the path in model space, [B, C, ...]."""
         return self.states[-1]
+
+    @property
+    def visible_shape(self) -> tuple[int, ...]:
+        """Shape of what `visible` gives of a state: [B, C, (T,) h, w]."""
+        return self.latent_shapes[0] if self.latent_shapes else self.shape
+
+    def visible(self, state: Tensor) -> Tensor:
+        """What can be seen of a state or prediction, [B, C, (T,) h, w]: all of it, or the video of one with sound."""
+        return parts.video(state, self.latent_shapes)
 
     def replaced(self, **changes: Any) -> DiffusionPath:
         return dataclasses.replace(self, **changes)
@@ -253,7 +265,8 @@ class DiffusionPath:
         )
 
     def to_vae(self, state: Tensor) -> Tensor:
-        """A clean state or prediction [B, C, ...] from model space to the space that a VAE decodes."""
+        """What can be seen of a clean state or prediction [B, C, ...], in the space that a VAE decodes."""
+        state = self.visible(state)
         if self.out_scale is None or self.out_shift is None:
             raise ValueError(
                 f"{self.model.latent_format} latents cannot be decoded from a path: decode the LATENT of Reconstruct "
@@ -268,10 +281,11 @@ def make_path(model: Any, sigmas: Tensor, states: Tensor, **details: Any) -> Dif
 
     A batch_index that does not match this batch is left out.
     """
+    shapes: parts.Shapes | None = details.get("latent_shapes")
     levels = sigmas.detach().to("cpu", torch.float32).clone()
     sampling = process.model_sampling(model)
     signal, noise = process.coefficients(sampling, levels.double())
-    scale, shift = _vae_map(model, states.shape[1:])
+    scale, shift = _vae_map(model, shapes[0] if shapes else states.shape[1:])
     if (index := details.get("batch_index")) is not None:
         details["batch_index"] = tuple(int(each) for each in index) if len(index) == states.shape[1] else None
     return DiffusionPath(

@@ -117,7 +117,8 @@ def _check_levels(path: DiffusionPath) -> None:
 
 
 def _check_batch(path: DiffusionPath) -> None:
-    batch, channels = path.states.shape[1:3]
+    _check_parts(path)
+    batch, channels = path.visible_shape[:2]
     index = path.batch_index
     fits = index is None or (isinstance(index, tuple) and len(index) == batch and all(map(_is_whole, index)))
     _must(fits, "batch_index", f"{batch} whole numbers, one for each picture", index)
@@ -127,6 +128,22 @@ def _check_batch(path: DiffusionPath) -> None:
         if values is not None:
             _check_tensor(name, values)
             _must(values.shape == (channels,) and _all_finite(values), name, f"{channels} finite numbers", values)
+
+
+def _check_parts(path: DiffusionPath) -> None:
+    shapes = path.latent_shapes
+    if shapes is None:
+        return
+    wanted = "the sizes of two parts or more, for the same batch, that fill its states"
+    given = isinstance(shapes, tuple) and len(shapes) > 1 and all(map(_is_shape, shapes))
+    _must(given, "latent_shapes", wanted, shapes)
+    batch, room = path.states.shape[1], (1, sum(math.prod(shape[1:]) for shape in shapes))
+    fits = all(shape[0] == batch for shape in shapes) and tuple(path.states.shape[2:]) == room
+    _must(fits, "latent_shapes", wanted, shapes)
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, tuple) and 3 <= len(value) <= 5 and all(_is_whole(side) and side > 0 for side in value)
 
 
 def _check_stored(path: DiffusionPath) -> None:

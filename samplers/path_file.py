@@ -27,7 +27,7 @@ _PLAIN = ("method", "sampler", "seed", "cfg", "conditioning", "continuous", "bat
 _GROUPS = ("null", "progress")  # dictionaries of tensors, which a file holds as "null.NAME"
 _NEEDED = ("sigmas", "states", "signal", "noise")
 _NOTES = (*_PLAIN, "model", "figures")
-_OPTIONAL = ("asked",)  # a file without them is as good, and has their defaults
+_OPTIONAL = ("asked", "latent_shapes")  # a file without them is as good, and has their defaults
 _KIND = {field.name for field in dataclasses.fields(ModelKind)}
 
 
@@ -104,6 +104,9 @@ def _path(tensors: dict[str, Tensor], notes: dict[str, str]) -> DiffusionPath:
     values["figures"] = _figures(values["figures"])
     if isinstance(values["batch_index"], list):
         values["batch_index"] = tuple(values["batch_index"])
+    shapes = values.get("latent_shapes")
+    if isinstance(shapes, list):
+        values["latent_shapes"] = tuple(tuple(each) if isinstance(each, list) else each for each in shapes)
     found: dict[str, Any] = {name: tensor for name, tensor in tensors.items() if name in _TENSORS}
     for group in _GROUPS:
         names = [name for name in tensors if name.startswith(f"{group}.")]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import parts
 from .path import DiffusionPath, model_kind
 from .path_check import check_falling
 
@@ -51,32 +52,50 @@ def check_path_fits(path: DiffusionPath, model: Any = None, latent: Any = None, 
     )
 
 
-def _check_shape(path: DiffusionPath, samples: Tensor) -> None:
-    if samples.is_nested:
-        raise ValueError("The latent is nested (audio with video), which a path cannot hold: use its video part alone.")
-    shape = tuple(samples.shape)
-    if len(shape) == 4 and len(path.shape) == 5:
-        shape = (*shape[:2], 1, *shape[2:])  # as core does for models of video
-    if shape == path.shape:
+def _check_shape(path: DiffusionPath, samples: Any) -> None:
+    """samples: of a LATENT, or a state of a run, packed if it has parts."""
+    shapes = parts.shapes_of(samples)
+    if shapes is None and path.latent_shapes is not None and tuple(samples.shape) == path.shape:
         return
-    if shape[1:] == path.shape[1:]:
+    if (shapes is None) != (path.latent_shapes is None):
+        ours, theirs = ("video with sound", "a plain one") if shapes is None else ("plain latents", "video with sound")
         raise ValueError(
-            f"The path holds {path.shape[0]} pictures, but the latent {shape[0]}: make the path from the same batch."
+            f"The path holds {ours}, but the latent is {theirs}: use the LATENT of Path to Sampling Inputs, or make "
+            "the path from this latent."
+        )
+    for shape, own in zip(shapes or [tuple(samples.shape)], path.latent_shapes or [path.shape], strict=True):
+        _check_same(shape, own)
+
+
+def _check_same(shape: tuple[int, ...], own: tuple[int, ...]) -> None:
+    if len(shape) == 4 and len(own) == 5:
+        shape = (*shape[:2], 1, *shape[2:])  # as core does for models of video
+    if shape == own:
+        return
+    if shape[1:] == own[1:]:
+        raise ValueError(
+            f"The path holds {own[0]} pictures, but the latent {shape[0]}: make the path from the same batch."
         )
     raise ValueError(
-        f"The path holds latents of {list(path.shape)}, but the latent is {list(shape)}: make the path at this "
-        "resolution."
+        f"The path holds latents of {list(own)}, but the latent is {list(shape)}: make the path at this resolution."
     )
 
 
 def drift(path: DiffusionPath, other: DiffusionPath) -> Tensor:
-    """How far two paths lie apart at each level and item, [N + 1, B]: RMS in units of a state of unit variance."""
-    check_path_fits(path, latent=other.states[0], sigmas=other.sigmas)
+    """How far two paths lie apart at each level and item, [N + 1, B]: RMS in units of a state of unit variance.
+
+    Of video with sound, the video.
+    """
+    check_path_fits(path, latent=parts.unpack(other.states[0], other.latent_shapes), sigmas=other.sigmas)
     if path.model != other.model:
         raise ValueError(f"The paths belong to different models, {path.model} and {other.model}: compare equal ones.")
-    states = torch.stack([path.at(float(sigma)) for sigma in other.sigmas])
-    apart = (other.states - states).flatten(2).square().mean(2).sqrt()
+    pairs = [(state, path.at(float(sigma))) for state, sigma in zip(other.states, other.sigmas, strict=True)]
+    apart = torch.stack([_rms(path.visible(one) - path.visible(two)) for one, two in pairs])
     return apart / torch.hypot(other.signal, other.noise)[:, None]
+
+
+def _rms(x: Tensor) -> Tensor:
+    return x.flatten(1).square().mean(1).sqrt()
 
 
 def latent_psnr(reference: Tensor, other: Tensor) -> tuple[float, ...]:

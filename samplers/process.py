@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.model_sampling
 import torch
 from torch import Tensor
 
+from . import parts
+
 _SMALLEST_T0 = 1e-6
 _ITERATIONS = 60
 _PRECISION = 4e-8
 _LARGEST_VIEW = 10.0
-_OF_PARTS = ("MiniMaxH3AV",)  # latent formats of networks that cannot do without one of their parts
+_WITH_SOUND = "AV"  # how core ends the names of formats of video with sound, which extend the video's own
+_NEVER_ALONE = ("MiniMaxH3AV",)  # of networks that cannot do without the sound, and sample one video at a time
 
 
 def model_sampling(model: Any) -> Any:
@@ -202,19 +205,45 @@ def network_view(sampling: Any, x: Tensor, sigma: Tensor | float) -> Tensor:
 
 
 def check_one_latent(model: Any) -> None:
-    """Raises ValueError for a MODEL whose network cannot be given one latent in the shape that its VAE makes."""
+    """Raises ValueError for a MODEL whose network cannot be given latents in the shape that its VAE makes."""
     latent_format = model.get_model_object("latent_format")
-    if type(latent_format).__name__ in _OF_PARTS:
-        raise ValueError(
-            "This model makes video and sound together and cannot work on either of them alone, so paths and edits do "
-            "not support its latents: use Reverse SDE or Masked Reverse SDE with SamplerCustomAdvanced, or another "
-            "model."
-        )
     probe = torch.zeros([1, latent_format.latent_channels, *[1] * latent_format.latent_dimensions])
     if latent_format.process_in(probe).shape != probe.shape:
         raise ValueError(
             "This model's network works on latents of another shape than its VAE makes (a refiner with packed frames), "
             "which paths and edits cannot follow: use the base model here, and the refiner in a KSampler afterwards."
+        )
+
+
+def makes_sound(model: Any) -> bool:
+    """Whether a MODEL cannot make video without sound."""
+    return type(model.get_model_object("latent_format")).__name__ in _NEVER_ALONE
+
+
+def check_parts(model: Any, samples: Any, name: str) -> None:
+    """Raises ValueError unless LATENT samples have the parts that the MODEL works on: video with sound, or one part."""
+    check_one_latent(model)
+    if not samples.is_nested:
+        if makes_sound(model):
+            raise ValueError(
+                f"The {name} is a plain latent, but this model works on video and sound together: connect a latent of "
+                "both (Concat AV Latent)."
+            )
+        return
+    if not type(model.get_model_object("latent_format")).__name__.endswith(_WITH_SOUND):
+        raise ValueError(
+            f"The {name} is a nested latent (video with sound), but this model works on plain ones: connect the "
+            "video's part (Separate AV Latent)."
+        )
+    shapes = parts.shapes_of(samples) or ()
+    if len(shapes) != 2 or len(shapes[0]) != 5 or len(shapes[1]) != 4 or shapes[0][0] != shapes[1][0]:
+        raise ValueError(
+            f"The {name} has the parts {parts.sizes(samples)}, but a video and its sound are expected: connect them in "
+            "this order (Concat AV Latent)."
+        )
+    if makes_sound(model) and shapes[0][0] > 1:
+        raise ValueError(
+            f"The {name} is a batch of {shapes[0][0]}, but this model works on one video at a time: connect one."
         )
 
 
@@ -225,36 +254,61 @@ def same_view(sampling: Any, x: Tensor, sigma: Tensor, model_sigma: Tensor) -> T
     return x * (view(sigma.reshape(1), one.reshape(1)) / view(model_sigma.reshape(1), one.reshape(1)))
 
 
-def check_layout(model: Any, samples: Tensor, name: str) -> None:
-    """Raises ValueError unless LATENT samples have the channels and dimensions that the MODEL works on."""
-    check_one_latent(model)
+def check_layout(model: Any, samples: Any, name: str) -> None:
+    """Raises ValueError unless LATENT samples have the parts, channels and dimensions that the MODEL works on."""
+    check_parts(model, samples, name)
     latent_format = model.get_model_object("latent_format")
+    # The format of video with sound may have room for the channels of both.
+    wanted = (type(latent_format).__mro__[1] if samples.is_nested else latent_format).latent_channels
+    samples = parts.video(samples)
     channels = samples.shape[1] if samples.ndim > 1 else 0
     remedy = "encode the picture with the VAE that belongs to the model."
-    if samples.ndim < 3 or channels != latent_format.latent_channels:
-        raise ValueError(
-            f"The {name} has {channels} channels but this model works on {latent_format.latent_channels}: {remedy}"
-        )
+    if samples.ndim < 3 or channels != wanted:
+        raise ValueError(f"The {name} has {channels} channels but this model works on {wanted}: {remedy}")
     if samples.ndim == 5 and latent_format.latent_dimensions == 2:
         raise ValueError(f"The {name} is that of a video model, but this model works on pictures: {remedy}")
 
 
-def latent_in(model: Any, samples: Tensor) -> Tensor:
+def latent_in(model: Any, samples: Any) -> Any:
     """VAE space to model space. All-zero latents stay zero, as in core (an empty latent is not shifted)."""
+    if samples.is_nested:
+        return _with_sound_scaled(parts.each(_convert(model, "process_in"), samples), _sound_scale(model))
     if torch.count_nonzero(samples) == 0:
         return samples
     return model.get_model_object("process_latent_in")(samples)
 
 
-def latent_out(model: Any, samples: Tensor) -> Tensor:
+def latent_out(model: Any, samples: Any) -> Any:
     """Model space to VAE space, in float32 as core returns it."""
+    if samples.is_nested:
+        return parts.each(_convert(model, "process_out"), _with_sound_scaled(samples.float(), 1 / _sound_scale(model)))
     return model.get_model_object("process_latent_out")(samples.to(torch.float32))
 
 
-def untouched(model: Any, edited: Tensor, original: Tensor) -> Tensor:
+def _convert(model: Any, way: str) -> Callable[[Tensor], Tensor]:
+    """A latent format's conversion of one part of a nested latent.
+
+    Core's own would scale the sound by what the last run has left in the model.
+    """
+    convert = getattr(model.get_model_object("latent_format"), way)
+    return lambda part: convert(part) if way == "process_out" or part.any() else part
+
+
+def _sound_scale(model: Any) -> float:
+    """By how much a run scales the sound of a nested latent, to have it on the schedule of the video."""
+    return float(getattr(model.get_model_object("model_sampling"), "audio_scale", 1.0))
+
+
+def _with_sound_scaled(samples: Any, scale: float) -> Any:
+    video, *sound = samples.unbind()
+    return samples if scale == 1.0 else type(samples)([video, *(part * scale for part in sound)])
+
+
+def untouched(model: Any, edited: Any, original: Any) -> Any:
     """An edited latent (VAE space) with the original's own values wherever the edit did not change it in model space.
 
     The conversion to model space and back rounds by up to 2e-7, which would look like an edit.
     """
-    original = original.to(edited)
-    return torch.where(edited == latent_out(model, latent_in(model, original)), original, edited)
+    original = parts.each(lambda part, like: part.to(like), original, edited)
+    same = latent_out(model, latent_in(model, original))
+    return parts.each(lambda new, old, back: torch.where(new == back, old, new), edited, original, same)

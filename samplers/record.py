@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..common.memory import check_path_memory
-from . import conditioning, process
+from . import conditioning, parts, process
 from .levels import Levels
 from .own_sampler import OwnSampler, SamplerRun, with_options
 from .path import DiffusionPath, make_path
@@ -114,18 +114,19 @@ def record(
     guider: Any,
     sampler: Any,
     sigmas: Tensor,
-    noise: Tensor,
-    latent: Tensor,
-    mask: Tensor | None = None,
+    noise: Any,
+    latent: Any,
+    mask: Any = None,
     callback: Callable[..., None] | None = None,
     disable_pbar: bool | None = None,
     seed: int = 0,
     batch_index: list[int] | None = None,
-) -> tuple[DiffusionPath, Tensor]:
+) -> tuple[DiffusionPath, Any]:
     """Sample as ``guider.sample`` does, and keep the path.
 
-    noise, latent: [B, C, ...] as LATENT carries them. Returns the path and the samples, which are core's own.
-    Raises ValueError for an empty or rising schedule, a nested latent, or a sampler that leaves the schedule.
+    noise, latent: [B, C, ...] as LATENT carries them, or nested. Returns the path and the samples, which are core's
+    own. Raises ValueError for an empty or rising schedule, a latent without the parts that the model works on, or a
+    sampler that leaves the schedule.
     """
     if len(sigmas) > 1 and bool((sigmas.diff() >= 0).any()):
         raise ValueError(
@@ -134,11 +135,9 @@ def record(
             "SamplerCustomAdvanced."
         )
     check_falling(sigmas)
-    process.check_one_latent(guider.model_patcher)
     process.model_sampling(guider.model_patcher)  # refuses models without noise, before any work
-    if latent.is_nested:
-        raise ValueError("A path cannot hold a nested latent (audio with video): record its video part alone.")
-    check_path_memory(len(sigmas), latent)
+    process.check_parts(guider.model_patcher, latent, "latent")
+    check_path_memory(len(sigmas), parts.pack(latent))
     recorder = RecordingSampler(sampler)
     samples = sample_with(guider, noise, latent, recorder, sigmas, mask, callback, disable_pbar=disable_pbar, seed=seed)
     assert recorder.states is not None
@@ -154,6 +153,7 @@ def record(
         cfg=float(getattr(guider, "cfg", 1.0)),
         conditioning=conditioning.fingerprint(guider.original_conds.get("positive", [])),
         batch_index=None if batch_index is None else tuple(batch_index),
+        latent_shapes=parts.shapes_of(latent),
     )
     implied = torch.stack([path.prediction(step) for step in range(path.steps)])
     scale = recorder.predictions.square().mean().sqrt() + 1e-12

@@ -18,7 +18,7 @@ from comfy.samplers import KSAMPLER
 from torch import Tensor
 
 from . import noise as noises
-from . import process, reverse_sde
+from . import parts, process, reverse_sde
 from .caching import without_step_caches
 from .conditioning import standing_in
 from .exact import KEY as EXACT_KEY
@@ -37,20 +37,19 @@ _REVERSE_SDE = ("kind", "eta", "s_noise", "last_noise")
 class PathNoise:
     """A NOISE that leads from the path's picture to one of its states exactly."""
 
-    def __init__(self, noise: Tensor, seed: int) -> None:
+    def __init__(self, noise: Any, seed: int) -> None:
         self.noise = noise
         self.seed = seed
 
-    def generate_noise(self, latent: Mapping[str, Any]) -> Tensor:
-        samples = latent["samples"]
-        if samples.is_nested or samples.shape != self.noise.shape:
-            shape = "nested" if samples.is_nested else list(samples.shape)
+    def generate_noise(self, latent: Mapping[str, Any]) -> Any:
+        own, given = parts.sizes(self.noise), parts.sizes(latent["samples"])
+        if own != given:
             raise ValueError(
-                f"This noise belongs to a path of latents {list(self.noise.shape)}, but the latent is {shape}: connect "
-                "the LATENT of the same Path to Sampling Inputs."
+                f"This noise belongs to a path of latents {own}, but the latent is {given}: connect the LATENT of the "
+                "same Path to Sampling Inputs."
             )
-        noises.start_run({**latent, "samples": samples}, self.seed)  # patches draw the same as in the path's own run
-        return self.noise.clone()
+        noises.start_run({**latent}, self.seed)  # patches draw the same as in the path's own run
+        return parts.each(Tensor.clone, self.noise)
 
 
 def start(model: Any, path: DiffusionPath) -> tuple[PathNoise, dict[str, Any]]:
@@ -61,16 +60,16 @@ def start(model: Any, path: DiffusionPath) -> tuple[PathNoise, dict[str, Any]]:
     """
     check_path_fits(path, model)
     sampling = process.model_sampling(model)
-    samples = process.latent_out(model, path.picture)
+    samples = process.latent_out(model, parts.unpack(path.picture, path.latent_shapes))
     # To VAE space and back, as core will see it.
-    picture = process.latent_in(model, samples)
+    picture = parts.pack(process.latent_in(model, samples))
     sigma = path.sigmas[0]
     base = process.perturb(sampling, picture, torch.zeros_like(picture), sigma)
     unit = process.perturb(sampling, torch.zeros_like(picture), torch.ones_like(picture), sigma)
     latent: dict[str, Any] = {"samples": samples}
     if path.batch_index is not None:
         latent["batch_index"] = list(path.batch_index)
-    return PathNoise((path.states[0] - base) / unit, path.seed), latent
+    return PathNoise(parts.unpack((path.states[0] - base) / unit, path.latent_shapes), path.seed), latent
 
 
 def attach(model: Any, path: DiffusionPath, whole: DiffusionPath | None = None) -> Any:
@@ -231,5 +230,6 @@ def replay(
         guider, sampler or replay_sampler(path), path.sigmas, noise.generate_noise(latent), latent["samples"],
         callback=callback, disable_pbar=True, seed=path.seed, batch_index=latent.get("batch_index"),
     )  # fmt: skip
-    replayed = replayed.replaced(figures={"latent_psnr": latent_psnr(path.picture, replayed.picture)})
+    ends = (each.visible(each.picture) for each in (path, replayed))
+    replayed = replayed.replaced(figures={"latent_psnr": latent_psnr(*ends)})
     return replayed, {**latent, "samples": out.to(comfy.model_management.intermediate_device())}

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm.auto import trange
 
 from ..common.texts import quoted
-from . import noise, process
+from . import noise, parts, process
 
 KINDS = ("ode", "ancestral", "sde_small", "sde_large_vp", "sde_large_ve")
 
@@ -116,14 +116,18 @@ def sample_reverse_sde(
     if noise_sampler is None:
         seed = extra_args.get("seed") or 0
         if indices is None:
-            indices = noise.batch_indices(getattr(model, "noise", None), seed, x.shape[0])
+            shapes = parts.shapes_in(model.inner_model)
+            indices = noise.batch_indices(getattr(model, "noise", None), seed, x.shape[0], shapes)
         noise_sampler = noise.step_noise(x, seed, indices)
     s_in = x.new_ones([x.shape[0]])
+    own = None if kind == "ode" else parts.own_schedule_in(model.inner_model)
     for i in trange(len(sigmas) - 1, disable=disable):
         sigma, sigma_next = sigmas[i], sigmas[i + 1]
         denoised = model(x, sigma * s_in, **extra_args)
         if callback is not None:
             callback({"x": x, "i": i, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
+        if own is not None:
+            x, denoised = own.shared(x, sigma), own.prediction(x, denoised, sigma)
         if kind == "ode":
             x = euler_step(x, denoised, sigma, sigma_next)
         elif sigma_next == 0 and not last_noise:
@@ -135,6 +139,8 @@ def sample_reverse_sde(
                 x = ancestral_step(x, denoised, step, eta, z)
             else:
                 x = reverse_sde_mean(x, denoised, step) + _VARIANCES[kind](step).clamp(min=0).sqrt() * z
+        if own is not None:
+            x = own.own(x, sigma_next)
     return x
 
 

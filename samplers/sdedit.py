@@ -8,14 +8,13 @@ from typing import Any
 
 import comfy.model_management
 import comfy.sample
-import comfy.sampler_helpers
 import comfy.samplers
 import torch
 from torch import Tensor
 
 from ..common.texts import quoted
 from . import noise as noises
-from . import process, reverse_sde
+from . import parts, process, reverse_sde
 from .counting import Counter
 from .masked import MaskedSampler
 from .masks import noise_mask
@@ -94,16 +93,16 @@ def sdedit(
     sampling = process.model_sampling(model)
     sigmas = levels_of(sampling, settings.t0, settings.steps, settings.scheduler, settings.sigmas, True)
     latent = prepared(model, guide)
-    samples, mask = latent["samples"], latent.get("noise_mask")
-    # The mask on the latent's grid, and which items have anything to edit there. [B, C, ...], [B, 1, ...]
-    grid = None if mask is None else comfy.sampler_helpers.prepare_mask(mask, tuple(samples.shape), samples.device)
-    touched = None if grid is None else grid.flatten(1).any(dim=1).reshape(-1, *[1] * (samples.ndim - 1))
+    samples, mask, shapes = latent["samples"], latent.get("noise_mask"), parts.shapes_of(latent["samples"])
+    # The mask on the latent's grid, and which items (and parts of them) have anything to edit there. [B, C, ...]
+    grid = None if mask is None else parts.edit_mask(mask, samples)
+    touched = None if grid is None else parts.pack(parts.each(_touched, parts.unpack(grid, shapes)))
     if len(sigmas) == 0 or (touched is not None and not touched.any()):
         return SDEditResult(latent, dict(latent), torch.empty(0), 0)
 
     noise = noises.start_run(latent, seed)
-    start = process.perturb(sampling, process.latent_in(model, samples.float()), noise, sigmas[0])
-    seen = process.network_view(sampling, start, sigmas[0])
+    start, noise = entered(model, samples, noise, float(sigmas[0]))
+    seen = parts.unpack(process.network_view(sampling, start, sigmas[0]), shapes)
     counter = Counter(model, samples.shape[0])
     guider = comfy.samplers.CFGGuider(counter.model)
     guider.set_conds(positive, negative)
@@ -115,14 +114,38 @@ def sdedit(
     edited = edited.to(comfy.model_management.intermediate_device())
     if grid is not None and touched is not None:
         # A solver's last step rounds. `paper` leaves the noise of the last level in kept pixels.
-        kept = grid == 0 if settings.mask_mode != "paper" else ~touched
-        edited = torch.where(kept.to(edited.device), samples.to(edited), edited)
+        kept = (grid == 0 if settings.mask_mode != "paper" else ~touched).to(edited.device)
+        edited = parts.unpack(torch.where(kept, *_alike(samples, edited)), shapes)
     return SDEditResult(
         {**latent, "samples": edited},
         {**latent, "samples": process.latent_out(model, seen).to(edited.device)},
         sigmas,
         counter.evaluations,
     )
+
+
+def entered(model: Any, samples: Any, noise: Any, sigma: float) -> tuple[Tensor, Any]:
+    """The state (packed, in model space) in which a run enters the path at sigma, and the noise that leads to it.
+
+    The noise is the one given, except for sound that has a noise level of its own.
+    """
+    picture, shapes = parts.pack(process.latent_in(model, samples.float())), parts.shapes_of(samples)
+    drawn, own = parts.pack(noise), parts.own_schedule(model.model, model.model_options, shapes)
+    if own is not None:
+        drawn = own.noise(picture, drawn.to(picture), sigma)
+        noise = parts.unpack(drawn, shapes)
+    return process.perturb(process.model_sampling(model), picture, drawn, sigma), noise
+
+
+def _touched(grid: Tensor) -> Tensor:
+    """Whether anything of an item is edited, for all of it."""
+    return grid.flatten(1).any(dim=1).reshape(-1, *[1] * (grid.ndim - 1)).expand_as(grid)
+
+
+def _alike(samples: Any, edited: Any) -> tuple[Tensor, Tensor]:
+    """Both packed, the first as the second in type and device."""
+    packed = parts.pack(edited)
+    return parts.pack(samples).to(packed), packed
 
 
 def prepared(model: Any, latent: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +158,7 @@ def prepared(model: Any, latent: dict[str, Any]) -> dict[str, Any]:
     while ratios and ratios[-1] is None:
         ratios.pop()  # an older core has no temporal ratio, and none of its latents need one
     latent["samples"] = comfy.sample.fix_empty_latent_channels(model, latent["samples"], *ratios)
-    if latent.get("noise_mask") is not None and not latent["samples"].is_nested:
+    if latent.get("noise_mask") is not None:
         latent["noise_mask"] = noise_mask(latent["noise_mask"], latent["samples"])
     return latent
 
@@ -143,22 +166,26 @@ def prepared(model: Any, latent: dict[str, Any]) -> dict[str, Any]:
 def perturbed(model: Any, latent: dict[str, Any], sigma: float, seed: int) -> tuple[dict[str, Any], Tensor]:
     """The forward process alone: a LATENT that samplers *without noise* finish from sigma, and what the network sees.
 
-    Pixels where the noise_mask is 0 stay clean. The second value is the network's view in VAE space, decodable.
+    Pixels where the noise_mask is 0 stay clean. The second value is the network's view in VAE space, decodable; of
+    video with sound, the video's.
     Raises ValueError at a flow model's sigma = 1.
     """
     sampling = process.model_sampling(model)
     latent = prepared(model, latent)
-    samples = latent["samples"].float()
-    carried = seen = samples
-    if sigma > 0.0:  # converting to model space and back would not be exact
-        x0 = process.latent_in(model, samples)
-        x = process.perturb(sampling, x0, noises.draw_noise(latent, seed), sigma)
-        carried = process.latent_out(model, process.resumable(sampling, x, sigma))
-        seen = process.latent_out(model, process.network_view(sampling, x, sigma))
-    mask = latent.get("noise_mask")
-    if mask is not None:
-        edit = comfy.sampler_helpers.prepare_mask(mask, tuple(samples.shape), samples.device).to(samples)
-        carried = torch.where(edit > 0, edit * carried + (1.0 - edit) * samples, samples)
-        seen = torch.where(edit > 0, edit * seen + (1.0 - edit) * samples, samples)
-    latent["samples"] = carried
-    return latent, seen
+    samples, shapes, mask = latent["samples"].float(), parts.shapes_of(latent["samples"]), latent.get("noise_mask")
+    clean = parts.pack(samples)
+    edit = None if mask is None else parts.edit_mask(mask, samples).to(clean)
+
+    def out(x: Tensor) -> Any:
+        """A state in VAE space, clean where the mask is 0."""
+        found = process.latent_out(model, parts.unpack(x, shapes))
+        if edit is None:
+            return found
+        return parts.unpack(torch.where(edit > 0, edit * parts.pack(found) + (1.0 - edit) * clean, clean), shapes)
+
+    if sigma == 0.0:  # converting to model space and back would not be exact
+        latent["samples"] = samples
+        return latent, parts.video(samples)
+    x, _ = entered(model, samples, noises.draw_noise(latent, seed), sigma)
+    latent["samples"] = out(process.resumable(sampling, x, sigma))
+    return latent, parts.video(out(process.network_view(sampling, x, sigma)))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..common.interrupts import interruptible
 from ..images.grid import labelled_grid
-from ..samplers import remarks
+from ..samplers import parts, remarks
 from ..samplers.mdp import edit as mdp
 from ..samplers.mdp.sweep import Cell, Grid
 from .pictures import decoded
@@ -30,8 +30,8 @@ def mdp_sheet(vae: Any, source: mdp.Source, grid: Grid, cells: list[Cell]) -> Te
     return labelled_grid(torch.cat(rows), col_labels=["source", *grid.columns], row_labels=labels)
 
 
-def _first(vae: Any, samples: Tensor) -> Tensor:
-    return decoded(vae, samples[:1]).cpu()[:1]
+def _first(vae: Any, samples: Any) -> Tensor:
+    return decoded(vae, parts.video(samples)[:1]).cpu()[:1]
 
 
 def mdp_sweep_report(

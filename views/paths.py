@@ -36,7 +36,7 @@ class Verdict:
 def judge(path: DiffusionPath, walked: DiffusionPath, threshold: float, vae: Any) -> Verdict:
     """Compare a path with its walk; raises ValueError if they are not paths of the same pictures."""
     apart = drift(path, walked)
-    figures = {"latent_psnr": latent_psnr(path.picture, walked.picture)}
+    figures = {"latent_psnr": latent_psnr(path.visible(path.picture), walked.visible(walked.picture))}
     if vae is not None:
         first, second = (decoded(each, each.picture, vae) for each in (path, walked))
         frames = first.shape[0] // path.shape[0]

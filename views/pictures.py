@@ -6,8 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
+from ..samplers import parts
 
-def decoded(vae: Any, samples: Tensor) -> Tensor:
-    """Pictures [B, H, W, 3] of VAE-space samples [B, C, ...]; of video all frames, one after the other."""
-    pictures = vae.decode(samples)
+
+def decoded(vae: Any, samples: Any) -> Tensor:
+    """Pictures [B, H, W, 3] of VAE-space samples [B, C, ...]; of video all frames, one after the other.
+
+    Of video with sound, the video.
+    """
+    pictures = vae.decode(parts.video(samples))
     return pictures.reshape(-1, *pictures.shape[-3:])

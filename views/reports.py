@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..lep.predictor import EdgePredictor
-from ..samplers import mask_times, masks, process, remarks
+from ..samplers import mask_times, masks, parts, process, remarks
 from ..samplers import sdedit as edits
 from ..samplers.conditioning import fingerprint
 from ..samplers.experts import is_high
@@ -48,7 +49,8 @@ def sdedit_report(
 def sdedit_line(model: Any, settings: edits.SDEditSettings, edit: edits.SDEditResult) -> str:
     """One line on what was actually run."""
     if edit.evaluations == 0:
-        empty = bool((edit.latent.get("noise_mask", torch.zeros(1)) == 0).all())
+        mask = edit.latent.get("noise_mask", torch.zeros(1))
+        empty = not any(part.any() for part in (mask.unbind() if mask.is_nested else [mask]))
         if settings.sigmas is not None and settings.sigmas.numel() < 2:
             why = "the connected sigmas hold no step"
         elif settings.sigmas is None and settings.t0 == 0:
@@ -157,9 +159,10 @@ def entry_report(sampling: Any, path: DiffusionPath, rest: DiffusionPath, sample
 
 def path_report(path: DiffusionPath) -> str:
     """Summary of a path, in one line."""
+    sound = " with sound" if path.latent_shapes else ""
     return (
-        f"{path.model}: {path.method}, {path.steps} steps, {path.shape[0]} pictures of {list(path.shape[1:])}, "
-        f"cfg {path.cfg:g}, seed {path.seed}"
+        f"{path.model}: {path.method}, {path.steps} steps, {path.shape[0]} pictures of "
+        f"{list(path.visible_shape[1:])}{sound}, cfg {path.cfg:g}, seed {path.seed}"
     )
 
 
@@ -207,7 +210,17 @@ def mask_line(latent: dict[str, Any]) -> str:
     if mask is None or grid is None:
         return ""
     lost = masks.losses(mask, samples)
-    return f"\nmask: {masks.cell_count(grid[:, :1])} edited{f'. {lost}' if lost else ''}"
+    return f"\nmask: {masks.cell_count(grid[:, :1])} edited{_sound(latent)}{f'. {lost}' if lost else ''}"
+
+
+def _sound(latent: dict[str, Any]) -> str:
+    """How much of the sound of a video is edited, to add to the line on its mask."""
+    samples = latent["samples"]
+    if not samples.is_nested:
+        return ""
+    whole = parts.edit_mask(masks.noise_mask(latent["noise_mask"], samples), samples)
+    sound = whole[..., math.prod(parts.video(samples).shape[1:]) :]
+    return f", and {float((sound > 0).float().mean()):.1%} of the sound"
 
 
 def _decibels(values: tuple[float, ...]) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...common.memory import check_path_memory
 from .. import noise as noises
-from .. import process
+from .. import parts, process
 from ..caching import without_step_caches
 from ..conditioning import fingerprint
 from ..own_sampler import run_inside
@@ -40,7 +40,7 @@ def invert(
     process.model_sampling(model)  # refuses models without noise, before any work
     model = without_step_caches(model, "Inversion")
     samples = _picture(model, latent)
-    check_path_memory(len(sigmas), samples)
+    check_path_memory(len(sigmas), parts.pack(samples))
     guider = comfy.samplers.CFGGuider(method.prepared(model, cfg, len(sigmas) - 1, samples.shape[0]))
     guider.set_conds(positive, negative)
     guider.set_cfg(method.run_cfg(cfg))
@@ -58,19 +58,18 @@ def invert(
         seed=seed,
         conditioning=fingerprint(positive),
         batch_index=tuple(latent["batch_index"]) if latent.get("batch_index") is not None else None,
+        latent_shapes=parts.shapes_of(samples),
         **{key: value.cpu().float() if isinstance(value, Tensor) else value for key, value in fields.items()},
     )
 
 
-def _picture(model: Any, latent: Mapping[str, Any]) -> Tensor:
+def _picture(model: Any, latent: Mapping[str, Any]) -> Any:
     """The LATENT's samples as core would sample them; refuses latents that have no path."""
-    process.check_one_latent(model)
     samples = latent["samples"]
-    if samples.is_nested:
-        raise ValueError("A path cannot hold a nested latent (audio with video): invert its video part alone.")
-    if torch.count_nonzero(samples) == 0:
+    process.check_parts(model, samples, "latent")
+    if torch.count_nonzero(parts.video(samples)) == 0:
         raise ValueError("The latent is empty, so there is no picture to invert: connect VAE Encode.")
-    bad = int((~torch.isfinite(samples)).sum())
+    bad = int((~torch.isfinite(parts.pack(samples))).sum())
     if bad:
         raise ValueError(
             f"The latent holds {bad} values that are NaN or infinite: find the node that produces them, often a "

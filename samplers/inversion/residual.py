@@ -67,7 +67,7 @@ def independent_states(run: Run) -> Tensor:
             noises.item_noise(item, run.seed, index, "residual", float(sigma))
             for item, index in zip(run.picture, run.indices, strict=True)
         ]
-        states.append(process.perturb(run.sampling, run.picture, torch.stack(drawn), sigma, prior=False))
+        states.append(run.noised(run.picture, torch.stack(drawn), sigma))
     if run.sigmas[-1] == 0:
         states[-1] = run.picture
     return torch.stack(states)
@@ -75,7 +75,7 @@ def independent_states(run: Run) -> Tensor:
 
 def levels_at_once(run: Run) -> int:
     """How many levels fit into one call: limited by memory, and 1 if something needs a single level per call."""
-    if _needs_single_level(run.guider, run.model_options):
+    if process.makes_sound(run.guider.model_patcher) or _needs_single_level(run.guider, run.model_options):
         return 1
     batch = run.picture.shape[0]
     model = run.guider.inner_model

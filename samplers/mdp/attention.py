@@ -83,7 +83,7 @@ class AttentionControl(Manipulation):
         self.schedules = (cross, within)
 
     def begin(
-        self, guider: Any, noise: Tensor, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None
+        self, guider: Any, noise: Any, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None
     ) -> tuple[Weights | None, ...] | None:
         if all(each is None or each.weight == 0.0 for each in self.schedules):
             return None

@@ -66,7 +66,7 @@ class _PromptManipulation(Manipulation):
         return super().on(model)
 
     def begin(
-        self, guider: Any, noise: Tensor, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None
+        self, guider: Any, noise: Any, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None
     ) -> _PromptRun | None:
         model = guider.model_patcher
         levels = sigmas.tolist()

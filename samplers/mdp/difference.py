@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .. import noise as noises
-from .. import process
+from .. import parts, process
 from ..caching import without_step_caches
 from ..own_sampler import SamplerRun, run_inside
 from ..path import DiffusionPath
@@ -46,6 +46,7 @@ def prompt_difference(
 ) -> Tensor:
     """How much the predictions for two prompts differ along a path, [B, 1, ...], in deviations of the picture.
 
+    Of video with sound, that of the video.
     Costs two evaluations for each of `POSITIONS`. Raises ValueError for a path of another model or other prompts.
     """
     check_path_fits(path, model)
@@ -63,15 +64,17 @@ def prompt_difference(
             sigma = path.sigmas[step].to(x).repeat(x.shape[0])
             both = [conds["positive"], conds["source"]]
             wanted, kept = comfy.samplers.calc_cond_batch(given.guider.inner_model, both, x, sigma, given.model_options)
-            differences.append((wanted - kept).square().mean(1, keepdim=True).sqrt())
+            apart = path.visible(wanted - kept)
+            differences.append(apart.square().mean(1, keepdim=True).sqrt())
             if given.callback is not None:
                 given.callback(done, wanted, x, len(steps))
         return torch.stack(differences).mean(0).cpu().float()
 
-    latent = process.latent_out(model, path.picture)
+    latent = process.latent_out(model, parts.unpack(path.picture, path.latent_shapes))
     noises.start_run({"samples": latent}, path.seed)
-    difference = run_inside(guider, torch.zeros_like(latent), latent, path.sigmas, compare, callback, path.seed)
-    spread = path.picture.flatten(1).std(1).reshape(-1, *[1] * (difference.ndim - 1))
+    noise = parts.each(torch.zeros_like, latent)
+    difference = run_inside(guider, noise, latent, path.sigmas, compare, callback, path.seed)
+    spread = path.visible(path.picture).flatten(1).std(1).reshape(-1, *[1] * (difference.ndim - 1))
     return difference / spread.clamp(min=1e-6)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...common.texts import quoted
-from .. import masks, process, remarks
+from .. import masks, parts, process, remarks
 from .. import noise as noises
 from ..conditioning import fingerprint
 from ..counting import Counter
@@ -111,7 +111,7 @@ def find_source(
     samples = latent["samples"]
     sigmas = levels_of(process.model_sampling(model), 1.0, settings.steps, settings.scheduler, settings.sigmas)
     counter = Counter(model, samples.shape[0])
-    if torch.count_nonzero(samples) > 0:
+    if torch.count_nonzero(parts.video(samples)) > 0:
         path = invert(counter.model, source, negative, latent, sigmas, Euler(), seed=seed, callback=callback)
         return Source(path, source, "inverted", counter.evaluations)
     guider = comfy.samplers.CFGGuider(counter.model)
@@ -135,7 +135,7 @@ def find_region(
     callback: Callable[..., None] | None = None,
 ) -> EditRegion:
     """The MASK, limited to the region where both prompts differ along the path if the settings say so."""
-    given = None if mask is None else masks.on_grid_of(model, mask, source.path.shape)
+    given = None if mask is None else masks.on_grid_of(model, mask, source.path.visible_shape)
     if settings.region is None:
         return EditRegion(None if given is None or bool((given == 1).all()) else masks.as_mask(given))
     counter = Counter(model, source.path.shape[0])
@@ -209,7 +209,7 @@ def own_remarks(source: Source, schedule: PathSchedule, result: MDPResult) -> li
     path = source.path
     return [
         *remarks.about_weights(schedule.weights(path.step_positions)),
-        *remarks.about_result(path.to_vae(path.picture), result.latent["samples"]),
+        *remarks.about_result(path.to_vae(path.picture), parts.video(result.latent["samples"])),
     ]
 
 

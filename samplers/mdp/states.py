@@ -139,7 +139,7 @@ def path_ahead(path: DiffusionPath, sampler: Any, sigmas: Tensor) -> PathAhead:
 class _PathRun:
     source: PathAhead
     weights: Weights
-    mask: Tensor | None  # [B, C, ...] on the device, None where everything is edited
+    mask: Tensor | None  # [B, C, ...] or packed, on the device, None where everything is edited
 
 
 class _PathManipulation(Manipulation):
@@ -161,7 +161,7 @@ class _PathManipulation(Manipulation):
         return {**super().wrappers(), WrappersMP.SAMPLER_SAMPLE: self.sampler_sample}
 
     def begin(
-        self, guider: Any, noise: Tensor, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None
+        self, guider: Any, noise: Any, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None
     ) -> _PathRun | None:
         if self.schedule.weight == 0.0 and (self.mask is None or bool((self.mask == 1).all())):
             return None
@@ -235,7 +235,7 @@ class IntermediateLatent(_PathManipulation):
         return source.leading_back(x, sigma)
 
     def begin(
-        self, guider: Any, noise: Tensor, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None
+        self, guider: Any, noise: Any, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None
     ) -> _PathRun | None:
         run = super().begin(guider, noise, sampler, sigmas, denoise_mask)
         if run is None or not isinstance(run.source, EulerPathAhead) or denoise_mask is not None:

@@ -13,6 +13,7 @@ from typing import Any
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from .. import parts
 from ..path import DiffusionPath
 from ..schedule import PathSchedule, Weights
 
@@ -59,8 +60,11 @@ class Manipulation(ABC):
         return {WrappersMP.OUTER_SAMPLE: self.outer_sample, WrappersMP.PREDICT_NOISE: self.predict_noise}
 
     @abstractmethod
-    def begin(self, guider: Any, noise: Tensor, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None) -> Any:
-        """What stays the same during a run; None if nothing is manipulated. Raises ValueError if inputs do not fit."""
+    def begin(self, guider: Any, noise: Any, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None) -> Any:
+        """What stays the same during a run; None if nothing is manipulated. Raises ValueError if inputs do not fit.
+
+        noise: [B, C, ...], or nested.
+        """
 
     @abstractmethod
     def predict(self, run: Any, prediction: Prediction) -> Tensor:
@@ -69,7 +73,9 @@ class Manipulation(ABC):
     def outer_sample(self, executor: Callable[..., Tensor], noise: Tensor, latent_image: Tensor, sampler: Any,
                      sigmas: Tensor, denoise_mask: Tensor | None = None, *args: Any, **kwargs: Any):  # fmt: skip
         guider = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
-        outer, self.run = self.run, self.begin(guider, noise, sampler, sigmas, denoise_mask)
+        shapes = kwargs.get("latent_shapes") or ()
+        like = parts.unpack(noise, tuple(map(tuple, shapes)) if len(shapes) > 1 else None)
+        outer, self.run = self.run, self.begin(guider, like, sampler, sigmas, denoise_mask)
         try:
             return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
         finally:

@@ -172,7 +172,7 @@ def test_half_precision_inference_tensors_are_fine() -> None:
         (torch.rand(1, 64, 64, 3), torch.zeros(1, 4, 8, 8), "a MASK .* is expected"),
         (torch.zeros(1, 0, 64), torch.zeros(1, 4, 8, 8), "empty"),
         (torch.rand(1, 64, 64), torch.zeros(1, 64, 100), "3-dimensional"),
-        (torch.rand(1, 64, 64), NestedTensor([torch.zeros(1, 4, 8, 8)]), "nested"),
+        (torch.rand(1, 64, 64), NestedTensor([torch.zeros(1, 4, 8, 12)]), "64 x 64.*12 x 8.*other proportions"),
     ],
 )
 def test_bad_input_is_named(mask: torch.Tensor, samples: torch.Tensor, words: str) -> None:

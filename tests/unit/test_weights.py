@@ -90,7 +90,8 @@ def _takes_a_latent() -> list[str]:
     return sorted(
         node_id
         for node_id, node in NODES.items()
-        if any(isinstance(each, io.Latent.Input) and not each.optional for each in node.GET_SCHEMA().inputs)
+        if node_id != "DPathLatentMask"  # which has no model to ask
+        and any(isinstance(each, io.Latent.Input) and not each.optional for each in node.GET_SCHEMA().inputs)
     )
 
 
