@@ -54,7 +54,7 @@ def _alike(one: Any, other: Any) -> bool:
         parts = [sampling.timestep(sigma), sampling.calculate_input(sigma, x), denoised]
         return torch.stack([*(part.float() for part in parts), *process.coefficients(sampling, sigma)])
 
-    return torch.allclose(seen(one), seen(other), rtol=1e-4, atol=1e-6)
+    return torch.allclose(seen(one), seen(other), rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
 def check_unchanged(pair: Any, high: Any) -> None:
