@@ -12,11 +12,11 @@ from typing import Any
 Node = dict[str, Any]
 Info = dict[str, Any]
 
+FILE_LOADERS = {"CheckpointLoaderSimple", "CLIPLoader", "LoraLoaderModelOnly", "UNETLoader", "VAELoader"}
 _NEVER, _BYPASS = 2, 4
 _ON_PAGE_ONLY = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}
 _WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 _DYNAMIC_TYPES = {"COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3"}
-_FILE_LOADERS = {"CheckpointLoaderSimple", "CLIPLoader", "UNETLoader", "VAELoader"}
 _SEED_CONTROLS = ("fixed", "increment", "decrement", "randomize")
 
 
@@ -57,7 +57,7 @@ def without_files(prompt: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]
             return True  # a widget's list
         if node not in kept:
             origins = [value[0] for value in prompt[node]["inputs"].values() if isinstance(value, list) and value]
-            kept[node] = prompt[node]["class_type"] not in _FILE_LOADERS and all(map(runs, origins))
+            kept[node] = prompt[node]["class_type"] not in FILE_LOADERS and all(map(runs, origins))
         return kept[node]
 
     return {node: given for node, given in prompt.items() if runs(node)}

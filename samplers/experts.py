@@ -209,12 +209,13 @@ class Experts:
 
     def _low_noise(self, guider: Any) -> Any:
         """The low-noise model for one run of the guider, with the prompts' hooks."""
-        pair, low = guider.model_patcher, self.models[LOW]
+        pair, (high, low) = guider.model_patcher, self.models
         if low.is_dynamic() and not pair.is_dynamic():  # as core decides for prompts with hooks
             low = low.get_non_dynamic_delegate()
         low = low.clone()
         # One path has one noise schedule, also where the shifts of the two models differ.
         low.add_object_patch("model_sampling", copy.deepcopy(pair.get_model_object("model_sampling")))
+        low.callbacks = exchanged(pair.callbacks, high.callbacks, low.callbacks)
         low.hook_mode = pair.hook_mode
         options = comfy.model_patcher.create_model_options_clone(low.model_options)
         comfy.sampler_helpers.prepare_model_patcher(low, guider.conds, options)

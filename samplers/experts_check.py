@@ -54,15 +54,21 @@ def _alike(one: Any, other: Any) -> bool:
         parts = [sampling.timestep(sigma), sampling.calculate_input(sigma, x), denoised]
         return torch.stack([*(part.float() for part in parts), *process.coefficients(sampling, sigma)])
 
-    return torch.allclose(seen(one), seen(other), rtol=1e-4, atol=1e-6)
+    return torch.allclose(seen(one), seen(other), rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
 def check_unchanged(pair: Any, high: Any) -> None:
     """Raises ValueError where weights were changed after joining: the low-noise model would not get the change."""
     own = high.object_patches
     changed = [name for name, patch in pair.object_patches.items() if own.get(name) is not patch]
-    if pair.patches_uuid != high.patches_uuid or set(changed) - {"model_sampling"}:
+    if _patched(pair) != _patched(high) or set(changed) - {"model_sampling"}:
         raise ValueError(
             "A LoRA or another change of the network comes after Join Models by Noise Level and would reach high_noise "
             "alone: put one before it for each of the two models."
         )
+
+
+def _patched(model: Any) -> dict[tuple[str, str], int]:
+    """How many changes each of a model's weights gets when it is loaded."""
+    kinds = {"patch": model.patches, "wrapper": model.weight_wrapper_patches}
+    return {(kind, name): len(changes) for kind, found in kinds.items() for name, changes in found.items()}

@@ -36,7 +36,7 @@ _NOISE = re.compile(
     r"graph accessed before initialization|legacy queue/history menu|MaskEditor|without a callback"
     r"|Invalid layout total size"  # of its own side panels
     r"|willReadFrequently|Automatic fallback to software WebGL|Failed to fetch.*(version|release|survey)"
-    r"|Connecting to 'https://huggingface"  # for the models of core's own first workflow
+    r"|Connecting to 'https://huggingface|Fetch API cannot load https://huggingface"  # for models that are not there
 )
 _FRAMES = "(n) => new Promise(done => { const f = () => n-- > 0 ? requestAnimationFrame(f) : done(); f(); })"
 

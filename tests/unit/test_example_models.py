@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import comfy.supported_models as supported
 import pytest
 import torch
 from comfy_extras import (
@@ -22,8 +21,7 @@ from diffusion_path.devtools.direct import NODES
 from diffusion_path.devtools.settings import WORKFLOWS
 from diffusion_path.devtools.workflow import to_prompt
 from diffusion_path.tests.unit import tiny
-from diffusion_path.tests.unit.families import QWEN, WAN, Family, built
-from torch import Tensor
+from diffusion_path.tests.unit.families import EVERY, Family, Vae, built
 
 import nodes as core
 
@@ -32,23 +30,10 @@ SHOWS = {"PreviewAny", "PreviewImage", "SaveImage", "CreateVideo", "SaveVideo", 
 EXTRAS = (nodes_cfg, nodes_custom_sampler, nodes_flux, nodes_images, nodes_model_advanced, nodes_qwen)
 
 
-class Vae:
-    """Means of squares of pixels. For models of video the batch is the frames, as in core."""
-
-    def __init__(self, family: Family) -> None:
-        self.video, self.channels = family.frames > 0, family.config.latent_format().latent_channels
-
-    def spacial_compression_encode(self) -> int:
-        return SCALE
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        pooled = torch.nn.functional.avg_pool2d(pixels[..., :3].movedim(-1, 1), SCALE) * 2 - 1
-        code = pooled.repeat(1, -(-self.channels // 3), 1, 1)[:, : self.channels]
-        return code.movedim(0, 1).unsqueeze(0) if self.video else code
-
-    def decode(self, latent: Tensor) -> Tensor:
-        pixels = latent[:, :3].repeat_interleave(SCALE, -2).repeat_interleave(SCALE, -1)
-        return (pixels.movedim(1, -1) / 2 + 0.5).clamp(0, 1)
+def vae(family: Family) -> Vae:
+    code = Vae(family)
+    code.scale = SCALE
+    return code
 
 
 class Clip:
@@ -66,25 +51,11 @@ class Clip:
         return [[tokens, {"pooled_output": torch.zeros(1, self.family.pooled)}]]
 
 
-FLUX2 = Family(
-    "Flux.2", supported.Flux2,
-    {**tiny.FLUX, "image_model": "flux2", "in_channels": 128, "out_channels": 128, "patch_size": 1, "mlp_ratio": 3.0,
-     "axes_dim": [8, 8, 8, 8], "theta": 2000, "global_modulation": True, "mlp_silu_act": True, "qkv_bias": False,
-     "ops_bias": False, "default_ref_method": "index", "ref_index_scale": 10.0, "txt_ids_dims": [3],
-     "vec_in_dim": None, "depth": 1, "depth_single_blocks": 1},
-)  # fmt: skip
-Z_IMAGE = Family(
-    "Z-Image", supported.ZImage,
-    {"image_model": "lumina2", "patch_size": 2, "in_channels": 16, "dim": 256, "cap_feat_dim": tiny.WIDTH,
-     "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2, "axes_dims": [32, 48, 48],
-     "axes_lens": [1536, 512, 512], "rope_theta": 256.0, "qk_norm": True, "multiple_of": 32, "norm_eps": 1e-5,
-     "ffn_dim_multiplier": 8 / 3, "z_image_modulation": True, "time_scale": 1000.0, "pad_tokens_multiple": 32},
-)  # fmt: skip
 EXAMPLES = {
-    "flux2-klein-strokes": FLUX2,
-    "z-image-turbo-masked-edit": Z_IMAGE,
-    "qwen-image-edit-strokes": QWEN,
-    "wan-2-2-strokes-to-video": WAN,
+    "flux2-klein-strokes": EVERY["Flux.2 (klein)"],
+    "z-image-turbo-masked-edit": EVERY["Z-Image"],
+    "qwen-image-edit-strokes": EVERY["Qwen-Image-Edit"],
+    "wan-2-2-strokes-to-video": EVERY["Wan 2.1"],
 }
 
 
@@ -148,11 +119,11 @@ def test_the_example_runs_with_a_tiny_model_of_its_family(name: str) -> None:
     graph = Graph(name, {
         "UNETLoader": load_model,
         "CLIPLoader": lambda **_: (Clip(family),),
-        "VAELoader": lambda **_: (Vae(family),),
+        "VAELoader": lambda **_: (vae(family),),
         "LoraLoaderModelOnly": lambda model, **_: (tiny.add_lora(model),),
     })  # fmt: skip
     for given in graph.prompt.values():
-        for widget, most in (("steps", 8), ("amount", 5)):
+        for widget, most in (("steps", 8), ("amount", 5), ("size", 64)):
             if widget in given["inputs"]:
                 given["inputs"][widget] = min(given["inputs"][widget], most)
     graph.run()
@@ -164,7 +135,7 @@ def test_the_example_runs_with_a_tiny_model_of_its_family(name: str) -> None:
     _, _, report = graph.of("DPathSDEdit")[0]
     assert "note:" not in report, report
     if name == "z-image-turbo-masked-edit":
-        (original, _), (edited, *_) = graph.of("LoadImage")[0], graph.of("DPathCompositeExact")[0]
+        (original, *_), (edited, *_) = graph.of("FluxKontextImageScale")[0], graph.of("DPathCompositeExact")[0]
         changed = (edited != original).any(-1)
         assert bool(changed.any())
         assert not bool((changed & (painted[2] == 0)).any())

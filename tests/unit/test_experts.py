@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
+import comfy.hooks
 import comfy.model_management
 import comfy.samplers
 import pytest
@@ -238,6 +239,19 @@ def test_a_controlnet_follows_the_model_at_work():
     control = tiny.controlnet()
     given = {name: tiny.with_control(tiny.cond(i), control) for i, name in enumerate(("positive", "negative"))}
     check(join(*experts("unet"), BOUNDARY), *experts("unet"), kind="unet", **given)
+
+
+def test_a_lora_on_a_prompt_changes_both_models():
+    high, low = experts()
+    name = "diffusion_model.blocks.0.self_attn.q"
+    weight = high.model.state_dict()[f"{name}.weight"]
+    generator = torch.Generator().manual_seed(8)
+    hooks = comfy.hooks.create_hook_lora(
+        {f"{name}.diff": 0.3 * torch.randn(weight.shape, generator=generator)}, 1.0, 0.0
+    )
+    given = {"positive": comfy.hooks.set_hooks_for_conditioning(tiny.cond(0), hooks)}
+    check(join(high, low, BOUNDARY), high, low, **given)
+    assert not torch.equal(evaluated(low, calls()[1:2], **given)[0], evaluated(low, calls()[1:2])[0])
 
 
 def test_one_schedule_for_both_models():
