@@ -223,7 +223,7 @@ METHODS: dict[str, tuple[Method, float]] = {
     "null text": (NullText(iterations=2), 4.0),
     "controlled": (Controlled(), 1.0),
 }
-EXACT = ("fixed point", "residual")
+EXACT = ("euler", "fixed point", "negative prompt", "residual")
 
 
 def gentle(name: str) -> Any:
