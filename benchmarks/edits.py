@@ -27,6 +27,7 @@ from ..samplers import process
 from ..samplers.counting import Counter
 from ..samplers.flowedit import FlowEditSettings as FlowEdit
 from ..samplers.flowedit import flowedit
+from ..samplers.flowedit_methods import FlowAlign, InfEdit, UniEdit
 from ..samplers.inversion.invert import invert
 from ..samplers.inversion.residual import Residual
 from ..samplers.mdp import edit as mdp
@@ -150,6 +151,9 @@ OTHERS: dict[str, Row] = {
     "MDP-\u03b2": manipulation(plain(mdp.MDPSettings("guidance", mdp.WHOLE["guidance"]))),
     "MDP attention": attention(PathSchedule(1.0, 0.4), PathSchedule(1.0, 0.6)),
     "edit-friendly residuals": residuals(0.85, 17),
+    "FlowAlign": flowedit_with(FlowEdit(method=FlowAlign())),
+    "InfEdit": flowedit_with(FlowEdit(1.0, 12, 1.0, 2.0, method=InfEdit())),
+    "Uni-Edit's guidance": flowedit_with(FlowEdit(cfg=2.0, method=UniEdit())),
 }
 COMPOSITED = ", composited"
 """Added to the name of a row that knows where it edited: the rest of the original laid over it by Composite Exact."""

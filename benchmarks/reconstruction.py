@@ -28,9 +28,14 @@ _ROWS: dict[str, tuple[dict[str, Any], float]] = {
     "residual, cfg 4": ({"method": "residual"}, 4.0),
     "residual, cfg 7.5": ({"method": "residual"}, 7.5),
     "fixed point, cfg 1": ({"method": "fixed point"}, 1.0),
+    "fixed point, 1 iteration, cfg 1": ({"method": "fixed point", "iterations": 1}, 1.0),
     "euler, cfg 1": ({"method": "euler"}, 1.0),
     "euler, cfg 7.5": ({"method": "euler"}, 7.5),
+    "euler, guided, cfg 7.5": ({"method": "euler", "guided": True}, 7.5),
+    "euler, not exact, cfg 1": ({"method": "euler", "exact": False}, 1.0),
+    "euler, not exact, cfg 7.5": ({"method": "euler", "exact": False}, 7.5),
     "negative prompt, cfg 7.5": ({"method": "negative prompt"}, 7.5),
+    "negative prompt, not exact, cfg 7.5": ({"method": "negative prompt", "exact": False}, 7.5),
     "null text, 2 updates, cfg 7.5": ({"method": "null text", "iterations": 2}, 7.5),
     "null text, 10 updates, cfg 7.5": ({"method": "null text"}, 7.5),
     "controlled, cfg 7.5": ({"method": "controlled"}, 7.5),
@@ -39,8 +44,9 @@ _ROWS: dict[str, tuple[dict[str, Any], float]] = {
 _LEAST = [
     *((f"residual, cfg {cfg}", figure, 60.0) for figure in ("latent", "picture") for cfg in ("1", "4", "7.5")),
     ("fixed point, cfg 1", "latent", 50.0),
+    *((name, "latent", 100.0) for name in ("euler, cfg 1", "euler, guided, cfg 7.5", "negative prompt, cfg 7.5")),
 ]
-_ORDER = ["euler, cfg 7.5", "negative prompt, cfg 7.5", "null text, 10 updates, cfg 7.5"]
+_ORDER = ["euler, not exact, cfg 7.5", "negative prompt, not exact, cfg 7.5", "null text, 10 updates, cfg 7.5"]
 
 Figures = dict[str, list[float]]
 """latent, picture: PSNR in dB of every scene; ssim; seconds of every batch."""

@@ -36,6 +36,7 @@ def method_input() -> Any:
     exact = io.Boolean.Input(
         "exact",
         default=Euler.exact,
+        optional=True,
         advanced=True,
         tooltip="The way back shows the network what the way up showed it (DirectEdit), so that Euler steps lead to "
         "the picture exactly, at no cost; edits along the path begin from there.",
@@ -75,6 +76,7 @@ def method_input() -> Any:
             io.Boolean.Input(
                 "guided",
                 default=Euler.guided,
+                optional=True,
                 advanced=True,
                 tooltip="Invert at the given cfg instead of 1, so that the way back is exact at it: twice the "
                 "evaluations.",

@@ -106,7 +106,7 @@ def test_the_best_null_text_of_two_gaussians_is_the_source_prompt(kind: ModelTyp
     torch.testing.assert_close(found, torch.full_like(found, SOURCE), rtol=2e-3, atol=2e-3)
     walked, _ = replay.replay(model, cond(SOURCE), cond(NULL), path, 7.5)
     assert drift(path, walked)[:-1].max() < 1e-3
-    assert path.figures["latent_psnr"][0] == pytest.approx(walked.figures["latent_psnr"][0], abs=0.1)
+    assert path.figures["latent_psnr"][0] == pytest.approx(walked.figures["latent_psnr"][0], abs=1.0)
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
@@ -223,7 +223,7 @@ METHODS: dict[str, tuple[Method, float]] = {
     "null text": (NullText(iterations=2), 4.0),
     "controlled": (Controlled(), 1.0),
 }
-EXACT = ("fixed point", "residual")
+EXACT = ("euler", "fixed point", "negative prompt", "residual")
 
 
 def gentle(name: str) -> Any:
