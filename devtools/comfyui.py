@@ -20,6 +20,9 @@ _PAGE = "comfyui-frontend-package"
 
 
 def is_ready(plan: Plan) -> bool:
+    """Whether the plan's ComfyUI is there as a whole; somebody else's counts as it is."""
+    if plan.archive is None:
+        return True
     try:
         return (plan.comfyui / _STAMP).read_text(encoding="utf-8") == plan.archive.sha256
     except OSError:
@@ -29,7 +32,7 @@ def is_ready(plan: Plan) -> bool:
 def install(plan: Plan, python: Path) -> None:
     """Downloads and unpacks ComfyUI with `python`'s pip, unless that is done."""
     with _unfinished(plan.home, "ComfyUI.part-") as part:
-        if is_ready(plan):
+        if plan.archive is None or is_ready(plan):
             return
         wanted = part / "requirement.txt"
         # pip compares the checksum before it opens the archive

@@ -21,6 +21,7 @@ from .console import say
 from .settings import GIB, NEWEST_PYTHON, OLDEST_PYTHON, DevError, Plan
 
 _STAMP = "diffusion-path-stamp.json"
+_BASE = "diffusion-path-base.pth"
 _REASONS = {
     "The disk is full: free some space and run the same command again.": (
         "No space left on device", "Disk quota exceeded",
@@ -62,7 +63,8 @@ def is_ready(plan: Plan) -> bool:
 def fingerprint(plan: Plan) -> str:
     """A hash of all that is to be installed; missing files count as empty."""
     parts = [*plan.requirements, *plan.imports]
-    parts += [path.read_text(encoding="utf-8") if path.is_file() else "" for path in plan.requirement_files]
+    files = plan.requirement_files if plan.base is None else (*plan.requirement_files, plan.base / _STAMP)
+    parts += [path.read_text(encoding="utf-8") if path.is_file() else "" for path in files]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -74,9 +76,12 @@ def _stamp(plan: Plan) -> str:
 def create(plan: Plan) -> None:
     """Makes an empty environment unless a working one exists. The stamp of a former set-up becomes invalid."""
     (plan.venv / _STAMP).unlink(missing_ok=True)
-    if _run(interpreter(plan.venv), "-m", "pip", "--version"):
+    maker = Path(sys.executable) if plan.base is None else interpreter(plan.base)
+    link = None if plan.base is None else _link_to(plan.base)
+    if _run(interpreter(plan.venv), "-m", "pip", "--version") and _link_in(plan.venv) == link:
         return
-    check_python()
+    if plan.base is None:
+        check_python()
     plan.home.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(plan.home).free
     if free < plan.disk_space:
@@ -85,12 +90,29 @@ def create(plan: Plan) -> None:
             f"{free / GIB:.1f} GB: free some space or move the project to another disk."
         )
     shutil.rmtree(plan.venv, ignore_errors=True)
-    _run(Path(sys.executable), "-m", "venv", str(plan.venv))
+    _run(maker, "-m", "venv", str(plan.venv))
     if not _run(interpreter(plan.venv), "-m", "pip", "--version"):
         raise DevError(
-            f"{sys.executable} cannot make virtual environments: on Debian or Ubuntu install python3-venv "
+            f"{maker} cannot make virtual environments: on Debian or Ubuntu install python3-venv "
             f"(apt-get install python3-venv), elsewhere use a complete Python."
         )
+    if link is not None:
+        (_site_packages(plan.venv) / _BASE).write_text(link, encoding="utf-8")
+
+
+def _link_to(base: Path) -> str:
+    """A .pth file that puts another environment's packages behind an interpreter's own."""
+    return f"import site; site.addsitedir({str(_site_packages(base))!r})\n"
+
+
+def _link_in(venv: Path) -> str | None:
+    """What an environment's link to another one says, None without one."""
+    link = _site_packages(venv) / _BASE
+    return link.read_text(encoding="utf-8") if link.is_file() else None
+
+
+def _site_packages(venv: Path) -> Path:
+    return Path(_run(interpreter(venv), "-I", "-S", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"))
 
 
 def install(plan: Plan) -> None:

@@ -14,7 +14,7 @@ from . import comfyui as source
 from . import environment
 from .console import say
 from .environment import clean_environment
-from .settings import COMFYUI_ARCHIVES, NEWEST_COMFYUI, ROOT, DevError, Plan, default_plan, made_folder, other_comfyui
+from .settings import COMFYUI_ARCHIVES, ROOT, DevError, Plan, default_plan, made_folder, other_plan, version_folder
 
 FRONTEND_VARIABLE = "COMFYUI_FRONTEND"
 
@@ -38,23 +38,23 @@ def prepare(
 ) -> Runtime:
     """Sets up what is missing and returns what to use.
 
-    `comfyui` and `python` name existing ones, which are only checked; `comfyui` may also be one of the versions the
-    project knows, which is installed beside its own. `modules` are what a given `python` must have. `frontend` is as in
-    comfyui.find_page.
+    `comfyui` and `python` name existing ones, which are not changed; `comfyui` may also be one of the versions the
+    project knows, which is installed beside its own. What another ComfyUI requires goes into an environment of its own.
+    `modules` are what a given `python` must have. `frontend` is as in comfyui.find_page.
     """
     if os.name != "posix":
         raise DevError("./dev runs on Linux, macOS and WSL; the nodes themselves run wherever ComfyUI does.")
-    version = str(comfyui) if str(comfyui) in COMFYUI_ARCHIVES else None
-    comfyui = None if comfyui is None or version else _checked_comfyui(Path(comfyui))
+    own = default_plan()
+    folder = own.comfyui if comfyui is None else _comfyui_folder(comfyui, own, needs_requirements=python is None)
+    other = None if folder == own.comfyui else other_plan(folder, own)
     if python is not None:
         python = _checked_python(python, modules)
-    plan = default_plan(comfyui)
-    set_up(plan, needs_comfyui=comfyui is None, needs_python=python is None)
-    if version not in (None, NEWEST_COMFYUI):
-        comfyui = other_comfyui(version).comfyui
-        set_up(other_comfyui(version), needs_python=False)
-    page = source.find_page(frontend, plan) if frontend else None
-    return Runtime(python or environment.interpreter(plan.venv), comfyui or plan.comfyui, page)
+    if other is None or python is None:
+        set_up(own, needs_python=python is None)
+    if other is not None:
+        set_up(other, needs_python=python is None)
+    page = source.find_page(frontend, own) if frontend else None
+    return Runtime(python or environment.interpreter((other or own).venv), folder, page)
 
 
 def given_frontend() -> Path | None:
@@ -75,8 +75,9 @@ def set_up(plan: Plan, needs_comfyui: bool = True, needs_python: bool = True) ->
     with _alone(plan.home / "lock"):
         if complete():  # another ./dev did it while this one waited
             return
-        what = "about 6 GB with PyTorch, a few minutes on a fast line" if needs_python else plan.folder
-        say(f"Setting up {plan.home} (once; {what})")
+        size = "about 6 GB with PyTorch, a few minutes on a fast line"
+        where, what = (plan.home, size) if plan.base is None else (plan.comfyui, "what it requires beyond .dev/venv")
+        say(f"Setting up {where} (once; {what})")
         try:
             if needs_python:
                 environment.create(plan)
@@ -104,10 +105,17 @@ def _alone(lock: Path) -> Iterator[None]:
         yield
 
 
-def _checked_comfyui(path: Path) -> Path:
-    path = path.expanduser().resolve()
+def _comfyui_folder(named: str | Path, own: Plan, needs_requirements: bool) -> Path:
+    """The folder of a version that the project knows, or an existing one that is checked."""
+    folders = {version: version_folder(version, own) for version in COMFYUI_ARCHIVES}
+    path = Path(named).expanduser().resolve()
+    if str(named) in folders or path in folders.values():
+        return folders.get(str(named), path)
     if not (path / "main.py").is_file() or not (path / "comfy").is_dir():
-        raise DevError(f"There is no ComfyUI at {path}: name the folder that has ComfyUI's main.py in it.")
+        known = " or ".join(folders)
+        raise DevError(f"There is no ComfyUI at {path}: name the folder that has ComfyUI's main.py in it, or {known}.")
+    if needs_requirements and not (path / "requirements.txt").is_file():
+        raise DevError(f"{path} has no requirements.txt: name a complete ComfyUI, or also a Python for it (--python).")
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,20 +51,26 @@ class Archive:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a set-up consists of; tests use small plans of their own."""
+    """Everything a set-up consists of; tests use small plans of their own.
+
+    Without an archive, ComfyUI is somebody else's folder, which is only read. `base` is another environment, whose
+    packages this one uses wherever they satisfy its requirements, and never changes.
+    """
 
     home: Path
-    archive: Archive
+    archive: Archive | None
     requirements: tuple[str, ...]
     requirement_files: tuple[Path, ...]
     imports: tuple[str, ...]
     disk_space: int
     pip_options: tuple[str, ...] = ()
     folder: str = "ComfyUI"
+    environment: str = "venv"
+    base: Path | None = None
 
     @property
     def venv(self) -> Path:
-        return self.home / "venv"
+        return self.home / self.environment
 
     @property
     def comfyui(self) -> Path:
@@ -100,19 +107,37 @@ TOOLS = (
 NPM_PACKAGES = {"eslint": "10.15.0", "@eslint/js": "10.0.1", "globals": "17.14.0", "prettier": "3.10.1"}
 
 
-def default_plan(comfyui: Path | None = None) -> Plan:
-    """The project's own set-up; `comfyui` is an existing ComfyUI whose requirements count instead."""
-    source = comfyui or HOME / "ComfyUI"
+def default_plan() -> Plan:
+    """The project's own set-up."""
     return Plan(
         home=HOME,
         archive=COMFYUI_ARCHIVES[NEWEST_COMFYUI],
         requirements=TORCH + TOOLS,
-        requirement_files=(source / "requirements.txt", ROOT / "requirements.txt"),
+        requirement_files=(HOME / "ComfyUI" / "requirements.txt", ROOT / "requirements.txt"),
         imports=("torch", "torchvision", "torchaudio", "aiohttp", "safetensors", "skimage", "pytest"),
         disk_space=12 * GIB,
     )
 
 
-def other_comfyui(version: str) -> Plan:
-    """Another ComfyUI beside the project's own, in a folder of its own; the environment is shared."""
-    return replace(default_plan(), archive=COMFYUI_ARCHIVES[version], folder=f"ComfyUI-{version}")
+def other_plan(comfyui: Path, own: Plan) -> Plan:
+    """Another ComfyUI, by its folder, with an environment of its own that leaves `own` as it is.
+
+    The folder is somebody else's unless it is where a known version belongs: see version_folder.
+    """
+    versions = {version_folder(version, own): archive for version, archive in COMFYUI_ARCHIVES.items()}
+    place = hashlib.sha256(str(comfyui).encode()).hexdigest()[:8]  # two folders may have the same name
+    return replace(
+        own,
+        archive=versions.get(comfyui),
+        requirements=(),
+        requirement_files=(comfyui / "requirements.txt", *own.requirement_files[1:]),
+        disk_space=2 * GIB,
+        folder=str(comfyui),
+        environment=f"environments/{comfyui.name}-{place}",
+        base=own.venv,
+    )
+
+
+def version_folder(version: str, own: Plan) -> Path:
+    """Where a version of COMFYUI_ARCHIVES belongs."""
+    return own.comfyui if version == NEWEST_COMFYUI else own.home / f"ComfyUI-{version}"
