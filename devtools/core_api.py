@@ -1,7 +1,14 @@
 """What the pack uses of ComfyUI, found in its own code: names with their signatures, one per line.
 
 ComfyUI promises none of these to stay as they are, so a committed list of them (`tests/core_api.txt`) makes a change
-visible as a line of a diff instead of as an error in somebody's workflow.
+visible as a line of a diff instead of as an error in somebody's workflow. `./dev snapshots` writes it with the ComfyUI
+of the set-up; with another one (`--comfyui`) it only notes, below each line, what that one has instead:
+
+    ComfyUI 0.30.0
+    also read: 0.20.1, 0.33.0; what differs there is below each line
+    comfy.sample.something(model, noise, seed=None)
+        0.20.1: (model, noise)
+        0.33.0: absent
 """
 
 from __future__ import annotations
@@ -11,13 +18,14 @@ import enum
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from comfyui_version import __version__ as comfyui_version
 
-from .settings import ROOT
+from .settings import NEWEST_COMFYUI, ROOT
 
 TARGET = ROOT / "tests" / "core_api.txt"
 PACKAGES = ("nodes", "views", "samplers", "gradients", "lep", "images", "demo")
@@ -29,6 +37,7 @@ RECEIVERS = (
     "comfy.model_sampling.EPS", "comfy.model_sampling.CONST", "comfy.latent_formats.LatentFormat", "comfy.sd.VAE",
     "comfy.sd.CLIP", "comfy.utils.ProgressBar",
 )  # fmt: skip
+ABSENT, UNREAD = "absent", "not read yet"
 _ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-f]+>")
 
 
@@ -51,15 +60,75 @@ def listed() -> list[str]:
     return sorted(lines)
 
 
-def text() -> str:
-    """The list with the version it was made with in its first line."""
-    return "\n".join([f"ComfyUI {comfyui_version}", *listed()]) + "\n"
+@dataclass
+class Record:
+    """The list as the file holds it: made with one version, compared with others."""
+
+    version: str
+    others: list[str]
+    notes: dict[str, dict[str, str]]  # line -> other version -> what it has instead
+
+    def __str__(self) -> str:
+        text = [f"ComfyUI {self.version}"]
+        text += [f"also read: {', '.join(self.others)}; what differs there is below each line"] if self.others else []
+        for line, notes in self.notes.items():
+            text += [line, *(f"    {version}: {notes[version]}" for version in self.others if version in notes)]
+        return "\n".join(text) + "\n"
+
+    def expected(self, version: str) -> dict[str, str]:
+        """The names with what the version has of them: as listed, or as noted; without what was not read there."""
+        lines = {line: notes.get(version) for line, notes in self.notes.items()}
+        return {
+            name_in(line): note or line.removeprefix(name_in(line)) for line, note in lines.items() if note != UNREAD
+        }
 
 
-def missing(lines: list[str]) -> list[str]:
-    """The names of a list that the ComfyUI at hand does not have."""
-    names = [re.split(r"[(: ]", line, maxsplit=1)[0] for line in lines]
-    return [name for name in names if resolve(name)[0] != name]
+def parsed(text: str) -> Record:
+    """A file as `str(Record)` writes it."""
+    first, *lines = text.splitlines()
+    others: list[str] = []
+    notes: dict[str, dict[str, str]] = {}
+    for line in lines:
+        if line.startswith("also read: "):
+            others = line.removeprefix("also read: ").partition(";")[0].split(", ")
+        elif line.startswith(" "):
+            version, _, note = line.strip().partition(": ")
+            notes[list(notes)[-1]][version] = note
+        else:
+            notes[line] = {}
+    return Record(first.removeprefix("ComfyUI "), others, notes)
+
+
+def recorded() -> Record:
+    return parsed(TARGET.read_text(encoding="utf-8"))
+
+
+def renewed(old: Record) -> Record:
+    """The record after reading the ComfyUI at hand: the list anew, or the notes of another version."""
+    if comfyui_version == NEWEST_COMFYUI:
+        unread = dict.fromkeys(old.others, UNREAD)
+        return Record(comfyui_version, old.others, {line: old.notes.get(line, unread) for line in listed()})
+    here = found(map(name_in, old.notes))
+    notes = {}
+    for line, known in old.notes.items():
+        name = name_in(line)
+        known = {version: note for version, note in known.items() if version != comfyui_version}
+        same = here[name] == line.removeprefix(name)
+        notes[line] = known if same else {**known, comfyui_version: here[name]}
+    return Record(old.version, sorted({*old.others, comfyui_version}, key=numbers), notes)
+
+
+def found(names: Iterable[str]) -> dict[str, str]:
+    """Names with what the ComfyUI at hand has of them: `(parameters)`, `: type`, ` = value` or "absent"."""
+    return {name: describe(name).removeprefix(name) if resolve(name)[0] == name else ABSENT for name in names}
+
+
+def name_in(line: str) -> str:
+    return re.split(r"[(: ]", line, maxsplit=1)[0]
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def names_used(tree: ast.AST) -> Iterator[str]:

@@ -112,7 +112,8 @@ def _link_in(venv: Path) -> str | None:
 
 
 def _site_packages(venv: Path) -> Path:
-    return Path(_run(interpreter(venv), "-I", "-S", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"))
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return Path(_run(interpreter(venv), "-I", "-c", code))  # without site (-S) it would be that of the Python below
 
 
 def install(plan: Plan) -> None:

@@ -1,6 +1,7 @@
 """What saved workflows rely on: ids, types, order and defaults of every node's inputs and outputs.
 
-`./dev snapshots` writes it, and what the pack relies on (core_api.py), for tests to compare with.
+`./dev snapshots` writes it, and what the pack relies on (core_api.py), for tests to compare with; with another ComfyUI
+than the set-up's it only adds to the latter.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import Any
 import comfy.samplers
 import folder_paths
 from comfy_api.latest import io
+from comfyui_version import __version__ as comfyui_version
 
 from . import core_api
 from .console import say
 from .direct import SCHEMAS
-from .settings import ROOT
+from .settings import NEWEST_COMFYUI, ROOT
 
 TARGET = ROOT / "tests" / "schemas.json"
 _KEPT = ("default", "min", "max", "step", "multiline")
@@ -65,6 +67,8 @@ def dumps(found: dict[str, dict[str, list[str]]]) -> str:
 
 
 if __name__ == "__main__":
-    TARGET.write_text(dumps(schemas()), encoding="utf-8")
-    core_api.TARGET.write_text(core_api.text(), encoding="utf-8")
-    say(f"Wrote {TARGET.relative_to(ROOT)} and {core_api.TARGET.relative_to(ROOT)}")
+    if comfyui_version == NEWEST_COMFYUI:
+        TARGET.write_text(dumps(schemas()), encoding="utf-8")
+        say(f"Wrote {TARGET.relative_to(ROOT)}")
+    core_api.TARGET.write_text(str(core_api.renewed(core_api.recorded())), encoding="utf-8")
+    say(f"Wrote what ComfyUI {comfyui_version} has to {core_api.TARGET.relative_to(ROOT)}")

@@ -8,10 +8,7 @@ import json
 import pytest
 from comfyui_version import __version__ as comfyui_version
 from diffusion_path.devtools import core_api, schemas
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:3])
+from diffusion_path.devtools.settings import COMFYUI_ARCHIVES, NEWEST_COMFYUI
 
 
 def test_the_nodes_are_those_of_the_snapshot() -> None:
@@ -24,14 +21,51 @@ def test_the_nodes_are_those_of_the_snapshot() -> None:
 
 
 def test_what_the_pack_uses_of_comfyui_is_as_listed() -> None:
-    version, *frozen = core_api.TARGET.read_text(encoding="utf-8").splitlines()
-    recorded = numbers(version.removeprefix("ComfyUI "))
-    if numbers(comfyui_version) < recorded:
-        assert core_api.missing(frozen) == []
-        pytest.skip(f"signatures are compared from ComfyUI {version} on; all names are there")
-    found = core_api.listed()
-    assert sorted(set(frozen) - set(found)) == [], "gone or changed; if the pack has followed, run ./dev snapshots"
-    assert sorted(set(found) - set(frozen)) == [], "new or changed; run ./dev snapshots"
+    """Signatures in other versions too; one that was never read is compared with the list itself."""
+    record = core_api.recorded()
+    if comfyui_version == record.version:
+        assert sorted(core_api.listed()) == sorted(record.notes), "new, gone or changed; run ./dev snapshots"
+    expected = record.expected(comfyui_version)
+    found = core_api.found(expected)
+    changed = {name: found[name] for name in expected if found[name] != expected[name]}
+    assert changed == {}, f"gone or changed; if the pack copes, run ./dev snapshots with ComfyUI {comfyui_version}"
+
+
+def test_the_pack_calls_nothing_that_a_tested_version_lacks() -> None:
+    record = core_api.recorded()
+    lacking = {
+        (line, version) for line, notes in record.notes.items() for version in notes if notes[version] == "absent"
+    }
+    assert lacking == set()
+    assert set(COMFYUI_ARCHIVES) <= {record.version, *record.others}
+
+
+def test_the_record_keeps_what_it_knows_of_other_versions() -> None:
+    text = (
+        "ComfyUI 0.30.0\nalso read: 0.9.1; what differs there is below each line\n"
+        "comfy.samplers.gone(model)\n    0.9.1: (model, seed)\ncomfy.samplers.sampler_object(name)\n"
+    )
+    record = core_api.parsed(text)
+    assert str(record) == text
+    assert record.expected("0.9.1") == {
+        "comfy.samplers.gone": "(model, seed)", "comfy.samplers.sampler_object": "(name)"
+    }  # fmt: skip
+    assert record.expected("0.30.0")["comfy.samplers.gone"] == "(model)"
+
+
+def test_another_version_adds_its_notes_and_the_own_one_renews_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["comfy.samplers.gone(model)", "comfy.samplers.sampler_object(title)", "comfy.samplers.Sampler()"]
+    record = core_api.Record("0.30.0", ["0.9.1"], {line: {"0.9.1": "(old)"} for line in lines})
+    monkeypatch.setattr(core_api, "comfyui_version", "0.31.0")
+    other = core_api.renewed(record)
+    assert other.others == ["0.9.1", "0.31.0"]
+    assert [notes.get("0.31.0") for notes in other.notes.values()] == ["absent", "(name)", None]
+    monkeypatch.setattr(core_api, "comfyui_version", NEWEST_COMFYUI)
+    monkeypatch.setattr(core_api, "listed", lambda: [lines[2], "comfy.samplers.sampler_object(name)"])
+    own = core_api.renewed(other)
+    assert own.notes[lines[2]] == {"0.9.1": "(old)"}
+    assert own.notes["comfy.samplers.sampler_object(name)"] == {"0.9.1": "not read yet", "0.31.0": "not read yet"}
+    assert "comfy.samplers.sampler_object" not in own.expected("0.9.1")
 
 
 def test_names_are_found_through_every_way_to_import_them() -> None:
@@ -55,6 +89,6 @@ class Mine(core.ComfyNode):
 
 def test_what_comfyui_lacks_is_named() -> None:
     lines = ["comfy.samplers.nothing(model)", "comfy.samplers.sampler_object(name)", "comfy.nowhere.at_all: int"]
-    assert core_api.missing(lines) == ["comfy.samplers.nothing", "comfy.nowhere.at_all"]
+    assert list(core_api.found(map(core_api.name_in, lines)).values()) == ["absent", "(name)", "absent"]
     assert core_api.describe("comfy.samplers.sampler_object") == "comfy.samplers.sampler_object(name)"
     assert core_api.describe("comfy.samplers") == ""
