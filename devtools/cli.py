@@ -74,9 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False, add_help=own_help)
         sub.set_defaults(run=run, passes_on=passes_on)
         known = ", ".join(COMFYUI_ARCHIVES)
-        text = f"use this ComfyUI, or one of the versions {known} (also: COMFYUI_PATH)"
+        text = f"use this ComfyUI, with what it requires, or one of the versions {known} (also: COMFYUI_PATH)"
         sub.add_argument("--comfyui", metavar="PATH", default=os.environ.get("COMFYUI_PATH") or None, help=text)
-        text = "use this Python instead of .dev/venv; nothing is installed into it"
+        text = "use this Python instead of those in .dev/; nothing is installed into it"
         sub.add_argument("--python", type=Path, metavar="PATH", help=text)
         return sub
 

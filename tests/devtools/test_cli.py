@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from diffusion_path.devtools import cli, environment, runtime, settings
-from diffusion_path.devtools.settings import DevError
+from diffusion_path.devtools.settings import DevError, Plan
 
 
 def dev(pack_root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -50,7 +50,8 @@ def test_every_command_takes_an_existing_comfyui(pack_root: Path, tmp_path: Path
     result = dev(pack_root, command, "--comfyui", str(tmp_path))
     assert result.returncode == 1
     assert result.stderr == (
-        f"./dev: There is no ComfyUI at {tmp_path}: name the folder that has ComfyUI's main.py in it.\n"
+        f"./dev: There is no ComfyUI at {tmp_path}: name the folder that has ComfyUI's main.py in it, "
+        f"or {' or '.join(settings.COMFYUI_ARCHIVES)}.\n"
     )
 
 
@@ -60,11 +61,54 @@ def test_pytest_arguments_are_passed_on_even_if_they_resemble_ours() -> None:
     assert rest == ["-x", "--co", "tests/unit"]
 
 
-def test_a_version_of_comfyui_has_a_folder_of_its_own_and_shares_the_environment() -> None:
-    own, old = settings.default_plan(), settings.other_comfyui(settings.OLDEST_COMFYUI)
-    assert old.comfyui.name == f"ComfyUI-{settings.OLDEST_COMFYUI}" != own.comfyui.name
-    assert old.archive != own.archive
-    assert environment.fingerprint(old) == environment.fingerprint(own)
+def test_another_comfyui_without_requirements_needs_a_python_that_has_them(tmp_path: Path) -> None:
+    (tmp_path / "comfy").mkdir()
+    (tmp_path / "main.py").write_text("")
+    with pytest.raises(DevError, match=r"has no requirements\.txt: name a complete ComfyUI, or also a Python for it"):
+        runtime.prepare(tmp_path, None)
+
+
+@pytest.fixture
+def set_ups(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Plan, bool]]:
+    """What prepare() sets up, and whether with an environment; nothing is installed."""
+    made: list[tuple[Plan, bool]] = []
+    monkeypatch.setattr(runtime, "set_up", lambda plan, needs_python=True: made.append((plan, needs_python)))
+    return made
+
+
+def test_a_version_of_comfyui_has_a_folder_and_an_environment_of_its_own(set_ups: list[tuple[Plan, bool]]) -> None:
+    found = runtime.prepare(settings.OLDEST_COMFYUI, None)
+    (own, _), (old, _) = set_ups
+    assert found.comfyui == old.comfyui == own.home / f"ComfyUI-{settings.OLDEST_COMFYUI}"
+    assert old.archive == settings.COMFYUI_ARCHIVES[settings.OLDEST_COMFYUI]
+    assert found.python.is_relative_to(old.venv)
+    assert old.venv != own.venv == old.base
+    assert old.requirement_files[0] == old.comfyui / "requirements.txt"
+    set_ups.clear()
+    assert runtime.prepare(found.comfyui, None) == found, "as COMFYUI_PATH names it to the processes of a test"
+    assert [plan for plan, _ in set_ups] == [own, old]
+
+
+@pytest.mark.parametrize("named", [None, settings.NEWEST_COMFYUI, settings.default_plan().comfyui])
+def test_the_own_comfyui_has_the_own_environment(named: str | None, set_ups: list[tuple[Plan, bool]]) -> None:
+    found = runtime.prepare(named, None)
+    assert set_ups == [(settings.default_plan(), True)]
+    assert found.python == environment.interpreter(settings.default_plan().venv)
+
+
+def test_an_existing_comfyui_is_only_read(tmp_path: Path, set_ups: list[tuple[Plan, bool]]) -> None:
+    places = [tmp_path / "one" / "ComfyUI", tmp_path / "two" / "ComfyUI"]
+    for place in places:
+        (place / "comfy").mkdir(parents=True)
+        (place / "main.py").write_text("")
+        (place / "requirements.txt").write_text("")
+    one, two = (runtime.prepare(place, None) for place in places)
+    assert one.comfyui == places[0]
+    assert one.python != two.python, "two folders of one name have two environments"
+    assert [plan.archive for plan, _ in set_ups[1::2]] == [None, None]
+    set_ups.clear()
+    runtime.prepare(places[0], Path(sys.executable))
+    assert [needs_python for _, needs_python in set_ups] == [False], "nothing is installed beside a given Python"
 
 
 def test_a_python_that_is_none_is_named(tmp_path: Path) -> None:

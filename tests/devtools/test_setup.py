@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from diffusion_path.devtools import comfyui, environment, runtime
-from diffusion_path.devtools.settings import Archive, DevError, Plan
+from diffusion_path.devtools.settings import Archive, DevError, Plan, other_plan
 
 _BACKEND = """
 def build_wheel(*a, **k): raise SystemExit("never built")
@@ -185,6 +185,43 @@ def test_changed_pins_update_the_environment_in_place(plan: Plan) -> None:
 def test_changed_requirements_of_comfyui_count(plan: Plan) -> None:
     plan.requirement_files[0].write_text("alpha>=1.0\nbeta\n")
     assert not environment.is_ready(plan)
+
+
+@pytest.fixture
+def other(plan: Plan, tmp_path: Path) -> Plan:
+    """Another ComfyUI, which requires a newer alpha than the one of the complete set-up."""
+    write_wheel(Path(plan.pip_options[-1]), "alpha", "1.1", "VERSION = '1.1'\n")
+    folder = tmp_path / "ComfyUI"
+    folder.mkdir()
+    (folder / "requirements.txt").write_text("alpha>=1.1\nbeta\n")
+    return replace(other_plan(folder, plan), disk_space=1)
+
+
+def test_another_comfyui_sees_the_packages_of_the_project_and_changes_none(plan: Plan, other: Plan) -> None:
+    runtime.set_up(other)
+    assert environment.is_ready(other)
+    assert version_of(other, "alpha") == "1.1"
+    assert version_of(plan, "alpha") == "1.0"
+    assert complete(plan)
+    code = "import alpha, beta; print(alpha.__file__, beta.__file__)"
+    files = subprocess.check_output([environment.interpreter(other.venv), "-c", code], text=True).split()
+    assert [Path(file).is_relative_to(other.venv) for file in files] == [True, False], "only what differs is installed"
+    assert not list(other.comfyui.glob(".*")), "its folder is only read"
+
+
+def test_the_environment_of_another_comfyui_follows_its_requirements_and_its_base(plan: Plan, other: Plan) -> None:
+    runtime.set_up(other)
+    other.requirement_files[0].write_text("alpha\n")
+    assert not environment.is_ready(other)
+    runtime.set_up(other)
+    assert environment.is_ready(other)
+    next(plan.venv.glob("*stamp*")).write_text("another set-up")
+    assert not environment.is_ready(other)
+    link = next(other.venv.glob("lib/python*/site-packages/*base.pth"))
+    link.write_text("import site; site.addsitedir('/nowhere')\n")
+    runtime.set_up(other)
+    assert environment.is_ready(other)
+    assert "/nowhere" not in link.read_text()
 
 
 def test_an_environment_whose_python_is_gone_is_built_anew(plan: Plan) -> None:
