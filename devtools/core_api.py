@@ -106,8 +106,9 @@ def recorded() -> Record:
 def renewed(old: Record) -> Record:
     """The record after reading the ComfyUI at hand: the list anew, or the notes of another version."""
     if comfyui_version == NEWEST_COMFYUI:
-        unread = dict.fromkeys(old.others, UNREAD)
-        return Record(comfyui_version, old.others, {line: old.notes.get(line, unread) for line in listed()})
+        others = [version for version in old.others if version != comfyui_version]
+        unread = dict.fromkeys(others, UNREAD)
+        return Record(comfyui_version, others, {line: old.notes.get(line, unread) for line in listed()})
     here = found(map(name_in, old.notes))
     notes = {}
     for line, known in old.notes.items():

@@ -190,11 +190,13 @@ def test_changed_requirements_of_comfyui_count(plan: Plan) -> None:
 @pytest.fixture
 def other(plan: Plan, tmp_path: Path) -> Plan:
     """Another ComfyUI, which requires a newer alpha than the one of the complete set-up."""
-    write_wheel(Path(plan.pip_options[-1]), "alpha", "1.1", "VERSION = '1.1'\n")
-    folder = tmp_path / "ComfyUI"
+    index, folder = tmp_path / "index", tmp_path / "ComfyUI"
+    index.mkdir()
+    write_wheel(index, "alpha", "1.1", "VERSION = '1.1'\n")
     folder.mkdir()
     (folder / "requirements.txt").write_text("alpha>=1.1\nbeta\n")
-    return replace(other_plan(folder, plan), disk_space=1)
+    options = (*plan.pip_options, "--find-links", str(index))
+    return replace(other_plan(folder, plan), disk_space=1, pip_options=options)
 
 
 def test_another_comfyui_sees_the_packages_of_the_project_and_changes_none(plan: Plan, other: Plan) -> None:
