@@ -182,9 +182,9 @@ class MaskedSampler(OwnSampler):
         if region.mask is None:
             return given.by(sampler, denoise_mask=None)
         with mask_times.fitting(given.guider, region.mask):
-            return self._masked(given, sampler, region)
+            return self._masked(given, sampler, region, region.mask)
 
-    def _masked(self, given: SamplerRun, sampler: Any, region: KeepRegion) -> Tensor:
+    def _masked(self, given: SamplerRun, sampler: Any, region: KeepRegion, mask: Tensor) -> Tensor:
         guider, sigmas = given.guider, given.sigmas
         if (
             self.mode == "blend"
@@ -193,14 +193,14 @@ class MaskedSampler(OwnSampler):
             and region.noise is given.noise
         ):
             # Exactly core's own masking, special cases of single samplers included.
-            return _untouched_items(given.by(sampler, denoise_mask=region.mask), region, sigmas)
+            return _untouched_items(given.by(sampler, denoise_mask=mask), region, sigmas)
         process.check_diffusion(guider.inner_model.model_sampling)
         levels = guider.sigmas if isinstance(guider, UnmaskedModel) else sigmas
         levels = levels if self.original.sigmas is None else self.original.sigmas.to(sigmas)
         draw = noises.step_noise(region.picture, region.seed, region.indices) if self.fresh else None
-        edit = self._edit_mask(region.mask)
-        given_mask, region = region.mask, replace(region, mask=edit)
-        masked = _MaskedModel(guider, self.mode, region, draw, levels, given_mask)
+        edit = self._edit_mask(mask)
+        region = replace(region, mask=edit)
+        masked = _MaskedModel(guider, self.mode, region, draw, levels, mask)
         result = given.by(sampler, guider=masked, denoise_mask=None)
         if self.mode != "paper":
             return _untouched_items(result, region, sigmas)

@@ -76,7 +76,7 @@ class World:
         drawn = core.Noise_RandomNoise(SEED)
         given = drawn.generate_noise(self.latent)
         _, noise = entered(self.model, self.latent["samples"], given, float(self.sigmas[0]))
-        drawn.generate_noise = lambda _: noise
+        drawn.generate_noise = lambda input_latent: noise
         return self.plain if noise is given else self.sampled(noise=drawn)
 
     @cached_property

@@ -112,5 +112,5 @@ VIDEO = (
     of("CogVideoX 1.5", "CogVideoX_T2V", {**_COG, "patch_size_t": 2}, **_COG_VIDEO),
     of("CogVideoX I2V", "CogVideoX_I2V", {**_COG, "in_channels": 32}, **_COG_VIDEO),
     of("CogVideoX inpaint", "CogVideoX_Inpaint", {**_COG, "in_channels": 48}, **_COG_VIDEO),
-    of("SeedVR2", "SeedVR2", _SEED, frames=2, extra={"condition": normal(1, 17, 2, 8, 8)}),
+    of("SeedVR2", "SeedVR2", _SEED, frames=1, extra={"condition": normal(1, 17, 1, 8, 8)}),
 )  # fmt: skip
