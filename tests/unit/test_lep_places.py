@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -25,7 +26,7 @@ from torch.utils._pytree import tree_leaves
 REFERENCE, LTX2 = "Wan 2.1 with a reference", "LTX-2 (with sound)"
 UNUSUAL = [
     REFERENCE, LTX2, "Hunyuan DiT 1.2", "ERNIE-Image", "SeedVR2", "Cosmos 1 T2V", "CogVideoX 1.5", "HiDream I1",
-    "Chroma Radiance", "Z-Image omni", "Wan SCAIL with a reference", "HiDream O1",
+    "Chroma Radiance", "Wan SCAIL with a reference", "HiDream O1",
 ]  # fmt: skip
 """Tokens before, after and among the picture's, attention that cannot be muted, batches on other axes, pixels."""
 NAMES = [name for name, family in FAMILIES.items() if "model_channels" not in family.unet]
@@ -126,6 +127,12 @@ def model_of(name: str) -> Any:
     return families.model(name) if name in FAMILIES else families.made(EVERY[name])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten() -> Iterator[None]:
+    yield
+    model_of.cache_clear()
+
+
 def picture_of(family: Family) -> Tensor:
     """A latent of the family: of video alone where it can have sound."""
     samples = families.latent(family)["samples"]
@@ -180,7 +187,9 @@ def test_the_picture_is_where_the_latent_changes_and_the_final_layer_takes_it(na
                 patch = (x.shape[-2] // change.shape[1], x.shape[-1] // change.shape[2])
                 assert change[cell[0], cell[1] // patch[0], cell[2] // patch[1]] == change.max()
         handles = [module.register_forward_pre_hook(listen, with_kwargs=True) for module in network.modules()]
-        last = read(x)[-1].movedim(1, -1).flatten(0, 2)  # [tokens, C]
+        (found,) = places.values()
+        place: Any = found[taps[-1]]
+        last = read(x)[-1][:: frames // place.grid[0]].movedim(1, -1).flatten(0, 2)  # [tokens, C]
         for handle in handles:
             handle.remove()
         later = [each.flatten(0, -2) for each in taken]
