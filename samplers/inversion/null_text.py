@@ -207,7 +207,7 @@ class NullText(Method):
                 "it reads its prompt in another form, so choose fixed point, residual or negative prompt",
             )
             # In units in which the curvature does not depend on the step's length or the guidance.
-            moved = solver.step(null, gradient / step.sensitivity)
+            moved = solver.step(null, gradient * _written(null) / step.sensitivity)
             null = torch.where(_per_item(busy, null), null + moved, null)
         with torch.no_grad():
             loss(null)
@@ -280,6 +280,16 @@ class _Best:
         self.null = torch.where(_per_item(better, null), null, self.null)
         self.reached = torch.where(_per_item(better, reached), reached.detach(), self.reached)
         self.error = torch.where(better, error.detach(), self.error)
+
+
+def _written(null: Tensor) -> Tensor:
+    """Which tokens of an embedding [B, tokens, width] are not zeros, [B, tokens, 1]; all, where every token is zeros.
+
+    Core fills prompts of some models with zeros (Flux.2), and a network that normalises its tokens answers changes of
+    zeros thousands of times as strongly as those of a token, over a distance too short for any step.
+    """
+    written = (null != 0).any(-1, keepdim=True)
+    return written | ~written.any(1, keepdim=True)
 
 
 def _per_item(values: Tensor, like: Tensor) -> Tensor:

@@ -108,3 +108,15 @@ def test_a_finished_null_text_is_where_another_one_starts() -> None:
         found.append(invert(model, tiny.cond(0), tiny.cond(1), given, levels(model, 6), again, 4.0))
     first, better = (path.figures["latent_psnr"][0] for path in found)
     assert better >= first
+
+
+@pytest.mark.parametrize("words", [3, 0])
+def test_padding_of_zeros_stays_as_it_is_beside_a_prompt(words: int) -> None:
+    """Without any word, zeros are all that there is to optimise."""
+    model = tiny.flux()
+    [[tokens, extra]] = tiny.cond(1)
+    negative = [[tokens * (torch.arange(tiny.TOKENS) < words)[:, None], extra]]
+    with torch.inference_mode():
+        path = invert(model, tiny.cond(0), negative, tiny.latent(model), levels(model, 2, 0.6), NullText(1, 0.0), 4.0)
+    changed = (path.null[null_text.KEY][0, 0] != negative[0][0][0]).any(-1)
+    assert changed.tolist() == [i < words or not words for i in range(tiny.TOKENS)]
