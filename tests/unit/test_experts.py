@@ -24,7 +24,7 @@ from diffusion_path.samplers.mdp.conditions import mix_guidance
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit import elsewhere, tiny
 from diffusion_path.tests.unit.compatibility import CASES, REFUSED, World, outcome
-from diffusion_path.tests.unit.families import WAN, built
+from diffusion_path.tests.unit.families import WAN, Family, built
 from diffusion_path.tests.unit.guided import predictor_for, sketch_for
 from torch import Tensor
 
@@ -278,12 +278,13 @@ METHODS = ["DPathSDEdit", "DPathRecord", "DPathReconstruct", "DPathToSampling", 
 
 @cache
 def worlds() -> tuple[World, World]:
-    """Wan 2.1 in core's own sizes: alone, and joined with another one at a level in the middle of the run."""
+    """A tiny Wan 2.1: alone, and joined with another one at a level in the middle of the run."""
+    family = Family("Wan 2.1", WAN.config, tiny.WAN, frames=2)
     with torch.inference_mode():
-        high = World(WAN, built(WAN))
-        low = variant(lambda: built(WAN), 1)
+        high = World(family, built(family))
+        low = variant(lambda: built(family), 1)
         middle = float(high.sigmas[0] + high.sigmas[1]) / 2
-        return high, World(WAN, join(high.model, low, middle))
+        return high, World(family, join(high.model, low, middle))
 
 
 @pytest.mark.parametrize("label", METHODS)
