@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -256,9 +256,9 @@ def test_a_lora_on_a_prompt_changes_both_models():
 
 def test_one_schedule_for_both_models():
     high, low = experts()
-    shifted = [ModelSamplingSD3().patch(model, shift)[0] for model, shift in ((high, 5.0), (low, 2.0))]
-    assert torch.equal(levels(join(*shifted, BOUNDARY)), levels(shifted[0]))
-    check(join(*shifted, BOUNDARY), high, low)
+    first, second = (ModelSamplingSD3().patch(model, shift)[0] for model, shift in ((high, 5.0), (low, 2.0)))
+    assert torch.equal(levels(join(first, second, BOUNDARY)), levels(first))
+    check(join(first, second, BOUNDARY), high, low)
     later = ModelSamplingSD3().patch(join(high, low, BOUNDARY), 3.0)[0]
     shifts: set[float] = set()
 
@@ -369,7 +369,7 @@ def _v_model() -> Any:
     return tiny.unet(kind=ModelType.V_PREDICTION)
 
 
-UNFIT: dict[str, tuple[Callable[[], Iterable[Any]], str]] = {
+UNFIT: dict[str, tuple[Callable[[], tuple[Any, Any]], str]] = {
     "pair": (lambda: (join(*experts(), BOUNDARY), experts()[1]), "pair of joined models already"),
     "class": (lambda: (experts()[0], experts("unet")[1]), "same architecture"),
     "size": (lambda: (experts()[0], built(WAN)), "differ in size or inputs"),
