@@ -49,18 +49,28 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Info]) -> dict[st
 
 
 def without_files(prompt: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The part of a prompt that runs without files of models: their loaders and all that follows from them left out."""
-    kept: dict[str, bool] = {}
+    """The part of a prompt that runs without files of models: without their loaders, all that follows from them, and
+    what served these alone.
+    """
+    kept = prompt
+    loaders = {node for node, given in prompt.items() if given["class_type"] in FILE_LOADERS}
+    while loaders:
+        kept = {node: given for node, given in kept.items() if node not in loaders}
+        loaders = {node for node, given in kept.items() if _origins(given) & (set(prompt) - set(kept))}
+    served = _served(prompt)
+    while idle := (served & set(kept)) - _served(kept):
+        kept = {node: given for node, given in kept.items() if node not in idle}
+    return kept
 
-    def runs(node: Any) -> bool:
-        if not isinstance(node, str) or node not in prompt:
-            return True  # a widget's list
-        if node not in kept:
-            origins = [value[0] for value in prompt[node]["inputs"].values() if isinstance(value, list) and value]
-            kept[node] = prompt[node]["class_type"] not in FILE_LOADERS and all(map(runs, origins))
-        return kept[node]
 
-    return {node: given for node, given in prompt.items() if runs(node)}
+def _served(prompt: dict[str, dict[str, Any]]) -> set[str]:
+    return {origin for given in prompt.values() for origin in _origins(given)}
+
+
+def _origins(given: dict[str, Any]) -> set[str]:
+    """The nodes that a node of a prompt gets its inputs from."""
+    lists = [value for value in given["inputs"].values() if isinstance(value, list) and value]
+    return {value[0] for value in lists if isinstance(value[0], str)}
 
 
 def _links(workflow: dict[str, Any]) -> Iterator[tuple[Any, tuple[Any, int]]]:

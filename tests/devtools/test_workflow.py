@@ -185,5 +185,8 @@ def test_what_needs_files_of_models_is_left_out() -> None:
         "3": {"class_type": "Sample", "inputs": {"model": ["1", 0], "points": [1, 2]}},
         "4": {"class_type": "Filter", "inputs": {"image": ["2", 0], "sampled": ["3", 0]}},
         "5": {"class_type": "Save", "inputs": {"image": ["2", 0], "points": [[1, 2]]}},
+        "6": {"class_type": "Dynamic", "inputs": {}},
+        "7": {"class_type": "Sample", "inputs": {"model": ["1", 0], "mask": ["6", 0]}},
     }
     assert list(without_files(prompt)) == ["2", "5"]
+    assert without_files({"2": prompt["2"], "5": prompt["5"]}) == {"2": prompt["2"], "5": prompt["5"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -24,7 +24,7 @@ from diffusion_path.samplers.mdp.conditions import mix_guidance
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit import elsewhere, tiny
 from diffusion_path.tests.unit.compatibility import CASES, REFUSED, World, outcome
-from diffusion_path.tests.unit.families import WAN, built
+from diffusion_path.tests.unit.families import WAN, Family, built
 from diffusion_path.tests.unit.guided import predictor_for, sketch_for
 from torch import Tensor
 
@@ -256,9 +256,9 @@ def test_a_lora_on_a_prompt_changes_both_models():
 
 def test_one_schedule_for_both_models():
     high, low = experts()
-    shifted = [ModelSamplingSD3().patch(model, shift)[0] for model, shift in ((high, 5.0), (low, 2.0))]
-    assert torch.equal(levels(join(*shifted, BOUNDARY)), levels(shifted[0]))
-    check(join(*shifted, BOUNDARY), high, low)
+    first, second = (ModelSamplingSD3().patch(model, shift)[0] for model, shift in ((high, 5.0), (low, 2.0)))
+    assert torch.equal(levels(join(first, second, BOUNDARY)), levels(first))
+    check(join(first, second, BOUNDARY), high, low)
     later = ModelSamplingSD3().patch(join(high, low, BOUNDARY), 3.0)[0]
     shifts: set[float] = set()
 
@@ -278,12 +278,13 @@ METHODS = ["DPathSDEdit", "DPathRecord", "DPathReconstruct", "DPathToSampling", 
 
 @cache
 def worlds() -> tuple[World, World]:
-    """Wan 2.1 in core's own sizes: alone, and joined with another one at a level in the middle of the run."""
+    """A tiny Wan 2.1: alone, and joined with another one at a level in the middle of the run."""
+    family = Family("Wan 2.1", WAN.config, tiny.WAN, frames=2)
     with torch.inference_mode():
-        high = World(WAN, built(WAN))
-        low = variant(lambda: built(WAN), 1)
+        high = World(family, built(family))
+        low = variant(lambda: built(family), 1)
         middle = float(high.sigmas[0] + high.sigmas[1]) / 2
-        return high, World(WAN, join(high.model, low, middle))
+        return high, World(family, join(high.model, low, middle))
 
 
 @pytest.mark.parametrize("label", METHODS)
@@ -368,7 +369,7 @@ def _v_model() -> Any:
     return tiny.unet(kind=ModelType.V_PREDICTION)
 
 
-UNFIT: dict[str, tuple[Callable[[], Iterable[Any]], str]] = {
+UNFIT: dict[str, tuple[Callable[[], tuple[Any, Any]], str]] = {
     "pair": (lambda: (join(*experts(), BOUNDARY), experts()[1]), "pair of joined models already"),
     "class": (lambda: (experts()[0], experts("unet")[1]), "same architecture"),
     "size": (lambda: (experts()[0], built(WAN)), "differ in size or inputs"),
