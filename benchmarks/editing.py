@@ -109,7 +109,7 @@ class Group:
 
     @cached_property
     def path(self) -> mdp.Source:
-        """DDIM inversion of the pictures, or the record of their generation."""
+        """The inversion of the pictures, or the record of their generation."""
         return mdp.find_source(self.world.model, self.source, self.world.negative, self.latent, self.seed, _PATH)
 
     @cached_property

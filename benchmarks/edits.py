@@ -28,6 +28,8 @@ from ..samplers.counting import Counter
 from ..samplers.flowedit import FlowEditSettings as FlowEdit
 from ..samplers.flowedit import flowedit
 from ..samplers.flowedit_methods import FlowAlign, InfEdit, UniEdit
+from ..samplers.inversion.euler import Euler
+from ..samplers.inversion.fixed_point import FixedPoint
 from ..samplers.inversion.invert import invert
 from ..samplers.inversion.residual import Residual
 from ..samplers.mdp import edit as mdp
@@ -69,10 +71,16 @@ def sdedit_at(t0: float) -> Row:
 
 
 def manipulation(settings: mdp.MDPSettings) -> Row:
-    """One of the manipulations that MDP Edit has; the source's path is shared, and counted."""
+    """One of the manipulations that MDP Edit has; the source's path is counted, and shared if it is MDP Edit's own."""
 
     def row(group: Group) -> Made:
-        world, source = group.world, group.path
+        world = group.world
+        if group.synthetic or settings.inversion == mdp.MDPSettings().inversion:
+            source = group.path
+        else:
+            source = mdp.find_source(
+                world.model, group.source, world.negative, group.latent, group.seed, replace(settings, region=None)
+            )
         region = mdp.find_region(world.model, group.target, source, settings)
         made = mdp.edit(world.model, group.target, world.negative, source, settings, region.mask)
         found = source.evaluations if source.origin == "inverted" else 0
@@ -132,7 +140,7 @@ def residuals(t0: float, steps: int) -> Row:
 
 
 _SEED = 4_000  # of the scenes; the settings were found on others
-_DDIM = mdp.MDPSettings(schedule=PathSchedule(1.0, 0.0, weight=0.0))
+_DDIM = mdp.MDPSettings(schedule=PathSchedule(1.0, 0.0, weight=0.0), inversion=Euler(exact=False))
 MAIN: dict[str, Row] = {
     "SDEdit, t0 0.8": sdedit_at(0.8),
     "DDIM inversion": manipulation(plain(_DDIM)),
@@ -151,6 +159,10 @@ OTHERS: dict[str, Row] = {
     "MDP-\u03b2": manipulation(plain(mdp.MDPSettings("guidance", mdp.WHOLE["guidance"]))),
     "MDP attention": attention(PathSchedule(1.0, 0.4), PathSchedule(1.0, 0.6)),
     "edit-friendly residuals": residuals(0.85, 17),
+    "DirectEdit": manipulation(plain(replace(_DDIM, inversion=Euler()))),
+    "Uni-Inv": manipulation(plain(replace(_DDIM, inversion=FixedPoint(iterations=1)))),
+    "recommended, not exact": manipulation(mdp.MDPSettings(inversion=Euler(exact=False))),
+    "recommended, Uni-Inv": manipulation(mdp.MDPSettings(inversion=FixedPoint(iterations=1))),
     "FlowAlign": flowedit_with(FlowEdit(method=FlowAlign())),
     "InfEdit": flowedit_with(FlowEdit(1.0, 12, 1.0, 2.0, method=InfEdit())),
     "Uni-Edit's guidance": flowedit_with(FlowEdit(cfg=2.0, method=UniEdit())),
@@ -179,7 +191,7 @@ def composited(group: Group, pictures: Tensor, made: Made) -> Tensor:
 def run_part(group: Group, world: str, kind: str, part: int, rows: tuple[str, ...], results: Results) -> None:
     """The rows of one part; those that use the source's path are charged for finding it."""
     begin = time.process_time()
-    shares_path = {name for name in rows if "MDP" in name or name.startswith("DDIM")}
+    shares_path = {name for name in rows if "MDP" in name or name == "DirectEdit"}
     if shares_path:
         _ = group.path
     finding = 0.0 if group.synthetic else time.process_time() - begin

@@ -18,6 +18,7 @@ from ..conditioning import fingerprint
 from ..counting import Counter
 from ..inversion.euler import Euler
 from ..inversion.invert import invert
+from ..inversion.run import Method
 from ..path import DiffusionPath
 from ..record import record
 from ..replay import attach, replay_sampler, start
@@ -49,6 +50,7 @@ class MDPSettings:
     of those of steps and scheduler.
 
     region: how to find where the two prompts differ, to edit only there; None edits the whole picture.
+    inversion: how the path of a picture is found.
     """
 
     kind: str = "noise"
@@ -58,6 +60,7 @@ class MDPSettings:
     scheduler: str = "normal"
     region: difference.RegionSettings | None = field(default_factory=difference.RegionSettings)
     sigmas: Tensor | None = None
+    inversion: Method = field(default_factory=Euler)
 
     @property
     def path_steps(self) -> int:
@@ -106,13 +109,13 @@ def find_source(
     settings: MDPSettings,
     callback: Callable[..., None] | None = None,
 ) -> Source:
-    """The source's path: an empty LATENT is sampled from the seed and recorded, any other is inverted (DDIM, cfg 1)."""
+    """The source's path: an empty LATENT is sampled from the seed and recorded, any other is inverted at cfg 1."""
     latent = prepared(model, latent)
     samples = latent["samples"]
     sigmas = levels_of(process.model_sampling(model), 1.0, settings.steps, settings.scheduler, settings.sigmas)
     counter = Counter(model, samples.shape[0])
     if torch.count_nonzero(parts.video(samples)) > 0:
-        path = invert(counter.model, source, negative, latent, sigmas, Euler(), seed=seed, callback=callback)
+        path = invert(counter.model, source, negative, latent, sigmas, settings.inversion, seed=seed, callback=callback)
         return Source(path, source, "inverted", counter.evaluations)
     guider = comfy.samplers.CFGGuider(counter.model)
     guider.set_conds(source, negative)
@@ -222,7 +225,7 @@ def report(
     origin = {
         "given": f"as given ({path.method}, {path.steps} steps)",
         "recorded": f"recorded from seed {path.seed} in {source.evaluations} evaluations",
-        "inverted": f"found by DDIM inversion in {source.evaluations} evaluations",
+        "inverted": f"found by inversion ({path.method}) in {source.evaluations} evaluations",
     }[source.origin]
     origin += levels_note(source, settings)
     total = source.evaluations + region.evaluations + result.evaluations
