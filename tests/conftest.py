@@ -8,6 +8,7 @@ ComfyUI comes from COMFYUI_PATH or `.dev/ComfyUI`. The pack is loaded by path, a
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -91,3 +92,9 @@ def forget_dead_models() -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Browser tests come last: Playwright's event loop stays open to the end, and others start loops of their own."""
     items.sort(key=lambda item: "browser" in item.path.parts[-2:])
+
+
+def pytest_collection_finish() -> None:
+    """Takes all that is imported by now out of garbage collection, which ComfyUI starts before many of its runs."""
+    gc.collect()
+    gc.freeze()

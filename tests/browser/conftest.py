@@ -28,11 +28,22 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
-@pytest.fixture(scope="session", params=RENDERERS)
-def comfy_page(request: pytest.FixtureRequest, browser: Browser, server: Server) -> Iterator[ComfyPage]:
-    opened = ComfyPage(browser, server, request.param)
+@pytest.fixture(scope="session")
+def pages(browser: Browser, server: Server) -> Iterator[dict[str, ComfyPage]]:
+    """The pages that are open, by renderer: each is opened by the first test that takes it."""
+    opened: dict[str, ComfyPage] = {}
     yield opened
-    opened.close()
+    for page in opened.values():
+        page.close()
+
+
+@pytest.fixture(params=RENDERERS)
+def comfy_page(
+    request: pytest.FixtureRequest, browser: Browser, server: Server, pages: dict[str, ComfyPage]
+) -> ComfyPage:
+    if request.param not in pages:
+        pages[request.param] = ComfyPage(browser, server, request.param)
+    return pages[request.param]
 
 
 @pytest.fixture
