@@ -289,7 +289,8 @@ def train_predictor(w: World) -> str:
     settings = {"captions": "", "kind": "mlp", "steps": 2, "batch_size": 2, "reuse": 2, "noise_to": 0.5, "seed": 0}
     defaults = {i.id: [i.default] for i in NODES["DPathTrainEdgePredictor"].GET_SCHEMA().inputs
                 if getattr(i, "default", None) is not None}  # fmt: skip
-    images = [torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(i)) for i in range(4)]
+    side = max(64, w.image.shape[1])
+    images = [torch.rand(1, side, side, 3, generator=torch.Generator().manual_seed(i)) for i in range(4)]
     given = {**defaults, **{key: [value] for key, value in settings.items()}, "features": ["levels"]}
     inputs = {"model": [w.model], "vae": [w.vae], "images": images, "conditioning": [w.positive]}
     _, losses, preview = NODES["DPathTrainEdgePredictor"].execute(**{**given, **inputs}).args

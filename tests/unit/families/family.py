@@ -196,4 +196,7 @@ class Clip:
         for token, *_ in tokens["l"][0]:
             generator = torch.Generator().manual_seed(token)
             encoded.append(torch.randn(self.family.width, generator=generator))
-        return [[torch.stack(encoded)[None], cond(self.family)[0][1]]]
+        extra = cond(self.family)[0][1]
+        if "attention_mask" in extra:
+            extra["attention_mask"] = torch.ones(1, len(encoded), dtype=torch.long)
+        return [[torch.stack(encoded)[None], extra]]
