@@ -353,15 +353,10 @@ class _Session:
         x0, noise, sigma = (t.to(self.device) for t in (x0, noise, sigma))
         x = process.perturb(self.sampling, x0, noise, sigma, prior=False)
         frames = x.shape[2] if x.ndim == 5 else 1
-
-        def keep(_: int, feature: Tensor) -> Tensor:
-            return feature.clone()
-
         with torch.inference_mode():
             conds = [self.conds[i] for i in members]
-            values = read_features(
-                self.guider, self.options, self.diffusion, self.blank.taps, x, sigma, conds, keep, self.places
-            )
+            reads = (self.guider, self.options, self.diffusion, self.blank.taps)
+            values = read_features(*reads, x, sigma, conds, lambda _, feature: feature.clone(), self.places)
             level = level_input(network.noise, self.guider.inner_model, sigma, noise, len(members) * frames, frames)
         target = torch.cat([self.targets[i] for i in members])
         return Row(tuple(value.clone() for value in values), level.clone(), target, frames)

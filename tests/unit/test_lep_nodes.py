@@ -120,7 +120,7 @@ def test_predict_edges() -> None:
     with torch.inference_mode():
         seen = PredictEdges.execute(model, predictor_for(model), PoolVae(), latent, tiny.cond(0), 0.3, 0).result[0]
     assert seen.shape == (2, 64, 64, 3)
-    with pytest.raises(ValueError, match="made for a model with family U-Net, and this one has Flux"):
+    with pytest.raises(ValueError, match="made for a model with network UNetModel, and this one has Flux"):
         PredictEdges.execute(tiny.flux(), predictor_for(model), PoolVae(), latent, tiny.cond(0), 0.3, 0)
 
 
