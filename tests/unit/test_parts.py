@@ -417,7 +417,7 @@ def test_mdp_edit_finds_its_region_in_the_video(family: Family) -> None:
 
 
 @pytest.mark.parametrize("mode", ["blend", "threshold"])
-def test_a_split_masked_run_equals_the_packed(mode: str) -> None:
+def test_a_split_masked_run_equals_the_whole(mode: str) -> None:
     w = world(LTX2)
     half = torch.zeros(1, 1, 2, 4, 4)
     half[..., 2:] = 1.0
