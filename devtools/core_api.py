@@ -104,7 +104,7 @@ def recorded() -> Record:
 
 
 def renewed(old: Record) -> Record:
-    """The record after reading the ComfyUI at hand: the list anew, or the notes of another version."""
+    """The record after reading the ComfyUI at hand: a new list, or the notes of another version."""
     if comfyui_version == NEWEST_COMFYUI:
         others = [version for version in old.others if version != comfyui_version]
         unread = dict.fromkeys(others, UNREAD)

@@ -45,7 +45,7 @@ def latent_frames(frames: int, count: int, ratio: int | None = None) -> Tensor:
 
 
 def find_ratio(frames: int, count: int, ratio: int | None = None) -> int | None:
-    """Frames per latent frame of the causal VAE that makes `count` latent frames of `frames`; None if there is none.
+    """Frames per latent frame of the causal VAE that makes `count` latent frames of `frames`; None where no VAE does.
 
     ratio: the known one. Otherwise the number with the most factors of 2 that fits, as ratios are 4 or 8, seldom 6.
     """

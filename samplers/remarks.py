@@ -45,7 +45,7 @@ def for_pictures(affected: Sequence[bool], sentence: str) -> list[str]:
 
 
 def about_prompts(target: Any, source: Any, negative: Any, cfg: float, batch: int) -> list[str]:
-    """Problems with the CONDITIONINGs alone. source, negative: None where there is none; batch: number of pictures."""
+    """Problems with the CONDITIONINGs alone. source, negative: None without one; batch: number of pictures."""
     items = range(batch)
     found = [] if negative is None else about_guidance(target, negative, cfg, batch)
     if source is None:

@@ -19,7 +19,7 @@ from ..conditioning import is_same
 _MOST_REPEATS = 4  # core's own limit on repeating tokens to bring two prompts to one length
 _MASKS = {"attention_mask", "text_embedding_mask", "text_embedding_mask_t5"}  # 1 = a token of the prompt, [B, T]
 _TOKENS_THIRD = {"encoder_hidden_states_llama3"}  # [B, layers, T, C]
-_COUNTS = {"num_tokens"}  # of tokens, which the mixture has as many of as the longer prompt
+_COUNTS = {"num_tokens"}  # of tokens: the mixture has those of the longer prompt
 _WORDS = {
     "ref_latents": "reference latents", "reference_latent": "reference latents", "context_latents": "reference latents",
     "input_ids": "token ids", "t5xxl_ids": "token ids", "clip_fea": "image embeddings",

@@ -124,7 +124,7 @@ def test_values_of_all_kinds() -> None:
         with pytest.raises(ValueError, match=problem):
             mixed_inputs({name: own}, {name: other}, 0.5)
     llama = [{"encoder_hidden_states_llama3": CONDRegular(torch.ones(1, 2, n, 3))} for n in (2, 4)]
-    mean = mixed_inputs(*llama, 0.5)["encoder_hidden_states_llama3"].cond.mean((0, 1, 3))
+    mean = mixed_inputs(llama[0], llama[1], 0.5)["encoder_hidden_states_llama3"].cond.mean((0, 1, 3))
     assert mean.tolist() == [1.0, 1.0, 0.5, 0.5]
 
 
