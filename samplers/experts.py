@@ -274,6 +274,9 @@ class _Run:
     def _encodings(self, patcher: Any) -> dict[int, Any]:
         """The prompts as this expert encodes them, where that differs from the first one's encoding."""
         found: dict[int, Any] = {}
+        # For each area of one prompt, core appends to the other a part with the inputs of one that it has: they are
+        # that one's, while the rest of the part, from which it would be encoded, is the first prompt's.
+        known: set[int] = set()
         for name, conds in self.processed.items():
             own = comfy.samplers.encode_model_conds(
                 patcher.model.extra_conds, list(conds), self.noise, patcher.load_device, name,
@@ -282,7 +285,10 @@ class _Run:
             for before, after in zip(conds, own, strict=True):
                 for key, value in after["model_conds"].items():
                     old = before["model_conds"].get(key)
-                    if old is not None and not _same_input(old, value):
+                    if old is None or id(old) in known:
+                        continue
+                    known.add(id(old))
+                    if not _same_input(old, value):
                         found[id(old)] = value
         return found
 

@@ -24,7 +24,7 @@ from . import parts
 _SMALLEST_T0 = 1e-6
 _ITERATIONS = 60
 _PRECISION = 4e-8
-_LARGEST_VIEW = 10.0
+_LARGEST_VIEW = 1000.0  # a network may see VE states as they are, and those of real ones end below this
 _WITH_SOUND = "AV"  # how core ends the names of formats of video with sound, which extend the video's own
 _NEVER_ALONE = ("MiniMaxH3AV",)  # of networks that cannot do without the sound, and sample one video at a time
 

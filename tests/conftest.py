@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -89,9 +90,31 @@ def forget_dead_models() -> Iterator[None]:
         loaded[:] = [model for model in loaded if not model.is_dead()]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "each browser test in one of the two renderers, and one family of models for each network"
+    parser.addoption("--quick", action="store_true", help=text)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Browser tests come last: Playwright's event loop stays open to the end, and others start loops of their own."""
     items.sort(key=lambda item: "browser" in item.path.parts[-2:])
+    if config.getoption("--quick"):
+        left_out = {id(item) for item in items if _repeats(item)}
+        config.hook.pytest_deselected(items=[item for item in items if id(item) in left_out])
+        items[:] = [item for item in items if id(item) not in left_out]
+
+
+def _repeats(item: pytest.Item) -> bool:
+    """Whether a quick run has the test in the other renderer, or on another family of the same network."""
+    from diffusion_path.tests.unit.families import one_of_each_network
+
+    given = getattr(item, "callspec", None)
+    if given is None:
+        return False
+    if "comfy_page" in given.params:
+        turn = zlib.crc32(item.nodeid.partition("[")[0].encode()) % 2
+        return given.params["comfy_page"] != ("classic", "nodes2")[turn]
+    return item.path.stem.startswith("test_families_") and given.params["name"] not in one_of_each_network()
 
 
 def pytest_collection_finish() -> None:

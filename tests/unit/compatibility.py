@@ -303,8 +303,9 @@ def join_models(w: World) -> str:
     boundary = float(process.noise_share(sampling, w.sigmas[:2]).mean())
     joined, text = call("DPathJoinModels", high_noise=w.model, low_noise=w.model, boundary=boundary, sigmas=w.sigmas)
     assert text.startswith("high_noise takes steps 1 to 1 of")
-    assert torch.equal(w.sampled(joined), w.plain)
-    return EXACT
+    result = w.sampled(joined)
+    torch.testing.assert_close(result, w.plain, rtol=1e-5, atol=1e-5)
+    return EXACT if torch.equal(result, w.plain) else WORKS  # one model's guidance may be split over two devices
 
 
 Case = Callable[[World], str]

@@ -65,7 +65,7 @@ def good_predictor(file: Path) -> None:
     save_predictor(
         EdgePredictor(
             network=build_network("mlp", channels, **settings), kind="mlp", taps=("input_blocks.1", "output_blocks.2"),
-            channels=channels, model={"family": "U-Net", "context": None}, settings=settings, record=record,
+            channels=channels, model={"network": "UNetModel", "context": None}, settings=settings, record=record,
         ), file,
     )  # fmt: skip
 

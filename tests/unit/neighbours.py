@@ -44,8 +44,9 @@ def _model(make: Callable[[Any], Any]) -> Change:
 
 
 def _controlnet(w: World) -> None:
+    control = tiny.controlnet(0.7)
     for name in ("positive", "source", "negative"):
-        setattr(w, name, tiny.with_control(getattr(w, name), tiny.controlnet(0.7)))
+        setattr(w, name, tiny.with_control(getattr(w, name), control))
 
 
 def _regions(w: World) -> None:

@@ -49,7 +49,7 @@ def good_predictor(folder: Path) -> Path:
     save_predictor(
         EdgePredictor(
             network=build_network("mlp", channels, **options), kind="mlp", taps=("input_blocks.1", "output_blocks.2"),
-            channels=channels, model={"family": "U-Net"}, settings=options, record={},
+            channels=channels, model={"network": "UNetModel"}, settings=options, record={},
         ), file,
     )  # fmt: skip
     return file

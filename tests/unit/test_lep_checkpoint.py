@@ -25,7 +25,14 @@ def own(kind: str = "mlp", channels: tuple[int, ...] = (8, 6)) -> EdgePredictor:
     taps = tuple(f"input_blocks.{i}" for i in range(len(channels)))
     record = {"steps": 7, "loss": 0.25}
     return EdgePredictor(
-        network, kind, taps, channels, {"family": "U-Net"}, noise_range=(0.1, 0.9), settings=settings, record=record
+        network,
+        kind,
+        taps,
+        channels,
+        {"network": "UNetModel"},
+        noise_range=(0.1, 0.9),
+        settings=settings,
+        record=record,
     )
 
 

@@ -83,6 +83,10 @@ WRONG_PATHS: list[tuple[str, Any, str]] = [
     ("batch_index", (1,), "batch_index must be 2 whole numbers"),
     ("batch_index", (1, -1), "batch_index must be 2 whole numbers"),
     ("batch_index", [1, 2], "batch_index must be 2 whole numbers"),
+    ("latent_shapes", ((2, 4, 8, 8),), "latent_shapes must be the sizes of two parts or more"),
+    ("latent_shapes", ((2, 4, 8), (2, 4, 8)), "that fill its states"),
+    ("latent_shapes", ((2, 4, 0), (2, 4, 8)), "latent_shapes must be"),
+    ("latent_shapes", "two", "latent_shapes must be"),
     ("figures", {"psnr": 3.0}, "figures must be numbers"),
     ("figures", {"psnr": ("x",)}, "figures must be numbers"),
 ]

@@ -69,3 +69,13 @@ __all__ = (
     "WAN", "Clip", "Family", "Vae", "built", "cond", "fresh", "latent", "load", "made", "model", "others",
     "state_dict",
 )  # fmt: skip
+
+
+@cache
+def one_of_each_network() -> frozenset[str]:
+    """Names of the first family of each network, as core's detection tells networks apart."""
+    first: dict[str, str] = {}
+    for family in EVERY.values():
+        kind = "U-Net" if "num_res_blocks" in family.unet else family.config.__name__
+        first.setdefault(family.unet.get("image_model") or kind, family.name)
+    return frozenset(first.values())
