@@ -54,6 +54,6 @@ def test_a_thousand_strokes_are_quick(comfy: ComfyPage) -> None:
     report = f"{len(text)} bytes, loaded in {seconds:.2f} s, {1000 / times.mean():.0f} frames per second\n"
     (ARTEFACTS / f"thousand-strokes-{comfy.renderer}.txt").write_text(report, encoding="utf-8")
     comfy.screenshot("thousand-strokes")
-    # Bounds with room for other work on the machine; alone it takes a third of them.
-    assert seconds < 3
-    assert np.median(times) < 1000 / 30
+    # Bounds with room for other work on the machine; alone it takes a tenth of them.
+    assert seconds < 10
+    assert np.median(times) < 1000 / 10
