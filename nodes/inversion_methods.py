@@ -32,8 +32,8 @@ METHOD_TIP = (
 )
 
 
-def method_input() -> Any:
-    exact = io.Boolean.Input(
+def exact_input() -> Any:
+    return io.Boolean.Input(
         "exact",
         default=Euler.exact,
         optional=True,
@@ -41,6 +41,30 @@ def method_input() -> Any:
         tooltip="The way back shows the network what the way up showed it (DirectEdit), so that Euler steps lead to "
         "the picture exactly, at no cost; edits along the path begin from there.",
     )
+
+
+def euler_inputs() -> list[Any]:
+    return [
+        choice(
+            "noise_label",
+            LABELS,
+            LABELS[0],
+            "The noise level given to the model at an upward step: that of its destination, as published, or of "
+            "its origin, as flipped sigmas do.",
+            advanced=True,
+        ),
+        exact_input(),
+        io.Boolean.Input(
+            "guided",
+            default=Euler.guided,
+            optional=True,
+            advanced=True,
+            tooltip="Invert at the given cfg instead of 1, so that the way back is exact at it: twice the evaluations.",
+        ),
+    ]
+
+
+def method_input() -> Any:
     options = {
         "residual": [
             fraction(
@@ -63,26 +87,8 @@ def method_input() -> Any:
                 "tolerance", 1e-4, "Relative change of the state at which a step has converged.", 1e-5, advanced=True
             ),
         ],
-        "euler": [
-            choice(
-                "noise_label",
-                LABELS,
-                LABELS[0],
-                "The noise level given to the model at an upward step: that of its destination, as published, or of "
-                "its origin, as flipped sigmas do.",
-                advanced=True,
-            ),
-            exact,
-            io.Boolean.Input(
-                "guided",
-                default=Euler.guided,
-                optional=True,
-                advanced=True,
-                tooltip="Invert at the given cfg instead of 1, so that the way back is exact at it: twice the "
-                "evaluations.",
-            ),
-        ],
-        "negative prompt": [exact],
+        "euler": euler_inputs(),
+        "negative prompt": [exact_input()],
         "null text": [
             whole(
                 "iterations",

@@ -1,11 +1,11 @@
-"""What a network is told and shown of a mask, where it takes its time from the mask.
+"""The noise levels and states that go to a network which takes its time from the mask.
 
 Some video networks (LTX-Video, LTX-2, Wan 2.2 5B, Cosmos-Predict2) take a noise level for each place: that of the call
 times the mask of the place. Kept places are shown to them without noise. Core computes these times before a run, from
 the mask of the run; `told` computes them from the mask that is in force in a call.
 
-Wan 2.2 5B and Cosmos-Predict2 take one time for each frame, the mean of its mask, so they can be told the truth only of
-frames with one noise level: `in_units` makes a mask the same all over each frame.
+Wan 2.2 5B and Cosmos-Predict2 take one time for each frame, the mean of its mask, so the level that they get
+is right only for frames with one noise level: `in_units` makes a mask the same all over each frame.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ prediction is there, and what is left there at the end.
   than the rest, and keep the last level's noise in the result. A soft mask is cut at 0.5, because the paper's mask is
   binary. Where core keeps places clean (video models that take a clean first frame) they are clean here too.
 
-A network that takes its time from the mask is told that of the mask in force at each level (`mask_times`). Where places
+A network that takes its time from the mask gets that of the mask in force at each level (`mask_times`). Where places
 of a frame share one time, kept places are clean only in frames that are kept as a whole, and noised in all others;
-``blend`` leaves both to core, which tells such a frame the mean of its mask.
+``blend`` leaves both to core, which gives such a frame the mean of its mask.
 
 The noise of kept pixels is ``fixed`` through a repeat (core and the paper's code) or ``fresh`` at every level (the
 paper's algorithms); ``auto`` is fixed, but fresh in ``paper``. ``paper`` with fixed noise and the solver ``sde_small``
@@ -241,7 +241,7 @@ class _MaskedModel:
         return out * mask + self._region.picture * keep
 
     def _told(self, mask: Tensor) -> Tensor:
-        """The mask whose times the network is told where `mask` is in force."""
+        """The mask whose times the network gets while `mask` is in force."""
         if self._mode == "blend":  # the run's at every level, as in core, even if Differential Diffusion changes it
             return self._given_mask
         # LTX-Video drops tokens where its guides have negative values.

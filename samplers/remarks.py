@@ -99,8 +99,8 @@ def about_shared_times(network: Any, grid: Tensor | None, mode: str) -> list[str
     """
     return for_pictures(
         [grid is not None and mode == "blend" and mask_times.mixes_frames(network, grid)],
-        "this model is told one noise level for each frame, and in blend, as in ComfyUI's own masking, it is told the "
-        "mean over the frame's mask, less noise than the edited part has: set mask_mode to threshold, or mask whole "
+        "this model takes one noise level for each frame, and in blend, as in ComfyUI's own masking, that is the mean "
+        "over the frame's mask, less noise than the edited part has: set mask_mode to threshold, or mask whole "
         "frames.",
     )
 

@@ -79,6 +79,14 @@ def gaussian_model(
     return comfy.model_patcher.CoreModelPatcher(GaussianModel(kind, spread, config), device, torch.device("cpu"))
 
 
+def bent_model(kind: ModelType, spread: float) -> Any:
+    """An analytic model that no method follows by luck: its predictions are bent."""
+    model = gaussian_model(kind, spread)
+    straight = model.model.denoise
+    model.model.denoise = lambda x, sigma, mean: straight(x, sigma, mean) + 0.1 * torch.sin(3 * x + mean)
+    return model
+
+
 def cond(mean: float | list[float] | Tensor) -> list[list[Any]]:
     """A CONDITIONING that makes `mean` the mean of the data: one number, or one per channel."""
     values = torch.as_tensor(mean, dtype=torch.float32).reshape(1, 1, -1)

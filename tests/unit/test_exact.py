@@ -24,7 +24,7 @@ from diffusion_path.samplers.path import DiffusionPath, model_kind
 from diffusion_path.samplers.path_file import load_path, save_path
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.samplers.sigmas import sdedit_sigmas
-from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model, run
+from diffusion_path.tests.unit.analytic import FAMILIES, bent_model, cond, gaussian_model, run
 from diffusion_path.tests.unit.exact_run import F64, sample
 from torch import Tensor
 
@@ -38,14 +38,6 @@ METHODS = {
     "negative prompt": NegativePrompt(),
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-
-
-def bent(kind: ModelType) -> Any:
-    """An analytic model that no method follows by luck: its predictions are bent."""
-    model = gaussian_model(kind, SPREAD)
-    straight = model.model.denoise
-    model.model.denoise = lambda x, sigma, mean: straight(x, sigma, mean) + 0.1 * torch.sin(3 * x + mean)
-    return model
 
 
 def picture(batch: int = 2) -> Tensor:
@@ -83,7 +75,7 @@ def walked_down(
 @pytest.mark.parametrize("steps", [1, 2, 8])
 def test_the_way_back_is_exact_for_any_number_of_steps(kind: ModelType, method: Method, steps: int) -> None:
     """At cfg 1, and at any cfg with the source prompt on both sides; not without the shift."""
-    model, x0 = bent(kind), picture()
+    model, x0 = bent_model(kind, SPREAD), picture()
     path = exact_path(model, method, levels(model, steps), x0)
     torch.testing.assert_close(walked_down(model, path, SOURCE, 1.0), x0, rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(walked_down(model, path, SOURCE, 7.5, negative=SOURCE), x0, rtol=1e-11, atol=1e-11)
@@ -106,7 +98,7 @@ def direct_edit(predict: Any, path: DiffusionPath, shown: list[Tensor], cfg: flo
 
 @every_family
 def test_an_edit_along_the_path_is_directedit_s(kind: ModelType) -> None:
-    model, x0 = bent(kind), picture()
+    model, x0 = bent_model(kind, SPREAD), picture()
     path = exact_path(model, Euler(), levels(model), x0)
     scale = 1 if kind is ModelType.FLOW else ((1 + path.sigmas[:-1] ** 2) / (1 + path.sigmas[1:] ** 2)).sqrt()
     shown = list(path.states[1:] * (torch.ones(path.steps, dtype=F64) * scale).reshape(-1, 1, 1, 1, 1))
@@ -126,7 +118,7 @@ def uni_inv(velocity: Any, t: Tensor, x: Tensor) -> list[Tensor]:
 
 
 def test_one_iteration_of_a_fixed_point_is_uni_inv() -> None:
-    model, x0 = bent(ModelType.FLOW), picture()
+    model, x0 = bent_model(ModelType.FLOW, SPREAD), picture()
     sigmas = levels(model)
     model.model.evaluations = 0
     path = exact_path(model, FixedPoint(1), sigmas, x0)
@@ -162,7 +154,7 @@ def given(model: Any) -> dict[str, Any]:
 @every_family
 @every_method
 def test_nodes_reconstruct_to_the_last_digits(kind: ModelType, method: Method) -> None:
-    model, latent = bent(kind), {"samples": picture().float()}
+    model, latent = bent_model(kind, SPREAD), {"samples": picture().float()}
     cfg = 7.5 if isinstance(method, NegativePrompt) else 1.0
     path = invert(model, cond(SOURCE), cond(NULL), latent, levels(model).float(), method)
     assert min(call("DPathReconstruct", **given(model), path=path, cfg=cfg)[1].figures["latent_psnr"]) > 100
@@ -178,7 +170,7 @@ def test_nodes_reconstruct_to_the_last_digits(kind: ModelType, method: Method) -
 
 @pytest.mark.parametrize("label", LABELS)
 def test_an_inversion_at_the_edit_s_cfg_is_exact_at_it(label: str) -> None:
-    model, latent = bent(ModelType.EPS), {"samples": picture().float()}
+    model, latent = bent_model(ModelType.EPS, SPREAD), {"samples": picture().float()}
     chosen = {"method": "euler", "noise_label": label, "guided": True}
     path, report = call(
         "DPathInvert", **given(model), latent=latent, seed=0, t0=0.9, steps=6, scheduler="normal", cfg=7.5,
@@ -194,7 +186,7 @@ def test_an_inversion_at_the_edit_s_cfg_is_exact_at_it(label: str) -> None:
 
 @every_family
 def test_an_edit_that_asks_for_the_source_returns_the_picture(kind: ModelType) -> None:
-    model, latent = bent(kind), {"samples": picture().float()}
+    model, latent = bent_model(kind, SPREAD), {"samples": picture().float()}
     settings = MDPSettings(schedule=PathSchedule(1.0, 0.0, weight=0.0), steps=8, cfg=1.0, region=None)
     source = find_source(model, cond(SOURCE), cond(NULL), latent, 1, settings)
     assert source.evaluations == 8
@@ -204,7 +196,7 @@ def test_an_edit_that_asks_for_the_source_returns_the_picture(kind: ModelType) -
 
 
 def test_other_solvers_and_schedules_sample_as_without_it() -> None:
-    model, latent = bent(ModelType.EPS), {"samples": picture().float()}
+    model, latent = bent_model(ModelType.EPS, SPREAD), {"samples": picture().float()}
     sigmas = levels(model).float()
     path = invert(model, cond(SOURCE), cond(NULL), latent, sigmas, Euler())
     assert follows(path, EULER, sigmas)
@@ -224,7 +216,7 @@ def test_other_solvers_and_schedules_sample_as_without_it() -> None:
 
 
 def test_what_was_asked_stays_with_the_path_s_own_steps_and_its_file(tmp_path: Path) -> None:
-    model, latent = bent(ModelType.FLOW), {"samples": picture().float()}
+    model, latent = bent_model(ModelType.FLOW, SPREAD), {"samples": picture().float()}
     path = invert(model, cond(SOURCE), cond(NULL), latent, levels(model).float(), Euler("origin"))
     assert path.asked == "origin"
     assert path.from_sigma(float(path.sigmas[3])).asked == "origin"

@@ -16,7 +16,7 @@ from diffusion_path.samplers import process
 from diffusion_path.samplers.flowedit import FlowEditSampler, FlowEditSettings, SourceTargetGuider, flowedit
 from diffusion_path.samplers.flowedit_methods import METHODS, FlowAlign, FlowEditMethod, InfEdit, UniEdit
 from diffusion_path.samplers.sigmas import sdedit_sigmas
-from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
+from diffusion_path.tests.unit.analytic import FAMILIES, bent_model, cond
 from diffusion_path.tests.unit.exact_run import F64, Float64Guider
 from torch import Tensor
 
@@ -29,13 +29,6 @@ every_method = pytest.mark.parametrize("method", [made() for made in METHODS.val
 
 class _Guider(Float64Guider, SourceTargetGuider):
     """Float64, with a source."""
-
-
-def bent(kind: ModelType) -> Any:
-    model = gaussian_model(kind, SPREAD)
-    straight = model.model.denoise
-    model.model.denoise = lambda x, sigma, mean: straight(x, sigma, mean) + 0.1 * torch.sin(3 * x + mean)
-    return model
 
 
 def picture(batch: int = 1) -> Tensor:
@@ -73,7 +66,7 @@ def flowalign(velocity: Any, sigmas: Tensor, zsrc: Tensor, noise: Any, cfg_scale
 
 
 def test_flowalign_is_the_published_loop_and_without_its_pull_flowedit_with_the_source_as_negative() -> None:
-    model, x = bent(ModelType.FLOW), picture(2)
+    model, x = bent_model(ModelType.FLOW, SPREAD), picture(2)
     sigmas, predict = torch.linspace(1, 0, 9, dtype=F64), predictor(model)
 
     def velocity(x: Tensor, level: Tensor, mean: float) -> Tensor:
@@ -92,7 +85,7 @@ def test_flowalign_is_the_published_loop_and_without_its_pull_flowedit_with_the_
 
 
 def test_a_step_shorter_than_flowalign_s_pull_adds_nothing() -> None:
-    model, x = bent(ModelType.FLOW), picture()
+    model, x = bent_model(ModelType.FLOW, SPREAD), picture()
     assert torch.equal(edited(model, x, torch.linspace(1, 0.9, 11, dtype=F64), FlowAlign(0.5), (1.0, 7.5)), x)
 
 
@@ -114,7 +107,7 @@ def ddcm(eps: Any, signal: Tensor, spread: Tensor, x_0: Tensor, noise: list[Tens
 @every_family
 def test_infedit_is_the_published_loop(kind: ModelType) -> None:
     """In the paper's variance-preserving coordinates, and on a flow's straight line in place of them."""
-    model, x = bent(kind), picture(2)
+    model, x = bent_model(kind, SPREAD), picture(2)
     sigmas = sdedit_sigmas(process.model_sampling(model), 0.9, 5, "normal").double()
     scale = 1 / (1 + sigmas**2).sqrt() if kind is ModelType.EPS else torch.ones_like(sigmas)
     signal = scale if kind is ModelType.EPS else 1 - sigmas
@@ -149,7 +142,7 @@ def uni_edit(velocity: Any, sigmas: Tensor, img: Tensor, omega: float) -> Tensor
 @every_family
 def test_the_guidance_of_uni_edit_is_the_published_one(kind: ModelType) -> None:
     """With all steps refined the loop is plain sampling of the noised picture, as Uni-Edit's way down is."""
-    model, x = bent(kind), picture(2)
+    model, x = bent_model(kind, SPREAD), picture(2)
     sampling, predict = process.model_sampling(model), predictor(model)
     sigmas = sdedit_sigmas(sampling, 0.8, 6, "normal").double()
 
@@ -164,7 +157,7 @@ def test_the_guidance_of_uni_edit_is_the_published_one(kind: ModelType) -> None:
 @every_family
 @every_method
 def test_equal_prompts_return_the_picture_bit_for_bit(kind: ModelType, method: FlowEditMethod) -> None:
-    model, x = bent(kind), picture(2)
+    model, x = bent_model(kind, SPREAD), picture(2)
     sigmas = sdedit_sigmas(process.model_sampling(model), 0.9, 4, "normal").double()
     for n_avg in (1, 2):
         assert torch.equal(edited(model, x, sigmas, method, (3.0, 3.0), target=A, n_avg=n_avg), x)
@@ -173,7 +166,7 @@ def test_equal_prompts_return_the_picture_bit_for_bit(kind: ModelType, method: F
 @every_family
 @every_method
 def test_a_batch_is_its_singles_and_the_report_says_what_ran(kind: ModelType, method: FlowEditMethod) -> None:
-    model, samples = bent(kind), picture(2).float()
+    model, samples = bent_model(kind, SPREAD), picture(2).float()
     settings = FlowEditSettings(0.8, 4, 1.5, 4.0, refine=1, method=method)
     both, _, evaluations = flowedit(model, *PROMPTS, {"samples": samples}, 5, settings)
     for item in range(2):
@@ -197,7 +190,7 @@ def test_a_batch_is_its_singles_and_the_report_says_what_ran(kind: ModelType, me
 
 
 def test_methods_are_named_and_flowedit_is_the_default() -> None:
-    model, latent = bent(ModelType.FLOW), {"samples": picture().float()}
+    model, latent = bent_model(ModelType.FLOW, SPREAD), {"samples": picture().float()}
     given = {"model": model, "positive": cond(B), "negative": cond(U), "source": cond(A), "latent": latent, "seed": 1}
     plain = call("DPathFlowEdit", **given, steps=3)[0]["samples"]
     assert torch.equal(call("DPathFlowEdit", **given, steps=3, method={"method": "flowedit"})[0]["samples"], plain)

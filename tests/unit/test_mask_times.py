@@ -151,7 +151,7 @@ def test_blend_is_core_bit_for_bit_and_says_where_core_mixes_the_levels_of_a_fra
         made = replace(result, latent={**result.latent, "noise_mask": latent["noise_mask"]})
         return sdedit_report(model, [], [], latent, replace(SETTINGS, mask_mode=mode, cfg=2.0), made)
 
-    says = "told the mean over the frame's mask"
+    says = "that is the mean over the frame's mask"
     assert (says in report(guide, "blend")) == (says in caplog.text) == (family.name in SHARED)
     assert says not in report(guide, "threshold")
     assert says not in report({**guide, "noise_mask": (mask == 1).float()[..., -1:].expand_as(mask)}, "blend")
