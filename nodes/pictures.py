@@ -12,6 +12,7 @@ from ..images.composite import composite_exact
 from ..images.masks import latent_mask
 from ..images.strokes import PAPER_COLORS, PAPER_KERNEL, simulate_strokes
 from ..samplers import masks, parts
+from ..samplers.mask_frames import ratio_of_vae
 from ..samplers.masks import REDUCTIONS, Reduction
 from .inputs import choice, number, whole
 
@@ -104,7 +105,7 @@ class LatentMaskNode(io.ComfyNode):
         samples = parts.video(latent["samples"])
         grid, video = masks.grid_size(samples), not masks.is_still(samples.shape)
         masks.check_count(len(masks.read_mask(mask)), samples.shape)
-        block, ratio = (None, None) if vae is None else (masks.block_of_vae(vae), masks.ratio_of_vae(vae))
+        block, ratio = (None, None) if vae is None else (masks.block_of_vae(vae), ratio_of_vae(vae))
         frames = samples.shape[2] if video else None
         reduced = latent_mask(mask, grid, reduction, grow, feather, patch, frames, block, ratio)
         for warning in reduced.warnings:

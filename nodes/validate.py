@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..samplers import masks, parts, process
 from ..samplers.grey_fill import is_grey_filled
+from ..samplers.mask_frames import ratio_of_vae
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def masked_latent(
     if vae is None:
         grid = masks.on_grid_of(model, mask, shape)
     else:
-        grid = masks.on_grid(mask, shape, masks.block_of_vae(vae), masks.ratio_of_vae(vae))
+        grid = masks.on_grid(mask, shape, masks.block_of_vae(vae), ratio_of_vae(vae))
     masked = parts.with_mask(latent, grid)
     if latent["samples"].is_nested:  # the sound may have a mask of its own
         masks.check_noise_mask(masked["noise_mask"], latent["samples"], name=f"mask of the {name}")

@@ -29,7 +29,7 @@ from torch import Tensor
 from ..common.interrupts import answering, interruptible
 from ..common.texts import quoted
 from . import parts
-from .mask_frames import frames_fit, frames_note, latent_frames, ratio_of, ratio_of_vae
+from .mask_frames import frames_fit, frames_note, latent_frames, ratio_of
 
 Reduction = Literal["area", "max", "bilinear"]
 REDUCTIONS: tuple[Reduction, ...] = ("area", "max", "bilinear")
@@ -39,7 +39,6 @@ BLOCKS = (2, 4, 8, 16, 32)
 _RANGE_SLACK = 1e-3
 _ROUNDING = 16  # pixels that a picture may have gained or lost by rounding to whole blocks
 log = logging.getLogger(__name__)
-__all__ = ("frames_note", "latent_frames", "ratio_of", "ratio_of_vae")
 
 
 def read_mask(mask: Any, name: str = "mask") -> Tensor:

@@ -14,7 +14,7 @@ from comfy.model_base import ModelType
 from diffusion_path.devtools.direct import call
 from diffusion_path.nodes.pictures import LatentMaskNode
 from diffusion_path.samplers import masks
-from diffusion_path.samplers.mask_frames import find_ratio, frames_fit, latent_frames
+from diffusion_path.samplers.mask_frames import find_ratio, frames_fit, latent_frames, ratio_of_vae
 from diffusion_path.tests.unit import tiny
 from diffusion_path.tests.unit.analytic import cond, gaussian_model
 from torch import Tensor
@@ -37,7 +37,7 @@ def picture_vae(block: int) -> Any:
 @pytest.mark.parametrize(("ratio", "block"), [(4, 8), (4, 16), (8, 32), (6, 8)])
 def test_frames_go_to_the_latent_frame_that_the_vae_decodes_them_from(ratio: int, block: int) -> None:
     vae = vae_of(ratio, block)
-    assert masks.ratio_of_vae(vae) == ratio
+    assert ratio_of_vae(vae) == ratio
     assert masks.block_of_vae(vae) == block
     for frames in range(ratio + 1, 6 * ratio):
         count = vae.downscale_ratio[0](frames)
@@ -49,7 +49,7 @@ def test_frames_go_to_the_latent_frame_that_the_vae_decodes_them_from(ratio: int
 
 
 def test_a_picture_vae_has_no_frames() -> None:
-    assert masks.ratio_of_vae(picture_vae(16)) is None
+    assert ratio_of_vae(picture_vae(16)) is None
     assert masks.block_of_vae(picture_vae(16)) == 16
 
 
