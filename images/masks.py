@@ -23,6 +23,22 @@ from .morphology import feather, grow
 
 
 @dataclass(frozen=True)
+class LatentGrid:
+    """The grid of cells that a mask is reduced to.
+
+    size: (h, w) in cells. patch: size of the model's patches in cells (1 = none, 2 for most diffusion transformers);
+    all cells of a patch get one value. frames: latent frames of a video, None for pictures. block, ratio: pixels per
+    cell and frames per latent frame of the VAE, if known.
+    """
+
+    size: tuple[int, int]
+    patch: int = 1
+    frames: int | None = None
+    block: int | None = None
+    ratio: int | None = None
+
+
+@dataclass(frozen=True)
 class LatentMask:
     """A mask on the latent grid and what the reduction did to it."""
 
@@ -33,50 +49,40 @@ class LatentMask:
 
 
 def latent_mask(
-    mask: Tensor,
-    grid_size: tuple[int, int],
-    reduction: Reduction = "max",
-    grow_pixels: int = 0,
-    feather_pixels: int = 0,
-    patch: int = 1,
-    frames: int | None = None,
-    block: int | None = None,
-    ratio: int | None = None,
+    mask: Tensor, grid: LatentGrid, reduction: Reduction = "max", grow_pixels: int = 0, feather_pixels: int = 0
 ) -> LatentMask:
     """Grow and feather a pixel mask, reduce it to the latent grid, and report what was lost.
 
-    mask [B, H, W] in 0..1; grid_size (h, w) in cells; grow_pixels and feather_pixels as in `morphology`, in pixels of
-    the mask; patch: size of the model's patches in cells (1 = none, 2 for most diffusion transformers); all cells of
-    a patch get one value. frames: latent frames of a video, to which the masks are then reduced; block, ratio: pixels
-    per cell and frames per latent frame of the VAE, if known. Raises ValueError if mask and grid differ in proportions.
+    mask [B, H, W] in 0..1; grow_pixels and feather_pixels as in `morphology`, in pixels of the mask. Raises ValueError
+    if mask and grid differ in proportions.
     """
     given = read_mask(mask)
-    size = (given.shape[1], given.shape[2])
+    size, (rows, columns) = (given.shape[1], given.shape[2]), grid.size
     if is_uniform(given):
-        wanted, cells = given, given[:, :1, :1].expand(given.shape[0], *grid_size).clone()
+        wanted, cells = given, given[:, :1, :1].expand(given.shape[0], rows, columns).clone()
         report = "The mask is uniform: it was only resized to the latent grid."
     else:
-        check_grid(size, grid_size, "mask", block)  # before growing, which takes its time
+        check_grid(size, grid.size, "mask", grid.block)  # before growing, which takes its time
         wanted = feather(grow(given, grow_pixels), feather_pixels)
-        cells = snap_to_patches(reduced(wanted, grid_size, reduction, block), patch, reduction)
+        cells = snap_to_patches(reduced(wanted, grid.size, reduction, grid.block), grid.patch, reduction)
         report = (
-            f"Mask {size[1]} x {size[0]} to a grid of {grid_size[1]} x {grid_size[0]} cells by {reduction}. "
+            f"Mask {size[1]} x {size[0]} to a grid of {columns} x {rows} cells by {reduction}. "
             f"Edited share of the picture: {_share(given)} in the mask, {_share(wanted)} after growing and feathering, "
             f"{_share(cells)} on the grid."
         )
-    grid, lines = cells, [report]
-    if frames is not None:
-        grid = over_time(cells, frames, reduction, ratio)
-        cells = _in_frames(grid, len(given), ratio)
-        lines.append(frames_note(len(given), frames, ratio))
-    pixels = cells[:, :1, :1].expand(-1, *size).clone() if is_uniform(given) else _in_pixels(cells, size, block)
+    found, lines = cells, [report]
+    if grid.frames is not None:
+        found = over_time(cells, grid.frames, reduction, grid.ratio)
+        cells = _in_frames(found, len(given), grid.ratio)
+        lines.append(frames_note(len(given), grid.frames, grid.ratio))
+    pixels = cells[:, :1, :1].expand(-1, *size).clone() if is_uniform(given) else _in_pixels(cells, size, grid.block)
     warnings: tuple[str, ...] = ()
     if not given.any():
         warnings = ("The mask is 0 everywhere: nothing will be edited.",)
         lines = []
-    elif frames is not None or not is_uniform(given):
+    elif grid.frames is not None or not is_uniform(given):
         warnings = tuple(_losses(given, wanted, pixels))
-    return LatentMask(grid, pixels, "\n".join((*lines, *warnings)), warnings)
+    return LatentMask(found, pixels, "\n".join((*lines, *warnings)), warnings)
 
 
 def _in_frames(grid: Tensor, count: int, ratio: int | None) -> Tensor:

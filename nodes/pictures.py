@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..images.composite import composite_exact
-from ..images.masks import latent_mask
+from ..images.masks import LatentGrid, latent_mask
 from ..images.strokes import PAPER_COLORS, PAPER_KERNEL, simulate_strokes
 from ..samplers import masks, parts
 from ..samplers.mask_frames import ratio_of_vae
@@ -103,11 +103,12 @@ class LatentMaskNode(io.ComfyNode):
         vae: Any = None,
     ) -> io.NodeOutput:
         samples = parts.video(latent["samples"])
-        grid, video = masks.grid_size(samples), not masks.is_still(samples.shape)
+        video = not masks.is_still(samples.shape)
         masks.check_count(len(masks.read_mask(mask)), samples.shape)
         block, ratio = (None, None) if vae is None else (masks.block_of_vae(vae), ratio_of_vae(vae))
         frames = samples.shape[2] if video else None
-        reduced = latent_mask(mask, grid, reduction, grow, feather, patch, frames, block, ratio)
+        grid = LatentGrid(masks.grid_size(samples), patch, frames, block, ratio)
+        reduced = latent_mask(mask, grid, reduction, grow, feather)
         for warning in reduced.warnings:
             log.warning("Mask to Latent: %s", warning)
         cells = reduced.grid[None, None] if video else reduced.grid[:, None]  # [1, 1, T, h, w], [B, 1, h, w]

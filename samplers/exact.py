@@ -25,15 +25,15 @@ KEY = "diffusion_path.exact"
 
 
 def question(
-    sampling: Any, x: Tensor, sigma: Tensor, sigma_next: Tensor, label: str, slope: Tensor | None = None
+    sampling: Any, x: Tensor, sigma: Tensor, sigma_next: Tensor, label: str, derivative: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """What a step up from sigma to sigma_next shows the network, and at which level. x: [B, C, ...].
 
     ``destination``: the same view of x at the level that the step leads to; ``origin``: x at its own level;
-    ``slope``: the state to which the last step's slope leads (without one, as ``destination``).
+    ``derivative``: the state to which the last step's derivative leads (without one, as ``destination``).
     """
-    if label == "slope" and slope is not None:
-        return x + (sigma_next - sigma) * slope, sigma_next
+    if label == "derivative" and derivative is not None:
+        return x + (sigma_next - sigma) * derivative, sigma_next
     level = sigma_next
     if label == "origin":
         # The derivative of a clean picture is 0 / 0: the smallest level that the model knows is used instead.
@@ -45,8 +45,8 @@ def question(
 def asked(sampling: Any, path: DiffusionPath, step: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """`question` of the way up whose steps the path runs down, in the dtype and on the device of `like`."""
     states, sigmas = path.states[step + 1 : step + 3].to(like), path.sigmas[step : step + 3].to(like)
-    slope = (states[0] - states[1]) / (sigmas[1] - sigmas[2]) if len(states) == 2 else None
-    return question(sampling, states[0], sigmas[1], sigmas[0], path.asked, slope)
+    derivative = (states[0] - states[1]) / (sigmas[1] - sigmas[2]) if len(states) == 2 else None
+    return question(sampling, states[0], sigmas[1], sigmas[0], path.asked, derivative)
 
 
 class ExactReplay:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 200  # characters in a name of a method, sampler, option, figure, ...
 MOST_SEED = 2**64 - 1
-ASKED = ("", "destination", "origin", "slope")
+ASKED = ("", "destination", "origin", "derivative")
 """How an inversion may have asked the network, see `exact.question`; the first: not known, or not to be repeated."""
 REMEDY = "make the path again"
 _NOT_FINITE = (math.nan, math.inf)  # as it is shown

@@ -22,8 +22,8 @@ _FARTHEST = 10.0  # longest extrapolation, in lengths of the last step: enough f
 class FixedPoint(Method):
     """iterations: maximum per step, each one evaluation; tolerance: relative change of a state below which they end.
 
-    Each step begins where the slope of the last one leads, the first with the state as it is. iterations 1 is Uni-Inv
-    (Jiao et al. 2026), whose way back is exact (see `samplers/exact.py`).
+    Each step begins where the derivative of the last one leads, the first with the state as it is. iterations 1 is
+    Uni-Inv (Jiao et al. 2026), whose way back is exact (see `samplers/exact.py`).
     """
 
     name = "fixed point"
@@ -35,17 +35,17 @@ class FixedPoint(Method):
         return steps * self.iterations
 
     def __call__(self, run: Run) -> Fields:
-        slope: Tensor | None = None
+        derivative: Tensor | None = None
 
         def advance(x: Tensor, i: int) -> tuple[Tensor, Tensor]:
-            nonlocal slope
+            nonlocal derivative
             sigma, sigma_next = run.sigmas[i + 1], run.sigmas[i]
-            guess, _ = question(run.sampling, x, sigma, sigma_next, "slope", slope)
+            guess, _ = question(run.sampling, x, sigma, sigma_next, "derivative", derivative)
             above, denoised = self.up(run, x, guess, sigma, sigma_next)
-            slope = (above - x) / (sigma_next - sigma)
+            derivative = (above - x) / (sigma_next - sigma)
             return above, denoised
 
-        return {"states": climbing(run, advance), "asked": "slope" if self.iterations == 1 else ""}
+        return {"states": climbing(run, advance), "asked": "derivative" if self.iterations == 1 else ""}
 
     def up(self, run: Run, x: Tensor, guess: Tensor, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
         """One step from sigma up to sigma_next, from a first guess of its state; every item stops by itself."""

@@ -34,7 +34,7 @@ every_family = pytest.mark.parametrize("kind", FAMILIES)
 METHODS = {
     "destination": Euler(),
     "origin": Euler("origin"),
-    "slope": FixedPoint(1),
+    "derivative": FixedPoint(1),
     "negative prompt": NegativePrompt(),
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -71,7 +71,9 @@ def walked_down(
 
 
 @every_family
-@pytest.mark.parametrize("method", [Euler(), Euler("origin"), FixedPoint(1)], ids=["destination", "origin", "slope"])
+@pytest.mark.parametrize(
+    "method", [Euler(), Euler("origin"), FixedPoint(1)], ids=["destination", "origin", "derivative"]
+)
 @pytest.mark.parametrize("steps", [1, 2, 8])
 def test_the_way_back_is_exact_for_any_number_of_steps(kind: ModelType, method: Method, steps: int) -> None:
     """At cfg 1, and at any cfg with the source prompt on both sides; not without the shift."""
@@ -132,7 +134,7 @@ def test_one_iteration_of_a_fixed_point_is_uni_inv() -> None:
 
 
 @every_family
-def test_the_last_slope_is_worth_an_evaluation_per_step(kind: ModelType) -> None:
+def test_the_last_derivative_is_worth_an_evaluation_per_step(kind: ModelType) -> None:
     """With k iterations, the round trip by plain Euler is better than with Euler's guess and k - 1 of them."""
     model, x0 = gaussian_model(kind, SPREAD), picture()
     sigmas = levels(model, 20)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from comfy.nested_tensor import NestedTensor
-from diffusion_path.images.masks import latent_mask, snap_to_patches
+from diffusion_path.images.masks import LatentGrid, latent_mask, snap_to_patches
 from diffusion_path.images.morphology import feather, grow
 from diffusion_path.nodes.pictures import LatentMaskNode
 from diffusion_path.samplers.masks import REDUCTIONS, on_picture, reduce_mask
@@ -80,15 +80,15 @@ def test_vanishing_strokes_and_dropping_coverage_are_reported() -> None:
     mask[0, 10, 4:124] = 1.0
     for reduction in REDUCTIONS:
         lost = reduction != "max"
-        result = latent_mask(mask, (16, 16), reduction)
+        result = latent_mask(mask, LatentGrid((16, 16)), reduction)
         assert ("1 of 2 strokes vanish" in result.report) is lost
         assert bool(result.warnings) is lost
-    thick = latent_mask(mask, (16, 16), "area", grow_pixels=6)
+    thick = latent_mask(mask, LatentGrid((16, 16)), "area", grow_pixels=6)
     assert "vanish" not in thick.report
-    gone = latent_mask(square(128, 60, 68), (16, 16), "area", grow_pixels=-6)
+    gone = latent_mask(square(128, 60, 68), LatentGrid((16, 16)), "area", grow_pixels=-6)
     assert "1 of 1 strokes vanish" in gone.report
     checker = (torch.arange(64)[:, None] % 8 < 3).float().expand(64, 64)
-    assert "Coverage drops" in latent_mask(checker, (8, 8), "area").report
+    assert "Coverage drops" in latent_mask(checker, LatentGrid((8, 8)), "area").report
 
 
 def test_patches_get_one_value_each() -> None:
@@ -112,9 +112,10 @@ def test_values_stay_in_range_and_larger_masks_give_larger_grids(seed: int, pixe
     generator = torch.Generator().manual_seed(seed)
     small = torch.rand(1, 48, 64, generator=generator) * (torch.rand(1, 48, 64, generator=generator) > 0.7)
     large = torch.maximum(small, torch.rand(1, 48, 64, generator=generator) * 0.5)
+    grid = LatentGrid((6, 8), patch)
     for reduction in REDUCTIONS:
-        a = latent_mask(small, (6, 8), reduction, pixels, pixels, patch).grid
-        b = latent_mask(large, (6, 8), reduction, pixels, pixels, patch).grid
+        a = latent_mask(small, grid, reduction, pixels, pixels).grid
+        b = latent_mask(large, grid, reduction, pixels, pixels).grid
         assert a.min() >= 0
         assert b.max() <= 1
         assert (b >= a - 1e-6).all()

@@ -226,8 +226,8 @@ def test_gradients_against_central_differences_in_both_memory_modes(name: str) -
         way = found[0] / found[0].norm()
         with torch.no_grad():
             step = 0.02 * float(x.norm()) / x.numel() ** 0.5
-            slope = float(loss(x + step * way) - loss(x - step * way)) / (2 * step)
-        assert slope == pytest.approx(float(found[0].norm()), rel=0.02)
+            derivative = float(loss(x + step * way) - loss(x - step * way)) / (2 * step)
+        assert derivative == pytest.approx(float(found[0].norm()), rel=0.02)
 
     with torch.inference_mode():
         inside(name, body)

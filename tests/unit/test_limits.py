@@ -19,7 +19,7 @@ from diffusion_path.common import limits, memory
 from diffusion_path.common.interrupts import answering, interruptible
 from diffusion_path.images.composite import composite_exact
 from diffusion_path.images.edges import METHODS, clean_sketch, edge_map
-from diffusion_path.images.masks import latent_mask
+from diffusion_path.images.masks import LatentGrid, latent_mask
 from diffusion_path.images.metrics import edit_metrics
 from diffusion_path.images.morphology import feather, grow
 from diffusion_path.images.strokes import simulate_strokes
@@ -172,7 +172,7 @@ WORK: dict[str, Callable[[], object]] = {
     "composite": lambda: composite_exact(PICTURE, PICTURE.flip(1), MASK, color_match=1.0),
     "growing": lambda: grow(MASK, 3),
     "feathering": lambda: feather(MASK, 3),
-    "mask to latent": lambda: latent_mask(MASK, (12, 12), "max", 2, 2),
+    "mask to latent": lambda: latent_mask(MASK, LatentGrid((12, 12)), "max", 2, 2),
     "canvas": lambda: render_drawing(read_drawing(drawing({"points": [1, 1, 60, 60]})), 64, 64),
     "canvas, fill": lambda: render_drawing(
         read_drawing(drawing({"tool": "fill", "rings": [[1, 1, 60, 1, 30, 60]]})), 64, 64

@@ -78,7 +78,7 @@ WRONG_PATHS: list[tuple[str, Any, str]] = [
     ("eta", -0.5, "eta must be a number of 0 or more"),
     ("eta", None, "eta must be a number of 0 or more"),
     ("conditioning", 3, "conditioning must be the fingerprint"),
-    ("asked", "nothing", "'asked' must be one of '', 'destination', 'origin', 'slope', not 'nothing'"),
+    ("asked", "nothing", "'asked' must be one of '', 'destination', 'origin', 'derivative', not 'nothing'"),
     ("continuous", 1, "'continuous' must be true or false"),
     ("batch_index", (1,), "batch_index must be 2 whole numbers"),
     ("batch_index", (1, -1), "batch_index must be 2 whole numbers"),
