@@ -16,8 +16,9 @@ Four things stand in autograd's way there, and each has a module that removes it
   `saved_tensors.saved_tensors` copies what is saved before it is overwritten.
 - Streamed weights: offloaded weights are on the device only while their layer computes with them.
   `streamed_weights.streamed_weights` knows them, and the backward pass fetches them again.
-- Kernels without a backward pass: fused rotary embeddings, Sage and Flash attention. `kernels.DifferentiableKernels`,
-  `kernels.plain_attention` and `model_calls.gradient_options` compute the same in plain PyTorch.
+- Operations without a backward pass: fused rotary embeddings, ``out=``, Sage and Flash attention.
+  `kernels.DifferentiableKernels`, `kernels.plain_attention` and `model_calls.gradient_options` compute the same in
+  plain PyTorch.
 
 Where memory is short, `checkpoint.checkpointed` recomputes each block in the backward pass.
 """
@@ -36,7 +37,7 @@ from torch import Tensor, nn
 
 from .checkpoint import checkpointed as checkpointed_blocks
 from .inference_tensors import Aliases, normal_tensors
-from .kernels import NO_BACKWARD, DifferentiableKernels, plain_attention
+from .kernels import NO_FORMULA, DifferentiableKernels, plain_attention, without_backward
 from .model_calls import branch, gradient_options, model_roots, text_embedding, with_text_embedding
 from .saved_tensors import saved_tensors
 from .streamed_weights import StreamedWeights, streamed_weights
@@ -61,7 +62,7 @@ Loss = Callable[..., Tensor]
 class Needs:
     """What the gradients of one model turned out to need; kept for a run, so that each is found out once.
 
-    in_place: guard what autograd saved against in-place updates. plain_kernels: replace fused kernels that have no
+    in_place: guard what autograd saved against in-place updates. plain_kernels: replace operations that have no
     backward pass. Both cost time and are turned on by the first network that needs them. aliases: the weights'.
     """
 
@@ -73,7 +74,7 @@ class Needs:
         """Turn on what would have prevented the error; False where nothing would."""
         if not self.in_place and "modified by an inplace operation" in str(error):
             self.in_place = True
-        elif not self.plain_kernels and NO_BACKWARD in str(error):
+        elif not self.plain_kernels and without_backward(error):
             self.plain_kernels = True
         else:
             return False
@@ -197,7 +198,7 @@ def _training() -> Iterator[None]:
 def _cause(error: RuntimeError) -> str:
     """The operation that has no backward pass, or else the first sentence of what PyTorch says."""
     text = str(error)
-    if NO_BACKWARD in text:
+    if NO_FORMULA in text:
         found = re.search(r"backward through (\S+)", text)
         return f"no backward pass for {found[1].removesuffix('.default') if found else 'an operation of another pack'}"
     return re.split(r"[.:;]\s|\n", text.strip(), maxsplit=1)[0].rstrip(".:")[:200]

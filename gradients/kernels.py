@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from comfy.ldm.modules import attention
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-NO_BACKWARD = "no autograd formula was registered"
+NO_FORMULA = "no autograd formula was registered"
 """PyTorch's message for a custom operation that a gradient cannot pass."""
 
 _DIFFERENTIABLE = (
@@ -24,14 +25,23 @@ _DIFFERENTIABLE = (
 class DifferentiableKernels(TorchFunctionMode):
     """While active, comfy_kitchen's rotary embeddings are calculated by its own reference functions.
 
-    They compute the same in operations of PyTorch, which autograd knows. The mode belongs to one thread and leaves
-    nothing behind. PyTorch suspends it inside `torch.autograd.grad`: what computes there enters it again.
+    They compute the same in operations of PyTorch, which autograd knows. So does a copy in the place of ``out=``, which
+    autograd refuses. The mode belongs to one thread and leaves nothing behind. PyTorch suspends it inside
+    `torch.autograd.grad`: what computes there enters it again.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         plain = _plain_forms()
         call: Any = plain.get(func) or func
-        return call(*args, **(kwargs or {}))
+        given = dict(kwargs or {})
+        if isinstance(given.get("out"), Tensor) and torch.is_grad_enabled():
+            return given.pop("out").copy_(call(*args, **given))
+        return call(*args, **given)
+
+
+def without_backward(error: RuntimeError) -> bool:
+    """Whether PyTorch refused an operation to which `DifferentiableKernels` may know an equal one."""
+    return any(message in str(error) for message in (NO_FORMULA, "functions with out=... arguments"))
 
 
 @cache

@@ -105,6 +105,8 @@ def snapshot(model: ModelPatcher, *others: nn.Module) -> State:
     modules = [module for root in (model.model, *others) for module in root.modules()]
     for number, module in enumerate(modules):
         for what, value in vars(module).items():
+            if what == "latent_shapes":
+                continue  # a newer ComfyUI notes those of the last run
             parts = dict(enumerate(value)) if isinstance(value, list) else value
             if isinstance(parts, dict):
                 state.update({(what, number, name): part for name, part in parts.items()})

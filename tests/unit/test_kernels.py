@@ -13,8 +13,16 @@ from torch import Tensor
 
 pytest.importorskip("comfy_kitchen", reason="an older ComfyUI computes without these kernels")
 
-KERNELS = ("JoyImage", "ERNIE-Image", "Cosmos-Predict2", "Cosmos-Predict2 I2V", "Anima", "MiniMax H3 (with sound)")
-"""Networks that call a fused kernel in training too."""
+KERNELS = (
+    "JoyImage",
+    "ERNIE-Image",
+    "Cosmos-Predict2",
+    "Cosmos-Predict2 I2V",
+    "Anima",
+    "MiniMax H3 (with sound)",
+    "HiDream O1",
+)
+"""Networks that call a fused kernel in training too, or write over a given tensor."""
 
 
 @pytest.mark.parametrize("name", [name for name in KERNELS if name in families.EVERY])
@@ -54,6 +62,23 @@ def test_a_rotary_kernel_has_the_gradient_of_its_formula_and_is_itself_afterward
     leaf = x.clone().requires_grad_(True)
     with pytest.raises(RuntimeError, match="no autograd formula"):
         torch.autograd.grad(kernel(leaf, frequencies(angles)).sum(), leaf)
+
+
+def test_what_is_written_over_a_given_tensor_is_the_same_and_has_a_gradient() -> None:
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+
+    def added(v: Tensor) -> Tensor:
+        doubled = v * 2
+        squares = doubled.square()  # needs what is overwritten for its own gradient
+        total = torch.add(doubled, squares, out=doubled)
+        assert total is doubled
+        return total.square().sum()
+
+    with gradients.grad_ready([], torch.device("cpu")) as take:
+        value, (found,) = take(added, x)
+    assert value == pytest.approx(float(added(x)))
+    total = 2 * x + 4 * x.square()
+    torch.testing.assert_close(found, 2 * total * (2 + 8 * x))
 
 
 def test_another_operation_without_a_backward_pass_is_named_in_a_sentence() -> None:

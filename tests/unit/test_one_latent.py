@@ -23,7 +23,9 @@ SENTENCE = "use the base model here"
 
 def formats() -> list[type[LatentFormat]]:
     found = [each for _, each in inspect.getmembers(comfy.latent_formats, inspect.isclass)]
-    return [each for each in found if issubclass(each, LatentFormat) and each is not LatentFormat]
+    # What follows a Trellis2 format is that of a list of voxels.
+    kinds = [each for each in found if issubclass(each, LatentFormat) and each is not LatentFormat]
+    return [each for each in kinds if not any(base.__name__ == "Trellis2" for base in each.__mro__[1:])]
 
 
 def with_format(name: str) -> Any:

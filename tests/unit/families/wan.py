@@ -44,7 +44,7 @@ WANS = (
     _wan("Wan HuMo", "WAN21_HuMo", "humo", 36),
     _wan("Wan 2.2 S2V", "WAN22_S2V", "s2v"),
     _wan("Wan 2.2 Animate", "WAN22_Animate", "animate", 36),
-    _wan("Wan Animate 2", "WAN_Animate2", "animate2", 36, extra={"pose_video_latent": normal(1, 16, 1, 8, 8)}),
+    _wan("Wan Animate 2", "WAN_Animate2", "animate2", 36),  # its pose would belong to one number of frames
     _wan("Wan 2.2 5B", "WAN22_T2V", channels=48, out_dim=48),
     _wan("Wan FlowRVS", "WAN21_FlowRVS", "flow_rvs"),
     _wan("Wan SCAIL", "WAN21_SCAIL", "scail", 20),
