@@ -64,7 +64,8 @@ def euler_inputs() -> list[Any]:
     ]
 
 
-def method_input() -> Any:
+def method_input(name: str = "method", first: str = Residual.name, tip: str = METHOD_TIP, **more: Any) -> Any:
+    """A choice of the inversion methods with their widgets. first: the default, which heads the list."""
     options = {
         "residual": [
             fraction(
@@ -131,15 +132,16 @@ def method_input() -> Any:
             ),
         ],
     }
+    order = sorted(METHODS, key=lambda method: method != first)
     return io.DynamicCombo.Input(
-        "method", options=[io.DynamicCombo.Option(name, options[name]) for name in METHODS], tooltip=METHOD_TIP
+        name, options=[io.DynamicCombo.Option(method, options[method]) for method in order], tooltip=tip, **more
     )
 
 
-def described_method(chosen: dict[str, Any], earlier: DiffusionPath | None) -> Method:
-    """The method that the widgets describe."""
-    name = chosen.get("method")
-    widgets = {_FIELDS.get(key, key): value for key, value in chosen.items() if key != "method"}
+def described_method(chosen: dict[str, Any], earlier: DiffusionPath | None = None, combo: str = "method") -> Method:
+    """The method that the widgets describe. combo: the name of their input."""
+    name = chosen.get(combo)
+    widgets = {_FIELDS.get(key, key): value for key, value in chosen.items() if key != combo}
     if name == NullText.name:
         return NullText(**widgets, earlier=earlier)
     if name in METHODS:

@@ -37,6 +37,7 @@ from .inputs import (
     sigmas_input,
     steps_input,
 )
+from .inversion_methods import described_method, method_input
 from .mdp import ANY_PATCHED, CATEGORY
 from .sockets import DiffusionPath as DiffusionPathSocket
 
@@ -53,6 +54,11 @@ _METHOD_TIP = (
     "paper's notebook, which uses 50 steps and cfg 7.5."
 )
 
+_INVERSION_TIP = (
+    "How the path of a picture is found, as in Invert Picture to Path: euler is the cheapest and the one that the "
+    "windows were chosen with. Unused for an empty latent or with a connected path."
+)
+
 
 def make_settings(
     method: str,
@@ -62,8 +68,9 @@ def make_settings(
     scheduler: str = DEFAULTS.scheduler,
     threshold: float = RegionSettings.threshold,
     sigmas: Tensor | None = None,
+    inversion: dict[str, Any] | None = None,
 ) -> mdp.MDPSettings:
-    """Settings of a method; a connected schedule replaces the method's own."""
+    """Settings of a method; a connected schedule replaces the method's own. inversion: its widgets' values."""
     if sigmas is not None:
         check_falling_to_zero(sigmas)
     if method not in METHODS:
@@ -71,7 +78,8 @@ def make_settings(
     kind = "noise" if method in (RECOMMENDED, NOTEBOOK) else method
     own = {**mdp.WHOLE, RECOMMENDED: DEFAULTS.schedule, NOTEBOOK: mdp.NOTEBOOK}
     region = RegionSettings(threshold) if method == RECOMMENDED else None
-    return mdp.MDPSettings(kind, schedule or own[method], steps, cfg, scheduler, region, sigmas)
+    finder = described_method(inversion, combo="inversion") if inversion else DEFAULTS.inversion
+    return mdp.MDPSettings(kind, schedule or own[method], steps, cfg, scheduler, region, sigmas, finder)
 
 
 def edit_inputs(schedule_tip: str) -> list[Any]:
@@ -177,6 +185,7 @@ class MDPEdit(io.ComfyNode):
                     f"in the report: {DEFAULTS.schedule.start:g} to {DEFAULTS.schedule.end:g} for recommended."
                 ),
                 sigmas_input(*_SIGMAS),
+                method_input("inversion", DEFAULTS.inversion.name, _INVERSION_TIP, optional=True),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),

@@ -109,13 +109,19 @@ def find_source(
     settings: MDPSettings,
     callback: Callable[..., None] | None = None,
 ) -> Source:
-    """The source's path: an empty LATENT is sampled from the seed and recorded, any other is inverted at cfg 1."""
+    """The source's path: an empty LATENT is sampled from the seed and recorded, any other is inverted.
+
+    Raises InterruptProcessingException where an interrupt left an optimisation (null text) unfinished.
+    """
     latent = prepared(model, latent)
     samples = latent["samples"]
     sigmas = levels_of(process.model_sampling(model), 1.0, settings.steps, settings.scheduler, settings.sigmas)
     counter = Counter(model, samples.shape[0])
     if torch.count_nonzero(parts.video(samples)) > 0:
-        path = invert(counter.model, source, negative, latent, sigmas, settings.inversion, seed=seed, callback=callback)
+        method, cfg = settings.inversion, settings.cfg
+        path = invert(counter.model, source, negative, latent, sigmas, method, cfg, seed, callback)
+        if path.figures.get("optimised_steps", (path.steps,))[0] < path.steps:
+            raise comfy.model_management.InterruptProcessingException
         return Source(path, source, "inverted", counter.evaluations)
     guider = comfy.samplers.CFGGuider(counter.model)
     guider.set_conds(source, negative)

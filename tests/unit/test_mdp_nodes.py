@@ -13,6 +13,7 @@ import pytest
 import torch
 from comfy.model_base import ModelType
 from diffusion_path.nodes.flowedit import FlowEdit
+from diffusion_path.nodes.inversion import Invert
 from diffusion_path.nodes.mdp import MDP, MDPAttention
 from diffusion_path.nodes.mdp_edit import MDPEdit, MDPSweep
 from diffusion_path.nodes.schedule import PathScheduleNode
@@ -192,6 +193,43 @@ def test_pictures_of_a_video_model_have_a_mask_each(method: str) -> None:
 def test_the_notebook_is_a_preset() -> None:
     *_, report, _ = edit_all(gaussian_model(ModelType.EPS), latent(), "notebook", steps=50)
     assert "noise: window 0.96 to 0.46 = steps 3 to 27 of 50, constant, weight 1" in report
+
+
+@pytest.mark.parametrize(
+    ("method", "widgets"),
+    [("residual", {"eta": 0.5}), ("fixed point", {"iterations": 2}), ("negative prompt", {}), ("controlled", {})],
+)
+def test_the_path_of_a_picture_may_come_from_any_inversion(method: str, widgets: dict[str, Any]) -> None:
+    """The edit is that along the same method's path from Invert Picture to Path, made for the edit's cfg."""
+    model, source = gaussian_model(ModelType.EPS, 1.25), latent()
+    edited, path, report = edit(model, source, inversion={"inversion": method, **widgets})
+    assert f"found by inversion ({method})" in report
+    apart = Invert.execute(
+        model, cond(MU_A), cond(MU_U), source, seed=5, t0=1.0, steps=10, scheduler="normal", cfg=2.0,
+        method={"method": method, **widgets},
+    ).args[0]  # fmt: skip
+    assert torch.equal(path.states, apart.states)
+    assert torch.equal(edited["samples"], edit(model, source, path=apart)[0]["samples"])
+    with pytest.raises(ValueError, match="no inversion method 'magic'"):
+        edit(model, source, inversion={"inversion": "magic"})
+
+
+def test_an_interrupt_during_null_text_ends_the_edit(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, calls = tiny.unet(), itertools.count()
+    monkeypatch.setattr(
+        comfy.model_management,
+        "throw_exception_if_processing_interrupted",
+        lambda: tiny_interrupt() if next(calls) == 6 else None,
+    )
+
+    def tiny_interrupt() -> None:
+        raise comfy.model_management.InterruptProcessingException
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException), torch.inference_mode():
+        MDPEdit.execute(
+            model, tiny.cond(1), tiny.cond(2), tiny.cond(3), latent(1), seed=1, steps=4, cfg=2.0, method="noise",
+            inversion={"inversion": "null text", "iterations": 1},
+        )  # fmt: skip
 
 
 def test_edit_node_refuses_with_a_sentence() -> None:
