@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..samplers.masked import KEEP_NOISES, MODES
 from ..samplers.sdedit import SOLVERS, SDEditSettings
+from ..samplers.sigmas import LEVELS
 from .sockets import DiffusionPath, PathSchedule
 
 ANY_MODEL = "Any diffusion or flow model."
@@ -16,6 +17,11 @@ CFG_TIP = "Strength of the prompt (classifier-free guidance). 1 uses the positiv
 KEEP_NOISE_TIP = (
     "Noise of kept pixels during sampling: the same for the whole repeat (fixed), or new at every step (fresh). "
     "auto: fixed, but fresh in paper mode."
+)
+LEVELS_TIP = (
+    "continuous: the steps are laid between t0 and 0. trained: for models distilled to few steps (turbo, lightning, "
+    "schnell, LCM), which are right only at the levels of their own run. steps is then that of the full run; the edit "
+    "begins at its level nearest to t0 and takes the steps that are left."
 )
 LINES_TIP = (
     "Polarity of the drawing. auto takes the rarer of light and dark as the lines; on a transparent layer, whatever "
@@ -35,7 +41,8 @@ SEED_TIP = "Seed of all noise. The same seed gives the same noise as core's Rand
 SOLVER_TIP = (
     "How the reverse process is solved, always with one model call per step. sde_small: DDPM's own noise on every "
     "step, which corrects errors and seams. sde_large_vp, sde_large_ve: the paper's larger noise, for more steps. "
-    "ode (Euler, DDIM) and dpmpp_2m: no noise, closer to the guide, good with few steps."
+    "ode (Euler, DDIM) and dpmpp_2m: no noise, closer to the guide, good with few steps. consistency: all noise is new "
+    "at every step, for LCM and other consistency models."
 )
 STEPS_TIP = (
     "Steps after t0; all of them are run, in each repeat. A step takes two evaluations of the network, one per "
@@ -121,6 +128,10 @@ def sdedit_inputs(t0: str = T0_TIP) -> list[Any]:
         scheduler_input(advanced=True),
         whole("repeats", SDEditSettings.repeats, (1, 5), REPEATS_TIP, advanced=True),
     ]
+
+
+def levels_input() -> Any:
+    return choice("levels", LEVELS, SDEditSettings.levels, LEVELS_TIP, optional=True, advanced=True)
 
 
 def mask_mode_inputs(**more: Any) -> list[Any]:

@@ -11,13 +11,13 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..samplers import process, reverse_sde
 from ..samplers.sdedit import SDEditSettings, perturbed, sdedit
-from ..samplers.sigmas import sdedit_sigmas
 from ..views.pictures import decoded
-from ..views.reports import perturb_report, sdedit_report
+from ..views.reports import perturb_report, sdedit_report, sigmas_report
 from . import validate
 from .inputs import (
     choice,
     fraction,
+    levels_input,
     mask_mode_inputs,
     model_input,
     number,
@@ -31,6 +31,7 @@ from .inputs import (
 )
 
 CATEGORY = "diffusion path/sdedit"
+_FULL_RUN = " With levels trained they are those of the model's full run, and t0 says where in it to begin."
 
 
 class SDEdit(io.ComfyNode):
@@ -51,7 +52,8 @@ class SDEdit(io.ComfyNode):
                 ),
                 *sdedit_inputs(),
                 *mask_mode_inputs(advanced=True),
-                sigmas_input("t0, steps and scheduler"),
+                sigmas_input("t0, steps and scheduler", _FULL_RUN),
+                levels_input(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),
@@ -71,9 +73,10 @@ class SDEdit(io.ComfyNode):
     ) -> io.NodeOutput:
         settings = SDEditSettings(t0, **widgets)
         validate.check_latent(model, guide)
-        if not settings.starts_from_noise(process.model_sampling(model)):
+        sampling = process.model_sampling(model)
+        if not settings.starts_from_noise(sampling):
             validate.refuse_grey_fill(model, guide)
-        callback = latent_preview.prepare_callback(model, settings.path_steps * settings.repeats)
+        callback = latent_preview.prepare_callback(model, settings.run_steps(sampling))
         edit = sdedit(model, positive, negative, guide, seed, settings, callback)
         text = sdedit_report(model, positive, negative, guide, settings, edit)
         return io.NodeOutput(edit.latent, edit.perturbed, text, ui=ui.PreviewText(text))
@@ -150,20 +153,49 @@ class SDEditSigmas(io.ComfyNode):
             display_name="SDEdit Sigmas",
             category=CATEGORY,
             description="The noise levels of an SDEdit run for core's samplers: exactly steps + 1 levels from "
-            "sigma(t0) down to 0, for any scheduler.",
+            "sigma(t0) down to 0, for any scheduler; or the end of a distilled model's own run.",
             search_aliases=["denoise schedule", "partial sigmas", "basic scheduler", "strength sigmas"],
             inputs=[
                 model_input("The model, which defines the noise levels."),
                 t0_input(),
                 steps_input(),
                 scheduler_input(),
+                levels_input(),
+                io.Sigmas.Input(
+                    "sigmas",
+                    optional=True,
+                    tooltip="With levels trained: the levels of the model's full run, instead of those of steps and "
+                    "scheduler.",
+                ),
             ],
-            outputs=[io.Sigmas.Output(tooltip="steps + 1 levels; none at t0 = 0, which leaves a latent unchanged.")],
+            outputs=[
+                io.Sigmas.Output(
+                    tooltip="steps + 1 levels (with levels trained, what is left of them); none at t0 = 0, which "
+                    "leaves a latent unchanged."
+                )
+            ],
         )
 
     @classmethod
-    def execute(cls, model: Any, t0: float, steps: int, scheduler: str) -> io.NodeOutput:
-        return io.NodeOutput(sdedit_sigmas(process.model_sampling(model), t0, steps, scheduler))
+    def execute(
+        cls,
+        model: Any,
+        t0: float,
+        steps: int,
+        scheduler: str,
+        levels: str = SDEditSettings.levels,
+        sigmas: torch.Tensor | None = None,
+    ) -> io.NodeOutput:
+        if sigmas is not None and levels != "trained":
+            raise ValueError(
+                "SIGMAS are connected, but levels is continuous: set it to trained, where they are the levels of the "
+                "model's full run, or disconnect them."
+            )
+        settings = SDEditSettings(t0, steps, scheduler=scheduler, sigmas=sigmas, levels=levels)
+        sampling = process.model_sampling(model)
+        found = settings.schedule(sampling)
+        text = sigmas_report(sampling, settings, found)
+        return io.NodeOutput(found, ui=ui.PreviewText(text))
 
 
 class ReverseSDE(io.ComfyNode):
@@ -173,16 +205,17 @@ class ReverseSDE(io.ComfyNode):
             node_id="DPathReverseSDE",
             display_name="Reverse SDE Sampler",
             category=CATEGORY,
-            description="A sampler for SamplerCustom: the ODE (Euler/DDIM), ancestral sampling with eta, or the "
-            "reverse SDE of the SDEdit paper. Each batch item gets the noise of its own seed.",
-            search_aliases=["ddim eta", "ddpm sampler", "euler ancestral", "stochastic sampler", "sde sampler"],
+            description="A sampler for SamplerCustom: the ODE (Euler/DDIM), ancestral sampling with eta, the reverse "
+            "SDE of the SDEdit paper, or consistency steps. Each batch item gets the noise of its own seed.",
+            search_aliases=["ddim eta", "ddpm sampler", "euler ancestral", "stochastic sampler", "sde sampler", "lcm"],
             inputs=[
                 choice(
                     "kind",
                     reverse_sde.KINDS,
                     "sde_small",
                     "ode: Euler (DDIM), no noise. ancestral: DDIM with eta. sde_small: the DDPM posterior. "
-                    "sde_large_vp: beta, exact for data of unit variance. sde_large_ve: the variance-exploding SDE.",
+                    "sde_large_vp: beta, exact for data of unit variance. sde_large_ve: the variance-exploding SDE. "
+                    "consistency: the prediction with all new noise, as core's lcm, for consistency models.",
                 ),
                 fraction(
                     "eta", 1.0, "Share of new noise in ancestral: 0 is the ODE, 1 the DDPM posterior. Unused otherwise."

@@ -18,10 +18,11 @@ from ..samplers.sdedit import SDEditSettings
 from ..samplers.sweep import DEFAULTS, SETTINGS, parse_values, total_steps
 from ..samplers.sweep import sweep as run_sweep
 from ..views.pictures import decoded
+from ..views.reports import levels_notes
 from ..views.sweep import measured, sweep_plot, sweep_sheet, sweep_table
 from . import validate
 from .cut_short import CutShort
-from .inputs import choice, mask_mode_inputs, model_input, prompt_inputs, sdedit_inputs
+from .inputs import choice, levels_input, mask_mode_inputs, model_input, prompt_inputs, sdedit_inputs
 from .sdedit import CATEGORY
 
 _cut_short = CutShort()
@@ -59,6 +60,7 @@ class Sweep(io.ComfyNode):
                     tooltip="Real pictures of the desired kind, ten or more: realism is measured against them.",
                 ),
                 *mask_mode_inputs(advanced=True),
+                levels_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="grid", tooltip="The guide and all results with their values."),
@@ -103,7 +105,8 @@ class Sweep(io.ComfyNode):
                 "use SDEdit on a latent of both (Concat AV Latent), once for each value."
             )
         guide = validate.masked_latent(model, {"samples": vae.encode(image)}, mask, vae=vae)
-        callback = latent_preview.prepare_callback(model, total_steps(settings, sweep, numbers))
+        sampling = process.model_sampling(model)
+        callback = latent_preview.prepare_callback(model, total_steps(sampling, settings, sweep, numbers))
         points, complete = run_sweep(model, positive, negative, guide, seed, settings, sweep, numbers, callback)
         if not complete:
             _cut_short.note(cls)
@@ -118,6 +121,7 @@ class Sweep(io.ComfyNode):
             *remarks.about_mask(guide.get("noise_mask"), batch),
             *remarks.about_model(model, settings.cfg),
             *remarks.about_shared_times(model.model, mask_times.as_sampled(guide), settings.mask_mode),
+            *(levels_notes(model, settings, numbers if sweep == "t0" else ()) if settings.levels == "trained" else []),
         ]
         table = sweep_table(sweep, points, rows, reference is not None, len(numbers))
         text = "\n".join([table, *remarks.lines(notes)])

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from . import mask_times, parts, process
 from .conditioning import is_same
+from .process import positions
+from .sigmas import ON_LEVEL, nearest
 
 # Measured on the embedded model: the smallest edits (a house's colour) find 9 % of the picture, one cell that is grown
 # 0.9 %, equal prompts 0; additions up to 30 %, hills 50 %, a season 65 %, a time of day all of it.
@@ -22,6 +24,7 @@ NEARLY_NOTHING, NEARLY_EVERYTHING = 0.005, 0.8
 _SHORT = 0.5  # a target of less than this share of the source's tokens leaves out most of what the source describes
 _PADDING = 0.9  # cosine above which the embeddings of neighbouring tokens count as the same padding
 _UNCHANGED = 1e-3  # RMS of an invisible change, in standard deviations of the picture
+_FEW_STEPS = 8  # the most that distilled models (turbo, lightning, schnell, lightx2v) are made for
 _LOUD = 3.0  # RMS of a network's input above which it is not the unit variance that it was trained on
 
 
@@ -181,6 +184,30 @@ def about_levels(sampling: Any) -> list[str]:
         f"the samplers show this model states {seen:.3g} times as large as it was trained on, so its pictures are not "
         "to be trusted: set its sampling with ModelSamplingDiscrete (v_prediction, zsnr), or use its own sampler.",
     )
+
+
+def about_trained_levels(sampling: Any, t0s: Sequence[float], full: Tensor, kept: bool) -> list[str]:
+    """t0 of one run or several against the levels [N + 1] of a distilled model's own run.
+
+    kept: whether they keep to these levels.
+    """
+    places = positions(sampling, full[:-1])
+    starts = ", ".join(f"{round(place, 2):g}" for place in places)
+    if not kept:
+        return [
+            "a model that is distilled to few steps is right only at the levels of its own run, and these steps lie "
+            f"between them: set levels to trained, where an edit in {len(places)} steps begins at t0 {starts}."
+        ]
+    begins = {t0: places[nearest(places, t0)] for t0 in t0s if t0 > 0}
+    moved = [f"{t0:.4g} to {round(begin, 2):g}" for t0, begin in begins.items() if abs(begin - t0) > ON_LEVEL]
+    if not moved:
+        return []
+    return [f"t0 lies off the levels of the full run ({starts}) and is moved to the nearest: {', '.join(moved)}."]
+
+
+def may_be_distilled(model: Any, cfg: float, steps: int) -> bool:
+    """Whether a run is one that only a model distilled to few steps can do well: few steps, without guidance."""
+    return cfg == 1.0 and steps <= _FEW_STEPS and not process.guidance_embedded(model)
 
 
 def unchanged(before: Tensor, after: Tensor) -> list[bool]:

@@ -1,4 +1,4 @@
-"""Steps from one noise level to the next, with k-diffusion's signature: probability-flow ODE and reverse SDE.
+"""Steps from one noise level to the next, with k-diffusion's signature: the ODE, reverse SDEs and consistency steps.
 
 Every step is written once for all families, in the coefficients of x = a x0 + b n. With D the model's denoised
 prediction and q = (sigma' a) / (sigma a'), the ratio of the noise-to-signal levels, the three formulas below stay
@@ -19,7 +19,7 @@ from tqdm.auto import trange
 from ..common.texts import quoted
 from . import noise, parts, process
 
-KINDS = ("ode", "ancestral", "sde_small", "sde_large_vp", "sde_large_ve")
+KINDS = ("ode", "ancestral", "sde_small", "sde_large_vp", "sde_large_ve", "consistency")
 
 
 class Step:
@@ -52,6 +52,14 @@ def ancestral_sigmas(b_next: Tensor, q: Tensor, eta: float) -> tuple[Tensor, Ten
     """sigma_down, the noise that an ancestral step keeps, and sigma_up, the fresh noise that brings it up to b'."""
     sigma_up = eta * b_next * (1 - q**2).clamp(min=0).sqrt()
     return (b_next**2 - sigma_up**2).clamp(min=0).sqrt(), sigma_up
+
+
+def consistency_step(denoised: Tensor, step: Step, z: Tensor) -> Tensor:
+    """Multistep consistency sampling (Algorithm 1, Song et al. 2023): the prediction, noised again to the next level.
+
+    All of the noise is fresh, z of unit variance, so the state before the step is forgotten. It is core's ``lcm``.
+    """
+    return step.a_next * denoised + step.b_next * z
 
 
 def reverse_sde_mean(x: Tensor, denoised: Tensor, step: Step) -> Tensor:
@@ -137,6 +145,8 @@ def sample_reverse_sde(
             z = noise_sampler(sigma, sigma_next) * s_noise
             if kind == "ancestral":
                 x = ancestral_step(x, denoised, step, eta, z)
+            elif kind == "consistency":
+                x = consistency_step(denoised, step, z)
             else:
                 x = reverse_sde_mean(x, denoised, step) + _VARIANCES[kind](step).clamp(min=0).sqrt() * z
         if own is not None:

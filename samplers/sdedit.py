@@ -18,7 +18,7 @@ from . import parts, process, reverse_sde
 from .counting import Counter
 from .masked import MaskedSampler
 from .masks import noise_mask
-from .sigmas import levels_of
+from .sigmas import LEVELS, levels_of
 from .wrong_prompt import sample_with
 
 SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
@@ -27,6 +27,7 @@ SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
     "sde_large_ve": lambda: reverse_sde.sampler("sde_large_ve"),
     "ode": lambda: reverse_sde.sampler("ode"),
     "dpmpp_2m": lambda: comfy.samplers.sampler_object("dpmpp_2m"),
+    "consistency": lambda: reverse_sde.sampler("consistency"),
 }
 """Solvers with exactly one call of the guider per step, so that the number of steps is what is run."""
 
@@ -34,7 +35,8 @@ SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
 @dataclass(frozen=True)
 class SDEditSettings:
     """How to edit. steps: per repeat, all of them after t0. sigmas: levels to run instead of those of t0,
-    steps and scheduler, falling to 0; an empty tensor returns the guide.
+    steps and scheduler, falling to 0; an empty tensor returns the guide. levels: one of `LEVELS`; with ``trained``,
+    steps, scheduler and sigmas are those of the model's full run, the end of which is run.
     """
 
     t0: float = 0.5
@@ -46,17 +48,24 @@ class SDEditSettings:
     mask_mode: str = "blend"
     keep_noise: str = "auto"
     sigmas: Tensor | None = None
+    levels: str = LEVELS[0]
 
-    @property
-    def path_steps(self) -> int:
-        """Steps of one repeat."""
-        return self.steps if self.sigmas is None else max(self.sigmas.numel() - 1, 0)
+    def schedule(self, sampling: Any) -> Tensor:
+        """The levels of one repeat, falling to 0, [N + 1] on the CPU; empty where nothing is run."""
+        return levels_of(sampling, self.t0, self.steps, self.scheduler, self.sigmas, True, self.levels)
+
+    def full_run(self, sampling: Any) -> Tensor:
+        """The levels of the model's full run, of which ``trained`` runs the end."""
+        return levels_of(sampling, 1.0, self.steps, self.scheduler, self.sigmas, True)
+
+    def run_steps(self, sampling: Any) -> int:
+        """Steps of all repeats."""
+        return self.repeats * max(len(self.schedule(sampling)) - 1, 0)
 
     def starts_from_noise(self, sampling: Any) -> bool:
         """Whether the path is entered where nothing of the guide is left."""
-        if self.sigmas is None:
-            return self.t0 == 1.0
-        return self.path_steps > 0 and process.is_prior(sampling, float(self.sigmas.reshape(-1)[0]))
+        levels = self.schedule(sampling)
+        return len(levels) > 0 and process.is_prior(sampling, float(levels[0]))
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,7 @@ def sdedit(
     if settings.solver not in SOLVERS:
         raise ValueError(f"There is no solver {quoted(settings.solver)}: choose one of {', '.join(SOLVERS)}.")
     sampling = process.model_sampling(model)
-    sigmas = levels_of(sampling, settings.t0, settings.steps, settings.scheduler, settings.sigmas, True)
+    sigmas = settings.schedule(sampling)
     latent = prepared(model, guide)
     samples, mask, shapes = latent["samples"], latent.get("noise_mask"), parts.shapes_of(latent["samples"])
     # The mask on the latent's grid, and which items (and parts of them) have anything to edit there. [B, C, ...]

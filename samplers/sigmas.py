@@ -1,5 +1,7 @@
 """Noise schedules that start exactly at sigma(t0) and have exactly the requested steps, for any scheduler.
 
+Or, for models distilled to few steps, the end of their own run: they are right at its levels alone.
+
 Core's ``denoise`` keeps the last ``steps + 1`` levels of a longer schedule, so the start jumps from one level of that
 longer schedule to the next, and where it lands depends on the scheduler. Here the longer schedule's length is chosen
 such that sigma(t0) falls between the tails of two neighbouring lengths, and the schedule is the mixture of those two
@@ -9,6 +11,7 @@ scheduler's numbers, and where t0 meets one of core's starts it *is* core's sche
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import comfy.samplers
@@ -19,6 +22,12 @@ from ..common import limits
 from ..common.texts import quoted
 from . import process
 from .path_check import check_falling
+
+LEVELS = ("continuous", "trained")
+"""How a run is laid on the path: between t0 and 0, or on the levels of a full run, from the one nearest to t0."""
+
+ON_LEVEL = 0.005
+"""How far, as a fraction of training time, t0 may be from a level to count as at it: training steps are 0.001 apart."""
 
 _LONGEST = 60  # times the steps: only the smallest t0 need more, and there the shape matters less than the cost
 
@@ -73,14 +82,41 @@ def sdedit_sigmas(sampling: Any, t0: float, steps: int, scheduler: str) -> Tenso
     return levels
 
 
+def trained_sigmas(sampling: Any, t0: float, full: Tensor) -> Tensor:
+    """The end of a full run's levels [N + 1] from the one that is nearest to t0 in training time; empty at t0 = 0.
+
+    Of two that are equally near it is the lower one, which changes less. Raises ValueError for t0 outside 0..1.
+    """
+    if process.t0_to_sigma(sampling, t0) == 0.0:
+        return torch.empty(0)
+    return full[nearest(process.positions(sampling, full[:-1]), t0) :]
+
+
+def nearest(positions: Sequence[float], t0: float) -> int:
+    """Which of these positions on the path is nearest to t0, and the lower one of two."""
+    return min(range(len(positions)), key=lambda i: (round(abs(positions[i] - t0), 6), positions[i]))
+
+
 def levels_of(
-    sampling: Any, t0: float, steps: int, scheduler: str, sigmas: Tensor | None = None, may_be_empty: bool = False
+    sampling: Any,
+    t0: float,
+    steps: int,
+    scheduler: str,
+    sigmas: Tensor | None = None,
+    may_be_empty: bool = False,
+    levels: str = LEVELS[0],
 ) -> Tensor:
     """The levels of a run: the given SIGMAS, unchanged, or those of t0, steps and scheduler. [N + 1] on the CPU.
 
-    may_be_empty: SIGMAS without a step (those of t0 = 0) leave the picture as it is. Raises ValueError for SIGMAS that
-    do not fall strictly to 0.
+    may_be_empty: SIGMAS without a step (those of t0 = 0) leave the picture as it is. levels: one of `LEVELS`; with
+    ``trained`` the SIGMAS, or steps and scheduler, are those of a full run, in which t0 says where to begin. Raises
+    ValueError for SIGMAS that do not fall strictly to 0.
     """
+    if levels not in LEVELS:
+        raise ValueError(f"There are no levels {quoted(levels)}: choose one of {', '.join(LEVELS)}.")
+    if levels == "trained":
+        full = levels_of(sampling, 1.0, steps, scheduler, sigmas, may_be_empty)
+        return trained_sigmas(sampling, t0, full) if len(full) else full
     if sigmas is None:
         return sdedit_sigmas(sampling, t0, steps, scheduler)
     if sigmas.numel() < 2 and may_be_empty:

@@ -10,6 +10,7 @@ import comfy.model_management
 
 from ..common import limits
 from ..common.texts import check_length, quoted, read_number, words_of
+from . import process
 from .counting import counting_from
 from .sdedit import SDEditResult, SDEditSettings, sdedit
 
@@ -72,7 +73,8 @@ def sweep(
     yet, the interrupt is raised.
     """
     done, points = 0, []
-    total = total_steps(settings, setting, values)
+    sampling = process.model_sampling(model)
+    total = total_steps(sampling, settings, setting, values)
     for value in values:
         one = settings if setting == "seed" else replace(settings, **{setting: value})
         counted = counting_from(callback, done, total)
@@ -83,15 +85,11 @@ def sweep(
                 raise
             return points, False
         points.append(Point(value, edit))
-        done += _steps(one)
+        done += one.run_steps(sampling)
     return points, True
 
 
-def total_steps(settings: SDEditSettings, setting: str, values: Sequence[float | int]) -> int:
+def total_steps(sampling: Any, settings: SDEditSettings, setting: str, values: Sequence[float | int]) -> int:
     """Steps of the whole sweep, for a progress bar."""
     swept = [settings if setting == "seed" else replace(settings, **{setting: value}) for value in values]
-    return sum(_steps(one) for one in swept)
-
-
-def _steps(settings: SDEditSettings) -> int:
-    return 0 if settings.t0 == 0 else settings.steps * settings.repeats
+    return sum(one.run_steps(sampling) for one in swept)

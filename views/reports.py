@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -42,8 +43,31 @@ def sdedit_report(
         *remarks.about_shared_times(model.model, mask_times.as_sampled(edit.latent), settings.mask_mode),
         *remarks.about_result(guide["samples"], edit.latent["samples"]),
         *remarks.about_model(model, settings.cfg),
+        *levels_notes(model, settings),
     ]
     return "\n".join([text + mask_line(guide), *remarks.lines(notes)])
+
+
+def levels_notes(model: Any, settings: edits.SDEditSettings, t0s: Sequence[float] = ()) -> list[str]:
+    """On t0 and the levels of a distilled model's own run. t0s: of a sweep, instead of the settings' own."""
+    sampling, trained, t0s = process.model_sampling(model), settings.levels == "trained", t0s or [settings.t0]
+    suspect = settings.sigmas is None and remarks.may_be_distilled(model, settings.cfg, settings.steps)
+    if not trained and not (suspect and any(0.0 < t0 < 1.0 for t0 in t0s)):
+        return []
+    return remarks.about_trained_levels(sampling, t0s, settings.full_run(sampling), trained)
+
+
+def sigmas_report(sampling: Any, settings: edits.SDEditSettings, sigmas: Tensor) -> str:
+    """The levels of an SDEdit run."""
+    if len(sigmas) == 0:
+        return "no levels, which leave a latent unchanged"
+    first, steps = float(sigmas[0]), len(sigmas) - 1
+    text = f"t0 {process.sigma_to_t0(sampling, first):.4g}: start {level(sampling, first)}, {steps} steps"
+    if settings.levels != "trained":
+        return text
+    full = settings.full_run(sampling)
+    notes = remarks.about_trained_levels(sampling, [settings.t0], full, True)
+    return "\n".join([f"{text} of {len(full) - 1}", *remarks.lines(notes)])
 
 
 def sdedit_line(model: Any, settings: edits.SDEditSettings, edit: edits.SDEditResult) -> str:
@@ -53,18 +77,20 @@ def sdedit_line(model: Any, settings: edits.SDEditSettings, edit: edits.SDEditRe
         empty = not any(part.any() for part in (mask.unbind() if mask.is_nested else [mask]))
         if settings.sigmas is not None and settings.sigmas.numel() < 2:
             why = "the connected sigmas hold no step"
-        elif settings.sigmas is None and settings.t0 == 0:
+        elif settings.t0 == 0 and (settings.sigmas is None or settings.levels == "trained"):
             why = "t0 is 0"
         else:
             why = "the mask is 0 everywhere" + ("" if empty else " on the latent grid")
         return f"{why}: the guide is returned as it is, 0 steps, 0 evaluations"
     sampling, start = process.model_sampling(model), float(edit.sigmas[0])
-    given = settings.sigmas is not None
-    t0 = process.sigma_to_t0(sampling, start) if given else settings.t0
-    spacing = "connected sigmas instead of t0, steps and scheduler" if given else settings.scheduler
+    given, trained = settings.sigmas is not None, settings.levels == "trained"
+    t0 = process.sigma_to_t0(sampling, start) if given or trained else settings.t0
+    replaced = "steps and scheduler" if trained else "t0, steps and scheduler"
+    spacing = f"connected sigmas instead of {replaced}" if given else settings.scheduler
+    of = f" of {len(settings.full_run(sampling)) - 1}" if trained else ""
     repeats = f" x {settings.repeats} repeats" if settings.repeats > 1 else ""
     return (
-        f"t0 {t0:.4g}: start {level(sampling, start)}, {len(edit.sigmas) - 1} steps{repeats}, "
+        f"t0 {t0:.4g}: start {level(sampling, start)}, {len(edit.sigmas) - 1} steps{of}{repeats}, "
         f"{edit.evaluations} evaluations ({settings.solver}, {spacing})"
     )
 

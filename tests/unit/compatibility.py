@@ -143,7 +143,7 @@ def sigmas(w: World) -> str:
 
 def reverse_sde(w: World) -> str:
     assert torch.equal(w.sampled(sampler=call("DPathReverseSDE", kind="ode")[0]), w.plain)
-    for kind in ("sde_small", "sde_large_vp", "sde_large_ve"):
+    for kind in ("sde_small", "sde_large_vp", "sde_large_ve", "consistency"):
         finite(w.sampled(sampler=call("DPathReverseSDE", kind=kind)[0]))
     return EXACT
 

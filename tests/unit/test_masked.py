@@ -90,7 +90,7 @@ def test_nothing_to_edit_returns_the_guide_bit_for_bit(kind, mode: str, keep_noi
 
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("mode", ["blend", "threshold"])
-@pytest.mark.parametrize("solver", ["ode", "ancestral", "sde_small", "sde_large_vp", "sde_large_ve"])
+@pytest.mark.parametrize("solver", reverse_sde.KINDS)
 def test_default_leaves_no_noise_in_kept_pixels(kind: ModelType, mode: str, solver: str) -> None:
     model = gaussian_model(kind, 0.8)
     guide, mask = random(2, 4, 8, 8), half_mask()
@@ -197,7 +197,7 @@ def sampled_in_two(
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("keep_noise", ["fixed", "fresh"])
-@pytest.mark.parametrize("solver", ["ode", "sde_small", "euler"])
+@pytest.mark.parametrize("solver", ["ode", "sde_small", "consistency", "euler"])
 @pytest.mark.parametrize("mask", [half_mask(), soft_mask()], ids=["binary", "soft"])
 def test_a_split_run_gives_the_result_of_the_whole(kind, mode: str, keep_noise: str, solver: str, mask) -> None:
     model = gaussian_model(kind, 0.8)

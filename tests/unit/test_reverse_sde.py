@@ -13,6 +13,7 @@ from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model, r
 
 F64 = torch.float64
 SDE = ("sde_small", "sde_large_vp", "sde_large_ve")
+NOISY = ("ancestral", *SDE, "consistency")
 
 
 def levels(model, t0: float, steps: int) -> torch.Tensor:
@@ -271,8 +272,27 @@ def test_ode_is_cores_euler_bit_for_bit(kind: ModelType) -> None:
     assert not torch.equal(sample(reverse_sde.sampler("sde_small")), core)
 
 
+@pytest.mark.parametrize("kind", [*FAMILIES, ModelType.V_PREDICTION])
+@pytest.mark.parametrize("s_noise", [1.0, 0.7])
+def test_consistency_is_cores_lcm(kind: ModelType, s_noise: float) -> None:
+    """On its own schedule from the prior, to rounding; and the mean is mu + (g - mu) prod S^2 / (S^2 + s_i^2)."""
+    mu, spread, g = -0.4, 0.8, 1.5
+    model = gaussian_model(kind, spread)
+    sigmas = comfy.samplers.calculate_sigmas(process.model_sampling(model), "simple", 4).to(F64)
+    guide = torch.full((2, 4, 4, 4), g, dtype=F64)
+    drawn = noise.step_noise(guide, 5, [0, 1])
+    lcm = comfy.samplers.ksampler("lcm", {"noise_sampler": drawn, "s_noise": s_noise})
+    ours = run(model, reverse_sde.sampler("consistency", s_noise=s_noise), sigmas, start_of(guide), guide, mu, seed=5)
+    theirs = run(model, lcm, sigmas, start_of(guide), guide, mu, seed=5)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    few = sigmas[1:]
+    out = run(model, reverse_sde.sampler("consistency", s_noise=0.0), few, torch.zeros_like(guide), guide, mu)
+    share = (spread**2 / (spread**2 + snr(model, few[:-1]) ** 2)).prod()
+    torch.testing.assert_close(out, mu + share * (guide - mu), rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("kind", ["ancestral", *SDE])
+@pytest.mark.parametrize("kind", NOISY)
 def test_a_batch_equals_its_singles(family: ModelType, kind: str) -> None:
     model = gaussian_model(family, 0.8)
     sigmas = levels(model, 0.7, 6).float()
@@ -290,7 +310,7 @@ def test_a_batch_equals_its_singles(family: ModelType, kind: str) -> None:
         assert torch.equal(sample({"samples": latents[i : i + 1], "batch_index": [i]})[0], batch[i])
 
 
-@pytest.mark.parametrize("kind", ["ode", "ancestral", *SDE])
+@pytest.mark.parametrize("kind", ["ode", *NOISY])
 def test_a_split_schedule_gives_the_same_result_with_the_same_seed(kind: str) -> None:
     model = gaussian_model(ModelType.EPS, 0.8)
     sigmas = levels(model, 0.7, 8)

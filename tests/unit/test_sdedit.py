@@ -194,6 +194,31 @@ def test_report_says_what_was_run() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_trained_levels_are_the_models_own_and_the_report_says_which(kind: ModelType) -> None:
+    """A run of 4 steps at t0 0.6 begins at the third of the model's own levels, and is core's from there."""
+    model, guide = model_of(kind), {"samples": random(1, 4, 8, 8)}
+    few = {"t0": 0.6, "steps": 4, "scheduler": "simple", "cfg": 1.0, "solver": "consistency"}
+    (full,) = core.BasicScheduler.execute(model, "simple", 4, 1.0).args
+    latent, _, text = edit(model, guide, **few, levels="trained")
+    assert torch.equal(latent["samples"], edit(model, guide, **few, sigmas=full[2:])[0]["samples"])
+    connected = {**few, "steps": 9, "levels": "trained", "sigmas": full}
+    same, _, of_sigmas = edit(model, guide, **connected)
+    assert torch.equal(latent["samples"], same["samples"])
+    assert text.startswith("t0 0.5: start sigma ") or text.startswith("t0 0.4995: start sigma ")
+    assert "2 steps of 4, 2 evaluations (consistency, simple)" in text
+    assert "2 steps of 4, 2 evaluations (consistency, connected sigmas instead of steps and scheduler)" in of_sigmas
+    assert "the nearest: 0.6 to 0.5." in text
+    _, _, text = edit(model, guide, **few)
+    assert "set levels to trained, where an edit in 4 steps begins at t0 1, 0.75, 0.5, 0.25." in text
+    for silent in ({"cfg": 3.0}, {"steps": 9}, {"t0": 1.0}, {"sigmas": full}, {"t0": 0.5, "levels": "trained"}):
+        assert "of the full run" not in (report := edit(model, guide, **{**few, **silent})[2]), silent
+        assert "distilled" not in report, silent
+    none, _, text = edit(model, guide, **{**connected, "t0": 0.0})
+    assert text == "t0 is 0: the guide is returned as it is, 0 steps, 0 evaluations"
+    assert torch.equal(none["samples"], guide["samples"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("mask", [None, "soft"])
 def test_a_batch_equals_its_singles(kind: ModelType, solver: str, mask: str | None) -> None:

@@ -8,9 +8,10 @@ import comfy.samplers
 import pytest
 import torch
 from comfy.model_base import ModelType
+from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from diffusion_path.nodes.sdedit import SDEditSigmas
 from diffusion_path.samplers import process
-from diffusion_path.samplers.sigmas import sdedit_sigmas
+from diffusion_path.samplers.sigmas import nearest, sdedit_sigmas
 from diffusion_path.tests.unit.analytic import gaussian_model
 
 SCHEDULERS = list(comfy.samplers.SCHEDULER_NAMES)
@@ -98,3 +99,38 @@ def test_less_than_one_step_is_refused(steps: int) -> None:
 def test_an_unknown_scheduler_is_refused() -> None:
     with pytest.raises(ValueError, match="invalid scheduler"):
         sdedit_sigmas(sampling("eps"), 0.5, 5, "none such")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_trained_levels_are_the_end_of_cores_own_run(name: str) -> None:
+    """From the level nearest to t0 in training time, and of two that are equally near the lower one."""
+    core = comfy.samplers.calculate_sigmas(sampling(name), "simple", 4)
+    for t0, left in ((1.0, 4), (0.9, 4), (0.85, 3), (0.6, 2), (0.3, 1), (0.01, 1)):
+        found = SDEditSigmas.execute(MODELS[name], t0, 4, "simple", "trained").args[0]
+        if name != "edm":  # whose levels are not even in training time
+            assert torch.equal(found, core[-left - 1 :]), t0
+        assert torch.equal(SDEditSigmas.execute(MODELS[name], t0, 9, "beta", "trained", core).args[0], found)
+    assert len(SDEditSigmas.execute(MODELS[name], 0.0, 4, "simple", "trained").args[0]) == 0
+    positions = [1.0, 0.7, 0.5, 0.3]
+    assert [nearest(positions, t0) for t0 in (0.61, 0.6, 0.59, 0.0)] == [1, 2, 2, 3]
+
+
+def test_trained_levels_of_lcm_are_those_it_was_distilled_at() -> None:
+    """Training steps 20 k - 1: with core's own sampling of such models, 759 and 499 of its four."""
+    model = gaussian_model(ModelType.EPS)
+    distilled = ModelSamplingDiscrete().patch(model, "lcm", False)[0]
+    table = process.model_sampling(model).sigmas
+    found = SDEditSigmas.execute(distilled, 0.7, 4, "simple", "trained")
+    torch.testing.assert_close(found.args[0], torch.tensor([*table[[759, 499, 259]].tolist(), 0.0]), rtol=1e-6, atol=0)
+    (text,) = found.ui.as_dict()["text"]
+    assert text.splitlines()[1] == (
+        "note: t0 lies off the levels of the full run (1, 0.76, 0.5, 0.26) and is moved to the nearest: 0.7 to 0.76."
+    )
+    assert ", 3 steps of 4" in text
+
+
+def test_levels_of_a_full_run_need_their_mode() -> None:
+    with pytest.raises(ValueError, match="set it to trained"):
+        SDEditSigmas.execute(MODELS["eps"], 0.5, 4, "simple", sigmas=torch.tensor([2.0, 1.0, 0.0]))
+    with pytest.raises(ValueError, match="no levels 'own': choose one of continuous, trained"):
+        SDEditSigmas.execute(MODELS["eps"], 0.5, 4, "simple", "own")

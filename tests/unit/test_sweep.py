@@ -67,6 +67,14 @@ def test_each_value_is_the_edit_of_its_own(sweep: str, values: str, changes: lis
     assert [row.split()[0] for row in report.splitlines()[1:]] == [str(*change.values()) for change in changes]
 
 
+def test_a_sweep_on_trained_levels_counts_their_steps_and_names_those_that_meet() -> None:
+    model = gaussian_model(ModelType.EPS)
+    few = {"model": model, "steps": 4, "scheduler": "simple", "levels": "trained"}
+    report = run("t0", "0.4, 0.6, 1", **few)[3]
+    assert model.model.evaluations == 2 + 2 + 4
+    assert report.splitlines()[-1].endswith("is moved to the nearest: 0.4 to 0.5, 0.6 to 0.5.")
+
+
 def test_no_evaluation_is_spent_on_measuring() -> None:
     model = gaussian_model(ModelType.EPS)
     run("t0", "0, 0.3, 0.6", model=model, reference=picture(12))
