@@ -12,10 +12,10 @@ from ..samplers.inversion.euler import LABELS, Euler
 from ..samplers.inversion.fixed_point import FixedPoint
 from ..samplers.inversion.negative_prompt import NegativePrompt
 from ..samplers.inversion.null_text import NullText
-from ..samplers.inversion.residual import Residual
+from ..samplers.inversion.residual import TURBO_CLIP, Residual
 from ..samplers.inversion.run import Method
 from ..samplers.path import DiffusionPath
-from .inputs import choice, fraction, whole
+from .inputs import choice, fraction, number, whole
 
 METHODS: dict[str, type[Method]] = {
     method.name: method for method in (Residual, FixedPoint, Euler, NegativePrompt, NullText, Controlled)
@@ -74,7 +74,27 @@ def method_input(name: str = "method", first: str = Residual.name, tip: str = ME
                 "Noise of the kernel that the residuals are taken from: 1 as published, lower values keep edits "
                 "closer.",
                 0.05,
-            )
+            ),
+            fraction(
+                "shift",
+                Residual.shift,
+                "For models distilled to few steps: how much less noise the network sees than the level says, as a "
+                "fraction of training time. TurboEdit: 0.2, with 4 steps from t0 0.8.",
+                0.05,
+                optional=True,
+                advanced=True,
+            ),
+            number(
+                "clip",
+                Residual.clip,
+                (0.0, 10.0),
+                0.001,
+                "For these models: the largest last residual (RMS). 0 keeps it whole, which is exact; "
+                f"TurboEdit: {TURBO_CLIP:g}, for clearer edits.",
+                round=False,
+                optional=True,
+                advanced=True,
+            ),
         ],
         "fixed point": [
             whole(

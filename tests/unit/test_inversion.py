@@ -156,6 +156,79 @@ def test_an_edit_over_residuals_shifts_gaussians_by_a_known_amount(kind: ModelTy
         torch.testing.assert_close(shift, torch.full_like(shift, wanted), rtol=1e-10, atol=1e-10)
 
 
+def turbo_levels(kind: ModelType) -> Tensor:
+    """TurboEdit's four: training steps 800, 600, 400 and 200 of 1000, and the picture."""
+    sampling = process.model_sampling(gaussian_model(kind))
+    return torch.tensor([process.t0_to_sigma(sampling, t / 1000) for t in (800, 600, 400, 200, 0)], dtype=F64)
+
+
+def vp_posterior(z: Tensor, denoised: Tensor, abar: Tensor, abar_next: Tensor) -> Tensor:
+    """Mean of the DDPM posterior (DDIM with eta 1) as published, in variance-preserving coordinates."""
+    eps = (z - abar.sqrt() * denoised) / (1 - abar).sqrt()
+    variance = (1 - abar_next) / (1 - abar) * (1 - abar / abar_next)
+    return abar_next.sqrt() * denoised + (1 - abar_next - variance).clamp(min=0).sqrt() * eps
+
+
+def flow_posterior(x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """The same kernel for flows: all coefficients of x = (1 - sigma) x0 + sigma n."""
+    noise = (x - (1 - sigma) * denoised) / sigma
+    ratio = (sigma_next / (1 - sigma_next)) * ((1 - sigma) / sigma)
+    return (1 - sigma_next) * denoised + sigma_next * ratio * noise
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+def test_with_shift_and_clip_it_is_turboedit(kind: ModelType, clip: float) -> None:
+    """Every equation written plainly: states told a level above their own, residuals, the last one shrunk, the edit."""
+    model, sigmas, x0, target, w = gaussian_model(kind, SPREAD), turbo_levels(kind), varied(2), 2.5, 1.5
+    fields = invert(model, Residual(shift=0.2, clip=clip), sigmas, x0)
+    plain = invert(model, Residual(), sigmas, x0)["states"]
+    eps = kind is ModelType.EPS
+    noises = [((plain[i] - (1 if eps else 1 - sigmas[i]) * x0) / sigmas[i]) for i in range(4)]
+    # scale: from the paper's coordinates, in which the network is shown its states, to ComfyUI's.
+    scale = (1 + sigmas**2).sqrt() if eps else torch.ones_like(sigmas)
+    signal, noise = (1 / scale, sigmas / scale) if eps else (1 - sigmas, sigmas)
+    z = [signal[i + 1] * x0 + noise[i + 1] * n for i, n in enumerate(noises)] + [x0]
+
+    def mean(state: Tensor, i: int, mu: float) -> Tensor:
+        denoised = model.model.denoise(state * scale[i], sigmas[i].expand(2), mu)
+        if eps:
+            return vp_posterior(state, denoised, signal[i] ** 2, signal[i + 1] ** 2)
+        return flow_posterior(state, denoised, sigmas[i], sigmas[i + 1])
+
+    residuals = [z[i + 1] - mean(z[i], i, MU) for i in range(4)]
+    if clip:
+        rms = residuals[-1].square().mean((1, 2, 3), keepdim=True).sqrt()
+        assert bool((rms > clip).all()), "nothing to clip"
+        residuals[-1] = residuals[-1] * (clip / rms)
+    for i in range(5):  # training time is found to 4e-8
+        torch.testing.assert_close(fields["states"][i], z[i] * scale[i], rtol=1e-6, atol=1e-6)
+    for i in range(4):
+        torch.testing.assert_close(fields["residuals"][i], residuals[i] * scale[i + 1], rtol=1e-6, atol=1e-6)
+
+    path = make_path(model, sigmas, fields["states"], method="residual", sampler="euler", continuous=False)
+    path = path.replaced(residuals=fields["residuals"], eta=1.0)
+    sampler = comfy.samplers.KSAMPLER(sample_residuals, {"path": path})
+    guided = MU + w * (target - MU)  # of two Gaussians of equal width, D_A + w (D_B - D_A) is a Gaussian's too
+    state = z[0]
+    for i in range(4):
+        state = residuals[i] + mean(state, i, guided)
+    edited = sample(model, sampler, sigmas, fields["states"][0], guided)
+    torch.testing.assert_close(edited, state, rtol=1e-6, atol=1e-6)
+    back = sample(model, sampler, sigmas, fields["states"][0])
+    if clip:
+        missing = (back - x0).square().mean((1, 2, 3)).sqrt()
+        torch.testing.assert_close(missing, rms.flatten() - clip, rtol=1e-5, atol=1e-5)
+    else:
+        torch.testing.assert_close(back, x0, rtol=1e-12, atol=1e-12)
+
+
+def test_a_shift_or_clip_out_of_range_is_refused() -> None:
+    for wrong in ({"shift": 1.1}, {"shift": -0.1}, {"clip": -1.0}, {"clip": math.inf}):
+        with pytest.raises(ValueError, match="give a shift from 0 to 1 and a clip of 0 or more"):
+            Residual(**wrong)
+
+
 def test_residual_states_are_independent_noisings_and_do_not_depend_on_how_they_are_batched() -> None:
     model = gaussian_model(ModelType.EPS, SPREAD)
     sigmas = levels(ModelType.EPS, 12)
