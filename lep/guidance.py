@@ -181,6 +181,8 @@ class _Run:
         self.network = self.predictor.network_on(noise.device)
         self.keep = projecting(self.predictor, self.network)
         self.weights = guidance.weights(process.model_sampling(model), sigmas)
+        if self.weights is not None:
+            self.weights.note_missed("Sketch Guidance")
         self.needs = gradients.Needs()
         self.places: Places = {}
         self.call: _Call | None = None

@@ -17,7 +17,7 @@ from ..samplers.mdp.states import inject_latent, inject_noise
 from ..samplers.mdp.tokens import MODES, token_map, tokenized
 from ..samplers.path import DiffusionPath
 from ..samplers.schedule import PathSchedule
-from .inputs import MASK_TIP, choice, fraction, model_input, path_input, schedule_input
+from .inputs import MASK_TIP, choice, fraction, model_input, number, path_input, schedule_input
 from .sockets import DiffusionPath as DiffusionPathSocket
 
 CATEGORY = "diffusion path/mdp"
@@ -77,18 +77,36 @@ class MDP(io.ComfyNode):
                     tooltip="1 = edit. Where it is 0, noise and latent keep the source exactly; conditioning and "
                     "guidance follow the source's prompt there: chain latent with weight 0 to keep the picture.",
                 ),
+                number(
+                    "amplify",
+                    1.0,
+                    (0.0, 4.0),
+                    0.01,
+                    "For noise: multiplies the source's predicted noise where it is injected, as in the paper's code; "
+                    "1 injects it unchanged. Unused otherwise.",
+                    round=False,
+                    optional=True,
+                    advanced=True,
+                ),
             ],
             outputs=[
                 io.Model.Output(
                     tooltip="The model with this manipulation. Chain more of them, or sample with any sampler and "
-                    "guider. noise and latent are exact with euler and ddim."
+                    "guider. noise and latent are exact with euler and ddim; noise takes DDIM's eta too (Reverse SDE "
+                    "Sampler, ancestral)."
                 )
             ],
         )
 
     @classmethod
     def execute(
-        cls, model: Any, kind: str, source: Any, schedule: PathSchedule, mask: Tensor | None = None
+        cls,
+        model: Any,
+        kind: str,
+        source: Any,
+        schedule: PathSchedule,
+        mask: Tensor | None = None,
+        amplify: float = 1.0,
     ) -> io.NodeOutput:
         if kind not in ON_PATHS:
             check_conditioning(source, "source")
@@ -97,7 +115,8 @@ class MDP(io.ComfyNode):
                 f"The kind {kind} takes the source's path, but source is {quoted(source)}: connect a path, or choose "
                 "conditioning or guidance."
             )
-        return io.NodeOutput(MANIPULATIONS[kind](model, source, schedule, mask))
+        gain = {"amplify": amplify} if kind == "noise" else {}
+        return io.NodeOutput(MANIPULATIONS[kind](model, source, schedule, mask, **gain))
 
 
 class MDPAttention(io.ComfyNode):

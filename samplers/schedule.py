@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import copy
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ _FORMULAS: dict[str, Curve] = {
     "cosine": lambda u: math.sin(math.pi / 2 * (1.0 - u)),  # the cosine, and exactly 0 where it ends
     "exponential": lambda u: math.exp(-5.0 * u),
 }
+_LOG = logging.getLogger(__name__)
 _EDGE = 1e-4  # of the path: a step that starts this close to an edge of the window starts at it
 
 
@@ -82,6 +84,10 @@ class PathSchedule:
     def _holds(self, position: float) -> bool:
         return position <= self.start + _EDGE and (position > self.end + _EDGE or self.end == 0.0)
 
+    def holds_any(self, starts: Sequence[float]) -> bool:
+        """Whether any of the steps that start at these positions is in the window."""
+        return any(self._holds(position) for position in starts)
+
     def window(self, steps: int | Sequence[float]) -> range:
         """The steps inside the window, counted from 0 at the noisy end.
 
@@ -91,18 +97,31 @@ class PathSchedule:
         starts = even_steps(steps) if isinstance(steps, int) else steps
         inside = [i for i, position in enumerate(starts) if self._holds(position)]
         if not inside:
+            nearest = self.nearest_window(starts)
             raise ValueError(
                 f"The window from {self.start:g} to {self.end:g} holds none of the path's {len(starts)} steps: set "
-                f"{self._remedy(starts)}, or use more steps."
+                f"{self._remedy(starts)}, or use more steps; the nearest window that holds one is {nearest.start:g} to "
+                f"{nearest.end:g}."
             )
         return range(inside[0], inside[-1] + 1)
 
-    def _remedy(self, starts: Sequence[float]) -> str:
-        """Edges that would make an empty window hold a step: the lowest start and the highest end, in hundredths."""
+    def nearest_window(self, starts: Sequence[float]) -> PathSchedule:
+        """For a window that holds none of these steps: the same with one edge moved, the least way to hold one."""
+        earlier, later = self._edges(starts)
+        if later is None or (earlier is not None and earlier - self.start <= self.end - later):
+            return replace(self, start=earlier)
+        return replace(self, end=later)
+
+    def _edges(self, starts: Sequence[float]) -> tuple[float | None, float | None]:
+        """The lowest start and the highest end, in hundredths, that would make an empty window hold a step."""
         earlier = [math.ceil((position - _EDGE) * 100) / 100 for position in starts if position > self.start]
         later = [math.floor((position - 2 * _EDGE) * 100) / 100 for position in starts if position <= self.start]
-        edges = [f"start to {min(earlier):g}"] if earlier else []
-        return " or ".join(edges + ([f"end to {max(*later, 0.0):g}"] if later else []))
+        return min(earlier, default=None), max(*later, 0.0) if later else None
+
+    def _remedy(self, starts: Sequence[float]) -> str:
+        earlier, later = self._edges(starts)
+        edges = [] if earlier is None else [f"start to {earlier:g}"]
+        return " or ".join(edges if later is None else [*edges, f"end to {later:g}"])
 
     def weights(self, steps: int | Sequence[float]) -> tuple[float, ...]:
         """The weight of the source at each step (see `window`)."""
@@ -136,9 +155,13 @@ class Weights:
         """
         self.levels = levels if isinstance(levels, Levels) else Levels(levels)
         sigmas = self.levels.sigmas
-        whole = sigmas[-1] == 0.0 and positions[0] >= 1.0 - _EDGE
-        if whole and schedule.weight != 0.0:
-            schedule.window(positions[:-1])
+        whole, missed = sigmas[-1] == 0.0 and positions[0] >= 1.0 - _EDGE, None
+        if schedule.weight != 0.0 and not schedule.holds_any(positions[:-1]):
+            if whole:
+                schedule.window(positions[:-1])
+            missed = schedule.nearest_window(positions[:-1])
+        self.missed = missed
+        """The nearest window that holds a step, where this part of a path has none in the window."""
         # The step after the end of a partial run is taken to be as long as the step before it.
         beyond = max(0.0, 2 * positions[-1] - positions[-2])
         self._weights = [schedule.at(*step) for step in zip(positions, [*positions[1:], beyond], strict=True)]
@@ -160,6 +183,17 @@ class Weights:
         result = copy.copy(self)
         result._weights = [1.0] * (last + 1) + self._weights[last + 1 :]
         return result
+
+    def note_missed(self, name: str) -> None:
+        """Logs where a run lies outside of the window of a method, as a part of a split run may."""
+        if self.missed is not None:
+            _LOG.info(
+                "%s: its window holds none of the steps of this run, so it has no effect here; the nearest window that "
+                "holds one is %g to %g.",
+                name,
+                self.missed.start,
+                self.missed.end,
+            )
 
     @property
     def first(self) -> int:

@@ -90,6 +90,13 @@ def walks_residuals(sampler: Any) -> bool:
     return sampler_name(innermost(sampler)) == "residuals"
 
 
+def is_ddim(sampler: Any) -> bool:
+    """Whether a SAMPLER is our ancestral one: DDIM with its eta, which is Euler at 0."""
+    sampler = innermost(sampler)
+    options = getattr(sampler, "extra_options", {})
+    return getattr(sampler, "sampler_function", None) is sample_reverse_sde and options.get("kind") == "ancestral"
+
+
 def is_first_order(sampler: Any) -> bool:
     """Whether the solver takes Euler steps x + (sigma' - sigma) (x - D) / sigma, so that it meets a path's states."""
     return sampler_name(innermost(sampler)) in _FIRST_ORDER and not adds_noise(sampler)

@@ -57,6 +57,9 @@ def control_attention(
             "use MDP-ε or MDP-x, which work with every model."
         )
     check_path_fits(path, model)
+    acting = [each for each in (cross, self_attention) if each is not None and each.weight != 0.0]
+    if acting and not any(each.holds_any(path.step_positions) for each in acting):
+        acting[0].window(path.step_positions)  # refuses it: nothing would be done
     return AttentionControl(path, source, tokens, cross, self_attention).on(model)
 
 

@@ -72,6 +72,8 @@ class _PromptManipulation(Manipulation):
         levels = sigmas.tolist()
         positions = process.positions(process.model_sampling(model), levels)
         weights = Weights(self.schedule, levels, positions) if len(levels) > 1 else None
+        if weights is not None:
+            weights.note_missed(self.name)
         everywhere = self.mask is None or bool((self.mask == 1).all())
         if weights is None or (weights.all_zero and everywhere):
             return None

@@ -43,6 +43,9 @@ WHOLE: dict[str, PathSchedule] = {
 NOTEBOOK = PathSchedule(0.96, 0.46)
 """The window of the paper's notebook: steps 48 to 23 of 50, used there with cfg 7.5."""
 
+ARTICLE = PathSchedule(0.94, 0.42)
+"""The window of an article that explains the paper and its code (t_max 47, t_m 26 of 50 steps), also with cfg 7.5."""
+
 
 @dataclass(frozen=True)
 class MDPSettings:

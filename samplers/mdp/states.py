@@ -37,14 +37,18 @@ from .wrapper import Manipulation, Prediction, weights_along
 _LOG = logging.getLogger(__name__)
 
 
-def inject_noise(model: Any, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
+def inject_noise(
+    model: Any, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None = None, amplify: float = 1.0
+) -> Any:
     """MDP-eps_t (official code of Wang et al. 2023): the path's predicted noise, injected or interpolated.
 
-    mask: [B or 1, H, W] in 0..1, 1 = edit; where it is 0 the result is the path's picture, bit for bit.
+    mask: [B or 1, H, W] in 0..1, 1 = edit; where it is 0 the result is the path's picture, bit for bit. amplify: that
+    code's gain on the path's noise where it is injected, w amplify eps_A. The code's eta is that of the sampler: DDIM
+    with eta (`reverse_sde.sampler("ancestral", eta)`) is the one that adds noise and may be used.
     Returns a clone of the MODEL. Raises ValueError for a path of another model, and when sampling with another size,
     batch or schedule.
     """
-    return PredictedNoise(path, schedule, mask).on(model)
+    return PredictedNoise(path, schedule, mask, amplify).on(model)
 
 
 def inject_latent(model: Any, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
@@ -143,7 +147,12 @@ class _PathRun:
 
 
 class _PathManipulation(Manipulation):
-    """A manipulation that draws the prediction to the path; outside the mask it is the path's own."""
+    """A manipulation that draws the prediction to the path; outside the mask it is the path's own.
+
+    by_ddim: whether it is defined for steps of DDIM with any eta, not only for Euler's.
+    """
+
+    by_ddim = False
 
     def __init__(self, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None) -> None:
         self.path, self.schedule, self.mask = path, schedule, mask
@@ -155,6 +164,8 @@ class _PathManipulation(Manipulation):
     def on(self, model: Any) -> Any:
         if self.schedule.weight != 0.0 or self.mask is not None:
             check_path_fits(self.path, model)
+        if self.schedule.weight != 0.0:  # before any work: the path knows its steps
+            self.schedule.window(self.path.step_positions)
         return super().on(model)
 
     def wrappers(self) -> Mapping[str, Callable[..., Tensor]]:
@@ -169,13 +180,12 @@ class _PathManipulation(Manipulation):
         if note := check_path_fits(self.path, model, noise, sigmas):
             _LOG.info("%s: %s", self.name, note)
         mask = edit_region(self.mask, model, noise, model.load_device)
-        if self.schedule.weight != 0.0:
-            self.schedule.window(self.path.step_positions)
         weights = weights_along(self.path, self.schedule)
         if mask is None and weights.all_zero:
             return None
-        _check_solver(sampler, self.name, weighted=not weights.all_zero)
-        source = path_ahead(self.path, sampler, sigmas)
+        with_eta = self.by_ddim and solvers.is_ddim(sampler)
+        _check_solver(sampler, self.name, weighted=not weights.all_zero and not with_eta)
+        source = EulerPathAhead(self.path, sigmas) if with_eta else path_ahead(self.path, sampler, sigmas)
         if not (source.exact or weights.all_zero):
             _LOG.warning(
                 "%s follows the path only approximately with %s; it is exact with euler and ddim.",
@@ -221,9 +231,16 @@ class PredictedNoise(_PathManipulation):
     """MDP-eps_t: the step is the path's displacement."""
 
     name = "MDP-\u03b5"
+    by_ddim = True
+
+    def __init__(
+        self, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None = None, amplify: float = 1.0
+    ) -> None:
+        super().__init__(path, schedule, mask)
+        self.amplify = amplify
 
     def along(self, source: PathAhead, x: Tensor, sigma: float) -> Tensor:
-        return x - sigma * source.derivative(sigma).to(x)
+        return x - sigma * self.amplify * source.derivative(sigma).to(x)
 
 
 class IntermediateLatent(_PathManipulation):

@@ -28,11 +28,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """The schedules of a sweep, with the labels of its rows and columns. None if a window would hold no step."""
+    """The schedules of a sweep, with the labels of its rows and columns. None if a window would hold no step.
+
+    missed: a remark on each of those.
+    """
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     schedules: tuple[tuple[PathSchedule | None, ...], ...]
+    missed: tuple[str, ...] = ()
 
     def cells(self) -> Iterator[tuple[int, int, PathSchedule]]:
         for row, schedules in enumerate(self.schedules):
@@ -50,8 +54,12 @@ def window_grid(base: PathSchedule, starts: Sequence[float], lengths: Sequence[f
     steps: where the path's steps start, as fractions of training time.
     """
     _check_count(len(starts) * len(lengths))
-    schedules = [[_window(base, start, length, steps) for length in lengths] for start in starts]
-    return _grid([f"start {start:g}" for start in starts], [f"length {length:g}" for length in lengths], schedules)
+    windows = [[_window(base, start, length) for length in lengths] for start in starts]
+    schedules = [[each if each.holds_any(steps) else None for each in row] for row in windows]
+    grid = _grid([f"start {start:g}" for start in starts], [f"length {length:g}" for length in lengths], schedules)
+    return replace(
+        grid, missed=tuple(_missed(each, steps) for row in windows for each in row if not each.holds_any(steps))
+    )
 
 
 def weight_grid(base: PathSchedule, weights: Sequence[float]) -> Grid:
@@ -60,18 +68,21 @@ def weight_grid(base: PathSchedule, weights: Sequence[float]) -> Grid:
     return _grid([""], [f"weight {weight:g}" for weight in weights], [[replace(base, weight=w) for w in weights]])
 
 
-def _window(base: PathSchedule, start: float, length: float, steps: Sequence[float]) -> PathSchedule | None:
-    schedule = base.with_window(start, length) if length > 0 and 0 < start <= 1 else None
-    if schedule is None:
-        raise ValueError(
-            f"A window of length {length:g} from {start:g} is not valid: starts and lengths are fractions of the path, "
-            "so give numbers above 0 and up to 1."
-        )
-    try:
-        schedule.window(steps)
-    except ValueError:
-        return None
-    return schedule
+def _window(base: PathSchedule, start: float, length: float) -> PathSchedule:
+    if length > 0 and 0 < start <= 1:
+        return base.with_window(start, length)
+    raise ValueError(
+        f"A window of length {length:g} from {start:g} is not valid: starts and lengths are fractions of the path, "
+        "so give numbers above 0 and up to 1."
+    )
+
+
+def _missed(window: PathSchedule, steps: Sequence[float]) -> str:
+    nearest = window.nearest_window(steps)
+    return (
+        f"the window from {window.start:.3g} to {window.end:.3g} holds none of the path's {len(steps)} steps, so it was "
+        f"left out: the nearest that holds one is {nearest.start:.3g} to {nearest.end:.3g}."
+    )
 
 
 def _grid(rows: Sequence[str], columns: Sequence[str], schedules: Sequence[Sequence[PathSchedule | None]]) -> Grid:

@@ -190,9 +190,16 @@ def test_pictures_of_a_video_model_have_a_mask_each(method: str) -> None:
         edit_all(model, {"samples": samples}, method, mask=torch.zeros(3, 64, 64))
 
 
-def test_the_notebook_is_a_preset() -> None:
-    *_, report, _ = edit_all(gaussian_model(ModelType.EPS), latent(), "notebook", steps=50)
-    assert "noise: window 0.96 to 0.46 = steps 3 to 27 of 50, constant, weight 1" in report
+@pytest.mark.parametrize(
+    ("method", "window"),
+    [
+        ("notebook", "window 0.96 to 0.46 = steps 3 to 27 of 50"),
+        ("article", "window 0.94 to 0.42 = steps 4 to 29 of 50"),
+    ],
+)
+def test_published_windows_are_presets(method: str, window: str) -> None:
+    *_, report, _ = edit_all(gaussian_model(ModelType.EPS), latent(1), method, steps=50)
+    assert f"noise: {window}, constant, weight 1" in report
 
 
 @pytest.mark.parametrize(
@@ -297,6 +304,27 @@ def test_sweep_node_makes_a_grid_on_one_path(kind: ModelType) -> None:
     for found, weight in zip(latents["samples"], (0.0, 0.5, 1.0), strict=True):
         single, *_ = edit(model, source, path=path, schedule=PathSchedule(0.9, 0.3, weight=weight))
         assert torch.equal(found, single["samples"][0])
+
+
+def test_windows_on_few_steps_say_which_ones_hold_a_step() -> None:
+    """On 4 steps, which start at 1, 0.67, 0.33 and the lowest level of training."""
+    model, source = gaussian_model(ModelType.EPS, 1.25), latent(1)
+    _, path, _ = edit_all(model, source, "noise", steps=4)[:3]
+    before = model.model.evaluations
+    for act in (
+        lambda window: MDP.execute(model, "noise", path, window),
+        lambda window: MDP.execute(model, "latent", path, window),
+        lambda window: edit(model, source, "guidance", path=path, schedule=window),
+    ):
+        with pytest.raises(ValueError, match="the nearest window that holds one is 0.67 to 0.5"):
+            act(PathSchedule(0.6, 0.5))
+    assert model.model.evaluations == before, "said before any work is done"
+    *_, report = sweep(model, source, path=path, starts="0.6, 1", lengths="0.1, 0.5")
+    assert report.splitlines()[-1] == (
+        "note: the window from 0.6 to 0.5 holds none of the path's 4 steps, so it was left out: the nearest that "
+        "holds one is 0.67 to 0.5."
+    )
+    assert len([line for line in report.splitlines() if line.endswith(" saved")]) == 3
 
 
 @pytest.mark.parametrize("method", ["recommended", "noise"])
@@ -412,5 +440,7 @@ def test_attention_node_aligns_encodes_and_holds() -> None:
     torch.testing.assert_close(held["samples"], latent(1)["samples"], rtol=0, atol=1e-6)
     with pytest.raises(ValueError, match="5 words and the target 3: use 'refine'"):
         MDPAttention.execute(model, clip, path, PathSchedule(), texts[0], "a red house", "replace", "", 0.0)
+    with pytest.raises(ValueError, match="nearest window that holds one is 0.67 to 0.5"):
+        MDPAttention.execute(model, clip, path, PathSchedule(0.6, 0.5), *texts, "replace", "", 0.0)
     with pytest.raises(ValueError, match="needs a U-Net"):
         MDPAttention.execute(tiny.flux(), clip, path, PathSchedule(), *texts, "refine", "", 0.0)

@@ -84,6 +84,24 @@ def test_parts_of_a_run_have_the_weights_of_the_whole(shape: str, window: tuple[
         assert [second.at(level) for level in levels[i:]] == [whole.at(level) for level in levels[i:]]
 
 
+def test_a_window_without_a_step_names_the_nearest_one_that_holds_one(caplog: pytest.LogCaptureFixture) -> None:
+    """On 4 steps; an error on a whole path, and a line in the log on a part of one, which may lie outside."""
+    four, window = even_steps(4), PathSchedule(0.7, 0.55)
+    with pytest.raises(ValueError, match="4 steps: .*; the nearest window that holds one is 0.75 to 0.55"):
+        window.window(4)
+    nearest = [PathSchedule(*edges).nearest_window(four) for edges in ((0.7, 0.55), (0.74, 0.7), (0.65, 0.51))]
+    assert [(each.start, each.end) for each in nearest] == [(0.75, 0.55), (0.75, 0.7), (0.65, 0.49)]
+    assert all(each.holds_any(four) for each in nearest)
+    part = Weights(PathSchedule(1.0, 0.6), [2.0, 1.0, 0.0], [0.5, 0.25, 0.0])
+    with caplog.at_level("INFO"):
+        part.note_missed("MDP-c")
+        Weights(PathSchedule(1.0, 0.4), [2.0, 1.0, 0.0], [0.5, 0.25, 0.0]).note_missed("MDP-c")
+        Weights(PathSchedule(1.0, 0.6, weight=0.0), [2.0, 1.0, 0.0], [0.5, 0.25, 0.0]).note_missed("MDP-c")
+    assert [
+        record.message.endswith("the nearest window that holds one is 1 to 0.49.") for record in caplog.records
+    ] == [True]
+
+
 def test_the_shape_is_that_of_the_path_and_not_of_the_number_of_steps() -> None:
     """Uneven steps: the place in the window is in training time; the last step has the shape's end."""
     assert PathSchedule(1.0, 0.2, "linear").weights([1.0, 0.9, 0.8, 0.4, 0.1]) == pytest.approx(
