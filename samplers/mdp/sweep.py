@@ -80,8 +80,8 @@ def _window(base: PathSchedule, start: float, length: float) -> PathSchedule:
 def _missed(window: PathSchedule, steps: Sequence[float]) -> str:
     nearest = window.nearest_window(steps)
     return (
-        f"the window from {window.start:.3g} to {window.end:.3g} holds none of the path's {len(steps)} steps, so it was "
-        f"left out: the nearest that holds one is {nearest.start:.3g} to {nearest.end:.3g}."
+        f"the window from {window.start:.3g} to {window.end:.3g} holds none of the path's {len(steps)} steps, so it "
+        f"was left out: the nearest that holds one is {nearest.start:.3g} to {nearest.end:.3g}."
     )
 
 

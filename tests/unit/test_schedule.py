@@ -97,9 +97,8 @@ def test_a_window_without_a_step_names_the_nearest_one_that_holds_one(caplog: py
         part.note_missed("MDP-c")
         Weights(PathSchedule(1.0, 0.4), [2.0, 1.0, 0.0], [0.5, 0.25, 0.0]).note_missed("MDP-c")
         Weights(PathSchedule(1.0, 0.6, weight=0.0), [2.0, 1.0, 0.0], [0.5, 0.25, 0.0]).note_missed("MDP-c")
-    assert [
-        record.message.endswith("the nearest window that holds one is 1 to 0.49.") for record in caplog.records
-    ] == [True]
+    (record,) = caplog.records
+    assert record.message.endswith("the nearest window that holds one is 1 to 0.49.")
 
 
 def test_the_shape_is_that_of_the_path_and_not_of_the_number_of_steps() -> None:
