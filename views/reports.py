@@ -17,7 +17,7 @@ from ..samplers.experts import is_high
 from ..samplers.flowedit import FlowEditSettings
 from ..samplers.inversion.negative_prompt import NegativePrompt
 from ..samplers.inversion.null_text import NullText
-from ..samplers.inversion.residual import Residual
+from ..samplers.inversion.residual import LAST_RESIDUAL, Residual
 from ..samplers.path import DiffusionPath
 from ..samplers.path_fit import check_path_fits
 from ..samplers.replay import stand_in
@@ -144,6 +144,8 @@ def inversion_report(model: Any, path: DiffusionPath, cfg: float, count: int, ev
         )
     elif "latent_psnr" in path.figures:
         text += f"; reconstructs at {_decibels(path.figures['latent_psnr'])} in latent space"
+    if kept := path.figures.get(LAST_RESIDUAL):
+        text += f"; the last residual was shrunk to {' / '.join(f'{share:.0%}' for share in kept)}"
     notes = remarks.about_model(model, cfg)
     if path.method == NegativePrompt.name and cfg == 1.0:
         notes.append(

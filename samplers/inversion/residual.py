@@ -31,6 +31,7 @@ TURBO_CLIP = 0.121
 """15.5, the longest last residual of TurboEdit's code, over the root of the 4 x 64 x 64 values of its latents."""
 
 _TIMED = {"control", "gligen", "hooks", "area", "mask", "default", "timestep_start", "timestep_end"}
+LAST_RESIDUAL = "last_residual"  # the figure of a path that says by how much its last residual was shrunk
 _FOUND_TO = 1e-5  # of training time
 MOST_AT_ONCE = 16  # items in one call: more would gain nothing, and the progress bar should move
 
@@ -74,8 +75,12 @@ class Residual(Method):
                 step = Step(run.sampling, run.sigmas[i], run.sigmas[i + 1])
                 residuals.append(states[i + 1] - posterior_mean(states[i], denoised, step, self.eta))
             run.progress(x[-1], together.reshape(x.shape)[-1], len(steps))
-        residuals[-1] = clipped(residuals[-1], self.clip)
-        return {"states": states, "residuals": torch.stack(residuals), "eta": self.eta, "continuous": False}
+        fields: Fields = {"states": states, "eta": self.eta, "continuous": False}
+        if self.clip:
+            share = share_within(residuals[-1], self.clip)
+            residuals[-1] = residuals[-1] * share.reshape(-1, *[1] * (states.ndim - 2))
+            fields["figures"] = {LAST_RESIDUAL: tuple(share.tolist())}
+        return {**fields, "residuals": torch.stack(residuals)}
 
 
 def posterior_mean(x: Tensor, denoised: Tensor, step: Step, eta: float = 1.0) -> Tensor:
@@ -83,12 +88,9 @@ def posterior_mean(x: Tensor, denoised: Tensor, step: Step, eta: float = 1.0) ->
     return ancestral_step(x, denoised, step, eta, torch.zeros_like(x))
 
 
-def clipped(residual: Tensor, most: float) -> Tensor:
-    """A residual [B, C, ...] whose items have an RMS of at most `most`; unchanged at 0."""
-    if most == 0.0:
-        return residual
-    rms = residual.flatten(1).square().mean(1).sqrt().reshape(-1, *[1] * (residual.ndim - 1))
-    return residual * (most / rms.clamp(min=most))
+def share_within(residual: Tensor, most: float) -> Tensor:
+    """The factor, 1 at most, that gives each item of a residual [B, C, ...] an RMS of `most` or less. [B]"""
+    return most / residual.flatten(1).square().mean(1).sqrt().clamp(min=most)
 
 
 def quieter(sampling: Any, sigma: Tensor, shift: float) -> Tensor:

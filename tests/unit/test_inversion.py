@@ -201,6 +201,7 @@ def test_with_shift_and_clip_it_is_turboedit(kind: ModelType, clip: float) -> No
         rms = residuals[-1].square().mean((1, 2, 3), keepdim=True).sqrt()
         assert bool((rms > clip).all()), "nothing to clip"
         residuals[-1] = residuals[-1] * (clip / rms)
+        assert fields["figures"]["last_residual"] == pytest.approx((clip / rms).flatten().tolist(), rel=1e-5)
     for i in range(5):  # training time is found to 4e-8
         torch.testing.assert_close(fields["states"][i], z[i] * scale[i], rtol=1e-6, atol=1e-6)
     for i in range(4):

@@ -134,6 +134,25 @@ def test_the_cost_is_told_before_and_is_never_exceeded(caplog: pytest.LogCapture
         assert model.model.evaluations <= most
 
 
+def test_a_clipped_residual_is_reported_for_each_picture_by_itself() -> None:
+    model = gaussian_model(ModelType.EPS, SPREAD)
+    turbo = {"t0": 0.8, "steps": 4, "scheduler": "simple", "cfg": 1.0}
+    turbo["method"] = {"method": "residual", "eta": 1.0, "shift": 0.2, "clip": 0.1}
+    path = invert(model, batch=2, **turbo)
+    first, second = path.figures["last_residual"]
+    assert 0.0 < min(first, second) < 1.0
+    text = NODES["DPathInvert"].execute(
+        model, cond(SOURCE), cond(NULL), latent(2), 3, **turbo, sigmas=path.sigmas
+    ).args[1]  # fmt: skip
+    assert text.endswith(f"; the last residual was shrunk to {first:.0%} / {second:.0%}")
+    alone = invert(model, **turbo, latent={"samples": latent(2)["samples"][1:], "batch_index": [1]})
+    assert torch.equal(alone.states, path.states[:, 1:])
+    torch.testing.assert_close(alone.residuals, path.residuals[:, 1:], rtol=1e-6, atol=1e-6)
+    edited = NODES["DPathReconstruct"].execute(model, cond(TARGET), cond(SOURCE), path, 1.5).args[0]["samples"]
+    kept = NODES["DPathReconstruct"].execute(model, cond(SOURCE), cond(SOURCE), path, 1.5).args[0]["samples"]
+    assert bool((edited > kept + 0.05).all()), "towards the target"
+
+
 def test_an_unknown_method_is_refused() -> None:
     model = gaussian_model(ModelType.EPS, SPREAD)
     for method in (None, {"method": "magic"}):
