@@ -84,9 +84,9 @@ class PathSchedule:
     def _holds(self, position: float) -> bool:
         return position <= self.start + _EDGE and (position > self.end + _EDGE or self.end == 0.0)
 
-    def holds_any(self, starts: Sequence[float]) -> bool:
-        """Whether any of the steps that start at these positions is in the window."""
-        return any(self._holds(position) for position in starts)
+    def holds_any(self, steps: int | Sequence[float]) -> bool:
+        """Whether any of the steps is in the window (see `window`)."""
+        return any(self._holds(position) for position in _starts(steps))
 
     def window(self, steps: int | Sequence[float]) -> range:
         """The steps inside the window, counted from 0 at the noisy end.
@@ -94,7 +94,7 @@ class PathSchedule:
         steps: where each of them starts on the path, or how many there are if they are even in training time. Raises
         ValueError where the window holds none of them.
         """
-        starts = even_steps(steps) if isinstance(steps, int) else steps
+        starts = _starts(steps)
         inside = [i for i, position in enumerate(starts) if self._holds(position)]
         if not inside:
             nearest = self.nearest_window(starts)
@@ -105,9 +105,9 @@ class PathSchedule:
             )
         return range(inside[0], inside[-1] + 1)
 
-    def nearest_window(self, starts: Sequence[float]) -> PathSchedule:
+    def nearest_window(self, steps: int | Sequence[float]) -> PathSchedule:
         """For a window that holds none of these steps: the same with one edge moved, the least way to hold one."""
-        earlier, later = self._edges(starts)
+        earlier, later = self._edges(_starts(steps))
         if later is None or (earlier is not None and earlier - self.start <= self.end - later):
             return replace(self, start=earlier)
         return replace(self, end=later)
@@ -126,12 +126,16 @@ class PathSchedule:
     def weights(self, steps: int | Sequence[float]) -> tuple[float, ...]:
         """The weight of the source at each step (see `window`)."""
         self.window(steps)
-        starts = even_steps(steps) if isinstance(steps, int) else steps
+        starts = _starts(steps)
         return tuple(self.at(*step) for step in zip(starts, [*starts[1:], 0.0], strict=True))
 
     def with_window(self, start: float, length: float) -> PathSchedule:
         """The same shape in another window."""
         return replace(self, start=start, end=max(0.0, start - length))
+
+
+def _starts(steps: int | Sequence[float]) -> Sequence[float]:
+    return even_steps(steps) if isinstance(steps, int) else steps
 
 
 def even_steps(count: int) -> list[float]:

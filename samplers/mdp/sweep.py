@@ -57,9 +57,8 @@ def window_grid(base: PathSchedule, starts: Sequence[float], lengths: Sequence[f
     windows = [[_window(base, start, length) for length in lengths] for start in starts]
     schedules = [[each if each.holds_any(steps) else None for each in row] for row in windows]
     grid = _grid([f"start {start:g}" for start in starts], [f"length {length:g}" for length in lengths], schedules)
-    return replace(
-        grid, missed=tuple(_missed(each, steps) for row in windows for each in row if not each.holds_any(steps))
-    )
+    missed = [_missed(each, steps) for row in windows for each in row if not each.holds_any(steps)]
+    return replace(grid, missed=tuple(missed))
 
 
 def weight_grid(base: PathSchedule, weights: Sequence[float]) -> Grid:
@@ -80,8 +79,8 @@ def _window(base: PathSchedule, start: float, length: float) -> PathSchedule:
 def _missed(window: PathSchedule, steps: Sequence[float]) -> str:
     nearest = window.nearest_window(steps)
     return (
-        f"the window from {window.start:.3g} to {window.end:.3g} holds none of the path's {len(steps)} steps, so it "
-        f"was left out: the nearest that holds one is {nearest.start:.3g} to {nearest.end:.3g}."
+        f"the window from {window.start:.3g} to {window.end:.3g} holds no step of the path, so it was left out: "
+        f"the nearest that holds one is {nearest.start:.3g} to {nearest.end:.3g}."
     )
 
 

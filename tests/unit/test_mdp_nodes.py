@@ -321,8 +321,8 @@ def test_windows_on_few_steps_say_which_ones_hold_a_step() -> None:
     assert model.model.evaluations == before, "said before any work is done"
     *_, report = sweep(model, source, path=path, starts="0.6, 1", lengths="0.1, 0.5")
     assert report.splitlines()[-1] == (
-        "note: the window from 0.6 to 0.5 holds none of the path's 4 steps, so it was left out: the nearest that "
-        "holds one is 0.67 to 0.5."
+        "note: the window from 0.6 to 0.5 holds no step of the path, so it was left out: the nearest that holds one "
+        "is 0.67 to 0.5."
     )
     assert len([line for line in report.splitlines() if line.endswith(" saved")]) == 3
 
