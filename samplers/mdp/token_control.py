@@ -136,11 +136,9 @@ class TokenControl(Manipulation):
         source = self.source.active(prediction)
         if (run.region is None and structure == content == 0.0) or not source:
             return prediction()
-        targets = frozenset(cond["uuid"] for cond in prediction.guider.conds["positive"])
-        owners = dict.fromkeys(targets, source[0]["uuid"])
-        replacing = Replacing(run.features, owners, (structure, structure, content), run.region)
+        replacing = Replacing(run.features, (structure, structure, content), run.region)
         state = self.path.at(prediction.sigma).to(prediction.x)
-        branches = partial(_branches, replacing, state, source, targets)
+        branches = partial(_branches, replacing, state, source, prediction.guider)
         try:
             return prediction(options=_wrapped(prediction.options, WrappersMP.CALC_COND_BATCH, branches))
         finally:
@@ -148,8 +146,8 @@ class TokenControl(Manipulation):
 
 
 def _branches(
-    replacing: Replacing, state: Tensor, source: list[Any], targets: frozenset[Any], executor: Callable[..., Any],
-    model: Any, conds: list[Any], x: Tensor, timestep: Tensor, options: dict[str, Any],
+    replacing: Replacing, state: Tensor, source: list[Any], guider: Any, executor: Callable[..., Any], model: Any,
+    conds: list[Any], x: Tensor, timestep: Tensor, options: dict[str, Any],
 ) -> list[Tensor]:  # fmt: skip
     """Core's evaluation of the branches of guidance, each after that of its source."""
     if options["transformer_options"].get(_KEY):  # the source of another control
@@ -159,15 +157,16 @@ def _branches(
             f"{NAME} needs the whole latent in one call, but this run works on parts of it: leave out Context Windows "
             "and tiled sampling."
         )
+    targets = {cond["uuid"] for cond in guider.conds["positive"]}  # as other manipulations have made them
     keep, edit = (_wrapped(options, WrappersMP.APPLY_MODEL, each) for each in (replacing.keep, replacing.edit))
     keep["transformer_options"][_KEY] = True
     predictions = []
     for branch in conds:
         if branch:
-            own = any(cond["uuid"] in targets for cond in branch)
-            replacing.features.kept.clear()
+            from_source = any(cond["uuid"] in targets for cond in branch)
+            replacing.begin(source[0]["uuid"] if from_source else None)
             with torch.no_grad():
-                executor(model, [source if own else branch], state, timestep, keep)
+                executor(model, [source if from_source else branch], state, timestep, keep)
         predictions += executor(model, [branch], x, timestep, edit if branch else options)
     return predictions
 

@@ -90,16 +90,21 @@ def _gigabytes(count: float) -> str:
 
 @dataclass
 class Replacing:
-    """What one prediction does with the features. owners: whose are used, by a prompt's uuid; by default its own.
+    """What one prediction does with the features.
 
     weights: of the source's q, k and v where everything is edited. region: see `on_tokens`; the source is all there is
-    where it is 0.
+    where it is 0. owner: the uuid of the prompt whose features all of a branch uses; None: each prompt has its own.
     """
 
     features: Features
-    owners: dict[Any, Any]
     weights: tuple[float, float, float]
     region: Tensor | None
+    owner: Any = None
+
+    def begin(self, owner: Any) -> None:
+        """The next branch of guidance."""
+        self.owner = owner
+        self.features.kept.clear()
 
     def keep(self, executor: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """APPLY_MODEL wrapper of the source's branch."""
@@ -122,7 +127,7 @@ class Replacing:
     def edit(self, executor: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """APPLY_MODEL wrapper of the target's branch."""
         _, options, layers = self._begin(executor, x, *args, **kwargs)
-        uuids = [self.owners.get(uuid, uuid) for uuid in options["uuids"]]
+        uuids = [uuid if self.owner is None else self.owner for uuid in options["uuids"]]
         used = [part for part in range(3) if self._used(part)]
         items = len(x) // len(uuids)
 

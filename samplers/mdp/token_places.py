@@ -84,7 +84,8 @@ class Places:
 
     def of(self, network: Any, apply: Apply, x: Tensor, given: dict[str, Any], options: dict[str, Any]) -> Layers:
         """The layers of a call. x: its state [B, C, ...], packed if it has parts; given: the rest of the arguments."""
-        key = (tuple(x.shape), _signature(given))
+        replaced = {kind: tuple(blocks) for kind, blocks in options.get("patches_replace", {}).items()}
+        key = (tuple(x.shape), _signature(given), *replaced.items())
         if key not in self.known:
             self.known[key] = self._find(network, apply, x, given.get("latent_shapes"), options)
         return self.known[key]
