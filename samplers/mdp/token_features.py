@@ -39,14 +39,10 @@ class Features:
         """
         name = type(network).__name__
         if not any(found):
-            why = (
-                "its attention holds the picture's tokens together with others, in no order of rows and columns"
-                if found
-                else "its attention does not go through ComfyUI's hook"
-            )
+            why = "does not show the picture in rows and columns" if found else "does not go through ComfyUI's hook"
             raise ValueError(
-                f"{NAME} cannot work on this {name} model, because {why}: use MDP-ε or MDP-x, which work with every "
-                "model."
+                f"{NAME} replaces the picture's tokens, but this model is a {name}, whose attention {why}: use MDP-ε "
+                "or MDP-x, which work with every model."
             )
         places: list[tuple[int, Layer] | None] = []
         count = 0
