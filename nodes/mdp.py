@@ -151,7 +151,7 @@ def _token_inputs() -> list[Any]:
 class MDPAttention(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        options = {**dict.fromkeys(MODES, _word_inputs), TOKENS: _token_inputs}
+        options = {**dict.fromkeys(reversed(MODES), _word_inputs), TOKENS: _token_inputs}
         return io.Schema(
             node_id="DPathMDPAttention",
             display_name="MDP Attention",

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ...common.texts import check_length, quoted
 from .. import parts
+from ..caching import step_caches
 from ..masks import on_grid_of
 from ..path import DiffusionPath
 from ..path_fit import check_path_fits
@@ -55,7 +56,10 @@ def control_tokens(
     attention does not show the picture's tokens, or if the source's features do not fit into memory.
     """
     if isinstance(model.model.diffusion_model, UNetModel):
-        raise ValueError("The mode tokens is for transformers, but this model is a U-Net: choose replace or refine.")
+        raise ValueError(
+            "The mode tokens is for transformers, but this model is a U-Net: choose replace or refine, or MDP-ε or "
+            "MDP-x, which work with every model."
+        )
     check_path_fits(path, model)
     return TokenControl(path, source, (structure, content), layer_numbers(layers), mask).on(model)
 
@@ -107,6 +111,11 @@ class TokenControl(Manipulation):
         if region is None and all(each is None or each.weight == 0.0 for each in self.schedules):
             return None
         check_path_fits(self.path, guider.model_patcher, noise, sigmas)
+        if caches := step_caches(guider.model_patcher):
+            raise ValueError(
+                f"{self.name} needs every evaluation, but {', '.join(caches)} answers some of them from earlier steps: "
+                "leave it out."
+            )
         source = self.source.join(guider, self.name)
         if len(source) != 1:
             raise ValueError(
@@ -149,7 +158,10 @@ def _branches(
     replacing: Replacing, state: Tensor, source: list[Any], guider: Any, executor: Callable[..., Any], model: Any,
     conds: list[Any], x: Tensor, timestep: Tensor, options: dict[str, Any],
 ) -> list[Tensor]:  # fmt: skip
-    """Core's evaluation of the branches of guidance, each after that of its source."""
+    """Core's evaluation of the branches of guidance, after that of their sources.
+
+    Branches stay together as core has them, since some patches (NAG) look from one to the other.
+    """
     if options["transformer_options"].get(_KEY):  # the source of another control
         return executor(model, conds, x, timestep, options)
     if x.shape != state.shape:
@@ -160,15 +172,13 @@ def _branches(
     targets = {cond["uuid"] for cond in guider.conds["positive"]}  # as other manipulations have made them
     keep, edit = (_wrapped(options, WrappersMP.APPLY_MODEL, each) for each in (replacing.keep, replacing.edit))
     keep["transformer_options"][_KEY] = True
-    predictions = []
-    for branch in conds:
-        if branch:
-            from_source = any(cond["uuid"] in targets for cond in branch)
-            replacing.begin(source[0]["uuid"] if from_source else None)
-            with torch.no_grad():
-                executor(model, [source if from_source else branch], state, timestep, keep)
-        predictions += executor(model, [branch], x, timestep, edit if branch else options)
-    return predictions
+    controlled = [any(cond["uuid"] in targets for cond in branch or ()) for branch in conds]
+    sources = [source if own else branch for branch, own in zip(conds, controlled, strict=True)]
+    of_source = [cond["uuid"] for branch, own in zip(conds, controlled, strict=True) if own for cond in branch]
+    replacing.begin(dict.fromkeys(of_source, source[0]["uuid"]))
+    with torch.no_grad():
+        executor(model, sources, state, timestep, keep)
+    return executor(model, conds, x, timestep, edit)
 
 
 def _wrapped(options: dict[str, Any], kind: str, wrapper: Callable[..., Any]) -> dict[str, Any]:

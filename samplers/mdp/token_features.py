@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Features:
-    """The source's q, k and v of one branch of one step. layers: numbers of those to use, None for all.
+    """The source's q, k and v of one step. layers: numbers of those to use, None for all.
 
     kept: the picture's tokens by (prompt's uuid, number of the layer, 0 to 2 for q, k and v).
     """
@@ -59,7 +59,7 @@ class Features:
         return places
 
     def device_for(self, model: Any, x: Tensor, needed: int, layers: int) -> torch.device:
-        """Where the features of one branch go: the model's device if there is room, else the CPU's memory.
+        """Where the features of one call go: the model's device if there is room, else the CPU's memory.
 
         Raises ValueError where neither has room.
         """
@@ -89,17 +89,17 @@ class Replacing:
     """What one prediction does with the features.
 
     weights: of the source's q, k and v where everything is edited. region: see `on_tokens`; the source is all there is
-    where it is 0. owner: the uuid of the prompt whose features all of a branch uses; None: each prompt has its own.
+    where it is 0. owners: the uuids of the prompts whose features others use; by default each has its own.
     """
 
     features: Features
     weights: tuple[float, float, float]
     region: Tensor | None
-    owner: Any = None
+    owners: dict[Any, Any] = field(default_factory=dict)
 
-    def begin(self, owner: Any) -> None:
-        """The next branch of guidance."""
-        self.owner = owner
+    def begin(self, owners: dict[Any, Any]) -> None:
+        """The next evaluation of the branches of guidance."""
+        self.owners = owners
         self.features.kept.clear()
 
     def keep(self, executor: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -123,7 +123,7 @@ class Replacing:
     def edit(self, executor: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """APPLY_MODEL wrapper of the target's branch."""
         _, options, layers = self._begin(executor, x, *args, **kwargs)
-        uuids = [uuid if self.owner is None else self.owner for uuid in options["uuids"]]
+        uuids = [self.owners.get(uuid, uuid) for uuid in options["uuids"]]
         used = [part for part in range(3) if self._used(part)]
         items = len(x) // len(uuids)
 
