@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import comfy.model_management
 import torch
@@ -65,9 +65,9 @@ class Features:
         """
         device = x.device
         around = _ROOM * model.memory_required([*x.shape])
-        if device.type != "cpu" and needed + around > comfy.model_management.get_free_memory(device):
+        if device.type != "cpu" and needed + around > _free_memory(device):
             device = torch.device("cpu")
-        free = comfy.model_management.get_free_memory(device)
+        free = _free_memory(device)
         if device.type == "cpu" and needed > free:
             raise ValueError(
                 f"{NAME} keeps {_gigabytes(needed)} of the source at each step, but only {_gigabytes(free)} of memory "
@@ -78,6 +78,10 @@ class Features:
             log.info("%s keeps %s of the source at each step, from %d layers, on %s.", NAME, _gigabytes(needed), layers,
                      device)  # fmt: skip
         return device
+
+
+def _free_memory(device: torch.device) -> int:
+    return cast("int", comfy.model_management.get_free_memory(device))  # a pair where more is requested
 
 
 def _gigabytes(count: float) -> str:
