@@ -94,9 +94,9 @@ class World:
         return self.sampled(call("DPathMDP", **given, schedule=PathSchedule(1.0, 0.5))[0])
 
     def attention(self) -> Tensor:
-        texts = {"source_prompt": "a red house in summer", "target_prompt": "a red house in winter"}
-        given = {"model": self.model, "clip": self.clip, "path": self.path, "schedule": PathSchedule(1.0, 0.5)}
-        return self.sampled(call("DPathMDPAttention", **given, **texts, mode="replace")[0])
+        texts = {"source_prompt": "a red house in summer", "target_prompt": "a red house in winter", "clip": self.clip}
+        given = {"model": self.model, "path": self.path, "schedule": PathSchedule(1.0, 0.5)}
+        return self.sampled(call("DPathMDPAttention", **given, mode={"mode": "replace", **texts})[0])
 
     def flowedit(self) -> Any:
         given = {"source": self.source, "latent": self.latent, "seed": 1, "steps": max(2, round(0.85 * self.steps))}

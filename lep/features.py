@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..samplers.caching import without_step_caches
+from ..samplers.marking import Call
 from ..samplers.noise import drawn_again, start_run
 from ..samplers.own_sampler import run_inside
 from .families import (
@@ -27,7 +28,7 @@ from .families import (
     tap_module,
     tap_names,
 )
-from .places import Call, Enough, Place, find_places, signature_of
+from .places import Enough, Place, find_places, latent_of, signature_of
 from .predictor import EdgePredictor, PredictorNetwork
 
 Transform = Callable[[int, Tensor], Any]
@@ -93,7 +94,7 @@ def capturing(
                 finally:
                     looking = False
             here = found[key]
-        capture.readings.append(Reading(Call.of(arguments), [None] * len(taps)))
+        capture.readings.append(Reading(Call.on(latent_of(arguments)), [None] * len(taps)))
         if gradients:
             recorded = torch.is_grad_enabled()
             torch.set_grad_enabled(True)

@@ -14,6 +14,7 @@ from ..samplers.conditioning import check_conditioning
 from ..samplers.mdp.attention import control_attention
 from ..samplers.mdp.conditions import mix_conditioning, mix_guidance
 from ..samplers.mdp.states import inject_latent, inject_noise
+from ..samplers.mdp.token_control import control_tokens
 from ..samplers.mdp.tokens import MODES, token_map, tokenized
 from ..samplers.path import DiffusionPath
 from ..samplers.schedule import PathSchedule
@@ -33,6 +34,13 @@ KIND_TIP = (
     "the model is not called at all. latent (MDP-x): the states of that path. conditioning (MDP-c): the source's "
     "prompt, at no extra cost. guidance (MDP-\u03b2): the guided prediction of that prompt; a negative weight leads "
     "away from it."
+)
+
+TOKENS = "tokens"
+MODE_TIP = (
+    "replace and refine are for U-Nets. replace: both prompts have the same number of words, swapped one for one. "
+    "refine: words in both prompts keep the source's maps, new words get their own. tokens is for transformers: the "
+    "source's queries and keys at the picture's tokens, whatever the prompts."
 )
 
 ON_PATHS = ("noise", "latent")
@@ -119,79 +127,123 @@ class MDP(io.ComfyNode):
         return io.NodeOutput(MANIPULATIONS[kind](model, source, schedule, mask, **gain))
 
 
+def _word_inputs() -> list[Any]:
+    return [
+        io.Clip.Input("clip", tooltip="The model's text encoder: encodes both prompts and aligns them."),
+        io.String.Input("source_prompt", multiline=True, default="", tooltip="The prompt that the path was made with."),
+        io.String.Input("target_prompt", multiline=True, default="", tooltip="What the picture should show instead."),
+        io.String.Input(
+            "reweight",
+            default="",
+            tooltip="Factors for words of the target prompt, such as 'snow:2, red:0.5'. Empty: none.",
+        ),
+        fraction(
+            "self_attention",
+            0.4,
+            "The first part of the path, as a fraction, in which the self-attention maps are the source's too: higher "
+            "values keep more of its layout. 0 = none.",
+            step=0.05,
+        ),
+    ]
+
+
+def _token_inputs() -> list[Any]:
+    return [
+        io.Conditioning.Input("positive", tooltip="The target prompt: what the picture should show instead."),
+        io.Conditioning.Input("source", tooltip="The source prompt: what the path was made with."),
+        fraction(
+            "content",
+            0.0,
+            "The first part of the path, as a fraction, in which the values are the source's too: higher values keep "
+            "more of its colours and surfaces. 0 = none.",
+            step=0.05,
+        ),
+        io.String.Input(
+            "layers",
+            default="",
+            tooltip="The network's attention layers to control, counted from 0, such as '0-18, 30'. Empty: all.",
+            advanced=True,
+        ),
+    ]
+
+
 class MDPAttention(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
+        options = {**dict.fromkeys(reversed(MODES), _word_inputs), TOKENS: _token_inputs}
         return io.Schema(
             node_id="DPathMDPAttention",
-            display_name="MDP Attention (Prompt-to-Prompt)",
+            display_name="MDP Attention",
             category=CATEGORY,
-            description="Gives the target the source's attention maps: swap words, add words, or change their "
-            "weight. For U-Nets (SD 1.x, SD 2.x, SDXL).",
-            search_aliases=["prompt to prompt", "p2p", "cross attention control", "attention replace", "reweight"],
+            description="Gives the target the source's attention: by words for U-Nets (Prompt-to-Prompt), or by the "
+            "picture's tokens for transformers (Flux, SD3, Qwen-Image, Z-Image, Wan, ...).",
+            search_aliases=[
+                "prompt to prompt",
+                "p2p",
+                "cross attention control",
+                "attention replace",
+                "attention injection",
+                "reweight",
+                "consistedit",
+                "kv injection",
+            ],
             inputs=[
-                model_input("A U-Net: SD 1.x, SD 2.x, SDXL or a derivative."),
-                io.Clip.Input("clip", tooltip="The model's text encoder: encodes both prompts and aligns them."),
+                model_input("replace and refine: a U-Net (SD 1.x, SD 2.x, SDXL). tokens: a transformer."),
                 path_input(tooltip=PATH_TIP),
-                schedule_input("Where the cross-attention maps are the source's. The paper: 1 to 0.2."),
-                io.String.Input(
-                    "source_prompt", multiline=True, default="", tooltip="The prompt that the path was made with."
+                schedule_input(
+                    "Where the target attends as the source does: by its cross-attention maps (the paper: 1 to 0.2), "
+                    "in tokens by its queries and keys."
                 ),
-                io.String.Input(
-                    "target_prompt", multiline=True, default="", tooltip="What the picture should show instead."
-                ),
-                choice(
+                io.DynamicCombo.Input(
                     "mode",
-                    MODES,
-                    "refine",
-                    "replace: both prompts have the same number of words, swapped one for one. refine: words in "
-                    "both prompts keep the source's maps, new words get their own.",
-                ),
-                io.String.Input(
-                    "reweight",
-                    default="",
-                    tooltip="Factors for words of the target prompt, such as 'snow:2, red:0.5'. Empty: none.",
-                ),
-                fraction(
-                    "self_attention",
-                    0.4,
-                    "The first part of the path, as a fraction, in which the self-attention maps are the source's "
-                    "too: higher values keep more of its layout. 0 = none.",
-                    step=0.05,
+                    options=[io.DynamicCombo.Option(name, make()) for name, make in options.items()],
+                    tooltip=MODE_TIP,
                 ),
                 io.Mask.Input("mask", optional=True, tooltip=MASK_TIP),
             ],
             outputs=[
                 io.Model.Output(tooltip="The model with this manipulation, for the positive prompt of this node."),
                 io.Conditioning.Output(
-                    display_name="positive", tooltip="The target prompt, encoded: the positive prompt of the sampler."
+                    display_name="positive", tooltip="The target prompt: the positive prompt of the sampler."
                 ),
             ],
         )
 
     @classmethod
     def execute(
-        cls,
-        model: Any,
-        clip: Any,
-        path: DiffusionPath,
-        schedule: PathSchedule,
-        source_prompt: str,
-        target_prompt: str,
-        mode: str,
-        reweight: str,
-        self_attention: float,
-        mask: Tensor | None = None,
+        cls, model: Any, path: DiffusionPath, schedule: PathSchedule, mode: dict[str, Any], mask: Tensor | None = None
     ) -> io.NodeOutput:
-        source, target = (clip.encode_from_tokens_scheduled(clip.tokenize(t)) for t in (source_prompt, target_prompt))
-        if schedule.weight == 0.0 and self_attention == 0.0 and mask is None:  # neutral, whatever the prompts
-            return io.NodeOutput(model, target)
-        tokens = token_map(tokenized(clip, source_prompt), tokenized(clip, target_prompt), mode, reweight)
-        within = PathSchedule(1.0, 1.0 - self_attention) if self_attention > 0 else None
-        model = control_attention(model, path, source, tokens, schedule, within)
+        controlled = _by_tokens if mode["mode"] == TOKENS else _by_words
+        model, target = controlled(model, path, schedule, mask, **mode)
         if mask is not None:
             model = inject_latent(model, path, replace(schedule, weight=0.0), mask)
         return io.NodeOutput(model, target)
+
+
+def _by_words(
+    model: Any, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None, *, mode: str, clip: Any,
+    source_prompt: str, target_prompt: str, reweight: str, self_attention: float,
+) -> tuple[Any, Any]:  # fmt: skip
+    """The MODEL with Prompt-to-Prompt, and the target prompt's CONDITIONING."""
+    source, target = (clip.encode_from_tokens_scheduled(clip.tokenize(t)) for t in (source_prompt, target_prompt))
+    if schedule.weight == 0.0 and self_attention == 0.0 and mask is None:  # neutral, whatever the prompts
+        return model, target
+    tokens = token_map(tokenized(clip, source_prompt), tokenized(clip, target_prompt), mode, reweight)
+    return control_attention(model, path, source, tokens, schedule, _first_part(self_attention)), target
+
+
+def _by_tokens(
+    model: Any, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None, *, mode: str, positive: Any,
+    source: Any, content: float, layers: str,
+) -> tuple[Any, Any]:  # fmt: skip
+    """The MODEL with the source's queries, keys and values, and the target prompt as it came."""
+    if schedule.weight == 0.0 and content == 0.0 and mask is None:
+        return model, positive
+    return control_tokens(model, path, source, schedule, _first_part(content), layers, mask), positive
+
+
+def _first_part(share: float) -> PathSchedule | None:
+    return PathSchedule(1.0, 1.0 - share) if share > 0 else None
 
 
 NODES: list[type[io.ComfyNode]] = [MDP, MDPAttention]

@@ -109,15 +109,16 @@ def mdp_guidance() -> Tensor:
 @picture
 def mdp_attention() -> Tensor:
     """Cross-attention alone, with self-attention, and words swapped."""
-    texts = {"source_prompt": full_caption(_SCENE), "target_prompt": full_caption(_WINTER)}
-    given = {"model": world().model, "clip": world().clip, "path": _path(), **texts}
+    texts = {"clip": world().clip, "source_prompt": full_caption(_SCENE), "target_prompt": full_caption(_WINTER)}
+    given = {"model": world().model, "path": _path()}
     shown, labels = [rendered(_SCENE), _sampled(world().model)], ["source", "no manipulation"]
     for label, mode, cross, within in (
         ("refine, 1 to 0.2", "refine", PathSchedule(1.0, 0.2), 0.0),
         ("and self-attention 0.6", "refine", PathSchedule(1.0, 0.2), 0.6),
         ("replace, 0.8 to 0.4", "replace", PathSchedule(0.8, 0.4), 0.0),
     ):
-        shown.append(_sampled(*call("DPathMDPAttention", **given, schedule=cross, mode=mode, self_attention=within)))
+        chosen = {"mode": mode, **texts, "self_attention": within}
+        shown.append(_sampled(*call("DPathMDPAttention", **given, schedule=cross, mode=chosen)))
         labels.append(label)
     return grid(shown, labels)
 

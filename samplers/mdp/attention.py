@@ -48,8 +48,9 @@ def control_attention(
     """
     if not isinstance(model.model.diffusion_model, UNetModel):
         raise ValueError(
-            f"Attention control needs a U-Net with separate cross-attention (SD 1.x, SD 2.x, SDXL), but this model is "
-            f"a {type(model.model.diffusion_model).__name__}: use MDP-\u03b5 or MDP-x, which work with every model."
+            f"Attention control by words needs a U-Net with separate cross-attention (SD 1.x, SD 2.x, SDXL), but this "
+            f"model is a {type(model.model.diffusion_model).__name__}: choose the mode tokens if it is a transformer, "
+            "or MDP-\u03b5 or MDP-x, which work with every model."
         )
     if any(isinstance(module, SpatialVideoTransformer) for module in model.model.diffusion_model.modules()):
         raise ValueError(

@@ -223,13 +223,27 @@ def manipulation(kind: str, needs: str) -> Callable[[World], str]:
     return case
 
 
-def attention(w: World) -> str:
+def attention_by_words(w: World) -> str:
     texts = {"source_prompt": "a red house in summer", "target_prompt": "a red house in winter"}
-    given = {"model": w.model, "clip": w.clip, "path": w.path, **texts, "mode": "replace"}
-    patched, positive = call("DPathMDPAttention", **given, schedule=NOWHERE, self_attention=0.0)
+    given, words = {"model": w.model, "path": w.path}, {"mode": "replace", "clip": w.clip, **texts}
+    patched, positive = call("DPathMDPAttention", **given, schedule=NOWHERE, mode={**words, "self_attention": 0.0})
     assert torch.equal(w.sampled(patched, positive=positive), w.sampled(positive=positive))
-    patched, positive = call("DPathMDPAttention", **given, schedule=HALF, reweight="winter:2")
+    patched, positive = call("DPathMDPAttention", **given, schedule=HALF, mode={**words, "reweight": "winter:2"})
     finite(w.sampled(patched, positive=positive))
+    return EXACT
+
+
+def attention_by_tokens(w: World) -> str:
+    given, prompts = {"model": w.model, "path": w.path}, {"mode": "tokens", "source": w.source}
+    tokens = {**prompts, "positive": w.positive}
+    assert torch.equal(w.sampled(call("DPathMDPAttention", **given, schedule=NOWHERE, mode=tokens)[0]), w.plain)
+    edited = w.sampled(call("DPathMDPAttention", **given, schedule=HALF, mode=tokens, mask=w.mask)[0])
+    finite(edited)
+    assert not torch.equal(edited, w.plain)
+    everything = {**prompts, "positive": w.source, "content": 1.0}
+    patched, positive = call("DPathMDPAttention", **given, schedule=PathSchedule(1.0, 0.0), mode=everything)
+    source = packed(w.recorded[1])
+    torch.testing.assert_close(w.sampled(patched, positive=positive), source, rtol=1e-3, atol=1e-4)
     return EXACT
 
 
@@ -333,7 +347,8 @@ CASES: dict[str, Case] = {
     "DPathMDP: latent": manipulation("latent", "path"),
     "DPathMDP: conditioning": manipulation("conditioning", "source"),
     "DPathMDP: guidance": manipulation("guidance", "source"),
-    "DPathMDPAttention": attention,
+    "DPathMDPAttention: words": attention_by_words,
+    "DPathMDPAttention: tokens": attention_by_tokens,
     "DPathMDPEdit": mdp_edit,
     "DPathMDPSweep": mdp_sweep,
     "DPathFlowEdit": flowedit,

@@ -19,6 +19,7 @@ from diffusion_path.tests.unit.families import FAMILIES, ONE_LEVEL
 from torch import Tensor
 
 PLACES = {"U-Net": ONE_LEVEL, "Wan 2.1": FAMILIES["Wan 2.1"]}
+OTHER_NETWORKS = {("U-Net", "DPathMDPAttention: tokens"), ("Wan 2.1", "DPathMDPAttention: words")}
 
 
 @pytest.fixture
@@ -65,14 +66,14 @@ def test_a_model_on_a_card(name: str, label: str, device: torch.device) -> None:
     place = placed(name)
     assert place.model.load_device == device
     found, sentence = outcome(label, place)
-    assert found != REFUSED or (name, label) == ("Wan 2.1", "DPathMDPAttention"), sentence
+    assert found != REFUSED or (name, label) in OTHER_NETWORKS, sentence
 
 
 @pytest.mark.parametrize("label", CASES)
 def test_everything_on_a_card(label: str, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     """--gpu-only: latents, pictures and conditioning wait there too."""
     monkeypatch.setattr(comfy.model_management, "intermediate_device", lambda: device)
-    assert outcome(label, placed("U-Net", latents_too=True))[0] != REFUSED
+    assert outcome(label, placed("U-Net", latents_too=True))[0] != REFUSED or ("U-Net", label) in OTHER_NETWORKS
 
 
 def test_the_embedded_model_on_a_card_that_is_nearly_full(

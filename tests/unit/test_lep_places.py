@@ -15,8 +15,9 @@ from diffusion_path import gradients
 from diffusion_path.lep import families as architectures
 from diffusion_path.lep.features import Places, call_network, capturing, run_with_prompts, survey
 from diffusion_path.lep.guidance import Guidance, guide
-from diffusion_path.lep.places import Call, find_places
+from diffusion_path.lep.places import find_places, latent_of
 from diffusion_path.lep.predictor import EdgePredictor
+from diffusion_path.samplers.marking import Call
 from diffusion_path.tests.unit import families
 from diffusion_path.tests.unit.families import EVERY, FAMILIES, Family
 from diffusion_path.tests.unit.guided import Fixed, predictor_for, run
@@ -105,7 +106,7 @@ def test_what_a_prompt_left_behind_is_not_replaced_by_marks() -> None:
     place = places["layers.first"]
     assert place is not None
     assert (place.start, place.length, place.grid) == (8, 28, (1, 4, 5))
-    call = Call.of(arguments)
+    call = Call.on(latent_of(arguments))
     cut = network(*arguments, transformer_options={})[:, 7:]  # one token less in front: a prompt that is kept elsewhere
     assert torch.equal(place.picture([None, None, cut], call), cut[:, 1:].unflatten(1, (4, 5)).movedim(-1, 1))
     with pytest.raises(ValueError, match="gave 10 tokens where it had given 28"):

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from diffusion_path.lep import checkpoint, families
 from diffusion_path.lep.features import capturing, survey
-from diffusion_path.lep.places import _muted
 from diffusion_path.lep.predict import predict_edges
 from diffusion_path.lep.predictor import PixelNetwork, UNetNetwork, build_network, encode_level
 from diffusion_path.lep.public import (
@@ -24,6 +23,7 @@ from diffusion_path.lep.public import (
     encode_noise,
     fold_batch_norm,
 )
+from diffusion_path.samplers.marking import muted
 from diffusion_path.tests.unit import analytic, tiny
 from diffusion_path.tests.unit.guided import predictor_for
 from torch import Tensor, nn
@@ -242,10 +242,10 @@ def test_taps_of_stable_diffusion(stable_diffusion: openaimodel.UNetModel) -> No
         def keep(index: int, value: Tensor, found: dict[int, int] = found) -> None:
             found[index] = int(value.shape[1])
 
-        muted = {"optimized_attention_override": _muted}
+        silent = {"optimized_attention_override": muted}
         with torch.device("meta"), capturing(stable_diffusion, taps, keep):
             x, time, text = torch.zeros(1, 4, 8, 8), torch.zeros(1), torch.zeros(1, 77, 768)
-            stable_diffusion(x, time, text, transformer_options=muted)
+            stable_diffusion(x, time, text, transformer_options=silent)
         assert tuple(found[index] for index in range(len(taps))) == channels
     with pytest.raises(ValueError, match="choose one of levels, decoder, all"):
         families.tap_names(stable_diffusion, "some")

@@ -204,7 +204,7 @@ def test_models_without_cross_attention_are_refused() -> None:
         torch.tensor([1.0, 0.0]), torch.zeros(2, 1, 16, 8, 8), torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0]),
         world_kind(model), method="recorded", sampler="euler",
     )  # fmt: skip
-    with pytest.raises(ValueError, match="needs a U-Net .* this model is a Flux: use MDP-ε or MDP-x"):
+    with pytest.raises(ValueError, match="needs a U-Net .* this model is a Flux: choose the mode tokens"):
         control_attention(model, path, tiny.cond(1), SAME, FULL)
 
 

@@ -12,9 +12,10 @@ import comfy.sd1_clip
 import pytest
 import torch
 from comfy.model_base import ModelType
+from diffusion_path.devtools.direct import call
 from diffusion_path.nodes.flowedit import FlowEdit
 from diffusion_path.nodes.inversion import Invert
-from diffusion_path.nodes.mdp import MDP, MDPAttention
+from diffusion_path.nodes.mdp import MDP
 from diffusion_path.nodes.mdp_edit import MDPEdit, MDPSweep
 from diffusion_path.nodes.schedule import PathScheduleNode
 from diffusion_path.samplers.schedule import PathSchedule
@@ -424,14 +425,19 @@ def test_attention_node_aligns_encodes_and_holds() -> None:
     model, clip = tiny.unet(), Clip()
     texts = ("a red house in summer", "a red house in winter")
     source, target = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in texts)
+
+    def attention(model: Any, schedule: PathSchedule, *prompts: str, mask: Any = None, **mode: Any) -> tuple[Any, ...]:
+        words = {"clip": clip, "source_prompt": prompts[0], "target_prompt": prompts[1], **mode}
+        return call("DPathMDPAttention", model=model, path=path, schedule=schedule, mode=words, mask=mask)
+
     with torch.inference_mode():
         path = MDPEdit.execute(
             model, target, tiny.cond(3), source, latent(1), seed=1, steps=4, cfg=2.0, method="noise"
         ).args[1]
         mask = torch.zeros(1, 64, 64)
-        patched, positive = MDPAttention.execute(
-            model, clip, path, PathSchedule(1.0, 0.2), *texts, "replace", "winter:2", 0.5, mask
-        ).args
+        patched, positive = attention(
+            model, PathSchedule(1.0, 0.2), *texts, mask=mask, mode="replace", reweight="winter:2", self_attention=0.5
+        )
         assert torch.equal(positive[0][0], target[0][0])
         held, *_ = MDPEdit.execute(
             patched, positive, tiny.cond(3), source, latent(1), seed=1, steps=4, cfg=2.0, method="noise",
@@ -439,8 +445,8 @@ def test_attention_node_aligns_encodes_and_holds() -> None:
         ).args  # fmt: skip
     torch.testing.assert_close(held["samples"], latent(1)["samples"], rtol=0, atol=1e-6)
     with pytest.raises(ValueError, match="5 words and the target 3: use 'refine'"):
-        MDPAttention.execute(model, clip, path, PathSchedule(), texts[0], "a red house", "replace", "", 0.0)
+        attention(model, PathSchedule(), texts[0], "a red house", mode="replace")
     with pytest.raises(ValueError, match="nearest window that holds one is 0.67 to 0.5"):
-        MDPAttention.execute(model, clip, path, PathSchedule(0.6, 0.5), *texts, "replace", "", 0.0)
+        attention(model, PathSchedule(0.6, 0.5), *texts, mode="replace", self_attention=0.0)
     with pytest.raises(ValueError, match="needs a U-Net"):
-        MDPAttention.execute(tiny.flux(), clip, path, PathSchedule(), *texts, "refine", "", 0.0)
+        attention(tiny.flux(), PathSchedule(), *texts, mode="refine")
