@@ -12,7 +12,7 @@ import bisect
 import copy
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..common.texts import check_length, quoted, read_number, words_of
@@ -132,6 +132,13 @@ class PathSchedule:
     def with_window(self, start: float, length: float) -> PathSchedule:
         """The same shape in another window."""
         return replace(self, start=start, end=max(0.0, start - length))
+
+
+def refuse_idle(schedules: Iterable[PathSchedule | None], starts: Sequence[float]) -> None:
+    """Raises ValueError where schedules have a weight but none of their windows holds a step: nothing would be done."""
+    acting = [each for each in schedules if each is not None and each.weight != 0.0]
+    if acting and not any(each.holds_any(starts) for each in acting):
+        acting[0].window(starts)
 
 
 def _starts(steps: int | Sequence[float]) -> Sequence[float]:

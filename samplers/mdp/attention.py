@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..path import DiffusionPath
 from ..path_fit import check_path_fits
-from ..schedule import PathSchedule, Weights
+from ..schedule import PathSchedule, Weights, refuse_idle
 from .conditions import SourcePrompt
 from .tokens import TokenMap
 from .wrapper import Manipulation, Prediction, weights_along
@@ -58,9 +58,7 @@ def control_attention(
             "use MDP-ε or MDP-x, which work with every model."
         )
     check_path_fits(path, model)
-    acting = [each for each in (cross, self_attention) if each is not None and each.weight != 0.0]
-    if acting and not any(each.holds_any(path.step_positions) for each in acting):
-        acting[0].window(path.step_positions)  # refuses it: nothing would be done
+    refuse_idle((cross, self_attention), path.step_positions)
     return AttentionControl(path, source, tokens, cross, self_attention).on(model)
 
 

@@ -30,7 +30,7 @@ from ..caching import step_caches
 from ..masks import on_grid_of
 from ..path import DiffusionPath
 from ..path_fit import check_path_fits
-from ..schedule import PathSchedule, Weights
+from ..schedule import PathSchedule, Weights, refuse_idle
 from .conditions import SourcePrompt
 from .token_features import NAME, Features, Replacing
 from .token_places import Places
@@ -61,6 +61,8 @@ def control_tokens(
             "MDP-x, which work with every model."
         )
     check_path_fits(path, model)
+    if mask is None:
+        refuse_idle((structure, content), path.step_positions)
     return TokenControl(path, source, (structure, content), layer_numbers(layers), mask).on(model)
 
 

@@ -223,6 +223,8 @@ def test_what_cannot_be_is_refused(flux: Any, path: DiffusionPath, monkeypatch: 
     controlled = control_tokens(flux, path, SOURCE, FULL)
     with pytest.raises(ValueError, match="this model is a U-Net: choose replace or refine"):
         control_tokens(tiny.unet(), path, SOURCE, FULL)
+    with pytest.raises(ValueError, match="holds none of the path's 3 steps"):
+        control_tokens(flux, path, SOURCE, PathSchedule(0.65, 0.5), NONE)
     with pytest.raises(ValueError, match="source prompt of one part, but this one has 2"):
         run(control_tokens(flux, path, [*SOURCE, *SOURCE], FULL))
     somewhere = [[tokens, {**extra, "area": (4, 4, 0, 0), "strength": 1.0}] for tokens, extra in TARGET]
