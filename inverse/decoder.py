@@ -68,7 +68,7 @@ class Decoder:
         return picture, gradient
 
     def memory(self, shape: tuple[int, ...]) -> int:
-        """Bytes that a gradient through the decoder takes for one picture of a latent of this shape [B, C, ..., h, w]."""
+        """Bytes that a gradient takes for one picture of a latent of this shape [B, C, (T,) h, w]."""
         sides = [min(side, TILE + 2 * _MARGIN) if self.tiled else side for side in shape[-2:]]
         one = (1, *shape[1:-2], *sides)
         used = self.vae.memory_used_decode(one, getattr(self.vae, "vae_dtype", torch.float32))
@@ -140,6 +140,19 @@ class _Tile:
         return ..., *(
             slice(block * (span.first - span.start), block * (span.last - span.start))
             for span in (self.rows, self.columns)
+        )
+
+
+def check_decoder(model: Any, vae: Any) -> None:
+    """Raises ValueError unless a VAE has a decoder of pictures that a gradient can pass, for the latents of a MODEL."""
+    if not isinstance(getattr(vae, "first_stage_model", None), torch.nn.Module) or getattr(vae, "latent_dim", 2) == 1:
+        raise ValueError("This VAE has no decoder of pictures that a gradient can pass: connect one from Load VAE.")
+    wanted = model.get_model_object("latent_format").latent_channels
+    channels = getattr(vae, "latent_channels", wanted)
+    if channels != wanted:
+        raise ValueError(
+            f"The VAE decodes latents of {channels} channels, but the model works on {wanted}: connect the VAE that "
+            "belongs to the model."
         )
 
 

@@ -17,10 +17,11 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from .. import gradients
+from ..common.interrupts import interruptible
 from ..samplers import process
 from ..samplers.masks import block_of_vae
 from ..samplers.schedule import PathSchedule, Weights
-from .decoder import Decoder
+from .decoder import Decoder, check_decoder
 from .measurement import Measurement
 from .posterior import posterior_mean, spread
 
@@ -41,7 +42,8 @@ log = logging.getLogger(__name__)
 class Guidance:
     """A measurement and how strongly to follow it.
 
-    strength: multiplies the precision of the measurement; 0 = off. iterations: of the solver, in each guided step.
+    strength: multiplies the precision of the measurement; 0 = off. iterations: of the solver. every: solve at each n-th
+    guided step, and move the predictions between by as much as the last one.
     start, end: the part of the path that is guided, in training time (1 = noise, 0 = picture); nothing unless end is
     below start. schedule: multiplies the strength along the path, instead of start and end. tiled: decode in tiles.
     """
@@ -51,7 +53,8 @@ class Guidance:
     strength: float = 1.0
     start: float = 1.0
     end: float = 0.0
-    iterations: int = 2
+    iterations: int = 1
+    every: int = 2
     tiled: bool = False
     schedule: PathSchedule | None = None
 
@@ -77,6 +80,9 @@ def guide(model: Any, guidance: Guidance) -> Any:
     clone.remove_additional_models(KEY)
     if guidance.window is None:
         return clone
+    process.model_sampling(model)  # refuses models without noise
+    process.check_one_latent(model)
+    check_decoder(model, guidance.vae)
     guided = _GuidedModel(guidance)
     wrappers = (guided.outer, guided.prepare, guided.sample, guided.predict)
     for kind, wrapper in zip(_WRAPPERS, wrappers, strict=True):
@@ -150,6 +156,8 @@ class _Run:
         self.measurement = guidance.measurement.cropped(block * shape[-2], block * shape[-1])
         self.needs = gradients.Needs()
         self.kept: _Kept | None = None
+        self.shift: Tensor | None = None  # by which the last prediction that was solved for was moved
+        self.solved = -1  # the step of it
         self.weights: Weights | None = None
         if guidance.window is not None and len(sigmas) > 1:
             places = process.positions(process.model_sampling(model), sigmas)
@@ -168,30 +176,37 @@ class _Run:
         weight = 0.0 if self.weights is None else self.weights.at(level)
         if weight <= 0.0:
             return denoised
-        own, sampling = self.part(denoised), executor.class_obj.inner_model.model_sampling
-        r, network = spread(sampling, level), self.decoder.vae.first_stage_model
-        if r == 0.0:
+        r = spread(executor.class_obj.inner_model.model_sampling, level)
+        if self.weights is None or r == 0.0:
             return denoised
-        moved = []
-        with gradients.grad_ready([network], self.decoder.vae.device, needs=self.needs) as take:
-            for index in range(len(own)):
-                given = own[index : index + 1].detach().clone().float()
-                moved.append(self._moved(take, given, index, r, weight * self.guidance.precision))
-        found = torch.cat(moved).to(denoised)
+        own, step = self.part(denoised), self.weights.step(level)
+        if self.shift is None or self.shift.shape != own.shape or step >= self.solved + self.guidance.every:
+            self.shift, self.solved = self._shift(own, r, weight * self.guidance.precision), step
+        found = own + self.shift
         if found.shape == denoised.shape:
             return found
         return torch.cat([found.reshape(len(found), 1, -1), denoised[..., found[0].numel() :]], dim=-1)
 
+    def _shift(self, denoised: Tensor, r: float, precision: float) -> Tensor:
+        """By how much the measurement moves the predictions [B, C, (T,) h, w]."""
+        vae, moved = self.guidance.vae, []
+        with gradients.grad_ready([vae.first_stage_model], vae.device, needs=self.needs) as take:
+            for index in interruptible(range(len(denoised))):
+                given = denoised[index : index + 1].detach().clone().float()
+                moved.append(self._moved(take, given, index, r, precision))
+        return torch.cat(moved).to(denoised)
+
     def _moved(self, take: gradients.Gradients, denoised: Tensor, index: int, r: float, precision: float) -> Tensor:
-        """The prediction of one picture [1, C, (T,) h, w]; kept parts are what they are kept at."""
+        """By how much one prediction [1, C, (T,) h, w] is moved; kept parts are what they are kept at."""
         known = self._known(index, denoised.device)
         kept = None if self.kept is None else self.kept.item(index)
         if kept is None:
-            return posterior_mean(take, self.decoder, denoised, known, r, precision, self.guidance.iterations)
+            moved = posterior_mean(take, self.decoder, denoised, known, r, precision, self.guidance.iterations)
+            return moved - denoised
         area, latent = kept.mask.clone().to(denoised), kept.latent.clone().to(denoised)
         shown = area * denoised + (1.0 - area) * latent
         moved = posterior_mean(take, self.decoder, shown, known, r, precision, self.guidance.iterations, area)
-        return denoised + (moved - shown)
+        return moved - shown
 
     def _known(self, index: int, device: torch.device) -> Measurement:
         """The measurement of one picture, or of the frames of one video."""

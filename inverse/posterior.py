@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..gradients import Gradients
@@ -27,7 +26,7 @@ _PROBE = 0.05  # RMS of the step along which the decoder's slope is measured, fo
 
 
 def spread(sampling: Any, sigma: float) -> float:
-    """r of the pictures that a state at noise level sigma may come from, for data of unit variance: b / sqrt(a^2+b^2)."""
+    """r of the pictures that a state may come from, for data of unit variance: b / sqrt(a^2 + b^2)."""
     a, b = process.coefficients(sampling, sigma)
     return float(b / (a**2 + b**2).sqrt())
 

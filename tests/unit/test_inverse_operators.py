@@ -113,7 +113,9 @@ def test_kernels() -> None:
     line = kernels.motion(5.0, 0.0)
     torch.testing.assert_close(line[line.shape[0] // 2, 1:6], torch.full((5,), 0.2))
     places = torch.arange(-9.0, 10.0)
-    torch.testing.assert_close((kernels.gaussian(3.0).sum(0) * places**2).sum().sqrt(), torch.tensor(3.0), rtol=0.02, atol=0)
+    torch.testing.assert_close(
+        (kernels.gaussian(3.0).sum(0) * places**2).sum().sqrt(), torch.tensor(3.0), rtol=0.02, atol=0
+    )
     point = torch.zeros(1, 4, 5, 3)
     point[0, 1, 2] = 0.5
     assert kernels.of_picture(point).shape == (5, 5)
@@ -129,11 +131,12 @@ def test_a_point_is_blurred_to_the_kernel() -> None:
 
 
 def measurements(image: Tensor, measured: bool = False) -> dict[str, measurement.Measurement]:
+    height, width = image.shape[1:3]
     return {
         "grey": measurement.grey(image),
         "smaller": measurement.smaller(image, 4, measured),
         "blurred": measurement.blurred(image, kernels.gaussian(1.0), measured),
-        "masked": measurement.masked(image, torch.arange(image.shape[1] * image.shape[2]).reshape(1, *image.shape[1:3]) % 2),
+        "masked": measurement.masked(image, torch.arange(height * width).reshape(1, height, width) % 2),
     }  # fmt: skip
 
 
