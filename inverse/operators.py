@@ -8,7 +8,6 @@ null decomposition (Wang et al. 2023, DDNM) kept within 0..1: A x = y, and other
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -21,7 +20,7 @@ LUMA = (0.2126, 0.7152, 0.0722)
 """Rec. 709 weights, applied to encoded (sRGB) values as they are in a picture."""
 HALF_STEP = 0.5 / 255
 _SAME = 1e-6  # a measurement this near to the picture's own is the same: float32 does not add up more exactly
-_BISECTIONS = 32
+_BACK_PROJECTIONS, _BISECTIONS = 10, 32
 _DEBLURRING_STEPS = 1000  # it ends as soon as the picture agrees
 
 
@@ -88,15 +87,24 @@ class Smaller:
         return y.repeat_interleave(self.factor, -2).repeat_interleave(self.factor, -1)
 
     def project(self, v: Tensor, y: Tensor) -> Tensor:
-        """The nearest picture: every block is moved by one amount, and clipped. The amount is found by bisection."""
-        low = -self.inverse(torch.ones_like(y)) * (1.0 + v.abs().amax())
-        low, high = self.apply(low), self.apply(-low)
-        for _ in interruptible(range(_BISECTIONS)):
+        """Smooth corrections, enlarged by cubics, so that no block shows (back projection, Irani and Peleg 1991).
+
+        What they leave is less than is visible: every block is moved by one amount, and clipped.
+        """
+        x = v.clamp(0.0, 1.0)
+        for _ in interruptible(range(_BACK_PROJECTIONS)):
+            rest = F.interpolate(y - self.apply(x), scale_factor=self.factor, mode="bicubic", align_corners=False)
+            x = (x + rest).clamp(0.0, 1.0)
+        return _kept(v, self._moved(x, y), self.inverse((self.apply(v) - y).abs()) <= _SAME)
+
+    def _moved(self, x: Tensor, y: Tensor) -> Tensor:
+        """Of all pictures that agree, the nearest: x + one amount for each block, within 0..1. Found by bisection."""
+        low, high = -torch.ones_like(y), torch.ones_like(y)
+        for _ in range(_BISECTIONS):
             middle = (low + high) / 2
-            above = self.apply((v + self.inverse(middle)).clamp(0.0, 1.0)) > y
+            above = self.apply((x + self.inverse(middle)).clamp(0.0, 1.0)) > y
             low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-        moved = (v + self.inverse((low + high) / 2)).clamp(0.0, 1.0)
-        return _kept(v, moved, self.inverse((self.apply(v) - y).abs()) <= _SAME)
+        return (x + self.inverse((low + high) / 2)).clamp(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -167,7 +175,6 @@ class Blurred:
         return [(axis, self.kernel.shape[axis] // 2) for axis in (-2, -1)]
 
 
-@lru_cache(maxsize=64)
 def _mirrored(size: int, reach: int) -> Tensor:
     """Which pixel of a row of `size` is at -reach .. size + reach - 1, mirrored with the border pixel doubled."""
     places = torch.arange(-reach, size + reach) % (2 * size)
