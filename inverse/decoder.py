@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -76,13 +78,23 @@ class Decoder:
 
     def _decoded(self, latent: Tensor) -> Tensor:
         vae = self.vae
-        code = self.model.get_model_object("latent_format").process_out(latent)
+        code = self._format.process_out(latent)
         if getattr(vae, "latent_dim", 2) == 2 and code.ndim == 5:
             code = code[:, :, 0]
         out = vae.first_stage_model.decode(code.to(device=vae.device, dtype=vae.vae_dtype))
         gain, offset = _scaling(vae)
         picture = out.to(device=latent.device, dtype=latent.dtype)[:, :3] * gain + offset
         return picture if picture.ndim == 4 else picture.movedim(2, 1).flatten(0, 1)
+
+    @cached_property
+    def _format(self) -> Any:
+        """The MODEL's latent format, with tensors that a gradient can pass."""
+        own = copy.copy(self.model.get_model_object("latent_format"))
+        with torch.inference_mode(False):
+            for name, value in list(vars(own).items()):
+                if isinstance(value, Tensor):
+                    setattr(own, name, value.clone())
+        return own
 
     def _is_tiled(self, latent: Tensor) -> bool:
         return self.tiled and max(latent.shape[-2:]) > TILE + 2 * _MARGIN

@@ -53,8 +53,8 @@ class Guidance:
     strength: float = 1.0
     start: float = 1.0
     end: float = 0.0
-    iterations: int = 1
-    every: int = 2
+    iterations: int = 2
+    every: int = 3
     tiled: bool = False
     schedule: PathSchedule | None = None
 
@@ -157,7 +157,7 @@ class _Run:
         self.needs = gradients.Needs()
         self.kept: _Kept | None = None
         self.shift: Tensor | None = None  # by which the last prediction that was solved for was moved
-        self.solved = -1  # the step of it
+        self.solved = 0  # the step of it
         self.weights: Weights | None = None
         if guidance.window is not None and len(sigmas) > 1:
             places = process.positions(process.model_sampling(model), sigmas)
@@ -180,9 +180,11 @@ class _Run:
         if self.weights is None or r == 0.0:
             return denoised
         own, step = self.part(denoised), self.weights.step(level)
-        if self.shift is None or self.shift.shape != own.shape or step >= self.solved + self.guidance.every:
-            self.shift, self.solved = self._shift(own, r, weight * self.guidance.precision), step
-        found = own + self.shift
+        shift, last = self.shift, self.solved + self.guidance.every
+        if shift is None or shift.shape != own.shape or not self.solved <= step < last:
+            shift = self._shift(own, r, weight * self.guidance.precision)
+            self.shift, self.solved = shift, step
+        found = own + shift
         if found.shape == denoised.shape:
             return found
         return torch.cat([found.reshape(len(found), 1, -1), denoised[..., found[0].numel() :]], dim=-1)

@@ -27,19 +27,19 @@ _DEBLURRING_STEPS = 1000  # it ends as soon as the picture agrees
 class Operator(Protocol):
     """A linear measurement A of pictures."""
 
-    def apply(self, x: Tensor) -> Tensor:
+    def apply(self, x: Tensor, /) -> Tensor:
         """y = A x."""
         ...
 
-    def transpose(self, y: Tensor) -> Tensor:
+    def transpose(self, y: Tensor, /) -> Tensor:
         """A^T y, a picture."""
         ...
 
-    def inverse(self, y: Tensor) -> Tensor:
+    def inverse(self, y: Tensor, /) -> Tensor:
         """A^+ y, a picture: the pseudo-inverse, or A^T where that would amplify noise without bound (a blur)."""
         ...
 
-    def project(self, v: Tensor, y: Tensor) -> Tensor:
+    def project(self, v: Tensor, y: Tensor, /) -> Tensor:
         """A picture in 0..1 with A x = y, near v; v itself, bit for bit, where it agrees already and is in 0..1."""
         ...
 
