@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from ..samplers.masks import block_of_vae
 from ..samplers.schedule import PathSchedule, Weights
 from .decoder import Decoder, check_decoder
 from .measurement import Measurement
-from .posterior import posterior_mean, spread
+from .posterior import Prediction, posterior_mean, spread
 
 KEY = "diffusion_path_measurement"
 RENDERING_ERROR = 0.03
@@ -124,7 +124,7 @@ class _GuidedModel:
         """One sampling run."""
         before, self.run = self.run, _Run(self.guidance, guider.model_patcher, sigmas, self.shape)
         if denoise_mask is not None and latent_image is not None:
-            self.run.kept = _Kept(*(self.run.part(each.expand_as(noise)) for each in (denoise_mask, latent_image)))
+            self.run.kept = tuple(self.run.part(each.expand_as(noise)) for each in (denoise_mask, latent_image))
         try:
             return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
         finally:
@@ -133,17 +133,6 @@ class _GuidedModel:
     def predict(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         """One evaluation of D."""
         return executor(*args, **kwargs) if self.run is None else self.run.predict(executor, *args, **kwargs)
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """A noise mask (1 = edit) and what is kept where it is 0, in the shape of the latent."""
-
-    mask: Tensor
-    latent: Tensor
-
-    def item(self, index: int) -> _Kept:
-        return _Kept(*(each[index : index + 1] for each in (self.mask, self.latent)))
 
 
 class _Run:
@@ -155,7 +144,7 @@ class _Run:
         block = block_of_vae(guidance.vae)
         self.measurement = guidance.measurement.cropped(block * shape[-2], block * shape[-1])
         self.needs = gradients.Needs()
-        self.kept: _Kept | None = None
+        self.kept: tuple[Tensor, ...] | None = None  # a noise mask (1 = edit) and what is kept where it is 0
         self.shift: Tensor | None = None  # by which the last prediction that was solved for was moved
         self.solved = 0  # the step of it
         self.weights: Weights | None = None
@@ -190,25 +179,25 @@ class _Run:
         return torch.cat([found.reshape(len(found), 1, -1), denoised[..., found[0].numel() :]], dim=-1)
 
     def _shift(self, denoised: Tensor, r: float, precision: float) -> Tensor:
-        """By how much the measurement moves the predictions [B, C, (T,) h, w]."""
-        vae, moved = self.guidance.vae, []
+        """By how much the measurement moves the predictions [B, C, (T,) h, w].
+
+        The search begins where the last one ended, so that the iterations of a run add up.
+        """
+        vae, moved, before = self.guidance.vae, [], self.shift
+        if before is None or before.shape != denoised.shape:
+            before = torch.zeros_like(denoised)
         with gradients.grad_ready([vae.first_stage_model], vae.device, needs=self.needs) as take:
             for index in interruptible(range(len(denoised))):
-                given = denoised[index : index + 1].detach().clone().float()
-                moved.append(self._moved(take, given, index, r, precision))
+                own, shift = (each[index : index + 1].detach().clone().float() for each in (denoised, before))
+                given = Prediction(own, self._known(index, own.device), r, precision)
+                if self.kept is not None:  # kept parts are what they are kept at
+                    area, latent = (each[index : index + 1].clone().to(own) for each in self.kept)
+                    given = replace(given, denoised=area * own + (1.0 - area) * latent, area=area)
+                    shift = shift * area
+                start = given.denoised + shift
+                found = posterior_mean(take, self.decoder, given, self.guidance.iterations, start)
+                moved.append(found - given.denoised)
         return torch.cat(moved).to(denoised)
-
-    def _moved(self, take: gradients.Gradients, denoised: Tensor, index: int, r: float, precision: float) -> Tensor:
-        """By how much one prediction [1, C, (T,) h, w] is moved; kept parts are what they are kept at."""
-        known = self._known(index, denoised.device)
-        kept = None if self.kept is None else self.kept.item(index)
-        if kept is None:
-            moved = posterior_mean(take, self.decoder, denoised, known, r, precision, self.guidance.iterations)
-            return moved - denoised
-        area, latent = kept.mask.clone().to(denoised), kept.latent.clone().to(denoised)
-        shown = area * denoised + (1.0 - area) * latent
-        moved = posterior_mean(take, self.decoder, shown, known, r, precision, self.guidance.iterations, area)
-        return moved - shown
 
     def _known(self, index: int, device: torch.device) -> Measurement:
         """The measurement of one picture, or of the frames of one video."""

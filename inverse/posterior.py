@@ -13,6 +13,7 @@ exact step lengths, which need no learning rate; the decoder is taken as straigh
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -31,26 +32,36 @@ def spread(sampling: Any, sigma: float) -> float:
     return float(b / (a**2 + b**2).sqrt())
 
 
-def posterior_mean(
-    take: Gradients, decoder: Decoder, denoised: Tensor, measurement: Measurement, r: float, precision: float,
-    iterations: int, area: Tensor | None = None,
-) -> Tensor:  # fmt: skip
-    """The prediction of one picture, [1, C, (T,) h, w], given a measurement of it.
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction of one picture, [1, C, (T,) h, w], and what is known of it.
 
-    measurement: of one picture, or of each frame of a video, on the prediction's device. r: see `spread`. precision: w.
+    measurement: of the picture, or of each frame of a video, on the prediction's device. r: see `spread`. precision: w.
     area: 1 where the latent may change, [1, ..., h, w]; None for everywhere.
     """
-    operator, known = measurement.operator, measurement.value
-    z, direction, last = denoised, None, None
+
+    denoised: Tensor
+    measurement: Measurement
+    r: float
+    precision: float
+    area: Tensor | None = None
+
+
+def posterior_mean(
+    take: Gradients, decoder: Decoder, given: Prediction, iterations: int, start: Tensor | None = None
+) -> Tensor:
+    """The prediction given the measurement, [1, C, (T,) h, w]. start: where the search begins, by default at D."""
+    operator, known = given.measurement.operator, given.measurement.value
+    z, direction, last = given.denoised if start is None else start, None, None
     for _ in range(iterations):
 
         def push(picture: Tensor) -> Tensor:
             return operator.transpose(operator.apply(picture) - known)
 
         picture, slope = decoder.gradient(take, z, push)
-        gradient = precision * slope + (z - denoised) / r**2
-        if area is not None:
-            gradient = gradient * area
+        gradient = given.precision * slope + (z - given.denoised) / given.r**2
+        if given.area is not None:
+            gradient = gradient * given.area
         power = gradient.square().sum()
         if not float(power) > 0.0:
             break
@@ -58,6 +69,6 @@ def posterior_mean(
         direction = -gradient if direction is None else conjugate * direction - gradient
         probe = _PROBE / direction.square().mean().sqrt()
         seen = operator.apply(decoder.picture(z + probe * direction) - picture) / probe
-        curvature = precision * seen.square().sum() + direction.square().sum() / r**2
+        curvature = given.precision * seen.square().sum() + direction.square().sum() / given.r**2
         z, last = z - (gradient * direction).sum() / curvature * direction, gradient
     return z

@@ -15,7 +15,7 @@ from diffusion_path.inverse import decoder as decoders
 from diffusion_path.inverse import measurement
 from diffusion_path.inverse.decoder import Decoder
 from diffusion_path.inverse.guidance import KEY, Guidance, guide
-from diffusion_path.inverse.posterior import posterior_mean, spread
+from diffusion_path.inverse.posterior import Prediction, posterior_mean, spread
 from diffusion_path.samplers import process
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit import analytic
@@ -108,7 +108,7 @@ def test_the_mean_of_the_posterior_in_closed_form(kind: str) -> None:
     matrix, offset = seen_by(vae, known, shape)
     denoised = random(1, *shape)
     with gradients.grad_ready([vae.first_stage_model], torch.device("cpu")) as take:
-        found = posterior_mean(take, Decoder(model, vae), denoised, known, r, precision, 80)
+        found = posterior_mean(take, Decoder(model, vae), Prediction(denoised, known, r, precision), 80)
     d = denoised.double().flatten()
     hessian = torch.eye(len(d), dtype=torch.float64) / r**2 + precision * matrix.T @ matrix
     rest = known.value.double().flatten() - offset - matrix @ d
