@@ -181,22 +181,18 @@ class _Run:
     def _shift(self, denoised: Tensor, r: float, precision: float) -> Tensor:
         """By how much the measurement moves the predictions [B, C, (T,) h, w].
 
-        The search begins where the last one ended, so that the iterations of a run add up.
+        Every search begins at the prediction: what few iterations leave unchanged is then the model's. Begun where the
+        last one ended, colours drift.
         """
-        vae, moved, before = self.guidance.vae, [], self.shift
-        if before is None or before.shape != denoised.shape:
-            before = torch.zeros_like(denoised)
+        vae, moved = self.guidance.vae, []
         with gradients.grad_ready([vae.first_stage_model], vae.device, needs=self.needs) as take:
             for index in interruptible(range(len(denoised))):
-                own, shift = (each[index : index + 1].detach().clone().float() for each in (denoised, before))
+                own = denoised[index : index + 1].detach().clone().float()
                 given = Prediction(own, self._known(index, own.device), r, precision)
                 if self.kept is not None:  # kept parts are what they are kept at
                     area, latent = (each[index : index + 1].clone().to(own) for each in self.kept)
                     given = replace(given, denoised=area * own + (1.0 - area) * latent, area=area)
-                    shift = shift * area
-                start = given.denoised + shift
-                found = posterior_mean(take, self.decoder, given, self.guidance.iterations, start)
-                moved.append(found - given.denoised)
+                moved.append(posterior_mean(take, self.decoder, given, self.guidance.iterations) - given.denoised)
         return torch.cat(moved).to(denoised)
 
     def _known(self, index: int, device: torch.device) -> Measurement:

@@ -47,12 +47,10 @@ class Prediction:
     area: Tensor | None = None
 
 
-def posterior_mean(
-    take: Gradients, decoder: Decoder, given: Prediction, iterations: int, start: Tensor | None = None
-) -> Tensor:
-    """The prediction given the measurement, [1, C, (T,) h, w]. start: where the search begins, by default at D."""
+def posterior_mean(take: Gradients, decoder: Decoder, given: Prediction, iterations: int) -> Tensor:
+    """The prediction given the measurement, [1, C, (T,) h, w]."""
     operator, known = given.measurement.operator, given.measurement.value
-    z, direction, last = given.denoised if start is None else start, None, None
+    z, direction, last = given.denoised, None, None
     for _ in range(iterations):
 
         def push(picture: Tensor) -> Tensor:
