@@ -24,6 +24,7 @@ SIDE = 16_384
 DRAWING_PIXELS = 8_192 * 8_192
 BRUSH_PIXELS = 5_000_000_000
 GROW = 512
+KERNEL_SIDE = 129
 
 STEPS = 10_000
 
@@ -44,6 +45,7 @@ TABLE = (
     Limit("Stroke Canvas", "pixels in total (8192 x 8192)", DRAWING_PIXELS),
     Limit("Stroke Canvas", "pixels the brush passes over, summed over all segments of all strokes", BRUSH_PIXELS),
     Limit("Stroke Canvas, Mask to Latent", "pixels to grow by", GROW),
+    Limit("Measurement", "pixels per side of the kernel of a blur", KERNEL_SIDE),
     Limit("Path Schedule", "characters of a curve", TEXT),
     Limit("Path Schedule", "points of a connected CURVE", CURVE_POINTS),
     Limit("SDEdit Sweep", "values", SWEEP_VALUES),

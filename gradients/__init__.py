@@ -52,7 +52,7 @@ _LOSS_SCALES = (2.0**10, 1.0, 2.0**-10)
 
 OUT_OF_MEMORY = (
     "The memory did not last for a gradient through the model: use a smaller picture or batch, "
-    "or the memory mode 'checkpointed' where there is one."
+    "or the memory mode 'checkpointed' or 'tiled' where there is one."
 )
 
 Loss = Callable[..., Tensor]

@@ -11,6 +11,7 @@ from . import (
     edges,
     experts,
     flowedit,
+    inverse,
     inversion,
     lep,
     lep_training,
@@ -43,6 +44,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     edges,
     lep,
     lep_training,
+    inverse,
     pictures,
     metrics,
 )

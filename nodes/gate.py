@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..common import limits
 from ..common.texts import check_length, quoted
+from ..inverse.measurement import Measurement
 from ..lep.predictor import EdgePredictor
 from ..samplers.conditioning import check_conditioning
 from ..samplers.path import DiffusionPath
@@ -43,6 +44,7 @@ _CLASSES: dict[str, type | tuple[type, ...]] = {
     "DIFFUSION_PATH": DiffusionPath,
     "PATH_SCHEDULE": PathSchedule,
     "EDGE_PREDICTOR": EdgePredictor,
+    "MEASUREMENT": Measurement,
 }
 
 

@@ -7,3 +7,4 @@ from comfy_api.latest import io
 DiffusionPath = io.Custom("DIFFUSION_PATH")
 PathSchedule = io.Custom("PATH_SCHEDULE")
 EdgePredictor = io.Custom("EDGE_PREDICTOR")
+Measurement = io.Custom("MEASUREMENT")

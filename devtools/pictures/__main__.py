@@ -9,7 +9,7 @@ import torch
 from ..console import say
 from ..settings import ROOT
 from ..world import save_picture
-from . import concepts, demo, images, lep, mdp, paths, sdedit, widgets  # noqa: F401  each lists its pictures
+from . import concepts, demo, images, inverse, lep, mdp, paths, sdedit, widgets  # noqa: F401  each lists its pictures
 from .shared import PICTURES
 
 IN_DOCS = ("demo-sheet", "front", "idea")

@@ -293,6 +293,16 @@ def sketch_guidance(w: World) -> str:
     return EXACT
 
 
+def measurement_guidance(w: World) -> str:
+    measured, picture = call("DPathMeasurement", image=w.image, known="grey")
+    given = {"model": w.model, "vae": w.vae, "measurement": measured}
+    assert torch.equal(w.sampled(call("DPathMeasurementGuidance", **given, strength=0.0)[0]), w.plain)
+    guided = w.sampled(call("DPathMeasurementGuidance", **given)[0])
+    finite(guided, picture)
+    assert not torch.equal(guided, w.plain)
+    return EXACT
+
+
 def predict_edges(w: World) -> str:
     given = {"model": w.model, "predictor": w.predictor, "vae": w.vae, "latent": w.latent}
     finite(call("DPathPredictEdges", **given, conditioning=w.positive, t0=0.5, seed=1)[0])
@@ -355,6 +365,7 @@ CASES: dict[str, Case] = {
     "DPathPredictEdges": predict_edges,
     "DPathSketchGuidance": sketch_guidance,
     "DPathTrainEdgePredictor": train_predictor,
+    "DPathMeasurementGuidance": measurement_guidance,
     "DPathJoinModels": join_models,
 }
 

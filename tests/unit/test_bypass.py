@@ -21,6 +21,9 @@ PASSED: dict[str, dict[str, str]] = {
     "DPathMDPEdit": {"latent": "latent", "path": "path", "mask": "mask"},
     "DPathMDPSweep": {"latents": "latent", "path": "path"},
     "DPathMaskedSampler": {"SAMPLER": "sampler"},
+    "DPathMeasurement": {"picture": "image"},
+    "DPathMeasurementExact": {"IMAGE": "image"},
+    "DPathMeasurementGuidance": {"MODEL": "model"},
     "DPathPerturb": {"latent": "latent"},
     "DPathReconstruct": {"walked": "path"},
     "DPathRecord": {"latent": "latent_image"},
@@ -38,6 +41,7 @@ PASSED: dict[str, dict[str, str]] = {
 
 BY_TYPE_ALONE: dict[str, dict[str, str]] = {
     "DPathEdgeMap": {"edges": "image"},
+    "DPathMeasurementExact": {"change": "image"},
     "DPathStrokeCanvas": {"strokes": "background", "sketch": "background"},
     "DPathSweep": {"plot": "image"},
     "DPathTrainEdgePredictor": {"preview": "images"},

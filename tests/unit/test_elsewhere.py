@@ -96,6 +96,10 @@ def test_the_embedded_model_on_a_card_that_is_nearly_full(
         guided = call("DPathSketchGuidance", model=model, predictor=predictor, vae=vae, sketch=picture)[0]
         bent = call("DPathSDEdit", model=guided, negative=given["positive"], **given, steps=2)[0]["samples"]
         assert not torch.equal(bent, made)
+        known = call("DPathMeasurement", image=picture, known="grey")[0]
+        guided = call("DPathMeasurementGuidance", model=model, vae=vae, measurement=known)[0]
+        moved = call("DPathSDEdit", model=guided, negative=given["positive"], **given, steps=2)[0]["samples"]
+        assert not torch.equal(moved, made)
         assert vae.decode(made).shape == picture.shape
 
 

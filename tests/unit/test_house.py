@@ -23,6 +23,7 @@ PACKAGES = (
     "samplers",
     "gradients",
     "lep",
+    "inverse",
     "images",
     "demo",
     "devtools",
@@ -37,10 +38,11 @@ MAY_IMPORT = {
     "gradients": {"gradients"},
     "samplers": {"samplers", "gradients", "common"},
     "lep": {"lep", "samplers", "gradients", "images", "common"},
+    "inverse": {"inverse", "samplers", "gradients", "images", "common"},
     "images": {"images", "samplers", "common"},
     "demo": {"demo", "samplers", "lep", "images", "common"},
     "views": {"views", "samplers", "lep", "images", "common"},
-    "nodes": {"nodes", "views", "samplers", "lep", "images", "demo", "common"},
+    "nodes": {"nodes", "views", "samplers", "lep", "inverse", "images", "demo", "common"},
 }
 NODES = {node.GET_SCHEMA().node_id: node for node in asyncio.run(DiffusionPathExtension().get_node_list())}
 
@@ -177,7 +179,7 @@ def test_the_embedded_model_is_known_to_its_own_nodes_and_the_metrics_alone() ->
 def test_the_pack_prints_nothing() -> None:
     printing = [
         str(path.relative_to(ROOT))
-        for path in python_files("nodes", "views", "common", "samplers", "gradients", "lep", "images")
+        for path in python_files("nodes", "views", "common", "samplers", "gradients", "lep", "inverse", "images")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]

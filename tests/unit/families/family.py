@@ -164,12 +164,32 @@ def latent(family: Family, batch: int = 1, seed: int = 1) -> dict[str, Any]:
         return {"samples": torch.randn(shape, generator=generator) * (not family.empty)}
 
 
+class _Decoder(torch.nn.Module):
+    """Takes the first three channels of a latent for colours; for `Vae`."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return latent[:, :3].repeat_interleave(self.scale, -2).repeat_interleave(self.scale, -1)
+
+
 class Vae:
     """A VAE whose code is known: means of squares of pixels. For video the batch is the frames, as in core."""
 
+    vae_dtype = torch.float32
+
     def __init__(self, family: Family) -> None:
         self.scale, self.video = family.scale, family.frames > 0
-        self.channels = family.config.latent_format().latent_channels
+        self.channels = self.latent_channels = family.config.latent_format().latent_channels
+        self.latent_dim = 3 if self.video else 2
+        self.first_stage_model, self.device = _Decoder(self.scale), comfy.model_management.get_torch_device()
+        self.patcher = comfy.model_patcher.ModelPatcher(self.first_stage_model, self.device, torch.device("cpu"))
+        self.process_output = lambda image: image.add_(1.0).div_(2.0).clamp_(0.0, 1.0)
+
+    def memory_used_decode(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        return shape[-1] * shape[-2]
 
     def spacial_compression_encode(self) -> int:
         return self.scale
@@ -180,8 +200,7 @@ class Vae:
         return code.movedim(0, 1).unsqueeze(0) if self.video else code
 
     def decode(self, latent: Tensor) -> Tensor:
-        pixels = latent[:, :3].repeat_interleave(self.scale, -2).repeat_interleave(self.scale, -1)
-        return (pixels.movedim(1, -1) / 2 + 0.5).clamp(0, 1)
+        return (self.first_stage_model.decode(latent).movedim(1, -1) / 2 + 0.5).clamp(0, 1)
 
 
 class Clip:
