@@ -47,10 +47,10 @@ RECOMMENDED, NOTEBOOK = "recommended", "notebook"
 METHODS = (RECOMMENDED, *mdp.KINDS, NOTEBOOK)
 _SIGMAS = ("steps and scheduler", " A connected path keeps its own levels.")
 _METHOD_TIP = (
-    "recommended: MDP-\u03b5 where the two prompts differ; the rest of the picture is kept. The others edit the "
-    "whole picture. noise: MDP-\u03b5, the source's predicted noise. latent: MDP-x, its states. conditioning: "
-    "MDP-c, its prompt. guidance: MDP-\u03b2, its guided prediction. notebook: MDP-\u03b5 in the window of the "
-    "paper's notebook, which uses 50 steps and cfg 7.5."
+    "recommended: MDP-\u03b5 where the two prompts differ, guided away from the source prompt; the rest of the picture "
+    "is kept. The others edit the whole picture, guided away from the negative prompt. noise: MDP-\u03b5, the source's "
+    "predicted noise. latent: MDP-x, its states. conditioning: MDP-c, its prompt. guidance: MDP-\u03b2, its guided "
+    "prediction. notebook: MDP-\u03b5 in the window of the paper's notebook, which uses 50 steps and cfg 7.5."
 )
 
 
@@ -71,7 +71,8 @@ def make_settings(
     kind = "noise" if method in (RECOMMENDED, NOTEBOOK) else method
     own = {**mdp.WHOLE, RECOMMENDED: DEFAULTS.schedule, NOTEBOOK: mdp.NOTEBOOK}
     region = RegionSettings(threshold) if method == RECOMMENDED else None
-    return mdp.MDPSettings(kind, schedule or own[method], steps, cfg, scheduler, region, sigmas)
+    guide = "source" if method == RECOMMENDED else "negative"
+    return mdp.MDPSettings(kind, schedule or own[method], steps, cfg, scheduler, region, sigmas, guided_by=guide)
 
 
 def edit_inputs(schedule_tip: str) -> list[Any]:
@@ -211,7 +212,7 @@ class MDPEdit(io.ComfyNode):
         settings.schedule.window(step_positions(model, settings, path))  # refuses an empty window before any work
         found, region, callback = prepare(model, positive, negative, source, latent, seed, settings, path, mask)
         edited = mdp.edit(model, positive, negative, found, settings, region.mask, callback)
-        notes = mdp.shared_remarks(model, positive, negative, found, settings.cfg, mask, region)
+        notes = mdp.shared_remarks(model, positive, negative, found, settings, mask, region)
         notes += mdp.own_remarks(found, settings.schedule, edited)
         text = mdp.report(found, region, settings, edited, notes)
         where = torch.ones(1, *found.path.visible_shape[-2:]) if region.mask is None else region.mask
@@ -298,7 +299,7 @@ class MDPSweep(io.ComfyNode):
         cells, complete = run_sweep(model, positive, negative, found, settings, grid, region.mask, callback)
         if not complete:
             _cut_short.note(cls)
-        notes = mdp.shared_remarks(model, positive, negative, found, settings.cfg, mask, region)
+        notes = mdp.shared_remarks(model, positive, negative, found, settings, mask, region)
         text = mdp_sweep_report(found, region, cells, len(grid), mdp.levels_note(found, settings), notes)
         latents = {"samples": parts.joined([cell.edit.latent["samples"] for cell in cells])}
         return io.NodeOutput(mdp_sheet(vae, found, grid, cells), latents, found.path, text, ui=ui.PreviewText(text))

@@ -81,6 +81,15 @@ def about_guidance(positive: Any, negative: Any, cfg: float, batch: int) -> list
     )
 
 
+def about_unused_negative(negative: Any, batch: int) -> list[str]:
+    """A negative prompt that the source prompt stands in for."""
+    return for_pictures(
+        [not all(is_empty(negative, i, batch) for i in range(batch))],
+        "guidance leads away from the source prompt, so the negative prompt has no effect: leave it empty, or use the "
+        "method noise with the mask.",
+    )
+
+
 def about_mask(mask: Any, batch: int) -> list[str]:
     """MASK or noise_mask (1 = edit) that leaves nothing to edit."""
     if mask is None or (mask.is_nested and any(part.any() for part in mask.unbind())):

@@ -100,7 +100,7 @@ def test_edit_node_serves_a_picture_a_seed_and_a_path(kind: ModelType, kind_of_e
     """DPathMDPEdit: a latent is inverted, an empty one generated, a given path walked again to the same edit."""
     model = gaussian_model(kind, 1.25)
     empty = {"samples": torch.zeros(2, 4, 8, 8)}
-    for source, origin in ((latent(), "inversion (euler) in 10"), (empty, "seed 5 in 20")):
+    for source, origin in ((latent(), "inversion (fixed point) in 10"), (empty, "seed 5 in 20")):
         kept = {key: value.clone() for key, value in source.items()}
         edited, path, report = edit(model, source, kind_of_edit)
         assert origin in report
