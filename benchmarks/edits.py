@@ -198,7 +198,7 @@ def composited(group: Group, pictures: Tensor, made: Made) -> Tensor:
     """The edit laid over the original by Composite Exact, where the row knows where it edited."""
     if made.mask is None:
         return pictures
-    return composite_exact(group.pictures, pictures, made.mask, border=0).image
+    return composite_exact(group.pictures, pictures, made.mask).image
 
 
 def run_part(group: Group, world: str, kind: str, part: int, rows: tuple[str, ...], results: Results) -> None:
