@@ -56,10 +56,8 @@ def about_prompts(target: Any, source: Any, negative: Any, cfg: float, batch: in
         "the source prompt and the target prompt are equal, so nothing would change: describe the edited picture "
         "in the target prompt.",
     )
-    lengths = [(content_length(target, i, batch), content_length(source, i, batch)) for i in items]
-    short = [not equal and wanted < _SHORT * given for equal, (wanted, given) in zip(same, lengths, strict=True)]
     return found + for_pictures(
-        short,
+        [not equal and short for equal, short in zip(same, much_shorter(target, source, batch), strict=True)],
         "the target prompt is much shorter than the source prompt, so it leaves open what the rest of the picture "
         "shows: repeat the source prompt in it and change only the words of the edit.",
     )
@@ -210,6 +208,12 @@ def per_picture(mask: Tensor, batch: int) -> list[Tensor]:
 def equal_prompts(first: Any, second: Any, item: int = 0, batch: int = 1) -> bool:
     """Whether two CONDITIONINGs are the same for one picture of a batch: embeddings and all their extras."""
     return is_same(_of_item(first, item, batch), _of_item(second, item, batch))
+
+
+def much_shorter(target: Any, source: Any, batch: int) -> list[bool]:
+    """Whether a picture's target prompt leaves open most of what its source prompt says."""
+    lengths = [(content_length(target, i, batch), content_length(source, i, batch)) for i in range(batch)]
+    return [wanted < _SHORT * given for wanted, given in lengths]
 
 
 def content_length(conditioning: Any, item: int = 0, batch: int = 1) -> int:

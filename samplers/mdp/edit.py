@@ -98,11 +98,12 @@ class EditRegion:
 
 @dataclass(frozen=True)
 class MDPResult:
-    """The edited LATENT, and the evaluations of the network that it took, per picture."""
+    """The edited LATENT, the evaluations of the network that it took, per picture, and what guided it, in words."""
 
     latent: dict[str, Any]
     evaluations: int
     saved: int
+    guidance: str = ""
 
 
 def find_source(
@@ -155,16 +156,19 @@ def find_region(
     return EditRegion(found if given is None else masks.as_mask(region * given), counter.evaluations, found)
 
 
-def guidance(source: Source, settings: MDPSettings, negative: Any) -> tuple[Any, float]:
+def guidance(target: Any, negative: Any, source: Source, settings: MDPSettings) -> tuple[Any, float]:
     """The prompt that guidance leads away from, and its scale.
 
     As in FlowAlign (Kim et al. 2026) that is the source's where the settings say so, D = D_A + g (D_B - D_A), which
     amplifies nothing but what the target prompt changes. Only a path without guidance of its own goes with it: on one
-    that was generated or inverted at a cfg, the negative prompt has its part.
+    that was generated or inverted at a cfg, the negative prompt has its part. A target prompt that leaves open most of
+    the picture would be led away from all that it does not name: if one of a batch does, the negative prompt guides.
     """
-    if settings.guided_by == "source" and source.path.cfg == 1.0:
-        return source.conditioning, 1.0 + SOURCE_SHARE * (settings.cfg - 1.0)
-    return negative, settings.cfg
+    if settings.guided_by != "source" or source.path.cfg != 1.0:
+        return negative, settings.cfg
+    if any(remarks.much_shorter(target, source.conditioning, source.path.shape[0])):
+        return negative, settings.cfg
+    return source.conditioning, 1.0 + SOURCE_SHARE * (settings.cfg - 1.0)
 
 
 def manipulated(model: Any, source: Source, kind: str, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
@@ -200,7 +204,7 @@ def edit(
     patched = manipulated(counter.model, source, settings.kind, settings.schedule, mask)
     patched.parent = model  # whose place in ComfyUI's list of loaded models it leaves: the clones between are gone then
     guider = comfy.samplers.CFGGuider(patched)
-    away_from, scale = guidance(source, settings, negative)
+    away_from, scale = guidance(target, negative, source, settings)
     guider.set_conds(target, away_from)
     guider.set_cfg(scale)
     solver = comfy.samplers.sampler_object("euler") if path.residuals is None else replay_sampler(path)
@@ -208,7 +212,9 @@ def edit(
     edited = sample_with(guider, drawn, latent["samples"], solver, path.sigmas, callback=callback, seed=path.seed)
     plain = path.steps * (1 if settings.cfg == 1.0 else 2)
     edited = edited.to(comfy.model_management.intermediate_device())
-    return MDPResult({**latent, "samples": edited}, counter.evaluations, max(0, plain - counter.evaluations))
+    guided = f"away from the {'negative' if away_from is negative else 'source'} prompt at {scale:.3g}"
+    saved = max(0, plain - counter.evaluations)
+    return MDPResult({**latent, "samples": edited}, counter.evaluations, saved, guided)
 
 
 def shared_remarks(
@@ -222,7 +228,7 @@ def shared_remarks(
 ) -> list[str]:
     """Remarks on an edit that are known before it is run; the same for all edits of a sweep."""
     path, batch, cfg = source.path, source.path.shape[0], settings.cfg
-    unused = cfg != 1.0 and guidance(source, settings, negative)[0] is not negative
+    unused = cfg != 1.0 and guidance(target, negative, source, settings)[0] is not negative
     return [
         *remarks.about_prompts(target, source.conditioning, None if unused else negative, cfg, batch),
         *(remarks.about_unused_negative(negative, batch) if unused else []),
@@ -258,14 +264,13 @@ def report(
     shares = [] if region.mask is None else remarks.per_picture(region.mask, path.shape[0])
     where = " / ".join(masks.cell_count(share) for share in shares) or "the whole picture"
     found = f", found in {region.evaluations} evaluations" if region.evaluations else ""
-    away_from, scale = guidance(source, settings, None)
     return "\n".join(
         [
             f"{settings.kind}: window {schedule.start:g} to {schedule.end:g} = steps {window.start + 1} to "
             f"{window.stop} of {path.steps}, {schedule.shape}, weight {schedule.weight:g}",
             f"source path: {origin}",
             f"region: {where}{found}",
-            f"guidance: away from the {'negative' if away_from is None else 'source'} prompt at {scale:.3g}",
+            f"guidance: {result.guidance}",
             f"edit: {result.evaluations} evaluations of the network, {result.saved} saved where the path was known",
             f"together: {total} evaluations",
             *remarks.lines(notes),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from comfy.model_base import ModelType
+from diffusion_path.samplers import remarks
 from diffusion_path.samplers.mdp import edit as mdp
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
@@ -29,12 +30,15 @@ def test_source_guidance_is_that_of_a_negative_prompt_with_a_third_of_the_excess
     torch.testing.assert_close(same.latent["samples"], latent["samples"], rtol=1e-4, atol=1e-4)
 
 
-def test_a_generated_path_and_cfg_1_are_guided_as_they_were() -> None:
+def test_generated_paths_short_prompts_and_cfg_1_are_guided_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     model, empty = gaussian_model(ModelType.EPS, 1.25), {"samples": torch.zeros(1, 4, 8, 8)}
     source = mdp.find_source(model, SOURCE, NULL, empty, 1, SETTINGS)
-    assert mdp.guidance(source, SETTINGS, NULL) == (NULL, 4.0)
+    assert mdp.guidance(TARGET, NULL, source, SETTINGS) == (NULL, 4.0)
     found = mdp.find_source(model, SOURCE, NULL, {"samples": torch.ones(1, 4, 8, 8)}, 1, SETTINGS)
-    assert mdp.guidance(found, replace(SETTINGS, cfg=1.0), NULL) == (SOURCE, 1.0)
+    assert mdp.guidance(TARGET, NULL, found, replace(SETTINGS, cfg=1.0)) == (SOURCE, 1.0)
+    monkeypatch.setattr(remarks, "much_shorter", lambda *_: [True])
+    assert mdp.guidance(TARGET, NULL, found, SETTINGS) == (NULL, 4.0), "what it leaves open is not to be led away from"
+    monkeypatch.undo()
     negative = cond(0.1)
     region = mdp.EditRegion()
     notes = mdp.shared_remarks(model, TARGET, negative, found, SETTINGS, None, region)
