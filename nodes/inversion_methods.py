@@ -64,8 +64,13 @@ def euler_inputs() -> list[Any]:
     ]
 
 
-def method_input(name: str = "method", first: str = Residual.name, tip: str = METHOD_TIP, **more: Any) -> Any:
-    """A choice of the inversion methods with their widgets. first: the default, which heads the list."""
+def method_input(
+    name: str = "method", first: str = Residual.name, tip: str = METHOD_TIP, iterations: int = 10, **more: Any
+) -> Any:
+    """A choice of the inversion methods with their widgets.
+
+    first: the default, which heads the list. iterations: those of fixed point to begin with.
+    """
     options = {
         "residual": [
             fraction(
@@ -99,7 +104,7 @@ def method_input(name: str = "method", first: str = Residual.name, tip: str = ME
         "fixed point": [
             whole(
                 "iterations",
-                10,
+                iterations,
                 (1, 200),
                 "Maximum evaluations per step; a step that has converged stops early. 1 is Uni-Inv: the cheapest, with "
                 "an exact way back.",

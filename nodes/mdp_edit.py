@@ -13,6 +13,7 @@ from torch import Tensor
 from ..common.texts import quoted
 from ..samplers import masks, parts, process
 from ..samplers.counting import counting_from
+from ..samplers.inversion.fixed_point import FixedPoint
 from ..samplers.mdp import edit as mdp
 from ..samplers.mdp.difference import POSITIONS, RegionSettings
 from ..samplers.mdp.sweep import parse_numbers, weight_grid, window_grid
@@ -48,16 +49,16 @@ RECOMMENDED, NOTEBOOK, ARTICLE = "recommended", "notebook", "article"
 METHODS = (RECOMMENDED, *mdp.KINDS, NOTEBOOK, ARTICLE)
 _SIGMAS = ("steps and scheduler", " A connected path keeps its own levels.")
 _METHOD_TIP = (
-    "recommended: MDP-\u03b5 where the two prompts differ; the rest of the picture is kept. The others edit the "
-    "whole picture. noise: MDP-\u03b5, the source's predicted noise. latent: MDP-x, its states. conditioning: "
-    "MDP-c, its prompt. guidance: MDP-\u03b2, its guided prediction. notebook: MDP-\u03b5 in the window of the "
-    "paper's notebook, 0.96 to 0.46, and article in that of an article on it, 0.94 to 0.42: both use 50 steps and "
-    "cfg 7.5."
+    "recommended: MDP-\u03b5 where the two prompts differ, guided away from the source prompt; the rest of the picture "
+    "is kept. The others edit the whole picture, guided away from the negative prompt. noise: MDP-\u03b5, the source's "
+    "predicted noise. latent: MDP-x, its states. conditioning: MDP-c, its prompt. guidance: MDP-\u03b2, its guided "
+    "prediction. notebook: MDP-\u03b5 in the window of the paper's notebook, 0.96 to 0.46, and article in that of an "
+    "article on it, 0.94 to 0.42: both use 50 steps and cfg 7.5."
 )
 
 _INVERSION_TIP = (
-    "How the path of a picture is found, as in Invert Picture to Path: euler is the cheapest and the one that the "
-    "windows were chosen with. Unused for an empty latent or with a connected path."
+    "How the path of a picture is found, as in Invert Picture to Path: fixed point with 1 iteration (Uni-Inv) is the "
+    "cheapest and leads back exactly. Unused for an empty latent or with a connected path."
 )
 
 
@@ -80,7 +81,8 @@ def make_settings(
     own = {**mdp.WHOLE, RECOMMENDED: DEFAULTS.schedule, NOTEBOOK: mdp.NOTEBOOK, ARTICLE: mdp.ARTICLE}
     region = RegionSettings(threshold) if method == RECOMMENDED else None
     finder = described_method(inversion, combo="inversion") if inversion else DEFAULTS.inversion
-    return mdp.MDPSettings(kind, schedule or own[method], steps, cfg, scheduler, region, sigmas, finder)
+    guide = "source" if method == RECOMMENDED else "negative"
+    return mdp.MDPSettings(kind, schedule or own[method], steps, cfg, scheduler, region, sigmas, finder, guide)
 
 
 def edit_inputs(schedule_tip: str) -> list[Any]:
@@ -186,7 +188,7 @@ class MDPEdit(io.ComfyNode):
                     f"in the report: {DEFAULTS.schedule.start:g} to {DEFAULTS.schedule.end:g} for recommended."
                 ),
                 sigmas_input(*_SIGMAS),
-                method_input("inversion", DEFAULTS.inversion.name, _INVERSION_TIP, optional=True),
+                method_input("inversion", FixedPoint.name, _INVERSION_TIP, iterations=1, optional=True),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),
@@ -221,7 +223,7 @@ class MDPEdit(io.ComfyNode):
         settings.schedule.window(step_positions(model, settings, path))  # refuses an empty window before any work
         found, region, callback = prepare(model, positive, negative, source, latent, seed, settings, path, mask)
         edited = mdp.edit(model, positive, negative, found, settings, region.mask, callback)
-        notes = mdp.shared_remarks(model, positive, negative, found, settings.cfg, mask, region)
+        notes = mdp.shared_remarks(model, positive, negative, found, settings, mask, region)
         notes += mdp.own_remarks(found, settings.schedule, edited)
         text = mdp.report(found, region, settings, edited, notes)
         where = torch.ones(1, *found.path.visible_shape[-2:]) if region.mask is None else region.mask
@@ -308,7 +310,7 @@ class MDPSweep(io.ComfyNode):
         cells, complete = run_sweep(model, positive, negative, found, settings, grid, region.mask, callback)
         if not complete:
             _cut_short.note(cls)
-        notes = mdp.shared_remarks(model, positive, negative, found, settings.cfg, mask, region)
+        notes = mdp.shared_remarks(model, positive, negative, found, settings, mask, region)
         notes += grid.missed
         text = mdp_sweep_report(found, region, cells, len(grid), mdp.levels_note(found, settings), notes)
         latents = {"samples": parts.joined([cell.edit.latent["samples"] for cell in cells])}

@@ -59,10 +59,8 @@ def about_prompts(target: Any, source: Any, negative: Any, cfg: float, batch: in
         "the source prompt and the target prompt are equal, so nothing would change: describe the edited picture "
         "in the target prompt.",
     )
-    lengths = [(content_length(target, i, batch), content_length(source, i, batch)) for i in items]
-    short = [not equal and wanted < _SHORT * given for equal, (wanted, given) in zip(same, lengths, strict=True)]
     return found + for_pictures(
-        short,
+        [not equal and short for equal, short in zip(same, much_shorter(target, source, batch), strict=True)],
         "the target prompt is much shorter than the source prompt, so it leaves open what the rest of the picture "
         "shows: repeat the source prompt in it and change only the words of the edit.",
     )
@@ -81,6 +79,15 @@ def about_guidance(positive: Any, negative: Any, cfg: float, batch: int) -> list
         [equal_prompts(positive, negative, i, batch) for i in items],
         "the positive prompt and the negative prompt are equal, so cfg has no effect: leave the negative prompt empty, "
         "or name in it what the picture should not show.",
+    )
+
+
+def about_unused_negative(negative: Any, batch: int) -> list[str]:
+    """A negative prompt that the source prompt stands in for."""
+    return for_pictures(
+        [not all(is_empty(negative, i, batch) for i in range(batch))],
+        "guidance leads away from the source prompt, so the negative prompt has no effect: leave it empty, or use the "
+        "method noise with the mask.",
     )
 
 
@@ -228,6 +235,12 @@ def per_picture(mask: Tensor, batch: int) -> list[Tensor]:
 def equal_prompts(first: Any, second: Any, item: int = 0, batch: int = 1) -> bool:
     """Whether two CONDITIONINGs are the same for one picture of a batch: embeddings and all their extras."""
     return is_same(_of_item(first, item, batch), _of_item(second, item, batch))
+
+
+def much_shorter(target: Any, source: Any, batch: int) -> list[bool]:
+    """Whether a picture's target prompt leaves open most of what its source prompt says."""
+    lengths = [(content_length(target, i, batch), content_length(source, i, batch)) for i in range(batch)]
+    return [wanted < _SHORT * given for wanted, given in lengths]
 
 
 def content_length(conditioning: Any, item: int = 0, batch: int = 1) -> int:

@@ -16,7 +16,7 @@ from .. import masks, parts, process, remarks
 from .. import noise as noises
 from ..conditioning import fingerprint
 from ..counting import Counter
-from ..inversion.euler import Euler
+from ..inversion.fixed_point import FixedPoint
 from ..inversion.invert import invert
 from ..inversion.run import Method
 from ..path import DiffusionPath
@@ -31,6 +31,9 @@ from .conditions import mix_conditioning, mix_guidance
 from .states import inject_latent, inject_noise
 
 KINDS = ("noise", "latent", "conditioning", "guidance")
+GUIDES = ("source", "negative")
+SOURCE_SHARE = 1 / 3
+"""Of what cfg adds to 1, how much guidance away from the source prompt takes for an edit of the same strength."""
 
 WHOLE: dict[str, PathSchedule] = {
     "noise": PathSchedule(0.8, 0.15),
@@ -53,7 +56,8 @@ class MDPSettings:
     of those of steps and scheduler.
 
     region: how to find where the two prompts differ, to edit only there; None edits the whole picture.
-    inversion: how the path of a picture is found.
+    inversion: how the path of a picture is found; by default Uni-Inv, which is exact on the way back.
+    guided_by: one of `GUIDES`, the prompt that guidance leads away from (see `guidance`).
     """
 
     kind: str = "noise"
@@ -63,7 +67,8 @@ class MDPSettings:
     scheduler: str = "normal"
     region: difference.RegionSettings | None = field(default_factory=difference.RegionSettings)
     sigmas: Tensor | None = None
-    inversion: Method = field(default_factory=Euler)
+    inversion: Method = field(default_factory=lambda: FixedPoint(iterations=1))
+    guided_by: str = "source"
 
     @property
     def path_steps(self) -> int:
@@ -96,11 +101,12 @@ class EditRegion:
 
 @dataclass(frozen=True)
 class MDPResult:
-    """The edited LATENT, and the evaluations of the network that it took, per picture."""
+    """The edited LATENT, the evaluations of the network that it took, per picture, and what guided it, in words."""
 
     latent: dict[str, Any]
     evaluations: int
     saved: int
+    guidance: str = ""
 
 
 def find_source(
@@ -159,6 +165,21 @@ def find_region(
     return EditRegion(found if given is None else masks.as_mask(region * given), counter.evaluations, found)
 
 
+def guidance(target: Any, negative: Any, source: Source, settings: MDPSettings) -> tuple[Any, float]:
+    """The prompt that guidance leads away from, and its scale.
+
+    As in FlowAlign (Kim et al. 2026) that is the source's where the settings say so, D = D_A + g (D_B - D_A), which
+    amplifies nothing but what the target prompt changes. Only a path without guidance of its own goes with it: on one
+    that was generated or inverted at a cfg, the negative prompt has its part. A target prompt that leaves open most of
+    the picture would be led away from all that it does not name: if one of a batch does, the negative prompt guides.
+    """
+    if settings.guided_by != "source" or source.path.cfg != 1.0:
+        return negative, settings.cfg
+    if any(remarks.much_shorter(target, source.conditioning, source.path.shape[0])):
+        return negative, settings.cfg
+    return source.conditioning, 1.0 + SOURCE_SHARE * (settings.cfg - 1.0)
+
+
 def manipulated(model: Any, source: Source, kind: str, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
     """A clone of the MODEL with one of `KINDS`. Outside the mask the source's path is held, whatever the kind."""
     if kind not in KINDS:
@@ -192,23 +213,34 @@ def edit(
     patched = manipulated(counter.model, source, settings.kind, settings.schedule, mask)
     patched.parent = model  # whose place in ComfyUI's list of loaded models it leaves: the clones between are gone then
     guider = comfy.samplers.CFGGuider(patched)
-    guider.set_conds(target, negative)
-    guider.set_cfg(settings.cfg)
+    away_from, scale = guidance(target, negative, source, settings)
+    guider.set_conds(target, away_from)
+    guider.set_cfg(scale)
     solver = comfy.samplers.sampler_object("euler") if path.residuals is None else replay_sampler(path)
     drawn = noise.generate_noise(latent)
     edited = sample_with(guider, drawn, latent["samples"], solver, path.sigmas, callback=callback, seed=path.seed)
     plain = path.steps * (1 if settings.cfg == 1.0 else 2)
     edited = edited.to(comfy.model_management.intermediate_device())
-    return MDPResult({**latent, "samples": edited}, counter.evaluations, max(0, plain - counter.evaluations))
+    guided = f"away from the {'negative' if away_from is negative else 'source'} prompt at {scale:.3g}"
+    saved = max(0, plain - counter.evaluations)
+    return MDPResult({**latent, "samples": edited}, counter.evaluations, saved, guided)
 
 
 def shared_remarks(
-    model: Any, target: Any, negative: Any, source: Source, cfg: float, mask: Tensor | None, region: EditRegion
+    model: Any,
+    target: Any,
+    negative: Any,
+    source: Source,
+    settings: MDPSettings,
+    mask: Tensor | None,
+    region: EditRegion,
 ) -> list[str]:
     """Remarks on an edit that are known before it is run; the same for all edits of a sweep."""
-    path, batch = source.path, source.path.shape[0]
+    path, batch, cfg = source.path, source.path.shape[0], settings.cfg
+    unused = cfg != 1.0 and guidance(target, negative, source, settings)[0] is not negative
     return [
-        *remarks.about_prompts(target, source.conditioning, negative, cfg, batch),
+        *remarks.about_prompts(target, source.conditioning, None if unused else negative, cfg, batch),
+        *(remarks.about_unused_negative(negative, batch) if unused else []),
         *(remarks.about_path(path.conditioning, fingerprint(source.conditioning)) if source.origin == "given" else []),
         *remarks.about_mask(mask, batch),
         *remarks.about_region(region.found, region.mask, batch),
@@ -247,6 +279,7 @@ def report(
             f"{window.stop} of {path.steps}, {schedule.shape}, weight {schedule.weight:g}",
             f"source path: {origin}",
             f"region: {where}{found}",
+            f"guidance: {result.guidance}",
             f"edit: {result.evaluations} evaluations of the network, {result.saved} saved where the path was known",
             f"together: {total} evaluations",
             *remarks.lines(notes),

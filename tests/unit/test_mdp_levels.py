@@ -67,7 +67,7 @@ def test_sigmas_make_the_path_and_a_path_that_is_connected_keeps_its_own(kind: M
     sigmas = sdedit_sigmas(process.model_sampling(model), 0.9, 7, "karras")
     made, path, report = edit(model, source, sigmas=sigmas)
     assert torch.equal(path.sigmas, sigmas)
-    assert "inversion (euler) in 7 evaluations, over the connected sigmas instead of steps and scheduler" in report
+    assert "(fixed point) in 7 evaluations, over the connected sigmas instead of steps and scheduler" in report
     again, same, report = edit(model, source, path=path, sigmas=sigmas[2:])
     assert torch.equal(again["samples"], made["samples"])
     assert torch.equal(same.sigmas, sigmas)

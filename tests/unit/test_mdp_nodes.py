@@ -102,7 +102,7 @@ def test_edit_node_serves_a_picture_a_seed_and_a_path(kind: ModelType, kind_of_e
     """DPathMDPEdit: a latent is inverted, an empty one generated, a given path walked again to the same edit."""
     model = gaussian_model(kind, 1.25)
     empty = {"samples": torch.zeros(2, 4, 8, 8)}
-    for source, origin in ((latent(), "inversion (euler) in 10"), (empty, "seed 5 in 20")):
+    for source, origin in ((latent(), "inversion (fixed point) in 10"), (empty, "seed 5 in 20")):
         kept = {key: value.clone() for key, value in source.items()}
         edited, path, report = edit(model, source, kind_of_edit)
         assert origin in report
@@ -159,7 +159,10 @@ def test_recommended_edit_keeps_what_both_prompts_agree_on(kind: ModelType) -> N
     assert "window 0.8 to 0.15 = steps 3 to 8 of 10" in report
     edited, _, report, where = run(cond(MU_B), path=path)
     assert bool((where == 1).all())
-    assert torch.equal(edited["samples"], edit(model, source, path=path)[0]["samples"]), "everything is edited"
+    assert "guidance: away from the source prompt at 1.33" in report
+    noise = {**widgets, "cfg": 4 / 3, "method": "noise"}
+    named, *_ = MDPEdit.execute(model, cond(MU_B), cond(MU_A), cond(MU_A), source, **noise, path=path).args
+    assert torch.equal(edited["samples"], named["samples"]), "everything is edited"
     mask = torch.zeros(1, 64, 64)
     mask[..., 32:] = 1
     held, _, _, where = run(cond(MU_B), path=path, mask=mask)
@@ -298,7 +301,8 @@ def test_sweep_node_makes_a_grid_on_one_path(kind: ModelType) -> None:
     assert report.splitlines()[-1] == "together: 54 evaluations, 10 of them for the source's path"
     assert grid.shape[1] > 2 * 64
     *_, report = sweep(model, source, path=path, method="recommended")
-    together, note = report.splitlines()[-2:]
+    together, unused, note = report.splitlines()[-3:]
+    assert "so the negative prompt has no effect" in unused
     assert together == "together: 52 evaluations, 0 of them for the source's path and 8 to find the region"
     assert note.startswith("note: the prompts differ nearly everywhere (more than 80% of the picture)")
     _, latents, *_ = sweep(model, source, path=path, sweep="weights", schedule=PathSchedule(0.9, 0.3))

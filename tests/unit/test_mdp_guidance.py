@@ -1,0 +1,46 @@
+"""Guidance of an edit: away from the source prompt on the path of a picture, from the negative one elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from comfy.model_base import ModelType
+from diffusion_path.samplers import remarks
+from diffusion_path.samplers.mdp import edit as mdp
+from diffusion_path.samplers.schedule import PathSchedule
+from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
+
+SOURCE, TARGET, NULL = cond(0.75), cond(-0.5), cond(0.25)
+SETTINGS = mdp.MDPSettings(schedule=PathSchedule(0.8, 0.3), steps=8, cfg=4.0, region=None)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_source_guidance_is_that_of_a_negative_prompt_with_a_third_of_the_excess(kind: ModelType) -> None:
+    model = gaussian_model(kind, 1.25)
+    latent = {"samples": torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))}
+    source = mdp.find_source(model, SOURCE, NULL, latent, 1, SETTINGS)
+    guided = mdp.edit(model, TARGET, NULL, source, SETTINGS)
+    named = mdp.edit(model, TARGET, SOURCE, source, replace(SETTINGS, guided_by="negative", cfg=2.0))
+    assert torch.equal(guided.latent["samples"], named.latent["samples"])
+    other = mdp.edit(model, TARGET, NULL, source, replace(SETTINGS, guided_by="negative"))
+    assert not torch.allclose(guided.latent["samples"], other.latent["samples"], atol=0.1)
+    same = mdp.edit(model, SOURCE, NULL, source, SETTINGS)
+    torch.testing.assert_close(same.latent["samples"], latent["samples"], rtol=1e-4, atol=1e-4)
+
+
+def test_generated_paths_short_prompts_and_cfg_1_are_guided_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, empty = gaussian_model(ModelType.EPS, 1.25), {"samples": torch.zeros(1, 4, 8, 8)}
+    source = mdp.find_source(model, SOURCE, NULL, empty, 1, SETTINGS)
+    assert mdp.guidance(TARGET, NULL, source, SETTINGS) == (NULL, 4.0)
+    found = mdp.find_source(model, SOURCE, NULL, {"samples": torch.ones(1, 4, 8, 8)}, 1, SETTINGS)
+    assert mdp.guidance(TARGET, NULL, found, replace(SETTINGS, cfg=1.0)) == (SOURCE, 1.0)
+    monkeypatch.setattr(remarks, "much_shorter", lambda *_: [True])
+    assert mdp.guidance(TARGET, NULL, found, SETTINGS) == (NULL, 4.0), "what it leaves open is not to be led away from"
+    monkeypatch.undo()
+    negative = cond(0.1)
+    region = mdp.EditRegion()
+    notes = mdp.shared_remarks(model, TARGET, negative, found, SETTINGS, None, region)
+    assert any("away from the source prompt, so the negative prompt has no effect" in note for note in notes)
+    assert not mdp.shared_remarks(model, TARGET, negative, source, SETTINGS, None, region)
