@@ -18,10 +18,13 @@ from torch import Tensor, nn
 
 from ..samplers.tensor_file import DamagedFileError, read_tensors
 from .autoencoder import DOWNSCALE, LATENT_CHANNELS, LandscapeAutoencoder
+from .flow import SHIFT, FlowUNet
 from .text import WIDTH, LandscapeClip, tokenizer_class
 
 WEIGHTS = Path(__file__).parent / "weights" / "landscapes.safetensors"
 FORMAT = "diffusion-path-landscapes"
+KINDS = NOISE, FLOW = "noise prediction", "flow"
+"""The same network in the coordinates of Stable Diffusion, and in those of Flux and SD3."""
 
 UNET_CONFIG: dict[str, Any] = {
     "image_size": 32,
@@ -62,11 +65,21 @@ class LandscapeConfig(comfy.supported_models_base.BASE):
     sampling_settings = {}
 
 
-def build_base_model(dtype: torch.dtype = torch.float32) -> comfy.model_base.BaseModel:
-    """The diffusion model with uninitialised weights, compute and storage in `dtype`."""
-    config = LandscapeConfig(dict(UNET_CONFIG))
+class LandscapeFlowConfig(LandscapeConfig):
+    """The same as a rectified flow."""
+
+    sampling_settings = {"shift": SHIFT}
+
+
+def build_base_model(dtype: torch.dtype = torch.float32, kind: str = NOISE) -> comfy.model_base.BaseModel:
+    """The diffusion model with uninitialised weights, compute and storage in `dtype`; kind: one of `KINDS`."""
+    flow = kind == FLOW
+    config = (LandscapeFlowConfig if flow else LandscapeConfig)(dict(UNET_CONFIG))
     config.set_inference_dtype(dtype, None)
-    return comfy.model_base.BaseModel(config, model_type=comfy.model_base.ModelType.EPS)
+    types = comfy.model_base.ModelType
+    if flow:
+        return comfy.model_base.BaseModel(config, model_type=types.FLOW, unet_model=FlowUNet)
+    return comfy.model_base.BaseModel(config, model_type=types.EPS)
 
 
 class _FirstStage(nn.Module):
@@ -111,9 +124,11 @@ def _load(module: nn.Module, weights: dict[str, Tensor], prefix: str, name: str)
         ) from error
 
 
-def load_model(weights: dict[str, Tensor], metadata: dict[str, Any]) -> comfy.model_patcher.ModelPatcher:
+def load_model(
+    weights: dict[str, Tensor], metadata: dict[str, Any], kind: str = NOISE
+) -> comfy.model_patcher.ModelPatcher:
     """MODEL: ComfyUI's BaseModel and UNetModel around the weights."""
-    base = build_base_model()
+    base = build_base_model(kind=kind)
     _load(base.diffusion_model, weights, "unet.", "diffusion model")
     base.latent_format.latent_rgb_factors = metadata["preview"]["factors"]
     base.latent_format.latent_rgb_factors_bias = metadata["preview"]["bias"]
@@ -161,12 +176,12 @@ def load_vae(weights: dict[str, Tensor]) -> comfy.sd.VAE:
 
 
 def load_demo_model(
-    path: Path = WEIGHTS,
+    path: Path = WEIGHTS, kind: str = NOISE
 ) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
-    """MODEL, CLIP and VAE of the landscape model.
+    """MODEL, CLIP and VAE of the landscape model; kind: one of `KINDS`.
 
     Raises:
         ValueError: the weights file is missing, damaged or of another version.
     """
     weights, metadata = read_weights(path)
-    return load_model(weights, metadata), load_clip(weights, metadata), load_vae(weights)
+    return load_model(weights, metadata, kind), load_clip(weights, metadata), load_vae(weights)
