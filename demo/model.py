@@ -23,8 +23,14 @@ from .text import WIDTH, LandscapeClip, tokenizer_class
 
 WEIGHTS = Path(__file__).parent / "weights" / "landscapes.safetensors"
 FORMAT = "diffusion-path-landscapes"
-KINDS = NOISE, FLOW = "noise prediction", "flow"
-"""The same network in the coordinates of Stable Diffusion, and in those of Flux and SD3."""
+FEW_STEPS_WEIGHTS = WEIGHTS.with_name("few-steps.safetensors")
+LEVELS = (999, 749, 499, 249)
+"""Timesteps that the LoRA for few steps is trained at: those of four steps of the scheduler `simple`."""
+NOISE, FLOW, FEW_STEPS = "noise prediction", "flow", "few steps"
+"""The same network in the coordinates of Stable Diffusion, in those of Flux and SD3, and distilled to four steps."""
+KINDS = NOISE, FLOW
+SAMPLING = {NOISE: (20, 4.0, "normal"), FLOW: (20, 4.0, "normal"), FEW_STEPS: (len(LEVELS), 1.0, "simple")}
+"""Steps, cfg and scheduler that suit each kind."""
 
 UNET_CONFIG: dict[str, Any] = {
     "image_size": 32,
@@ -73,13 +79,11 @@ class LandscapeFlowConfig(LandscapeConfig):
 
 def build_base_model(dtype: torch.dtype = torch.float32, kind: str = NOISE) -> comfy.model_base.BaseModel:
     """The diffusion model with uninitialised weights, compute and storage in `dtype`; kind: one of `KINDS`."""
-    flow = kind == FLOW
-    config = (LandscapeFlowConfig if flow else LandscapeConfig)(dict(UNET_CONFIG))
+    config = (LandscapeFlowConfig if kind == FLOW else LandscapeConfig)(dict(UNET_CONFIG))
     config.set_inference_dtype(dtype, None)
-    types = comfy.model_base.ModelType
-    if flow:
-        return comfy.model_base.BaseModel(config, model_type=types.FLOW, unet_model=FlowUNet)
-    return comfy.model_base.BaseModel(config, model_type=types.EPS)
+    if kind == FLOW:
+        return comfy.model_base.BaseModel(config, comfy.model_base.ModelType.FLOW, unet_model=FlowUNet)
+    return comfy.model_base.BaseModel(config, comfy.model_base.ModelType.EPS)
 
 
 class _FirstStage(nn.Module):
@@ -136,6 +140,22 @@ def load_model(
     return comfy.model_patcher.ModelPatcher(base.train(False), mm.get_torch_device(), mm.unet_offload_device())
 
 
+def with_few_steps(model: Any, path: Path = FEW_STEPS_WEIGHTS) -> Any:
+    """The MODEL for four steps: ComfyUI's own LoRA loader on the file of the distilled one.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    try:
+        changes, _ = read_tensors(path)
+    except DamagedFileError as error:
+        raise ValueError(
+            f"The LoRA for few steps ({path.name}) is missing or damaged: reinstall the pack, or train it with "
+            "'./dev train-demo-model'."
+        ) from error
+    return comfy.sd.load_lora_for_models(model, None, changes, 1.0, 0.0)[0]
+
+
 def load_clip(weights: dict[str, Tensor], metadata: dict[str, Any]) -> comfy.sd.CLIP:
     """CLIP: word tokenizer and text encoder, for CLIPTextEncode with weights and long prompts."""
 
@@ -184,4 +204,7 @@ def load_demo_model(
         ValueError: the weights file is missing, damaged or of another version.
     """
     weights, metadata = read_weights(path)
-    return load_model(weights, metadata, kind), load_clip(weights, metadata), load_vae(weights)
+    model = load_model(weights, metadata, kind)
+    if kind == FEW_STEPS:
+        model = with_few_steps(model, path.with_name(FEW_STEPS_WEIGHTS.name))
+    return model, load_clip(weights, metadata), load_vae(weights)
