@@ -26,9 +26,8 @@ FORMAT = "diffusion-path-landscapes"
 FEW_STEPS_WEIGHTS = WEIGHTS.with_name("few-steps.safetensors")
 LEVELS = (999, 749, 499, 249)
 """Timesteps that the LoRA for few steps is trained at: those of four steps of the scheduler `simple`."""
-NOISE, FLOW, FEW_STEPS = "noise prediction", "flow", "few steps"
+KINDS = NOISE, FLOW, FEW_STEPS = "noise prediction", "flow", "few steps"
 """The same network in the coordinates of Stable Diffusion, in those of Flux and SD3, and distilled to four steps."""
-KINDS = NOISE, FLOW
 SAMPLING = {NOISE: (20, 4.0, "normal"), FLOW: (20, 4.0, "normal"), FEW_STEPS: (len(LEVELS), 1.0, "simple")}
 """Steps, cfg and scheduler that suit each kind."""
 

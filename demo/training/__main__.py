@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument(
         "--judge", action="store_true", help="only evaluate the existing weights: figures and a contact sheet"
     )
+    parser.add_argument("--count", type=int, default=200, help="pictures to judge of each kind of model")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -67,7 +68,7 @@ def main() -> None:
     for folder in (options.work, options.out):
         folder.mkdir(parents=True, exist_ok=True)
     if options.judge:
-        _judge(options.work, options.out)
+        _judge(options.work, options.out, options.count)
         return
     budgets = {name: replace(b, steps=max(1, int(b.steps * options.length))) for name, b in BUDGETS.items()}
     print(f"Training on {device()}, work folder {options.work}", flush=True)
@@ -95,7 +96,7 @@ def main() -> None:
     print(f"wrote {options.out / model.WEIGHTS.name}, {size / 1e6:.2f} MB", flush=True)
     _few_steps(options, budgets["few_steps"])
     _draw_losses(options.work)
-    _judge(options.work, options.out)
+    _judge(options.work, options.out, options.count)
 
 
 def _autoencoder(
@@ -137,14 +138,14 @@ def _draw_losses(work: Path) -> None:
         Image.fromarray((plot[0] * 255).byte().numpy()).save(work / "losses.png")
 
 
-def _judge(work: Path, out: Path) -> None:
-    """Figures and a contact sheet of the packed model, made through ComfyUI and read by the pack's own classifier."""
+def _judge(work: Path, out: Path, count: int) -> None:
+    """Figures and contact sheets of what was packed, made through ComfyUI and read by the pack's own classifier."""
     from .evaluate import evaluate, sheet
 
     found = {}
     distilled = (out / model.FEW_STEPS_WEIGHTS.name).exists()
     for kind, name in ((model.NOISE, "sheet.png"), (model.FEW_STEPS, "sheet-few-steps.png"))[: 1 + distilled]:
-        found[kind], made, _ = evaluate(out / model.WEIGHTS.name, kind=kind)
+        found[kind], made, _ = evaluate(out / model.WEIGHTS.name, count, kind=kind)
         Image.fromarray(sheet(made[:40])).save(work / name)
         print(f"generated, {kind}: {found[kind]}", flush=True)
     (work / "figures.json").write_text(json.dumps(found, indent=2))

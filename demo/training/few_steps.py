@@ -24,7 +24,7 @@ from .common import Budget, device, train
 from .diffusion import plain_attention
 from .pack import write_atomic
 
-SHARD, RANK, CFG = 16, 12, 4.0
+SHARD, SIDE, RANK, CFG = 16, 32, 12, 4.0
 # The teacher's timesteps from each of the student's levels to the next; the last segment decides about texture.
 _SEGMENTS = ((999, 874), (749, 624), (499, 374), (249, 166, 83, 25))
 _DETAIL, _ENERGY = 1.0, 0.5  # weights of the losses of detail
@@ -77,7 +77,7 @@ def make_trajectories(folder: Path, teacher: Teacher, index: int, seed: int) -> 
         return
     rng, generator = np.random.default_rng([seed, index]), torch.Generator().manual_seed(seed * 1000 + index)
     context = teacher.context([caption(random_scene(rng), rng) for _ in range(SHARD)])
-    noise = torch.randn(SHARD, 4, 32, 32, generator=generator).to(device())
+    noise = torch.randn(SHARD, 4, SIDE, SIDE, generator=generator).to(device())
     states = teacher.trajectory(noise, context, teacher.context([""]))
     with written_whole(path) as part, part.open("wb") as file:
         np.savez(file, states=states.cpu().numpy(), context=context.cpu().numpy())
