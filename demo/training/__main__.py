@@ -34,7 +34,7 @@ BUDGETS = {
     "autoencoder": Budget(steps=4000, batch=16, lr=1.5e-3),
     "texture": Budget(steps=2500, batch=12, lr=4e-4, warmup=50),
     "diffusion": Budget(steps=4200, batch=24, lr=1e-3),
-    "few_steps": Budget(steps=160, batch=8, lr=2e-3, warmup=10),
+    "few_steps": Budget(steps=260, batch=8, lr=2e-3, warmup=10),
 }
 PICTURES, SHARDS, SEED = 20000, 9, 1
 TRAJECTORIES = 4  # shards of the teacher's runs for the distillation to few steps
