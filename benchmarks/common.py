@@ -20,12 +20,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..demo.model import FEW_STEPS, FLOW, NOISE
 from ..demo.training.evaluate import unseen_scenes
 from ..devtools.settings import ROOT
 from ..devtools.world import rendered
 
 PICTURES, OUTPUT = ROOT / "docs" / "images", ROOT / "output"
 _M_MMAP_THRESHOLD, _SAMPLE_SECONDS = -3, 0.002
+MODELS = {"noise": NOISE, "flow": FLOW, "few-steps": FEW_STEPS}
+"""Kinds of the landscape model by their names on the command line."""
 
 
 def parser(text: str | None, **defaults: int) -> argparse.ArgumentParser:
@@ -34,6 +37,12 @@ def parser(text: str | None, **defaults: int) -> argparse.ArgumentParser:
     for name, default in defaults.items():
         made.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
     return made
+
+
+def add_model(options: argparse.ArgumentParser) -> None:
+    """The option `--model`; steps and cfg are then those that suit the kind."""
+    text = "kind of the landscape model; few-steps runs 4 steps at cfg 1"
+    options.add_argument("--model", choices=list(MODELS), default="noise", help=text)
 
 
 def row(*cells: object) -> None:

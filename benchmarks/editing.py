@@ -19,14 +19,14 @@ from skimage.morphology import isotropic_dilation
 from torch import Tensor
 
 from ..demo.attributes import read_attributes
+from ..demo.model import NOISE, SAMPLING
 from ..demo.scenes import ATTRIBUTES, Scene, random_scene
 from ..devtools.world import World, rendered
 from ..images.metrics import edit_metrics
 from ..samplers.mdp import edit as mdp
 
 KINDS = ("time", "season", "snow", "colour", "element", "hills")
-STEPS, CFG = 20, 4.0
-_PATH = mdp.MDPSettings(steps=STEPS, cfg=CFG)
+STEPS, CFG, _ = SAMPLING[NOISE]
 _CHANGED = 0.02  # a pixel of a render counts as changed by the edit from this difference on
 _REACH = 6  # pixels around a change that belong to it, as shadows and blurred edges do
 
@@ -93,7 +93,7 @@ class Group:
         """Pictures from noise, on record; of those, the ones that show what their prompt says."""
         count = len(self.cases)
         empty = {"samples": torch.zeros(count, 4, 32, 32), "batch_index": list(range(count))}
-        made = mdp.find_source(self.world.model, self.source, self.world.negative, empty, self.seed, _PATH)
+        made = mdp.find_source(self.world.model, self.source, self.world.negative, empty, self.seed, self._run)
         pictures = self.world.decoded(made.path.to_vae(made.path.picture))
         seen = read_attributes(pictures)
         fit = [i for i, case in enumerate(self.cases) if seen[i] == attributes(case.scene)]
@@ -103,6 +103,10 @@ class Group:
         self.latent = {"samples": path.to_vae(path.picture), "batch_index": fit}
         self.path = replace(made, path=path, conditioning=self.source)
 
+    @property
+    def _run(self) -> mdp.MDPSettings:
+        return mdp.MDPSettings(steps=self.world.steps, cfg=self.world.cfg, scheduler=self.world.scheduler)
+
     def _prompts(self) -> tuple[Any, Any]:
         scenes, targets = zip(*((case.scene, case.target) for case in self.cases), strict=True)
         return self.world.encoded(*scenes), self.world.encoded(*targets)
@@ -110,7 +114,7 @@ class Group:
     @cached_property
     def path(self) -> mdp.Source:
         """The inversion of the pictures, or the record of their generation."""
-        return mdp.find_source(self.world.model, self.source, self.world.negative, self.latent, self.seed, _PATH)
+        return mdp.find_source(self.world.model, self.source, self.world.negative, self.latent, self.seed, self._run)
 
     @cached_property
     def changed(self) -> Tensor:

@@ -19,6 +19,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ..demo.model import FEW_STEPS
 from ..demo.scenes import full_caption
 from ..devtools.world import World, sampled_from, save_picture
 from ..images.composite import composite_exact
@@ -40,8 +41,8 @@ from ..samplers.schedule import PathSchedule
 from ..samplers.sdedit import SDEditSettings as SDEdit
 from ..samplers.sdedit import sdedit
 from ..samplers.sigmas import sdedit_sigmas
-from .common import OUTPUT, PICTURES, machine, parser
-from .editing import CFG, KINDS, STEPS, Case, Group, Results, cases, kinds_table, measure, table
+from .common import MODELS, OUTPUT, PICTURES, add_model, machine, parser
+from .editing import KINDS, STEPS, Case, Group, Results, cases, kinds_table, measure, table
 from .published import Published
 
 
@@ -64,18 +65,21 @@ def autoencoder(group: Group) -> Made:
 
 def sdedit_at(t0: float) -> Row:
     def row(group: Group) -> Made:
-        world, settings = group.world, SDEdit(t0=t0, steps=STEPS, cfg=CFG)
+        world, settings = group.world, SDEdit(t0=t0, steps=group.world.steps, cfg=group.world.cfg)
         made = sdedit(world.model, group.target, world.negative, group.latent, group.seed, settings)
         return Made(made.latent["samples"], 2 * made.evaluations)
 
     return row
 
 
-def manipulation(settings: mdp.MDPSettings) -> Row:
-    """One of the manipulations that MDP Edit has; the source's path is counted, and shared if it is MDP Edit's own."""
+def manipulation(chosen: mdp.MDPSettings) -> Row:
+    """One of the manipulations that MDP Edit has, with what suits the kind of model; the source's path is counted, and
+    shared if it is MDP Edit's own.
+    """
 
     def row(group: Group) -> Made:
         world = group.world
+        settings = replace(chosen, steps=world.steps, cfg=world.cfg, scheduler=world.scheduler)
         if group.synthetic or settings.inversion == mdp.MDPSettings().inversion:
             source = group.path
         else:
@@ -92,7 +96,7 @@ def manipulation(settings: mdp.MDPSettings) -> Row:
 
 def plain(settings: mdp.MDPSettings) -> mdp.MDPSettings:
     """Settings of a manipulation without a region."""
-    return replace(settings, steps=STEPS, cfg=CFG, region=None, guided_by="negative")
+    return replace(settings, region=None, guided_by="negative")
 
 
 def attention(cross: PathSchedule, within: PathSchedule) -> Row:
@@ -108,7 +112,7 @@ def attention(cross: PathSchedule, within: PathSchedule) -> Row:
             own = path.replaced(states=path.states[:, i : i + 1], batch_index=None)
             counter = Counter(world.model, 1)
             model = control_attention(counter.model, own, source, tokens, cross, within)
-            bare = plain(mdp.MDPSettings(schedule=PathSchedule(1.0, 0.0, weight=0.0)))
+            bare = plain(mdp.MDPSettings(schedule=PathSchedule(1.0, 0.0, weight=0.0), cfg=world.cfg))
             made = mdp.edit(model, target, world.negative, mdp.Source(own, source), bare)
             edited.append(made.latent["samples"])
             evaluations += counter.evaluations
@@ -118,9 +122,15 @@ def attention(cross: PathSchedule, within: PathSchedule) -> Row:
     return row
 
 
-def flowedit_with(settings: FlowEdit) -> Row:
+def flowedit_with(chosen: FlowEdit) -> Row:
+    """FlowEdit with settings for 20 steps: the same share of the model's steps, and no more guidance than it takes."""
+
     def row(group: Group) -> Made:
         world, prompts = group.world, (group.source, group.target, group.world.negative)
+        steps, source_cfg = _share(chosen.steps, world), min(chosen.source_cfg, world.cfg)
+        settings = replace(chosen, steps=steps, source_cfg=source_cfg, cfg=min(chosen.cfg, world.cfg))
+        if world.kind == FEW_STEPS:  # those of its levels, rather than as many between them
+            settings = replace(settings, start=steps / world.steps, scheduler=world.scheduler)
         made, _, evaluations = flowedit(world.model, *prompts, group.latent, group.seed, settings)
         return Made(made["samples"], evaluations)
 
@@ -130,12 +140,17 @@ def flowedit_with(settings: FlowEdit) -> Row:
 def uni_edit(group: Group) -> Made:
     """Uni-Edit as published, picture by picture."""
     world, edited = group.world, []
-    sigmas = sdedit_sigmas(process.model_sampling(world.model), 1.0, STEPS, "normal")
+    sigmas = sdedit_sigmas(process.model_sampling(world.model), 1.0, world.steps, world.scheduler)
     pictures = process.latent_in(world.model, group.latent["samples"])
     for picture, case in zip(pictures.split(1), group.cases, strict=True):
         published = Published.of(world.encoded(case.scene), world.negative)
         edited.append(published.uni_edit(picture, world.encoded(case.target)[0][0], sigmas))
-    return Made(process.latent_out(world.model, torch.cat(edited)), round(0.6 * STEPS) * 3)
+    return Made(process.latent_out(world.model, torch.cat(edited)), round(0.6 * world.steps) * 3)
+
+
+def _share(steps: int, world: World) -> int:
+    """Of a model's steps, the share that `steps` are of `STEPS`."""
+    return max(1, round(steps * world.steps / STEPS))
 
 
 def residuals(t0: float, steps: int) -> Row:
@@ -143,9 +158,10 @@ def residuals(t0: float, steps: int) -> Row:
 
     def row(group: Group) -> Made:
         world, counter = group.world, Counter(group.world.model, len(group.cases))
-        sigmas = sdedit_sigmas(process.model_sampling(world.model), t0, steps, "normal")
-        path = invert(counter.model, group.source, world.negative, group.latent, sigmas, Residual(), CFG, group.seed)
-        edited = sampled_from(path, counter.model, group.target, world.negative, CFG, replay_sampler(path))
+        sigmas = sdedit_sigmas(process.model_sampling(world.model), t0, _share(steps, world), world.scheduler)
+        kept = Residual(), world.cfg, group.seed
+        path = invert(counter.model, group.source, world.negative, group.latent, sigmas, *kept)
+        edited = sampled_from(path, counter.model, group.target, world.negative, world.cfg, replay_sampler(path))
         return Made(edited, counter.evaluations)
 
     return row
@@ -251,15 +267,17 @@ def main() -> None:
     given.add_argument("--others", type=int, default=20, help="edits of each kind for the other rows")
     given.add_argument("--synthetic", type=int, default=20, help="edits of each kind on generated pictures")
     given.add_argument("--at-once", type=int, default=10, help="pictures in one batch, and in one part of the work")
-    given.add_argument("--out", type=Path, default=OUTPUT / "edits")
+    given.add_argument("--out", type=Path, help="folder for the figures, by default one for each kind of model")
     given.add_argument("--seed", type=int, default=_SEED, help="of the scenes: another one to choose settings by")
     given.add_argument("--bfloat16", action="store_true", help="faster on processors that calculate in it")
     given.add_argument("--rows", nargs="+", metavar="ROW", help="run these rows only, by their names in the table")
+    add_model(given)
     given.add_argument("--sheet", action="store_true", help="only make the contact sheet in docs/images")
     options = given.parse_args()
     comfy.utils.PROGRESS_BAR_ENABLED = False
     torch.set_num_threads(1)
-    world = World()
+    world = World(MODELS[options.model])
+    out = options.out or OUTPUT / ("edits" if options.model == "noise" else f"edits-{options.model}")
     if options.bfloat16:
         faster(world.model)
     if options.sheet:
@@ -267,7 +285,7 @@ def main() -> None:
         save_picture(sheet[0], PICTURES / "edits.jpg", 85)
         print(PICTURES / "edits.jpg")
         return
-    results = Results(options.out / "edits.csv")
+    results = Results(out / "edits.csv")
     all_cases = {kind: cases(kind, options.scenes, options.seed) for kind in KINDS}
     for kind_world, kind, part, rows in work(options.scenes, options.others, options.synthetic, options.at_once):
         wanted = [name for name in rows if options.rows is None or name in options.rows]

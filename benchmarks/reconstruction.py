@@ -20,7 +20,7 @@ from ..demo.training.evaluate import unseen_scenes
 from ..devtools.direct import call
 from ..devtools.world import World, rendered
 from ..images.metrics import edit_metrics
-from .common import OUTPUT, head, machine, parser, row
+from .common import MODELS, OUTPUT, add_model, head, machine, parser, row
 
 _BATCH = 10
 _ROWS: dict[str, tuple[dict[str, Any], float]] = {
@@ -88,30 +88,33 @@ def print_table(found: dict[str, list[Figures]]) -> None:
 
 @torch.inference_mode()
 def main() -> None:
-    options = parser(__doc__, scenes=50, steps=20)
+    options = parser(__doc__, scenes=50, steps=0)
+    add_model(options)
     text = "what a run that was ended goes on from"
     options.add_argument("--results", type=Path, default=OUTPUT / "reconstruction.json", help=text)
     options.add_argument("--rows", default="", help="only the methods whose names begin so")
     options.add_argument("--fresh", action="store_true", help="forget what is there")
     given = options.parse_args()
     comfy.utils.PROGRESS_BAR_ENABLED = False
-    print(f"{machine()}; {given.scenes} scenes, {given.steps} steps\n", flush=True)
+    world, scenes = World(MODELS[given.model]), unseen_scenes(given.scenes, 30_000)
+    steps = given.steps or world.steps
+    run = f"{steps} steps" if given.model == "noise" else f"{given.model}, {steps} steps"
+    print(f"{machine()}; {given.scenes} scenes, {run}\n", flush=True)
     kept = given.results.exists() and not given.fresh
     found: dict[str, list[Figures]] = json.loads(given.results.read_text()) if kept else {}
-    world, scenes = World(), unseen_scenes(given.scenes, 30_000)
     rows = {name: chosen for name, chosen in _ROWS.items() if name.startswith(given.rows)}
     batches = [scenes[start : start + _BATCH] for start in range(0, given.scenes, _BATCH)]
     for index, batch in enumerate(batches):
         for name, (method, cfg) in rows.items():
-            parts = found.setdefault(f"{given.steps} steps, {name}", [])
+            parts = found.setdefault(f"{run}, {name}", [])
             if len(parts) > index:
                 continue
-            parts.append(measure(world, method, cfg, batch, given.steps))
+            parts.append(measure(world, method, cfg, batch, steps))
             given.results.parent.mkdir(parents=True, exist_ok=True)
             given.results.write_text(json.dumps(found))
             print(f"{name}: scenes {index * _BATCH + 1} to {index * _BATCH + len(batch)}", flush=True)
     print()
-    print_table({name: found[f"{given.steps} steps, {name}"][: len(batches)] for name in rows})
+    print_table({name: found[f"{run}, {name}"][: len(batches)] for name in rows})
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from skimage.morphology import remove_small_objects, skeletonize
 from torch import Tensor
 
 from ..demo.attributes import features
+from ..demo.model import NOISE, SAMPLING
 from ..demo.scenes import ATTRIBUTES
 from ..demo.training.evaluate import accuracy, unseen_scenes
 from ..devtools import world
@@ -36,7 +37,7 @@ from ..lep.checkpoint import load_predictor
 from ..lep.guidance import Guidance, guide
 from ..lep.sketch import Sketch
 from ..nodes.lep import BUILT_IN_FILE, DEFAULT_BETA, DEFAULT_END
-from .common import PICTURES, ROOT, head, machine, parser, row, unrelated_renders
+from .common import MODELS, PICTURES, ROOT, add_model, head, machine, parser, row, unrelated_renders
 from .t0 import shown
 
 _SKETCHES, _CURVE = 50, 10
@@ -95,8 +96,8 @@ def _head() -> None:
 class World(world.World):
     """Sketches of unseen landscapes, and other landscapes of the same kinds to compare with."""
 
-    def __init__(self, count: int, seeds: int, work: Path) -> None:
-        super().__init__()
+    def __init__(self, count: int, seeds: int, work: Path, kind: str = NOISE) -> None:
+        super().__init__(kind)
         self.scenes = unseen_scenes(count, 30_000)
         edges = edge_map(rendered(*self.scenes))
         self.sketches = torch.stack([unsteady(e, i) if i % 2 else e for i, e in enumerate(edges)])
@@ -121,6 +122,8 @@ class World(world.World):
         model, some = self.model, slice(members.start, members.stop)
         if not setting.unguided:
             predictor = load_predictor(setting.predictor)
+            # The kinds share their network: what a predictor reads in one is there in the others.
+            predictor = replace(predictor, model={**predictor.model, "network": None, "prediction": None})
             sketch = Sketch(model, self.vae, predictor, self.sketches[some])
             model = guide(model, Guidance(predictor, sketch.at, setting.beta, 1.0, setting.end))
         return self.generated(self.scenes[some], seed, members.start, model, setting.steps)
@@ -211,20 +214,23 @@ def _plot(name: str, values: Sequence[float], found: Sequence[Measured], file: P
 
 @torch.inference_mode()
 def main() -> None:
-    options = parser(__doc__, sketches=_SKETCHES, seeds=2, steps=Setting.steps, curve_sketches=_CURVE)
+    options = parser(__doc__, sketches=_SKETCHES, seeds=2, steps=0, curve_sketches=_CURVE)
+    add_model(options)
     options.add_argument("--only", choices=_PARTS, nargs="+", default=_PARTS)
     options.add_argument("--betas", type=float, nargs="+", default=[0.0, 0.4, 0.8, 1.2, 1.6])
     options.add_argument("--ends", type=float, nargs="+", default=[1.0, 0.75, 0.5, 0.25, 0.0])
     options.add_argument("--predictors", type=Path, nargs="+", help="files to compare with the shipped one")
-    options.add_argument("--work", type=Path, default=ROOT / ".dev" / "bench" / "sketch")
+    options.add_argument("--work", type=Path, help="folder for pictures, by default one for each kind of model")
     options.add_argument("--out", type=Path, help="the documentation's pictures, if there are enough sketches")
     given = options.parse_args()
-    enough = given.sketches >= _SKETCHES and given.curve_sketches >= _CURVE
-    out, usual = given.out or (PICTURES if enough else given.work), Setting(steps=given.steps)
-    print(f"{machine()}; {given.steps} steps of euler_ancestral, cfg 4\n")
+    enough = given.model == "noise" and given.sketches >= _SKETCHES and given.curve_sketches >= _CURVE
+    kind = MODELS[given.model]
+    work = given.work or ROOT / ".dev" / "bench" / ("sketch" if kind == NOISE else f"sketch-{given.model}")
+    out, usual = given.out or (PICTURES if enough else work), Setting(steps=given.steps or SAMPLING[kind][0])
+    print(f"{machine()}; {kind}, {usual.steps} steps of euler_ancestral, cfg {SAMPLING[kind][1]:g}\n")
     if "default" in given.only:
-        _default(World(given.sketches, given.seeds, given.work), usual, out)
-    small = World(given.curve_sketches, 1, given.work)
+        _default(World(given.sketches, given.seeds, work, kind), usual, out)
+    small = World(given.curve_sketches, 1, work, kind)
     for name, values in (("beta", given.betas), ("end", given.ends)):
         if name in given.only:
             print(f"\nOver {name}, {given.curve_sketches} sketches:")

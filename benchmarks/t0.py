@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..demo.attributes import features, read_attributes
+from ..demo.model import NOISE
 from ..demo.scenes import ATTRIBUTES
 from ..demo.training.evaluate import unseen_scenes
 from ..devtools import world
@@ -25,7 +26,7 @@ from ..images.plot import Axis, Series, line_plot
 from ..images.realism import RealPictures
 from ..images.strokes import simulate_strokes
 from ..samplers.sdedit import SOLVERS, SDEditSettings, sdedit
-from .common import OUTPUT, PICTURES, head, machine, parser, row, unrelated_renders
+from .common import MODELS, OUTPUT, PICTURES, add_model, head, machine, parser, row, unrelated_renders
 
 _PAINTINGS = 100
 _REFERENCE = 4  # renders to compare with, per painting
@@ -38,8 +39,8 @@ Measured = dict[str, Distance]
 class World(world.World):
     """Stroke paintings of unseen landscapes, and other landscapes of the same kinds to compare with."""
 
-    def __init__(self, count: int) -> None:
-        super().__init__()
+    def __init__(self, count: int, kind: str = NOISE) -> None:
+        super().__init__(kind)
         self.scenes = unseen_scenes(count, 20_000)
         self.paintings = simulate_strokes(rendered(*self.scenes))
         reference = unrelated_renders(_REFERENCE * count, 21_000)
@@ -99,21 +100,23 @@ def _plot(t0s: Sequence[float], points: Sequence[Measured], file: Path) -> None:
 
 @torch.inference_mode()
 def main() -> None:
-    options = parser(__doc__, paintings=_PAINTINGS, steps=20)
+    options = parser(__doc__, paintings=_PAINTINGS, steps=0)
+    add_model(options)
     options.add_argument("--solver", choices=list(SOLVERS), default=SDEditSettings.solver)
     options.add_argument("--scheduler", default=SDEditSettings.scheduler)
     options.add_argument("--t0", type=float, nargs="+", default=[0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
     options.add_argument("--plot", type=Path, help="that of the documentation, if there are enough paintings")
     given = options.parse_args()
-    w = World(given.paintings)
-    print(f"{machine()}; {given.paintings} paintings, {given.steps} steps, {given.solver}, {given.scheduler}\n")
+    w = World(given.paintings, MODELS[given.model])
+    steps = given.steps or w.steps
+    print(f"{machine()}; {w.kind}, {given.paintings} paintings, {steps} steps, {given.solver}, {given.scheduler}\n")
     guide, floor = w.measure(w.paintings), w.measure(w.others)
     print(f"Unrelated renders: patch KID {shown(floor['patch KID'])}, feature KID {shown(floor['feature KID'])}\n")
     head("t0", *guide)
     row("guide", *map(shown, guide.values()))
     rows = []
     for t0 in given.t0:
-        settings = SDEditSettings(t0=t0, steps=given.steps, solver=given.solver, scheduler=given.scheduler)
+        settings = SDEditSettings(t0, steps, w.cfg, given.solver, given.scheduler)
         rows.append(w.measure(w.edited(settings)))
         row(f"{t0:g}", *map(shown, rows[-1].values()))
     for name, sign, word in (("L2", 1, "rises"), ("patch KID", -1, "falls"), ("feature KID", -1, "falls")):
@@ -124,7 +127,8 @@ def main() -> None:
         f"Best t0 {t0:g}: layout kept {best['layout kept'].value:.0%}, patch KID {patch:.2f} of the guide's, "
         f"feature KID {feature:.2f}"
     )
-    file = PICTURES / "sdedit-t0.jpg" if given.paintings >= _PAINTINGS else OUTPUT / "sdedit-t0.jpg"
+    shown_in_docs = given.paintings >= _PAINTINGS and w.kind == NOISE
+    file = (PICTURES if shown_in_docs else OUTPUT) / "sdedit-t0.jpg"
     _plot(given.t0, [guide, *rows], given.plot or file)
 
 

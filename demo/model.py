@@ -18,10 +18,18 @@ from torch import Tensor, nn
 
 from ..samplers.tensor_file import DamagedFileError, read_tensors
 from .autoencoder import DOWNSCALE, LATENT_CHANNELS, LandscapeAutoencoder
+from .flow import SHIFT, FlowUNet
 from .text import WIDTH, LandscapeClip, tokenizer_class
 
 WEIGHTS = Path(__file__).parent / "weights" / "landscapes.safetensors"
 FORMAT = "diffusion-path-landscapes"
+FEW_STEPS_WEIGHTS = WEIGHTS.with_name("few-steps.safetensors")
+LEVELS = (999, 749, 499, 249)
+"""Timesteps that the LoRA for few steps is trained at: those of four steps of the scheduler `simple`."""
+KINDS = NOISE, FLOW, FEW_STEPS = "noise prediction", "flow", "few steps"
+"""The same network in the coordinates of Stable Diffusion, in those of Flux and SD3, and distilled to four steps."""
+SAMPLING = {NOISE: (20, 4.0, "normal"), FLOW: (20, 4.0, "normal"), FEW_STEPS: (len(LEVELS), 1.0, "simple")}
+"""Steps, cfg and scheduler that suit each kind."""
 
 UNET_CONFIG: dict[str, Any] = {
     "image_size": 32,
@@ -62,11 +70,19 @@ class LandscapeConfig(comfy.supported_models_base.BASE):
     sampling_settings = {}
 
 
-def build_base_model(dtype: torch.dtype = torch.float32) -> comfy.model_base.BaseModel:
-    """The diffusion model with uninitialised weights, compute and storage in `dtype`."""
-    config = LandscapeConfig(dict(UNET_CONFIG))
+class LandscapeFlowConfig(LandscapeConfig):
+    """The same as a rectified flow."""
+
+    sampling_settings = {"shift": SHIFT}
+
+
+def build_base_model(dtype: torch.dtype = torch.float32, kind: str = NOISE) -> comfy.model_base.BaseModel:
+    """The diffusion model with uninitialised weights, compute and storage in `dtype`; kind: one of `KINDS`."""
+    config = (LandscapeFlowConfig if kind == FLOW else LandscapeConfig)(dict(UNET_CONFIG))
     config.set_inference_dtype(dtype, None)
-    return comfy.model_base.BaseModel(config, model_type=comfy.model_base.ModelType.EPS)
+    if kind == FLOW:
+        return comfy.model_base.BaseModel(config, comfy.model_base.ModelType.FLOW, unet_model=FlowUNet)
+    return comfy.model_base.BaseModel(config, comfy.model_base.ModelType.EPS)
 
 
 class _FirstStage(nn.Module):
@@ -111,14 +127,32 @@ def _load(module: nn.Module, weights: dict[str, Tensor], prefix: str, name: str)
         ) from error
 
 
-def load_model(weights: dict[str, Tensor], metadata: dict[str, Any]) -> comfy.model_patcher.ModelPatcher:
+def load_model(
+    weights: dict[str, Tensor], metadata: dict[str, Any], kind: str = NOISE
+) -> comfy.model_patcher.ModelPatcher:
     """MODEL: ComfyUI's BaseModel and UNetModel around the weights."""
-    base = build_base_model()
+    base = build_base_model(kind=kind)
     _load(base.diffusion_model, weights, "unet.", "diffusion model")
     base.latent_format.latent_rgb_factors = metadata["preview"]["factors"]
     base.latent_format.latent_rgb_factors_bias = metadata["preview"]["bias"]
     mm = comfy.model_management
     return comfy.model_patcher.ModelPatcher(base.train(False), mm.get_torch_device(), mm.unet_offload_device())
+
+
+def with_few_steps(model: Any, path: Path = FEW_STEPS_WEIGHTS) -> Any:
+    """The MODEL for four steps: ComfyUI's own LoRA loader on the file of the distilled one.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    try:
+        changes, _ = read_tensors(path)
+    except DamagedFileError as error:
+        raise ValueError(
+            f"The LoRA for few steps ({path.name}) is missing or damaged: reinstall the pack, or train it with "
+            "'./dev train-demo-model'."
+        ) from error
+    return comfy.sd.load_lora_for_models(model, None, changes, 1.0, 0.0)[0]
 
 
 def load_clip(weights: dict[str, Tensor], metadata: dict[str, Any]) -> comfy.sd.CLIP:
@@ -161,12 +195,15 @@ def load_vae(weights: dict[str, Tensor]) -> comfy.sd.VAE:
 
 
 def load_demo_model(
-    path: Path = WEIGHTS,
+    path: Path = WEIGHTS, kind: str = NOISE
 ) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
-    """MODEL, CLIP and VAE of the landscape model.
+    """MODEL, CLIP and VAE of the landscape model; kind: one of `KINDS`.
 
     Raises:
         ValueError: the weights file is missing, damaged or of another version.
     """
     weights, metadata = read_weights(path)
-    return load_model(weights, metadata), load_clip(weights, metadata), load_vae(weights)
+    model = load_model(weights, metadata, kind)
+    if kind == FEW_STEPS:
+        model = with_few_steps(model, path.with_name(FEW_STEPS_WEIGHTS.name))
+    return model, load_clip(weights, metadata), load_vae(weights)

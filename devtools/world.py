@@ -14,7 +14,7 @@ from comfy_extras import nodes_custom_sampler as core
 from PIL import Image
 from torch import Tensor
 
-from ..demo.model import load_demo_model
+from ..demo.model import NOISE, SAMPLING, load_demo_model
 from ..demo.render import render
 from ..demo.scenes import Scene, full_caption
 from ..images.tensors import to_uint8
@@ -37,10 +37,11 @@ def save_picture(picture: Tensor, file: Path, quality: int = 88) -> None:
 
 
 class World:
-    """MODEL, CLIP and VAE of the landscape model, and captions as batches."""
+    """MODEL, CLIP and VAE of a kind of the landscape model, its steps, cfg and scheduler, and captions as batches."""
 
-    def __init__(self) -> None:
-        self.model, self.clip, self.vae = load_demo_model()
+    def __init__(self, kind: str = NOISE) -> None:
+        self.model, self.clip, self.vae = load_demo_model(kind=kind)
+        self.kind, (self.steps, self.cfg, self.scheduler) = kind, SAMPLING[kind]
         self.negative = self.encoded("")
 
     def encoded(self, *captions: Scene | str) -> list[list[Any]]:
@@ -61,13 +62,15 @@ class World:
         return self.vae.decode(latent if isinstance(latent, Tensor) else latent["samples"]).cpu()
 
     def generated(
-        self, captions: Sequence[Scene | str], seed: int, first: int = 0, model: Any = None, steps: int = 20
+        self, captions: Sequence[Scene | str], seed: int, first: int = 0, model: Any = None, steps: int = 0
     ) -> Tensor:
-        """A picture for each caption at cfg 4, as KSampler makes it; item i has the noise of item `first` + i."""
+        """A picture for each caption, as KSampler makes it; item i has the noise of item `first` + i. steps: 0 for
+        those that suit the kind of model.
+        """
         noise = torch.stack([item_noise(torch.zeros(4, 32, 32), seed, first + i) for i in range(len(captions))])
         samples = comfy.sample.sample(
-            model or self.model, noise, steps, 4.0, "euler_ancestral", "normal", self.encoded(*captions), self.negative,
-            torch.zeros_like(noise), disable_pbar=True, seed=seed,
+            model or self.model, noise, steps or self.steps, self.cfg, "euler_ancestral", self.scheduler,
+            self.encoded(*captions), self.negative, torch.zeros_like(noise), disable_pbar=True, seed=seed,
         )  # fmt: skip
         return self.decoded(samples)
 

@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..common.interrupts import answering, interruptible
-from ..demo.model import load_demo_model
+from ..demo.model import KINDS, NOISE, load_demo_model
 from ..demo.render import ELEMENTS, render_with_masks
 from ..demo.scenes import ATTRIBUTES, Scene, full_caption, random_scene
 from .inputs import choice, seed_input, whole
@@ -39,11 +39,19 @@ class DemoModel(io.ComfyNode):
             description="Loads the small landscape model that comes with the pack: 256 x 256 pictures in about "
             "a second on a CPU. Swap it for Load Checkpoint to use your own model.",
             search_aliases=["demo checkpoint", "landscape model", "embedded model", "test model"],
-            inputs=[],
+            inputs=[
+                choice(
+                    "kind",
+                    KINDS,
+                    NOISE,
+                    "noise prediction: as Stable Diffusion. flow: the same network as a rectified flow, as Flux and "
+                    "SD3; it makes the same pictures along the same path. few steps: with a LoRA that distils it to 4 "
+                    "steps at cfg 1 of the scheduler simple, as Lightning and LCM are.",
+                    optional=True,
+                )
+            ],
             outputs=[
-                io.Model.Output(
-                    tooltip="A latent diffusion model of landscapes (eps prediction, 4 channels, 256 x 256)."
-                ),
+                io.Model.Output(tooltip="A latent diffusion model of landscapes (4 channels, 256 x 256)."),
                 io.Clip.Output(
                     tooltip="Its text encoder. It knows words such as day, sunset, night, summer, autumn, winter, "
                     "snowy mountain, lake, pine trees, red house, clouds."
@@ -53,8 +61,8 @@ class DemoModel(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(*load_demo_model())
+    def execute(cls, kind: str = NOISE) -> io.NodeOutput:
+        return io.NodeOutput(*load_demo_model(kind=kind))
 
 
 class DemoScene(io.ComfyNode):

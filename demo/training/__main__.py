@@ -1,4 +1,4 @@
-"""The whole recipe: `./dev train-demo-model` trains both weight files of the embedded world from scratch.
+"""The whole recipe: `./dev train-demo-model` trains the weight files of the embedded world from scratch.
 
 Every stage resumes where it stopped and is skipped when it is finished; delete the work folder to start over. A run
 that is shorter than the recipe uses its own folder, and its weights stay there unless --out says otherwise.
@@ -24,6 +24,7 @@ from .autoencoder import train_faithful
 from .common import Budget, device, save_atomic
 from .data import render_store
 from .diffusion import train_diffusion
+from .few_steps import pack_few_steps, train_few_steps
 from .latents import LatentData, make_shard
 from .pack import pack_attributes, pack_model
 from .texture import train_texture
@@ -33,8 +34,10 @@ BUDGETS = {
     "autoencoder": Budget(steps=4000, batch=16, lr=1.5e-3),
     "texture": Budget(steps=2500, batch=12, lr=4e-4, warmup=50),
     "diffusion": Budget(steps=4200, batch=24, lr=1e-3),
+    "few_steps": Budget(steps=260, batch=8, lr=2e-3, warmup=10),
 }
 PICTURES, SHARDS, SEED = 20000, 9, 1
+TRAJECTORIES = 4  # shards of the teacher's runs for the distillation to few steps
 RECIPE = (1.0, PICTURES, SHARDS)
 WORK = Path(".dev/training")
 
@@ -48,10 +51,11 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=None, help="CPU threads; one is often fastest on a shared machine"
     )
-    parser.add_argument("--out", type=Path, help="folder for the two weight files")
+    parser.add_argument("--out", type=Path, help="folder for the weight files")
     parser.add_argument(
         "--judge", action="store_true", help="only evaluate the existing weights: figures and a contact sheet"
     )
+    parser.add_argument("--count", type=int, default=200, help="pictures to judge of each kind of model")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -64,7 +68,7 @@ def main() -> None:
     for folder in (options.work, options.out):
         folder.mkdir(parents=True, exist_ok=True)
     if options.judge:
-        _judge(options.work, options.out)
+        _judge(options.work, options.out, options.count)
         return
     budgets = {name: replace(b, steps=max(1, int(b.steps * options.length))) for name, b in BUDGETS.items()}
     print(f"Training on {device()}, work folder {options.work}", flush=True)
@@ -90,8 +94,9 @@ def main() -> None:
     record = {"budgets": {name: vars(b) for name, b in budgets.items()}, "shards": options.shards, **figures}
     size = pack_model(autoencoder.cpu(), diffusion.cpu(), held_out[:64], record, options.out / model.WEIGHTS.name)
     print(f"wrote {options.out / model.WEIGHTS.name}, {size / 1e6:.2f} MB", flush=True)
+    _few_steps(options, budgets["few_steps"])
     _draw_losses(options.work)
-    _judge(options.work, options.out)
+    _judge(options.work, options.out, options.count)
 
 
 def _autoencoder(
@@ -106,6 +111,14 @@ def _autoencoder(
         module = train_faithful(work, pictures, held_out, budgets["autoencoder"], SEED)
         save_atomic(module.state_dict(), path)
     return train_texture(work, module, pictures, held_out, budgets["texture"], SEED)
+
+
+def _few_steps(options: argparse.Namespace, budget: Budget) -> None:
+    """Distils the packed model and writes the LoRA beside it."""
+    shards, path = max(1, round(TRAJECTORIES * options.length)), options.out / model.FEW_STEPS_WEIGHTS.name
+    changes = train_few_steps(options.work, options.out / model.WEIGHTS.name, shards, budget, SEED)
+    size = pack_few_steps(changes, {"budget": vars(budget), "shards": shards}, path)
+    print(f"wrote {path}, {size / 1e6:.2f} MB", flush=True)
 
 
 def _draw_losses(work: Path) -> None:
@@ -125,14 +138,17 @@ def _draw_losses(work: Path) -> None:
         Image.fromarray((plot[0] * 255).byte().numpy()).save(work / "losses.png")
 
 
-def _judge(work: Path, out: Path) -> None:
-    """Figures and a contact sheet of the packed model, made through ComfyUI and read by the pack's own classifier."""
+def _judge(work: Path, out: Path, count: int) -> None:
+    """Figures and contact sheets of what was packed, made through ComfyUI and read by the pack's own classifier."""
     from .evaluate import evaluate, sheet
 
-    figures, made, _ = evaluate(out / model.WEIGHTS.name)
-    (work / "figures.json").write_text(json.dumps(figures, indent=2))
-    Image.fromarray(sheet(made[:40])).save(work / "sheet.png")
-    print(f"generated: {figures}", flush=True)
+    found = {}
+    distilled = (out / model.FEW_STEPS_WEIGHTS.name).exists()
+    for kind, name in ((model.NOISE, "sheet.png"), (model.FEW_STEPS, "sheet-few-steps.png"))[: 1 + distilled]:
+        found[kind], made, _ = evaluate(out / model.WEIGHTS.name, count, kind=kind)
+        Image.fromarray(sheet(made[:40])).save(work / name)
+        print(f"generated, {kind}: {found[kind]}", flush=True)
+    (work / "figures.json").write_text(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

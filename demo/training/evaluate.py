@@ -15,12 +15,15 @@ from skimage.measure import label, regionprops
 from skimage.morphology import opening
 from torch import Tensor
 
+from ...images.realism import RealPictures
 from ..attributes import read_attributes
-from ..model import WEIGHTS, load_demo_model
+from ..model import FEW_STEPS, NOISE, SAMPLING, WEIGHTS, load_demo_model
 from ..render import SIZE, render
 from ..scenes import ATTRIBUTES, Scene, full_caption, random_scene
 
-STEPS, CFG, SAMPLER, SCHEDULER = 20, 4.0, "dpmpp_2m", "karras"
+SAMPLERS = {FEW_STEPS: ("euler", "simple")}
+SAMPLER, SCHEDULER = "dpmpp_2m", "karras"  # of the others
+REFERENCE = 4  # renders to compare with, per picture
 
 
 def unseen_scenes(count: int, seed: int = 20261) -> list[Scene]:
@@ -30,9 +33,13 @@ def unseen_scenes(count: int, seed: int = 20261) -> list[Scene]:
 
 
 @torch.inference_mode()
-def generate(prompts: Sequence[str], seed: int = 0, batch: int = 8, weights: Path = WEIGHTS) -> tuple[Tensor, float]:
+def generate(
+    prompts: Sequence[str], seed: int = 0, batch: int = 8, weights: Path = WEIGHTS, kind: str = NOISE
+) -> tuple[Tensor, float]:
     """Pictures [N, 256, 256, 3] for the prompts, one noise each, and the seconds per picture of sampling alone."""
-    model, clip, vae = load_demo_model(weights)
+    model, clip, vae = load_demo_model(weights, kind)
+    steps, cfg, _ = SAMPLING[kind]
+    sampler, scheduler = SAMPLERS.get(kind, (SAMPLER, SCHEDULER))
     negative = clip.encode_from_tokens_scheduled(clip.tokenize(""))
     pictures, seconds = [], 0.0
     for start in range(0, len(prompts), batch):
@@ -50,10 +57,10 @@ def generate(prompts: Sequence[str], seed: int = 0, batch: int = 8, weights: Pat
         samples = comfy.sample.sample(
             model,
             noise,
-            STEPS,
-            CFG,
-            SAMPLER,
-            SCHEDULER,
+            steps,
+            cfg,
+            sampler,
+            scheduler,
             positive,
             negative,
             torch.zeros_like(noise),
@@ -100,11 +107,17 @@ def _one_place(areas: Sequence[Any]) -> bool:
     return max(right for _, right in columns) - min(left for left, _ in columns) < 0.26 * SIZE
 
 
-def evaluate(weights: Path = WEIGHTS, count: int = 200, seed: int = 0) -> tuple[dict[str, float], Tensor, list[Scene]]:
-    """Attribute accuracy over unseen full captions (and seconds per picture), the pictures, and their scenes."""
+def evaluate(
+    weights: Path = WEIGHTS, count: int = 200, seed: int = 0, kind: str = NOISE
+) -> tuple[dict[str, float], Tensor, list[Scene]]:
+    """Attribute accuracy over unseen full captions (with the patch KID and the seconds per picture), the pictures, and
+    their scenes.
+    """
     scenes = unseen_scenes(count)
-    pictures, seconds = generate([full_caption(scene) for scene in scenes], seed, weights=weights)
-    figures = {**accuracy(pictures, scenes), "single house": single_houses(pictures, scenes), "seconds": seconds}
+    pictures, seconds = generate([full_caption(scene) for scene in scenes], seed, weights=weights, kind=kind)
+    realism = RealPictures(rendered(unseen_scenes(REFERENCE * count, 21_000))).distance(pictures)
+    figures = {**accuracy(pictures, scenes), "single house": single_houses(pictures, scenes)}
+    figures |= {"patch KID": realism.value, "its error": realism.standard_error, "seconds": seconds}
     return figures, pictures, scenes
 
 
