@@ -89,3 +89,21 @@ export function historyOf(key, text) {
   history.show(text);
   return history;
 }
+
+const MOST_LAYERS = 2;
+const layersByKey = new Map();
+
+/** The layers of a canvas whose widget is gone: most come back, after undo in the graph or a change of tab. */
+export function keepLayers(key, layers) {
+  layersByKey.delete(key);
+  layersByKey.set(key, layers);
+  if (layersByKey.size > MOST_LAYERS) layersByKey.delete(layersByKey.keys().next().value);
+}
+
+/** The layers that were kept for this canvas if they have this size, for one that takes them. */
+export function keptLayers(key, width, height) {
+  const layers = layersByKey.get(key);
+  if (layers?.paint.width !== width || layers.paint.height !== height) return null;
+  layersByKey.delete(key);
+  return layers;
+}

@@ -11,6 +11,7 @@ const TOLERANCE = 0.35; // pixels of the picture that a simplified path may be o
 const FILL_SIZE = 768; // longer side of the picture in which areas are found
 const FILL_TOLERANCE = 28;
 const FILL_RIM = 3; // pixels of that picture
+const PATIENCE_MS = 40;
 const HIT_SLACK = 4; // pixels of the stage
 
 export class StrokePointer {
@@ -118,6 +119,7 @@ export class StrokePointer {
   #draw(event) {
     const { view } = this;
     const stroke = view.brush();
+    view.bringLayers(performance.now() + PATIENCE_MS); // the stroke before may still be missing
     const live = view.layers[stroke.layer].begin(stroke, view.layerScale.x, view.layerScale.y);
     const points = []; // x, y, pressure in units of the drawing
     const usesPen = event.pointerType === "pen" && view.settings.pressure;

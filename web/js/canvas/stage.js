@@ -1,7 +1,7 @@
 /** Puts paper, background, strokes and cursor of a stroke canvas on its stage. */
 
 import { boundsOf } from "./geometry.js";
-import { SKETCH_COLOR } from "./layer.js";
+import { SKETCH_COLOR } from "./blend.js";
 
 const MARGIN = 10;
 const ACCENT = "#3d8bfd";
@@ -39,7 +39,10 @@ export function drawStage(view) {
   context.beginPath();
   context.rect(0, 0, frame.width, frame.height);
   context.clip();
-  if (background?.picture) context.drawImage(background.picture, 0, 0, frame.width, frame.height);
+  if (background?.picture) {
+    const picture = background.picture.at(factor * sharpness, () => view.draw());
+    context.drawImage(picture, 0, 0, frame.width, frame.height);
+  }
   context.imageSmoothingEnabled = factor * sharpness < 3;
   context.drawImage(layers.paint.canvas, 0, 0, frame.width, frame.height);
   if (settings.layer === "sketch") {

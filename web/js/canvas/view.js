@@ -1,14 +1,14 @@
 /** The stroke canvas: stage, controls and drawing of one node. */
 
-import { html } from "../common/elements.js";
+import { html, set } from "../common/elements.js";
 import { outputOf } from "../common/outputs.js";
 import { clamp } from "../common/numbers.js";
-import { backgroundAddress, loadBackground, looksChanged, paletteOf, printOf } from "./background.js";
+import { Background, backgroundAddress, looksChanged, paletteOf, printOf } from "./background.js";
 import { numbersOf } from "./document.js";
 import { moved } from "./geometry.js";
 import { press } from "./keys.js";
 import { StrokeLayer } from "./layer.js";
-import { historyOf, rememberedSettings, rememberSettings } from "./memory.js";
+import { historyOf, keepLayers, keptLayers, rememberedSettings, rememberSettings } from "./memory.js";
 import { StrokePointer } from "./pointer.js";
 import { Room } from "./room.js";
 import { drawStage } from "./stage.js";
@@ -16,6 +16,8 @@ import { Controls } from "./toolbar.js";
 
 const SHARPEST = 1536; // pixels of the longer side that layers are kept in
 const LOOK_AGAIN_MS = 400;
+const SLICE_MS = 20; // in which strokes are drawn: what is left waits for the next slice
+const GLIMPSE_MS = 200; // between two looks at a picture that is not whole yet
 const COLORS = "#1b2a3a #3b6ea5 #8fc1e3 #e8edf0 #3f6b3a #8fb04e #d9b14a #c8673a #8c2f2b #5b4636".split(" ");
 
 export class StrokesView {
@@ -25,7 +27,7 @@ export class StrokesView {
     this.settings = rememberedSettings();
     this.history = historyOf("", "");
     this.frame = { width: 512, height: 512 };
-    this.background = null; // {picture, print}
+    this.background = null; // {picture, print}; picture is null if it cannot be loaded
     this.wanted = ""; // its address
     this.zoom = 1;
     this.pan = { x: 0, y: 0 };
@@ -62,7 +64,9 @@ export class StrokesView {
 
   dispose() {
     clearInterval(this.timer);
+    clearTimeout(this.slice);
     this.observer.disconnect();
+    if (this.key && this.layers) keepLayers(this.key, this.layers);
   }
 
   // ---- state
@@ -208,12 +212,10 @@ export class StrokesView {
     const { arrived } = this;
     if (arrived) {
       [this.background, this.arrived] = [arrived.background, null];
-      this.controls.setPalette(this.background ? paletteOf(this.background.picture, COLORS.length) : COLORS);
+      this.controls.setPalette(this.background ? paletteOf(this.background.picture.small, COLORS.length) : COLORS);
     }
     const complaint = (seen?.complaints ?? []).join(" ");
-    const { width, height } = this.background?.picture
-      ? { width: this.background.picture.naturalWidth, height: this.background.picture.naturalHeight }
-      : { width: this.#side("width"), height: this.#side("height") };
+    const { width, height } = this.background?.picture ?? { width: this.#side("width"), height: this.#side("height") };
     if (arrived || width !== this.frame.width || height !== this.frame.height || complaint !== this.complaint) {
       this.frame = { width, height };
       this.complaint = complaint;
@@ -224,9 +226,9 @@ export class StrokesView {
   /** The background before stays until the new one is there. */
   async #load(address) {
     this.wanted = address;
-    const picture = address ? await loadBackground(address).catch(() => null) : null;
+    const picture = address ? await Background.load(address).catch(() => null) : null;
     if (this.wanted !== address) return;
-    this.arrived = { background: picture && { picture, print: printOf(picture) } };
+    this.arrived = { background: picture && { picture, print: printOf(picture.small) } };
     this.look();
   }
 
@@ -242,7 +244,8 @@ export class StrokesView {
   /** A node gets its place in a graph only after its widgets were made. */
   #findSteps() {
     const key = this.#key();
-    if (key !== this.key) [this.key, this.history] = [key, historyOf(key, this.host.value)];
+    if (key === this.key) return;
+    [this.key, this.history, this.layers] = [key, historyOf(key, this.host.value), null];
   }
 
   #key() {
@@ -252,16 +255,9 @@ export class StrokesView {
 
   // ---- drawing
 
-  /** Brings layers, controls and stage to the state. */
+  /** Brings controls to the state at once, layers and stage in the next frame. */
   refresh() {
-    const { width, height } = this.frame;
-    const sharpness = Math.min(1, SHARPEST / Math.max(width, height));
-    const [w, h] = [Math.max(1, Math.round(width * sharpness)), Math.max(1, Math.round(height * sharpness))];
-    if (this.layers?.paint.width !== w || this.layers.paint.height !== h)
-      this.layers = { paint: new StrokeLayer("paint", w, h), sketch: new StrokeLayer("sketch", w, h) };
-    this.layerScale = { x: w / this.reference.width, y: h / this.reference.height };
-    const { x, y } = this.layerScale;
-    for (const layer of Object.values(this.layers)) layer.sync(this.drawing.strokes, x, y);
+    this.behind = true;
     this.#showControls();
     this.draw();
   }
@@ -269,12 +265,46 @@ export class StrokesView {
   draw() {
     this.frameRequest ??= requestAnimationFrame(() => {
       this.frameRequest = null;
+      this.drawnAt = performance.now();
+      if (this.behind) this.bringLayers(this.drawnAt + SLICE_MS);
+      for (const layer of Object.values(this.layers ?? {})) layer.live?.show();
       drawStage(this);
+      if (this.behind) this.#goOn();
     });
+  }
+
+  /** Draws what is left of many strokes in slices, between which the page does what else there is to do. */
+  #goOn() {
+    if (this.preview || this.pointer.action) return this.draw();
+    this.slice ??= setTimeout(() => {
+      this.slice = null;
+      if (this.behind) this.bringLayers(performance.now() + SLICE_MS);
+      if (this.behind && performance.now() - this.drawnAt < GLIMPSE_MS) this.#goOn();
+      else this.draw();
+    });
+  }
+
+  /** Brings the layers to the state, or as near to it as they get until then. */
+  bringLayers(until = Infinity) {
+    const { width, height } = this.frame;
+    const sharpness = Math.min(1, SHARPEST / Math.max(width, height));
+    const [w, h] = [Math.max(1, Math.round(width * sharpness)), Math.max(1, Math.round(height * sharpness))];
+    if (this.layers?.paint.width !== w || this.layers.paint.height !== h)
+      this.layers = keptLayers(this.key, w, h) ?? {
+        paint: new StrokeLayer("paint", w, h),
+        sketch: new StrokeLayer("sketch", w, h),
+      };
+    this.layerScale = { x: w / this.reference.width, y: h / this.reference.height };
+    const { x, y } = this.layerScale;
+    const how = { until, draft: this.preview !== null };
+    const { strokes } = this.drawing;
+    this.behind = Object.values(this.layers).filter((layer) => !layer.sync(strokes, x, y, how)).length > 0;
+    set(this.easel, { "aria-busy": this.behind && "true" });
   }
 
   /** The visible picture as a canvas, for eyedropper and fill. */
   composite(longest) {
+    this.bringLayers();
     const { canvas, width, height } = this.layers.paint;
     const factor = Math.min(1, longest / Math.max(width, height));
     const size = { width: Math.max(1, Math.round(width * factor)), height: Math.max(1, Math.round(height * factor)) };
@@ -282,7 +312,7 @@ export class StrokesView {
     const context = result.getContext("2d", { willReadFrequently: true });
     context.fillStyle = this.drawing.paper;
     context.fillRect(0, 0, size.width, size.height);
-    if (this.background?.picture) context.drawImage(this.background.picture, 0, 0, size.width, size.height);
+    if (this.background?.picture) context.drawImage(this.background.picture.small, 0, 0, size.width, size.height);
     context.drawImage(canvas, 0, 0, size.width, size.height);
     return { context, ...size };
   }
