@@ -21,7 +21,8 @@ export function backgroundAddress(owner, seen) {
   return file ? addressOf(file) : "";
 }
 
-function sourceOf(node, slot) {
+/** The node that a slot's picture comes from. */
+export function sourceOf(node, slot) {
   let source = node.getInputNode?.(slot);
   for (let i = 0; i < 8 && source?.type === "Reroute"; i++) source = source.getInputNode?.(0);
   return source;

@@ -23,6 +23,9 @@ function isUsed(view, event) {
   else if (key === "[" || key === "]") view.change("size", nextSize(view.shownSize, key), true);
   else if (key === "0") view.fit();
   else if (key === "+" || key === "-") view.zoomBy(key === "+" ? 1.4 : 1 / 1.4);
+  else if (key === "m") view.mirror();
+  else if (key === "f") view.whole.toggle();
+  else if (key === "escape") leave(view);
   else if (key === "," || key === ".") view.selectNext(key === "." ? 1 : -1);
   else return event.target === view.easel && isUsedOnStage(view, key, event);
   return true;
@@ -30,11 +33,17 @@ function isUsed(view, event) {
 
 function isUsedOnStage(view, key, event) {
   if (key === " ") view.pointer.holdSpace(true);
-  else if (key === "escape") view.pointer.cancel() || view.select(-1);
   else if (key === "delete" || key === "backspace") view.deleteSelected();
   else if (ARROWS[key] && view.selectedStroke) view.moveSelected(...ARROWS[key], event.shiftKey ? 10 : 1);
   else return false;
   return true;
+}
+
+/** Ends what is being done, then the selection, then the view over the whole window. */
+function leave(view) {
+  if (view.pointer.cancel()) return;
+  if (view.selectedStroke) view.select(-1);
+  else view.whole.close();
 }
 
 function nextSize(size, key) {

@@ -16,6 +16,7 @@ const STANDARD = {
   importance: 1,
   smoothing: 0.3,
   pressure: true,
+  folded: false,
   sizes: { brush: 24, line: 8, eraser: 32, sketch: 3 },
 };
 

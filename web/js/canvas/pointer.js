@@ -4,6 +4,7 @@ import { set } from "../common/elements.js";
 import { placeIn } from "../common/plot.js";
 import { hex } from "./background.js";
 import { rounded } from "./document.js";
+import { Fingers } from "./fingers.js";
 import { floodArea, keptPoints, moved, outlines, strokeAt } from "./geometry.js";
 import { drawLinePreview, placeOf } from "./stage.js";
 
@@ -21,6 +22,7 @@ export class StrokePointer {
     this.hover = null; // in pixels of the picture
     this.action = null; // {move(event), end(cancelled), guide?(context)}
     this.held = null; // the pointer that does it: a palm beside a pen is another one
+    this.fingers = new Fingers(view, (event) => this.#onStage(event));
     this.spaceHeld = false;
     const end = (cancelled) => (event) => event.pointerId === this.held && this.#end(cancelled);
     set(view.easel, {
@@ -51,13 +53,16 @@ export class StrokePointer {
   #down(event) {
     const { view } = this;
     view.easel.focus({ preventScroll: true });
+    const isPalm = this.action && this.heldType !== "touch";
+    if (!isPalm && this.fingers.came(event, () => this.cancel())) return event.stopPropagation();
     if (this.action) return event.stopPropagation();
-    if (event.button !== 0) return;
+    const drags = event.button === 1 && view.whole.isOpen; // on the node, the middle button is the graph's
+    if (event.button !== 0 && !drags) return;
     event.stopPropagation();
-    this.held = event.pointerId;
+    [this.held, this.heldType] = [event.pointerId, event.pointerType];
     view.easel.setPointerCapture(event.pointerId);
     const { tool } = view.settings;
-    if (this.spaceHeld) this.action = this.#pan(event);
+    if (this.spaceHeld || drags) this.action = this.#pan(event);
     else if (view.locked) return;
     else if (event.altKey || tool === "pick") this.action = this.#pick(event);
     else if (tool === "select") this.action = this.#drag(event);
@@ -69,6 +74,7 @@ export class StrokePointer {
 
   #move(event) {
     if (this.action) event.stopPropagation();
+    if (this.fingers.moved(event)) return event.stopPropagation();
     if (this.action && event.pointerId !== this.held) return;
     this.#hoverAt(event);
     this.action?.move(event);
@@ -84,10 +90,13 @@ export class StrokePointer {
 
   /** As with a text box: the wheel is the stage's while it has the focus, with Ctrl always the graph's. */
   #wheel(event) {
-    if (event.ctrlKey || event.metaKey || document.activeElement !== this.view.easel) return;
+    const { view } = this;
+    const isGraphs = event.ctrlKey || event.metaKey || document.activeElement !== view.easel;
+    if (isGraphs && !view.whole.isOpen) return;
     event.preventDefault();
     event.stopPropagation();
-    this.view.zoomBy(Math.exp(-event.deltaY * 0.002), placeIn(this.view.stage, event));
+    const pinched = event.ctrlKey ? 4 : 1; // two fingers on a touchpad send small steps of a wheel with Ctrl
+    view.zoomBy(Math.exp(-event.deltaY * 0.002 * pinched), this.#onStage(event));
   }
 
   holdSpace(held) {
@@ -100,9 +109,16 @@ export class StrokePointer {
     this.view.draw();
   }
 
+  /** Pixels of the stage, as it was drawn before it was mirrored. */
+  #onStage(event) {
+    const { stage, mirrored } = this.view;
+    const { x, y } = placeIn(stage, event);
+    return { x: mirrored ? stage.clientWidth - x : x, y };
+  }
+
   /** Pixels of the picture. */
   #onPicture(event) {
-    const { x, y } = placeIn(this.view.stage, event);
+    const { x, y } = this.#onStage(event);
     const { left, top, factor } = placeOf(this.view);
     return { x: (x - left) / factor, y: (y - top) / factor };
   }
@@ -230,11 +246,11 @@ export class StrokePointer {
 
   #pan(event) {
     const { view } = this;
-    const from = placeIn(this.view.stage, event);
+    const from = this.#onStage(event);
     const before = { ...view.pan };
     return {
       move: (next) => {
-        const to = placeIn(view.stage, next);
+        const to = this.#onStage(next);
         view.pan = { x: before.x + to.x - from.x, y: before.y + to.y - from.y };
       },
       end: () => {},

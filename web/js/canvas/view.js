@@ -3,6 +3,7 @@
 import { html, set } from "../common/elements.js";
 import { outputOf } from "../common/outputs.js";
 import { clamp } from "../common/numbers.js";
+import { pictureListeners } from "./arrival.js";
 import { Background, backgroundAddress, looksChanged, paletteOf, printOf } from "./background.js";
 import { numbersOf } from "./document.js";
 import { moved } from "./geometry.js";
@@ -13,6 +14,7 @@ import { StrokePointer } from "./pointer.js";
 import { Room } from "./room.js";
 import { drawStage } from "./stage.js";
 import { Controls } from "./toolbar.js";
+import { WholeWindow } from "./window.js";
 
 const SHARPEST = 1536; // pixels of the longer side that layers are kept in
 const LOOK_AGAIN_MS = 400;
@@ -31,11 +33,12 @@ export class StrokesView {
     this.wanted = ""; // its address
     this.zoom = 1;
     this.pan = { x: 0, y: 0 };
+    this.mirrored = false;
     this.selected = -1;
     this.preview = null; // a drawing that is shown, but not saved yet
     this.#build();
     this.pointer = new StrokePointer(this);
-    this.observer = new ResizeObserver(() => this.draw());
+    this.observer = new ResizeObserver(() => drawStage(this)); // at once: the picture is never seen stretched
     this.observer.observe(this.stage);
     this.timer = setInterval(() => this.look(), LOOK_AGAIN_MS); // no event tells of every change beside the widget
     this.controls.setPalette(COLORS);
@@ -66,6 +69,8 @@ export class StrokesView {
     clearInterval(this.timer);
     clearTimeout(this.slice);
     this.observer.disconnect();
+    this.pointer.fingers.dispose();
+    this.whole.close();
     if (this.key && this.layers) keepLayers(this.key, this.layers);
   }
 
@@ -172,7 +177,8 @@ export class StrokesView {
 
   /** By pixels of the picture. */
   moveSelected(x, y, pixels) {
-    const stroke = moved(this.selectedStroke, (x * pixels) / this.scale.x, (y * pixels) / this.scale.y);
+    const across = (this.mirrored ? -x : x) * pixels;
+    const stroke = moved(this.selectedStroke, across / this.scale.x, (y * pixels) / this.scale.y);
     if (!this.locked) this.replaceStroke(this.selected, stroke, true);
   }
 
@@ -320,13 +326,21 @@ export class StrokesView {
   #build() {
     const act = (name) => (name === "clear" ? this.clear() : this.step(name === "undo" ? -1 : 1));
     this.controls = new Controls({ change: (...given) => this.change(...given), action: act });
-    this.room = new Room({ zoomBy: (factor) => this.zoomBy(factor), fit: () => this.fit() });
+    const actions = { mirror: () => this.mirror(), fold: () => this.fold(), whole: () => this.whole.toggle() };
+    this.room = new Room({ zoomBy: (factor) => this.zoomBy(factor), fit: () => this.fit(), ...actions });
     this.stage = this.room.stage;
     this.easel = this.room.easel;
     const attributes = { class: "dpath-panel dpath-strokes", role: "group", "aria-label": "Stroke canvas" };
-    const listeners = { keydown: (event) => press(this, event), click: (event) => this.#clicked(event) };
+    const arrivals = pictureListeners(this.host.owner, (sentence) => this.notify(sentence));
+    const listeners = { keydown: (event) => press(this, event), click: (event) => this.#clicked(event), ...arrivals };
     const parts = [this.controls.head, this.room.element, this.controls.foot];
-    this.host.element.append(html("div", { ...attributes, ...listeners }, ...parts));
+    this.panel = html("div", { ...attributes, ...listeners }, ...parts);
+    this.host.element.append(this.panel);
+    this.whole = new WholeWindow(this.panel, () => {
+      this.fit();
+      this.#showControls();
+      this.easel.focus({ preventScroll: true });
+    });
   }
 
   zoomBy(factor, at = null) {
@@ -343,6 +357,32 @@ export class StrokesView {
     this.draw();
   }
 
+  /** Looks from `gesture`, with the point of the picture that was at `from` on the stage at `to`. */
+  lookFrom(gesture, from, to, factor) {
+    const { clientWidth, clientHeight } = this.stage;
+    this.zoom = clamp(gesture.zoom * factor, 0.2, 16);
+    const grown = this.zoom / gesture.zoom;
+    const kept = (at, middle, pan) => (at - middle - pan) * grown;
+    const x = to.x - clientWidth / 2 - kept(from.x, clientWidth / 2, gesture.pan.x);
+    const y = to.y - clientHeight / 2 - kept(from.y, clientHeight / 2, gesture.pan.y);
+    this.pan = { x, y };
+    this.draw();
+  }
+
+  /** Turns the view left to right, which shows a painter what is crooked; the drawing stays. */
+  mirror() {
+    this.mirrored = !this.mirrored;
+    this.#showControls();
+    this.draw();
+  }
+
+  /** Gives the room of the sliders to the picture, and back. */
+  fold() {
+    this.settings.folded = !this.settings.folded;
+    rememberSettings(this.settings);
+    this.#showControls();
+  }
+
   #showControls() {
     const { settings, selectedStroke: stroke, history, drawing } = this;
     const numbers = stroke || !["select", "pick"].includes(settings.tool) ? numbersOf(stroke ?? settings) : [];
@@ -356,6 +396,8 @@ export class StrokesView {
     if (this.locked !== this.wasLocked) this.controls.disable(this.locked);
     this.wasLocked = this.locked;
     this.#showBanner();
+    set(this.panel, { "data-folded": settings.folded, "data-whole": this.whole.isOpen });
+    this.room.show(this.mirrored, settings.folded, this.whole.isOpen);
     this.room.describe(this.frame, drawing.strokes.filter((each) => !("foreign" in each)).length);
   }
 
@@ -368,7 +410,14 @@ export class StrokesView {
       const keep = ["Keep the strokes", () => this.edit({ print })];
       const clear = ["Clear", () => this.edit({ strokes: [], print })];
       this.room.tell("The background has changed since this was drawn.", keep, clear);
-    } else this.room.tell(...[complaint || this.complaint].filter(Boolean));
+    } else if (this.notice) this.room.tell(this.notice, ["OK", () => this.notify("")]);
+    else this.room.tell(...[complaint || this.complaint].filter(Boolean));
+  }
+
+  /** Says something until it has been read. */
+  notify(sentence) {
+    this.notice = sentence;
+    this.#showBanner();
   }
 
   #accept() {

@@ -249,7 +249,8 @@ function forwardToClassicCanvas({ element, node }) {
   });
 }
 
-function keepKeys(event) {
+/** Keys typed in a widget stay there, but for those of the graph that are to work everywhere. */
+export function keepKeys(event) {
   const command = event.ctrlKey || event.metaKey;
   const forGraph = GRAPH_KEYS.has(event.key) && (command || event.key.startsWith("F"));
   if (!forGraph) event.stopPropagation();
