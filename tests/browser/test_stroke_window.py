@@ -12,7 +12,7 @@ from diffusion_path.tests.browser.page import ComfyPage
 from diffusion_path.tests.browser.test_stroke_canvas import ZIGZAG, button, canvas, part, press, stage, strokes
 from diffusion_path.tests.browser.test_stroke_hands import graph_zoom, picture_zoom
 from PIL import Image
-from playwright.sync_api import ElementHandle
+from playwright.sync_api import ElementHandle, FloatRect
 
 _DROP = """([easel, data, name, kind]) => { const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
     const given = new DataTransfer(); given.items.add(new File([bytes], name, { type: "image/png" }));
@@ -22,10 +22,10 @@ _DROP = """([easel, data, name, kind]) => { const bytes = Uint8Array.from(atob(d
     return !easel.dispatchEvent(event); }"""
 
 
-def box_of(element: ElementHandle) -> dict[str, float]:
+def box_of(element: ElementHandle) -> FloatRect:
     box = element.bounding_box()
     assert box is not None
-    return dict(box)
+    return box
 
 
 def test_the_whole_window_is_the_same_drawing(comfy: ComfyPage) -> None:

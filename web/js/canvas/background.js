@@ -51,14 +51,17 @@ export class Background {
     return this;
   }
 
+  /** All of its pixels. */
+  async whole() {
+    if (!this.sharp) this.sharp = await createImageBitmap(this.file);
+    return this.sharp;
+  }
+
   /** The picture to be drawn at `scale` pixels for each of its own; arrived() once there is a sharper one. */
   at(scale, arrived) {
     if (scale * this.width <= this.small.width * 1.05) return this.small;
     if (!this.sharp) {
-      this.opening ??= createImageBitmap(this.file).then(
-        (sharp) => (this.sharp = sharp),
-        () => this.small,
-      );
+      this.opening ??= this.whole().catch(() => this.small);
       this.opening.then(arrived);
     }
     return this.sharp ?? this.small;

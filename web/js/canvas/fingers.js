@@ -1,6 +1,8 @@
 /** Two fingers on the stage of a stroke canvas: they move and zoom the picture; a tap of both undoes. */
 
 import { set } from "../common/elements.js";
+import { clamp } from "../common/numbers.js";
+import { LEAST_ZOOM, MOST_ZOOM } from "./stage.js";
 
 const PATIENCE_MS = 400; // a stroke that is older goes on: what comes then is a palm
 const TAP_MS = 300;
@@ -51,7 +53,7 @@ export class Fingers {
     const { start } = gesture;
     const now = spanOf(...both);
     gesture.far ||= Math.hypot(now.x - start.x, now.y - start.y) + Math.abs(now.length - start.length) > TAP_REACH;
-    if (gesture.far) view.lookFrom(gesture, start, now, now.length / Math.max(start.length, 1));
+    if (gesture.far) look(view, gesture, now);
     return true;
   }
 
@@ -65,6 +67,16 @@ export class Fingers {
     this.gesture = null;
     if (!gesture.far && event.timeStamp - gesture.time < TAP_MS && event.type !== "pointercancel") this.view.step(-1);
   }
+}
+
+/** The point of the picture that was between the fingers when they came stays between them. */
+function look(view, { start, zoom, pan }, now) {
+  const { clientWidth, clientHeight } = view.stage;
+  view.zoom = clamp((zoom * now.length) / Math.max(start.length, 1), LEAST_ZOOM, MOST_ZOOM);
+  const kept = (at, middle, by) => ((at - middle - by) * view.zoom) / zoom;
+  const x = now.x - clientWidth / 2 - kept(start.x, clientWidth / 2, pan.x);
+  view.pan = { x, y: now.y - clientHeight / 2 - kept(start.y, clientHeight / 2, pan.y) };
+  view.draw();
 }
 
 /** The middle between two places, and how far they are from each other. */

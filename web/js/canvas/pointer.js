@@ -5,8 +5,8 @@ import { placeIn } from "../common/plot.js";
 import { hex } from "./background.js";
 import { rounded } from "./document.js";
 import { Fingers } from "./fingers.js";
-import { floodArea, keptPoints, moved, outlines, strokeAt } from "./geometry.js";
-import { drawLinePreview, placeOf } from "./stage.js";
+import { floodArea, keptPoints, outlines, shapeRing, strokeAt, strokesWithin } from "./geometry.js";
+import { drawBand, drawLinePreview, drawShapePreview, placeOf } from "./stage.js";
 
 const TOLERANCE = 0.35; // pixels of the picture that a simplified path may be off
 const FILL_SIZE = 768; // longer side of the picture in which areas are found
@@ -67,6 +67,7 @@ export class StrokePointer {
     else if (event.altKey || tool === "pick") this.action = this.#pick(event);
     else if (tool === "select") this.action = this.#drag(event);
     else if (tool === "fill") this.#fill(event);
+    else if (tool === "rectangle" || tool === "ellipse") this.action = this.#shape(event, tool);
     else if (tool === "line") this.action = this.#line(event);
     else this.action = this.#draw(event);
     view.draw();
@@ -222,25 +223,66 @@ export class StrokePointer {
 
   #drag(event) {
     const { view } = this;
+    const { selection, scale } = view;
     const { x, y } = this.#onPicture(event);
     const slack = HIT_SLACK / placeOf(view).factor / view.sizeScale;
     const { strokes } = view.history.now.drawing;
-    const index = strokeAt(strokes, view.settings.layer, x / view.scale.x, y / view.scale.y, slack);
-    view.select(index);
-    if (index < 0) return null;
-    let result = null;
+    const index = strokeAt(strokes, view.settings.layer, x / scale.x, y / scale.y, slack);
+    if (index < 0) return this.#band(event);
+    if (event.shiftKey) return (selection.toggle(index), null);
+    if (!selection.has(index)) selection.choose([index]);
+    let way = null; // in units of the drawing
     return {
       move: (next) => {
         const to = this.#onPicture(next);
-        if (!result && Math.hypot(to.x - x, to.y - y) * placeOf(view).factor < 3) return;
-        result = moved(strokes[index], (to.x - x) / view.scale.x, (to.y - y) / view.scale.y);
-        view.replaceStroke(index, result, false);
+        if (!way && Math.hypot(to.x - x, to.y - y) * placeOf(view).factor < 3) return;
+        way = [(to.x - x) / scale.x, (to.y - y) / scale.y];
+        selection.shift(...way, false);
       },
       end: (cancelled) => {
         view.preview = null;
-        if (result && !cancelled) view.replaceStroke(index, result, true);
+        if (way && !cancelled) selection.shift(...way, true);
         else view.refresh();
       },
+    };
+  }
+
+  /** A rectangle around what is to be selected; with Shift, beside what is already. */
+  #band(event) {
+    const { view } = this;
+    const { selection, scale } = view;
+    const before = event.shiftKey ? selection.indices : [];
+    const from = this.#onPicture(event);
+    let to = from;
+    selection.choose(before);
+    return {
+      move: (next) => (to = this.#onPicture(next)),
+      end: (cancelled) => {
+        if (cancelled || to === from) return;
+        const corners = [from, to].map(({ x, y }) => [x / scale.x, y / scale.y]);
+        const found = strokesWithin(view.history.now.drawing.strokes, view.settings.layer, ...corners);
+        selection.choose([...new Set([...before, ...found])]);
+      },
+      guide: (context) => drawBand(context, placeOf(view).factor, from, to),
+    };
+  }
+
+  /** A filled shape on the paint, and its outline on the sketch. */
+  #shape(event, shape) {
+    const { view } = this;
+    const from = this.#onPicture(event);
+    let to = from;
+    const ring = () => shapeRing(shape, [from.x, from.y], [to.x, to.y]);
+    return {
+      move: (next) => (to = next.shiftKey ? squared(from, this.#onPicture(next)) : this.#onPicture(next)),
+      end: (cancelled) => {
+        const path = ring().map((value, i) => rounded(value / (i % 2 ? view.scale.y : view.scale.x)));
+        if (cancelled || Math.min(Math.abs(to.x - from.x), Math.abs(to.y - from.y)) < 1) return;
+        const isPaint = view.settings.layer === "paint";
+        const paths = [isPaint ? path : [...path, path[0], path[1]]];
+        view.addStroke({ ...view.brush(isPaint ? "fill" : "brush"), paths });
+      },
+      guide: (context) => drawShapePreview(context, view, ring()),
     };
   }
 
@@ -273,4 +315,10 @@ function snapped(from, to) {
   const angle = Math.round(Math.atan2(to.y - from.y, to.x - from.x) / step) * step;
   const length = Math.hypot(to.x - from.x, to.y - from.y);
   return { x: from.x + length * Math.cos(angle), y: from.y + length * Math.sin(angle) };
+}
+
+/** The other corner of a shape as high as it is wide. */
+function squared(from, to) {
+  const side = Math.max(Math.abs(to.x - from.x), Math.abs(to.y - from.y));
+  return { x: from.x + Math.sign(to.x - from.x) * side, y: from.y + Math.sign(to.y - from.y) * side };
 }

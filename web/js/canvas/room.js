@@ -5,11 +5,12 @@ import { say } from "../common/language.js";
 
 const MIRROR = "M12 3v18M9 7 4 17h5zM15 7l5 10h-5z";
 const SLIDERS = "M4 7h9M17 7h3M4 17h3M11 17h9M15 5v4M9 15v4";
+const SAVE = "M12 4v11M7 11l5 5 5-5M4 20h16";
 const WIDEN = "M4 9V4h5M20 15v5h-5M15 4h5v5M9 20H4v-5";
 
 export class Room {
-  /** What the buttons below the picture do: zoomBy(factor), fit(), mirror(), fold(), whole(). */
-  constructor({ zoomBy, fit, mirror, fold, whole }) {
+  /** What the buttons below the picture do: zoomBy(factor), fit(), mirror(), fold(), whole(), save(). */
+  constructor({ zoomBy, fit, mirror, fold, whole, save }) {
     this.stage = html("canvas", { class: "dpath-picture", "aria-hidden": "true" });
     // Before it is pointed and typed at: the page, and other packs, leave every key to a text box that has the focus.
     // What cannot be written into opens no keyboard on a tablet and takes no handwriting.
@@ -32,6 +33,7 @@ export class Room {
       button("Fit", "Fit (0)", this.zoom, fit),
       button("Zoom in", "Larger (wheel, after a click on the picture; Space drags)", "+", () => zoomBy(1.4)),
       this.mirror,
+      button("Save a PNG", "Save the picture as a PNG file", icon(SAVE), save),
       this.fold,
       this.whole,
     );

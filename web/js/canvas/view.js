@@ -6,21 +6,26 @@ import { clamp } from "../common/numbers.js";
 import { pictureListeners } from "./arrival.js";
 import { Background, backgroundAddress, looksChanged, paletteOf, printOf } from "./background.js";
 import { numbersOf } from "./document.js";
-import { moved } from "./geometry.js";
+import { savePicture } from "./export.js";
 import { press } from "./keys.js";
 import { StrokeLayer } from "./layer.js";
 import { historyOf, keepLayers, keptLayers, rememberedSettings, rememberSettings } from "./memory.js";
 import { StrokePointer } from "./pointer.js";
 import { Room } from "./room.js";
-import { drawStage } from "./stage.js";
+import { Selection } from "./selection.js";
+import { LEAST_ZOOM, MOST_ZOOM, drawStage } from "./stage.js";
 import { Controls } from "./toolbar.js";
 import { WholeWindow } from "./window.js";
 
 const SHARPEST = 1536; // pixels of the longer side that layers are kept in
+const FIXED = ["#000000", "#ffffff", "#3f8f3a"]; // what photos rarely have: beside the colours of a background
 const LOOK_AGAIN_MS = 400;
 const SLICE_MS = 20; // in which strokes are drawn: what is left waits for the next slice
 const GLIMPSE_MS = 200; // between two looks at a picture that is not whole yet
+const MOST_RECENT = 10;
 const COLORS = "#1b2a3a #3b6ea5 #8fc1e3 #e8edf0 #3f6b3a #8fb04e #d9b14a #c8673a #8c2f2b #5b4636".split(" ");
+
+const isShape = ({ tool }) => tool === "rectangle" || tool === "ellipse";
 
 export class StrokesView {
   /** @param {import("../common/widget_host.js").WidgetHost} host */
@@ -34,7 +39,7 @@ export class StrokesView {
     this.zoom = 1;
     this.pan = { x: 0, y: 0 };
     this.mirrored = false;
-    this.selected = -1;
+    this.selection = new Selection(this);
     this.preview = null; // a drawing that is shown, but not saved yet
     this.#build();
     this.pointer = new StrokePointer(this);
@@ -52,7 +57,7 @@ export class StrokesView {
     this.key = this.#key();
     this.history = historyOf(this.key, text);
     this.preview = null;
-    this.selected = -1;
+    this.selection.indices = [];
     this.look();
     this.refresh();
   }
@@ -66,6 +71,7 @@ export class StrokesView {
   }
 
   dispose() {
+    this.pointer.cancel();
     clearInterval(this.timer);
     clearTimeout(this.slice);
     this.observer.disconnect();
@@ -111,14 +117,13 @@ export class StrokesView {
     return this.settings.sizes[this.sizeKey];
   }
 
-  /** The same of the selected stroke, where there is one. */
+  /** The same of the first selected stroke, where there is one. */
   get shownSize() {
     return this.selectedStroke ? this.selectedStroke.size * this.sizeScale : this.brushSize;
   }
 
   get selectedStroke() {
-    const stroke = this.drawing.strokes[this.selected];
-    return stroke && !("foreign" in stroke) ? stroke : null;
+    return this.selection.strokes[0] ?? null;
   }
 
   /** A stroke as the tools are set, without its path. Lengths in units of the drawing. */
@@ -142,13 +147,15 @@ export class StrokesView {
   }
 
   addStroke(stroke) {
+    if (stroke.tool !== "eraser" && stroke.layer === "paint")
+      this.settings.recent = [...new Set([stroke.color, ...this.settings.recent])].slice(0, MOST_RECENT);
+    rememberSettings(this.settings);
     this.edit({ strokes: [...this.history.now.drawing.strokes, Object.freeze(stroke)] });
   }
 
-  replaceStroke(index, stroke, done) {
-    const strokes = this.history.now.drawing.strokes.with(index, stroke);
-    if (done) return this.edit({ strokes });
-    this.preview = { ...this.history.now.drawing, strokes };
+  /** Shows a drawing that is not saved yet. */
+  propose(drawing) {
+    this.preview = this.locked ? null : drawing;
     this.refresh();
   }
 
@@ -157,52 +164,53 @@ export class StrokesView {
     const text = this.history.move(by);
     if (text === null) return;
     this.preview = null;
-    this.selected = -1;
+    this.selection.indices = [];
     this.host.commit(text);
     this.refresh();
   }
 
   clear() {
     const strokes = this.drawing.strokes.filter((stroke) => stroke.layer !== this.settings.layer);
-    this.selected = -1;
+    this.selection.indices = [];
     if (strokes.length < this.drawing.strokes.length) this.edit({ strokes });
   }
 
-  deleteSelected() {
-    if (!this.selectedStroke) return;
-    const strokes = this.drawing.strokes.toSpliced(this.selected, 1);
-    this.selected = -1;
-    this.edit({ strokes });
-  }
-
-  /** By pixels of the picture. */
+  /** Moves what is selected by pixels of the picture. */
   moveSelected(x, y, pixels) {
     const across = (this.mirrored ? -x : x) * pixels;
-    const stroke = moved(this.selectedStroke, across / this.scale.x, (y * pixels) / this.scale.y);
-    if (!this.locked) this.replaceStroke(this.selected, stroke, true);
-  }
-
-  select(index) {
-    this.selected = index;
-    this.refresh();
+    this.selection.shift(across / this.scale.x, (y * pixels) / this.scale.y, true);
   }
 
   /** A control was moved. */
   change(name, value, done) {
-    const stroke = this.selectedStroke;
-    if (stroke && (name === "color" || numbersOf(stroke).includes(name))) {
-      const stored = name === "size" ? value / this.sizeScale : value;
-      this.replaceStroke(this.selected, Object.freeze({ ...stroke, [name]: stored }), done);
-    } else if (name === "paper") {
+    const stored = name === "size" ? value / this.sizeScale : value;
+    if (this.selection.change(name, stored, done)) return;
+    if (name === "paper") {
       this.edit({ paper: value });
     } else {
-      if (name === "tool" || name === "layer") this.selected = -1;
+      if (name === "tool" || name === "layer") this.selection.indices = [];
       if (name === "layer") this.settings.tool = "brush";
+      if (name === "color") this.#mix(value, done);
       if (name === "size") this.settings.sizes[this.sizeKey] = value;
       else this.settings[name] = value;
       if (done) rememberSettings(this.settings);
       this.refresh();
     }
+  }
+
+  /** The colour that a change of it began with is the previous one once the change is done. */
+  #mix(value, done) {
+    this.colorBefore ??= this.settings.color;
+    if (!done) return;
+    if (this.colorBefore !== value) this.settings.previous = this.colorBefore;
+    this.colorBefore = null;
+  }
+
+  swapColors() {
+    const { color, previous } = this.settings;
+    Object.assign(this.settings, { color: previous, previous: color });
+    rememberSettings(this.settings);
+    this.refresh();
   }
 
   // ---- the picture below
@@ -218,7 +226,11 @@ export class StrokesView {
     const { arrived } = this;
     if (arrived) {
       [this.background, this.arrived] = [arrived.background, null];
-      this.controls.setPalette(this.background ? paletteOf(this.background.picture.small, COLORS.length) : COLORS);
+      this.controls.setPalette(
+        this.background
+          ? [...paletteOf(this.background.picture.small, COLORS.length - FIXED.length), ...FIXED]
+          : COLORS,
+      );
     }
     const complaint = (seen?.complaints ?? []).join(" ");
     const { width, height } = this.background?.picture ?? { width: this.#side("width"), height: this.#side("height") };
@@ -324,9 +336,19 @@ export class StrokesView {
   }
 
   #build() {
-    const act = (name) => (name === "clear" ? this.clear() : this.step(name === "undo" ? -1 : 1));
-    this.controls = new Controls({ change: (...given) => this.change(...given), action: act });
+    const acts = {
+      undo: () => this.step(-1),
+      redo: () => this.step(1),
+      clear: () => this.clear(),
+      duplicate: () => this.selection.duplicate(),
+      raise: () => this.selection.raise(1),
+      lower: () => this.selection.raise(-1),
+      remove: () => this.selection.remove(),
+      swap: () => this.swapColors(),
+    };
+    this.controls = new Controls({ change: (...given) => this.change(...given), action: (name) => acts[name]() });
     const actions = { mirror: () => this.mirror(), fold: () => this.fold(), whole: () => this.whole.toggle() };
+    actions.save = () => savePicture(this).catch(() => this.notify("The picture could not be saved."));
     this.room = new Room({ zoomBy: (factor) => this.zoomBy(factor), fit: () => this.fit(), ...actions });
     this.stage = this.room.stage;
     this.easel = this.room.easel;
@@ -345,7 +367,7 @@ export class StrokesView {
 
   zoomBy(factor, at = null) {
     const before = this.zoom;
-    this.zoom = clamp(before * factor, 0.2, 16);
+    this.zoom = clamp(before * factor, LEAST_ZOOM, MOST_ZOOM);
     const { clientWidth, clientHeight } = this.stage;
     const [x, y] = at ? [at.x - clientWidth / 2, at.y - clientHeight / 2] : [0, 0];
     this.pan = { x: x - ((x - this.pan.x) * this.zoom) / before, y: y - ((y - this.pan.y) * this.zoom) / before };
@@ -354,18 +376,6 @@ export class StrokesView {
 
   fit() {
     [this.zoom, this.pan] = [1, { x: 0, y: 0 }];
-    this.draw();
-  }
-
-  /** Looks from `gesture`, with the point of the picture that was at `from` on the stage at `to`. */
-  lookFrom(gesture, from, to, factor) {
-    const { clientWidth, clientHeight } = this.stage;
-    this.zoom = clamp(gesture.zoom * factor, 0.2, 16);
-    const grown = this.zoom / gesture.zoom;
-    const kept = (at, middle, pan) => (at - middle - pan) * grown;
-    const x = to.x - clientWidth / 2 - kept(from.x, clientWidth / 2, gesture.pan.x);
-    const y = to.y - clientHeight / 2 - kept(from.y, clientHeight / 2, gesture.pan.y);
-    this.pan = { x, y };
     this.draw();
   }
 
@@ -385,13 +395,15 @@ export class StrokesView {
 
   #showControls() {
     const { settings, selectedStroke: stroke, history, drawing } = this;
-    const numbers = stroke || !["select", "pick"].includes(settings.tool) ? numbersOf(stroke ?? settings) : [];
+    const made = { ...settings, tool: isShape(settings) && settings.layer === "paint" ? "fill" : settings.tool };
+    const numbers = stroke || !["select", "pick"].includes(settings.tool) ? numbersOf(stroke ?? made) : [];
     const shown = stroke || !["brush", "eraser"].includes(settings.tool) ? numbers : [...numbers, "smoothing"];
     this.controls.show({ ...settings, ...stroke, tool: settings.tool, size: this.shownSize }, shown, {
       canUndo: history.at > 0,
       canRedo: history.at < history.steps.length - 1,
       paperColor: drawing.paper,
       hasBackground: Boolean(this.background),
+      hasSelection: Boolean(stroke),
     });
     if (this.locked !== this.wasLocked) this.controls.disable(this.locked);
     this.wasLocked = this.locked;
@@ -429,13 +441,5 @@ export class StrokesView {
   /** A button clicked with the mouse leaves the keyboard to the stage. */
   #clicked(event) {
     if (event.detail > 0 && event.target.closest("button")) this.easel.focus({ preventScroll: true });
-  }
-
-  selectNext(by) {
-    const shown = this.drawing.strokes.flatMap(({ layer }, i) => (layer === this.settings.layer ? [i] : []));
-    if (!shown.length) return;
-    this.settings.tool = "select";
-    const at = this.selected < 0 && by < 0 ? 0 : shown.indexOf(this.selected);
-    this.select(shown[(at + by + shown.length) % shown.length]);
   }
 }
