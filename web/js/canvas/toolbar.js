@@ -66,8 +66,9 @@ export class Controls {
     const swap = { class: "dpath-previous", title: "Swap with the previous colour (X)" };
     const saying = { "aria-label": "Previous colour", click: () => action("swap") };
     this.previous = html("button", { type: "button", ...swap, ...saying });
+    this.sheet = html("label", { class: "dpath-sheet" }, html("span", {}, "Paper"), this.paper);
     const inUse = html("div", { class: "dpath-in-use" }, this.color, this.previous);
-    this.colors = html("div", { class: "dpath-colors" }, inUse, this.swatches, this.recent, this.paper);
+    this.colors = html("div", { class: "dpath-colors" }, inUse, this.swatches, this.recent, this.sheet);
     const groups = [
       group("dpath-tabs", "Layer", ...this.layers.values()),
       group("dpath-toolgroup", "Tool", ...this.tools.values()),
@@ -102,7 +103,7 @@ export class Controls {
     if (this.recentShown !== settings.recent) this.#fill(this.recent, settings.recent);
     this.recentShown = settings.recent;
     this.paper.value = paperColor;
-    this.paper.hidden = hasBackground;
+    this.sheet.hidden = hasBackground;
     set(colors, { "data-off": settings.layer === "sketch" || settings.tool === "eraser" });
     for (const swatch of this.swatches.children) press(swatch, swatch.dataset.color === settings.color);
   }
