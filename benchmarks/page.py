@@ -110,7 +110,8 @@ class Bench:
         yield "paint over 3000 strokes, 4096 px: work", self._move(node, (0.3, 0.3), (0.7, 0.7), True)
         node = self.canvas(1024)
         self.comfy.evaluate(_OPEN, [node, texts[1000]])
-        self._press(node, "v")
+        tool = "id => widget_(id).element.querySelector('button[aria-label^=\"Select\"]').click()"
+        self.comfy.evaluate(tool, node)
         where = self._place(node, 140, 512)
         yield "drag the first of 1000 strokes, 1024 px: work", self._move(node, where, (where[0] + 0.2, 0.5), True)
         self._press(node, "Escape", ".")

@@ -46,26 +46,31 @@ export class Background {
     Object.assign(this, await sizeOf(this.file));
     const factor = Math.min(1, SMALL / Math.max(this.width, this.height));
     const size = { resizeWidth: Math.ceil(this.width * factor), resizeHeight: Math.ceil(this.height * factor) };
-    this.small = await createImageBitmap(this.file, factor < 1 ? { ...size, resizeQuality: "high" } : {});
+    this.small = asCanvas(await createImageBitmap(this.file, factor < 1 ? { ...size, resizeQuality: "high" } : {}));
     this.sharp = factor < 1 ? null : this.small;
     return this;
   }
 
   /** All of its pixels. */
   async whole() {
-    if (!this.sharp) this.sharp = await createImageBitmap(this.file);
+    this.sharp ??= asCanvas(await createImageBitmap(this.file));
     return this.sharp;
   }
 
   /** The picture to be drawn at `scale` pixels for each of its own; arrived() once there is a sharper one. */
   at(scale, arrived) {
     if (scale * this.width <= this.small.width * 1.05) return this.small;
-    if (!this.sharp) {
-      this.opening ??= this.whole().catch(() => this.small);
-      this.opening.then(arrived);
-    }
+    if (!this.sharp) this.opening ??= this.whole().then(arrived, () => {}); // else the small one has to do
     return this.sharp ?? this.small;
   }
+}
+
+/** A canvas is drawn without a copy, an ImageBitmap with one in every frame. */
+function asCanvas(bitmap) {
+  const canvas = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return canvas;
 }
 
 async function sizeOf(file) {

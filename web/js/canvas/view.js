@@ -20,8 +20,9 @@ import { WholeWindow } from "./window.js";
 const SHARPEST = 1536; // pixels of the longer side that layers are kept in
 const FIXED = ["#000000", "#ffffff", "#3f8f3a"]; // what photos rarely have: beside the colours of a background
 const LOOK_AGAIN_MS = 400;
-const SLICE_MS = 20; // in which strokes are drawn: what is left waits for the next slice
-const GLIMPSE_MS = 200; // between two looks at a picture that is not whole yet
+const SLICE_MS = 20; // of a frame that strokes are drawn in: what is left waits for the next one
+const LONG_SLICE_MS = 45; // the same between frames, while a whole drawing is opened
+const GLIMPSE_MS = 400; // between two looks at a picture that is not whole yet
 const MOST_RECENT = 10;
 const COLORS = "#1b2a3a #3b6ea5 #8fc1e3 #e8edf0 #3f6b3a #8fb04e #d9b14a #c8673a #8c2f2b #5b4636".split(" ");
 
@@ -296,7 +297,7 @@ export class StrokesView {
     if (this.preview || this.pointer.action) return this.draw();
     this.slice ??= setTimeout(() => {
       this.slice = null;
-      if (this.behind) this.bringLayers(performance.now() + SLICE_MS);
+      if (this.behind) this.bringLayers(performance.now() + LONG_SLICE_MS);
       if (this.behind && performance.now() - this.drawnAt < GLIMPSE_MS) this.#goOn();
       else this.draw();
     });
