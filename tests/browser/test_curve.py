@@ -283,3 +283,19 @@ def test_on_a_subgraph_node_it_draws_with_what_is_promoted_beside_it(comfy: Comf
     run = comfy.queue()
     (inputs,) = [each["inputs"] for each in run.prompt.values() if each["class_type"] == "DPathSchedule"]
     assert (inputs["curve"], inputs["end"]) == (text, end)
+
+
+def test_nothing_moves_under_the_hand(comfy: ComfyPage) -> None:
+    _, element = editor(comfy, shape="cosine", start=1.0, end=0.0)
+    plot = element.query_selector(".dpath-plot")
+    assert plot is not None
+    look(comfy)
+    comfy.screenshot("curve-before")
+    before = plot.bounding_box()
+    comfy.click(plot, (0.5, 0.5))
+    look(comfy)
+    comfy.screenshot("curve-after")
+    assert plot.bounding_box() == before
+    field = element.query_selector("input[type=number]")
+    assert field
+    assert field.is_enabled()

@@ -44,6 +44,8 @@ def test_a_thousand_strokes_are_quick(comfy: ComfyPage) -> None:
     seconds = comfy.evaluate(_LOAD, [node, text]) / 1000
     stage = comfy.element(node, "strokes").query_selector(".dpath-easel")
     assert stage is not None
+    comfy.settle()
+    comfy.page.wait_for_function("stage => !stage.hasAttribute('aria-busy')", arg=stage, timeout=60_000)
     comfy.evaluate(
         "() => { window.frames_ = []; const f = (t) => { frames_.push(t); window.frame_ = requestAnimationFrame(f); };"
         " f(performance.now()); }"
@@ -55,5 +57,5 @@ def test_a_thousand_strokes_are_quick(comfy: ComfyPage) -> None:
     (ARTEFACTS / f"thousand-strokes-{comfy.renderer}.txt").write_text(report, encoding="utf-8")
     comfy.screenshot("thousand-strokes")
     # Bounds with room for other work on the machine; alone it takes a tenth of them.
-    assert seconds < 10
-    assert np.median(times) < 1000 / 10
+    assert seconds < 1, "the strokes are drawn in slices"
+    assert np.median(times) < 1000 / 4

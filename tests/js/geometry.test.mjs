@@ -2,7 +2,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { boundsOf, floodArea, keptPoints, moved, outlines, strokeAt } from "../../web/js/canvas/geometry.js";
+import { corners } from "../../web/js/canvas/coverage.js";
+import {
+  boundsOf,
+  floodArea,
+  keptPoints,
+  moved,
+  outlines,
+  shapeRing,
+  strokeAt,
+  strokesWithin,
+} from "../../web/js/canvas/geometry.js";
 
 const stroke = (fields) => ({ tool: "brush", layer: "paint", size: 10, paths: [[0, 0, 100, 0]], ...fields });
 const square = stroke({ tool: "fill", paths: [[20, 20, 60, 20, 60, 60, 20, 60]] });
@@ -106,4 +116,28 @@ test("specks are left out", () => {
   const speck = Uint8Array.from({ length: 100 }, (_, i) => Number(i === 44));
   assert.deepEqual(outlines(speck, 10, 10), []);
   assert.equal(outlines(speck.fill(1), 10, 10).length, 1);
+});
+
+test("a rectangle selects the strokes of its layer that have a point inside", () => {
+  const strokes = [
+    { layer: "paint", paths: [[10, 10, 50, 50]] },
+    { layer: "paint", paths: [[90, 90, 99, 99]] },
+    { layer: "sketch", paths: [[20, 20, 30, 30]] },
+    { foreign: 1 },
+    {
+      layer: "paint",
+      paths: [
+        [200, 200, 210, 200, 205, 210],
+        [40, 45, 60, 45, 60, 60],
+      ],
+    },
+  ];
+  assert.deepEqual(strokesWithin(strokes, "paint", [55, 55], [5, 5]), [0, 4]);
+  assert.deepEqual(strokesWithin(strokes, "sketch", [0, 0], [100, 100]), [2]);
+});
+
+test("an ellipse touches the middles of its sides", () => {
+  const ring = shapeRing("ellipse", [10, 20], [110, 80]);
+  assert.deepEqual(corners([ring]).map(Math.round), [10, 20, 110, 80]);
+  assert.deepEqual(shapeRing("rectangle", [1, 2], [3, 4]), [1, 2, 3, 2, 3, 4, 1, 4]);
 });

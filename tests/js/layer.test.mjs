@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { readDrawing } from "../../web/js/canvas/document.js";
 import { StrokeLayer } from "../../web/js/canvas/layer.js";
 
-const SIDE = 64;
+const SIDE = 150; // more than one tile
 const read = (...strokes) => readDrawing(JSON.stringify({ width: SIDE, height: SIDE, strokes })).drawing.strokes;
 const dots = (count) =>
   read(
@@ -31,7 +31,74 @@ test("whatever was drawn before, a layer shows its strokes", () => {
     layer.sync(wanted, 1, 1);
     assert.deepEqual(layer.image.data, layerOf(wanted).image.data);
   }
-  assert.ok(layer.copies.length <= 6);
+});
+
+/** Strokes of every kind, each across several tiles. */
+const mixed = (count, layer = "paint") =>
+  read(
+    ...Array.from({ length: count }, (_, i) => ({
+      layer,
+      tool: i % 5 === 4 ? "eraser" : "brush",
+      points: [(i * 37) % SIDE, (i * 23) % SIDE, (i * 11) % SIDE, (i * 53) % SIDE],
+      color: `#${((i * 81931 + 4000) % 16777216).toString(16).padStart(6, "0")}`,
+      ...{ size: 4 + (i % 20), opacity: i % 3 ? 0.6 : 1, importance: 0.3 + 0.1 * (i % 7), hardness: 0.4 },
+    })),
+  );
+const furthest = (a, b) => {
+  let most = 0;
+  for (let i = 0; i < a.length; i += 4) {
+    const [alpha, other] = [a[i + 3] / 255, b[i + 3] / 255];
+    for (let c = 0; c < 3; c++) most = Math.max(most, Math.abs(a[i + c] * alpha - b[i + c] * other));
+    most = Math.max(most, Math.abs(a[i + 3] - b[i + 3]));
+  }
+  return most;
+};
+
+for (const name of ["paint", "sketch"])
+  test(`a draft on ${name} looks like its strokes, and what is saved is them`, () => {
+    const strokes = mixed(120, name);
+    const layer = layerOf(strokes, name);
+    for (const index of [0, 4, 60, 119])
+      for (const shift of [5, 30, 0.5]) {
+        const { paths } = strokes[index];
+        const moved = { ...strokes[index], opacity: 0.4, importance: 0.9, paths: [paths[0].map((v) => v + shift)] };
+        const wanted = strokes.with(index, moved);
+        assert.ok(layer.sync(wanted, 1, 1, { draft: true }));
+        const exact = layerOf(wanted, name).image.data;
+        assert.ok(furthest(layer.image.data, exact) <= 4);
+        layer.sync(wanted, 1, 1);
+        assert.deepEqual(layer.image.data, exact);
+      }
+    layer.sync(strokes, 1, 1);
+    assert.deepEqual(layer.image.data, layerOf(strokes, name).image.data);
+  });
+
+test("a layer that is drawn in slices, and changed in between, ends as its strokes", () => {
+  const strokes = mixed(200);
+  const layer = new StrokeLayer("paint", SIDE, SIDE);
+  let [wanted, turns] = [strokes, 0];
+  while (!layer.sync(wanted, 1, 1, { until: performance.now() + 0.3, draft: turns % 3 === 0 }) && turns < 10000) {
+    turns += 1;
+    if (turns === 2) wanted = strokes.with(3, { ...strokes[3], color: "#ffffff" });
+    if (turns === 4) wanted = [...wanted, ...mixed(3)];
+    if (turns === 6) wanted = wanted.toSpliced(150, 20);
+  }
+  layer.sync(wanted, 1, 1);
+  assert.deepEqual(layer.image.data, layerOf(wanted).image.data);
+});
+
+test("without memory for what strokes cover, a layer looks the same", () => {
+  const strokes = mixed(60);
+  const layer = new StrokeLayer("paint", SIDE, SIDE);
+  layer.sync([], 1, 1);
+  layer.covers.most = 2000;
+  layer.sync(strokes, 1, 1);
+  const wanted = strokes.toSpliced(7, 1);
+  layer.sync(wanted, 1, 1);
+  assert.ok(layer.covers.bytes <= 2000);
+  assert.deepEqual(layer.image.data, layerOf(wanted).image.data);
+  layer.sync([], 1, 1);
+  assert.equal(layer.covers.bytes, 0);
 });
 
 test("another scale draws everything again", () => {
@@ -66,7 +133,11 @@ test("a stroke in the making is taken back without a trace", () => {
   const layer = layerOf(dots(5));
   const before = layer.image.data.slice();
   const live = layer.begin(read({ points: [1, 1], size: 12 })[0], 1, 1);
-  for (let x = 5; x < 60; x += 5) live.add(x, 30, 1);
+  for (let x = 5; x < 60; x += 5) {
+    live.add(x, 30, 1);
+    live.show();
+  }
+  assert.equal(layer.sync([], 1, 1), false, "nothing else is drawn meanwhile");
   assert.notDeepEqual(layer.image.data, before);
   live.end();
   assert.deepEqual(layer.image.data, before);

@@ -5,6 +5,7 @@ import { addressOf, isLinked, outputOf } from "../common/outputs.js";
 const GRID = 8;
 const CHANGED = 1; // mean difference of two prints, in steps of 1/16 of the grey range
 const ALPHA_SIZE = 512; // longer side of the copy in which alpha is looked for
+const SMALL = 2048; // longer side of the copy that is drawn unless more of it is to be seen
 const LOADERS = new Set(["LoadImage", "LoadImageOutput"]);
 
 /**
@@ -20,28 +21,64 @@ export function backgroundAddress(owner, seen) {
   return file ? addressOf(file) : "";
 }
 
-function sourceOf(node, slot) {
+/** The node that a slot's picture comes from. */
+export function sourceOf(node, slot) {
   let source = node.getInputNode?.(slot);
   for (let i = 0; i < 8 && source?.type === "Reroute"; i++) source = source.getInputNode?.(0);
   return source;
 }
 
 /**
- * A picture as nodes see it: Load Image gives its colours and drops its alpha, and what it hides with it.
- * @returns {Promise<HTMLImageElement>}
+ * A picture as nodes see it: Load Image gives its colours and drops its alpha, and what it hides with it. Decoding and
+ * reducing are the browser's, beside the page: a large picture drawn as it came would stop it for a second.
  */
-export async function loadBackground(address) {
-  const picture = await loadPicture(address);
-  return hasAlpha(picture) ? loadPicture(`${address}&channel=rgb`) : picture;
+export class Background {
+  /** @returns {Promise<Background>} */
+  static async load(address) {
+    const background = await new Background().#open(address);
+    return hasAlpha(background.small) ? background.#open(`${address}&channel=rgb`) : background;
+  }
+
+  async #open(address) {
+    const answer = await fetch(address);
+    if (!answer.ok) throw new Error(`${answer.status} ${address}`);
+    this.file = await answer.blob();
+    Object.assign(this, await sizeOf(this.file));
+    const factor = Math.min(1, SMALL / Math.max(this.width, this.height));
+    const size = { resizeWidth: Math.ceil(this.width * factor), resizeHeight: Math.ceil(this.height * factor) };
+    this.small = asCanvas(await createImageBitmap(this.file, factor < 1 ? { ...size, resizeQuality: "high" } : {}));
+    this.sharp = factor < 1 ? null : this.small;
+    return this;
+  }
+
+  /** All of its pixels. */
+  async whole() {
+    this.sharp ??= asCanvas(await createImageBitmap(this.file));
+    return this.sharp;
+  }
+
+  /** The picture to be drawn at `scale` pixels for each of its own; arrived() once there is a sharper one. */
+  at(scale, arrived) {
+    if (scale * this.width <= this.small.width * 1.05) return this.small;
+    if (!this.sharp) this.opening ??= this.whole().then(arrived, () => {}); // else the small one has to do
+    return this.sharp ?? this.small;
+  }
 }
 
-function loadPicture(address) {
-  return new Promise((resolve, reject) => {
-    const picture = new Image();
-    picture.onload = () => resolve(picture);
-    picture.onerror = reject;
-    picture.src = address;
-  });
+/** A canvas is drawn without a copy, an ImageBitmap with one in every frame. */
+function asCanvas(bitmap) {
+  const canvas = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return canvas;
+}
+
+async function sizeOf(file) {
+  const picture = new Image();
+  picture.src = URL.createObjectURL(file);
+  await new Promise((resolve, reject) => Object.assign(picture, { onload: resolve, onerror: reject }));
+  URL.revokeObjectURL(picture.src);
+  return { width: picture.naturalWidth, height: picture.naturalHeight };
 }
 
 /** A few hex digits that say roughly what a picture looks like: 8 x 8 greys. */
@@ -85,9 +122,9 @@ export function paletteOf(picture, count) {
 }
 
 function hasAlpha(picture) {
-  const factor = Math.min(1, ALPHA_SIZE / Math.max(picture.naturalWidth, picture.naturalHeight));
+  const factor = Math.min(1, ALPHA_SIZE / Math.max(picture.width, picture.height));
   const side = (length) => Math.max(1, Math.round(length * factor));
-  const pixels = reduced(picture, side(picture.naturalWidth), side(picture.naturalHeight));
+  const pixels = reduced(picture, side(picture.width), side(picture.height));
   for (let i = 3; i < pixels.length; i += 4) if (pixels[i] < 255) return true;
   return false;
 }

@@ -5,7 +5,7 @@
  * @typedef {{x: number, y: number, width: number, height: number, values: Float32Array}} Cover coverage 0..1
  */
 
-/** Pixels within reach of some paths, cut at a picture and counted from its corner; null if there are none. */
+/** Pixels within reach of some paths, cut at a part of the picture and counted from its corner; null if there are none. */
 function boxAround(paths, reach, { x = 0, y = 0, width, height }) {
   const [lowX, lowY, highX, highY] = corners(paths);
   const left = Math.max(0, Math.floor(lowX - reach - x));
@@ -15,12 +15,11 @@ function boxAround(paths, reach, { x = 0, y = 0, width, height }) {
   return left >= right || top >= bottom ? null : { left, top, right, bottom };
 }
 
-/** Coverage of a round brush led along a path. @returns {Cover|null} */
-export function brushCover(path, radii, hardness, width, height) {
+/** Coverage of a round brush led along a path, in a part of the picture. @returns {Cover|null} */
+export function brushCover(path, radii, hardness, part) {
   const reach = radii.reduce((most, radius) => Math.max(most, radius), 0) + 1;
-  const box = boxAround([path], reach, { width, height });
-  if (!box) return null;
-  const cover = blank(box);
+  const cover = blankAround([path], reach, part);
+  if (!cover) return null;
   const count = path.length / 2;
   for (let i = 0; i < Math.max(1, count - 1); i++)
     coverSegment(cover, path, radii, i, Math.min(i + 1, count - 1), hardness);
@@ -77,10 +76,9 @@ function profile(distance, radius, hardness) {
 }
 
 /** Coverage of the inside of closed rings by the even-odd rule, with a border one pixel wide. @returns {Cover|null} */
-export function fillCover(rings, width, height) {
-  const box = boxAround(rings, 1, { width, height });
-  if (!box) return null;
-  const cover = blank(box);
+export function fillCover(rings, part) {
+  const cover = blankAround(rings, 1, part);
+  if (!cover) return null;
   const { values } = cover;
   values.fill(0.5);
   const toggles = new Uint8Array((cover.width + 1) * cover.height);
@@ -139,6 +137,12 @@ export function corners(paths) {
       highY = Math.max(highY, path[i + 1]);
     }
   return [lowX, lowY, highX, highY];
+}
+
+function blankAround(paths, reach, { left, top, right, bottom }) {
+  const box = boxAround(paths, reach, { x: left, y: top, width: right - left, height: bottom - top });
+  if (!box) return null;
+  return blank({ left: box.left + left, top: box.top + top, right: box.right + left, bottom: box.bottom + top });
 }
 
 /** Nothing covered. @returns {Cover} */

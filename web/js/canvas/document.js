@@ -25,7 +25,7 @@ const MOST_POINTS = 100000;
 const LONGEST_TEXT = 8000000;
 const TOOLS = ["brush", "line", "eraser", "fill"];
 const LAYERS = ["paint", "sketch"];
-const COLOR = /^#[0-9a-f]{6}$/i;
+export const COLOR = /^#[0-9a-f]{6}$/i;
 
 /** number: [default, low, high] */
 const RANGES = {

@@ -64,6 +64,25 @@ export function strokeAt(strokes, layer, x, y, slack) {
   return -1;
 }
 
+/** Indices of the strokes of a layer with a point inside a rectangle. */
+export function strokesWithin(strokes, layer, [ax, ay], [bx, by]) {
+  const [left, right, top, bottom] = [Math.min(ax, bx), Math.max(ax, bx), Math.min(ay, by), Math.max(ay, by)];
+  const isIn = (path, i) => path[i] >= left && path[i] <= right && path[i + 1] >= top && path[i + 1] <= bottom;
+  const touches = (path) => path.some((_, i) => i % 2 === 0 && isIn(path, i));
+  return strokes.flatMap((stroke, i) => (stroke.layer === layer && stroke.paths.some(touches) ? [i] : []));
+}
+
+/** The outline of a rectangle or an ellipse between two corners: one ring, x, y, x, y, ... */
+export function shapeRing(shape, [ax, ay], [bx, by]) {
+  if (shape === "rectangle") return [ax, ay, bx, ay, bx, by, ax, by];
+  const [x, y, across, down] = [(ax + bx) / 2, (ay + by) / 2, (bx - ax) / 2, (by - ay) / 2];
+  const count = Math.round(Math.min(Math.max(3 * Math.sqrt(Math.abs(across) + Math.abs(down)), 16), 96));
+  return Array.from({ length: count }, (_, i) => (2 * Math.PI * i) / count).flatMap((angle) => [
+    x + across * Math.cos(angle),
+    y + down * Math.sin(angle),
+  ]);
+}
+
 /** The stroke moved. */
 export function moved(stroke, dx, dy) {
   const shift = (value, i) => rounded(value + (i % 2 ? dy : dx));

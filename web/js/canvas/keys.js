@@ -3,7 +3,7 @@
 import { clamp } from "../common/numbers.js";
 import { claim } from "../common/widget_host.js";
 
-const TOOLS = { b: "brush", l: "line", e: "eraser", g: "fill", i: "pick", v: "select" };
+const TOOLS = { b: "brush", l: "line", r: "rectangle", o: "ellipse", e: "eraser", g: "fill", i: "pick", v: "select" };
 const ARROWS = { arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1] };
 
 /** @param {import("./view.js").StrokesView} view */
@@ -18,23 +18,37 @@ function isUsed(view, event) {
   if (command && event.target.type === "button") return false; // there the graph's own undo hears the keys
   if (key === "z") view.step(event.shiftKey ? 1 : -1);
   else if (key === "y" && command) view.step(1);
+  else if (key === "d" && command) view.selection.duplicate();
+  else if (key === "a" && command) view.selection.all();
   else if (command) return false;
   else if (TOOLS[key]) view.controls.choose(TOOLS[key]);
   else if (key === "[" || key === "]") view.change("size", nextSize(view.shownSize, key), true);
   else if (key === "0") view.fit();
   else if (key === "+" || key === "-") view.zoomBy(key === "+" ? 1.4 : 1 / 1.4);
-  else if (key === "," || key === ".") view.selectNext(key === "." ? 1 : -1);
+  else if (key === "m") view.mirror();
+  else if (key === "x") view.swapColors();
+  else if (key === "f") view.whole.toggle();
+  else if (key === "escape") leave(view);
+  else if (key === "," || key === ".") view.selection.step(key === "." ? 1 : -1);
+  else if (key === "pageup" || key === "pagedown")
+    view.selection.raise((key === "pageup" ? 1 : -1) * (event.shiftKey ? Infinity : 1));
   else return event.target === view.easel && isUsedOnStage(view, key, event);
   return true;
 }
 
 function isUsedOnStage(view, key, event) {
   if (key === " ") view.pointer.holdSpace(true);
-  else if (key === "escape") view.pointer.cancel() || view.select(-1);
-  else if (key === "delete" || key === "backspace") view.deleteSelected();
+  else if (key === "delete" || key === "backspace") view.selection.remove();
   else if (ARROWS[key] && view.selectedStroke) view.moveSelected(...ARROWS[key], event.shiftKey ? 10 : 1);
   else return false;
   return true;
+}
+
+/** Ends what is being done, then the selection, then the view over the whole window. */
+function leave(view) {
+  if (view.pointer.cancel()) return;
+  if (view.selectedStroke) view.selection.choose([]);
+  else view.whole.close();
 }
 
 function nextSize(size, key) {

@@ -1,13 +1,14 @@
 /**
- * The pixels of a layer of strokes, kept between changes: a new stroke costs only itself.
- * What a run gets is rendered by images/strokes_render.py.
+ * The pixels of a layer of strokes, kept between changes: a new stroke costs only itself, a changed one only the tiles
+ * that it touches. What a run gets is rendered by images/strokes_render.py.
  */
 
-import { blank, brushCover, coverSegment, fillCover } from "./coverage.js";
+import { lay, layOver } from "./blend.js";
+import { blank, coverSegment } from "./coverage.js";
+import { Covers, packed } from "./covers.js";
 
-const STRIDE = 50; // strokes between two copies of the layer that undo can start from
-const MOST_COPIES = 6;
-export const SKETCH_COLOR = [255, 45, 149];
+const TILE = 64;
+const FEW = 64; // new strokes up to which a change before the last one is mended in place
 
 export class StrokeLayer {
   /** @param {"paint"|"sketch"} name @param {number} width @param {number} height pixels of the layer */
@@ -16,147 +17,226 @@ export class StrokeLayer {
     this.canvas = Object.assign(document.createElement("canvas"), { width, height });
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
     this.image = this.context.createImageData(width, height);
-    this.done = [];
-    this.copies = []; // {count, pixels}
+    this.whole = { x: 0, y: 0, width, height, data: new Uint8Array(this.image.data.buffer) };
+    this.columns = Math.ceil(width / TILE);
+    this.strokes = []; // what is to be seen
+    this.boxes = []; // of each the pixels it may touch
+    this.drawn = 0; // how many of them are, but for these tiles:
+    this.dirty = new Set(); // not as they should be
+    this.rough = new Set(); // right to a level or two of 255
+    this.held = null; // what lies below and above the strokes that are being changed
+    this.live = null;
   }
 
   /**
-   * Brings the layer to these strokes, lengths multiplied by scaleX and scaleY.
+   * Brings the layer to these strokes, lengths multiplied by scaleX and scaleY. It stops at the time `until`, to be
+   * called again. A draft is quicker where it changes the same strokes as the one before, and rounds colours differently.
    * @param {import("./document.js").Stroke[]} strokes
+   * @returns {boolean} whether nothing is left to do
    */
-  sync(strokes, scaleX, scaleY) {
+  sync(strokes, scaleX, scaleY, { until = Infinity, draft = false } = {}) {
+    if (this.live) return false;
     const wanted = strokes.filter((stroke) => stroke.layer === this.name);
-    if (this.scale !== `${scaleX} ${scaleY}`) {
-      this.scale = `${scaleX} ${scaleY}`;
-      this.#restore(0);
-      this.copies = [];
-    }
-    let same = 0;
-    while (same < wanted.length && wanted[same] === this.done[same]) same++;
-    if (same < this.done.length) this.#restore(same);
-    let changed = null;
-    for (const stroke of wanted.slice(this.done.length)) {
-      const cover = coverOf(stroke, scaleX, scaleY, this.width, this.height);
-      if (cover) this.#blend(cover, stroke, this.image.data);
-      if (cover) changed = joined(changed, cover);
-      this.done.push(stroke);
-      if (this.done.length % STRIDE === 0) this.#copy();
-    }
-    if (changed) this.context.putImageData(this.image, 0, 0, changed.x, changed.y, changed.width, changed.height);
+    if (this.covers?.scaleX !== scaleX || this.covers.scaleY !== scaleY) this.#begin(scaleX, scaleY);
+    this.#take(wanted, draft);
+    this.changed = null;
+    for (const tile of this.dirty) if (performance.now() < until) this.#render(tile, draft);
+    if (!this.dirty.size) this.#append(until);
+    if (!draft && !this.dirty.size)
+      for (const tile of this.rough) if (performance.now() < until) this.#render(tile, false);
+    this.#put(this.changed);
+    return !this.dirty.size && this.drawn === wanted.length && (draft || !this.rough.size);
   }
 
-  /** A stroke in the making. */
+  /** A stroke in the making: nothing else is drawn until it ends. */
   begin(stroke, scaleX, scaleY) {
-    const before = new Uint8ClampedArray(this.image.data);
+    const before = this.whole.data.slice();
     const cover = blank({ left: 0, top: 0, right: this.width, bottom: this.height });
     const [path, radii] = [[], []];
     const radius = (stroke.size / 2) * Math.sqrt(scaleX * scaleY);
-    return {
+    let [fresh, touched] = [null, null];
+    this.live = {
       /** Leads the brush on to a point of the drawing. */
       add: (x, y, pressure) => {
         path.push(x * scaleX, y * scaleY);
         radii.push(radius * pressure);
         const last = radii.length - 1;
         const part = coverSegment(cover, path, radii, Math.max(0, last - 1), last, stroke.hardness);
-        if (part) this.#overlay(cover, part, stroke, before);
+        if (part) fresh = joined(fresh, part);
+      },
+      /** Brings what was added to the canvas. */
+      show: () => {
+        if (!fresh) return;
+        this.#bringBack(before, fresh);
+        const spans = packed(cover, sized(fresh));
+        if (spans) lay(this.whole, spans, { ...stroke, layer: this.name });
+        this.#put(fresh);
+        [touched, fresh] = [joined(touched, fresh), null];
       },
       /** Takes all of it back, before the finished stroke is drawn for good. */
       end: () => {
-        this.image.data.set(before);
-        this.context.putImageData(this.image, 0, 0);
+        this.live = null;
+        if (touched) this.#bringBack(before, touched);
+        this.#put(touched);
       },
     };
+    return this.live;
   }
 
-  #overlay(cover, part, stroke, before) {
-    const { x: left, y: top, width, height, values } = blank(part);
-    for (let row = 0; row < height; row++) {
-      const start = (row + top) * this.width + left;
-      values.set(cover.values.subarray(start, start + width), row * width);
-      this.image.data.set(before.subarray(start * 4, (start + width) * 4), start * 4);
-    }
-    this.#blend({ x: left, y: top, width, height, values }, stroke, this.image.data);
-    this.context.putImageData(this.image, 0, 0, left, top, width, height);
-  }
-
-  #blend(cover, stroke, pixels) {
-    if (this.name === "sketch") drawLine(cover, stroke, pixels, this.width);
-    else paint(cover, stroke, pixels, this.width);
-  }
-
-  #copy() {
-    if (this.copies.length === MOST_COPIES) this.copies.splice(1, 1);
-    this.copies.push({ count: this.done.length, pixels: new Uint8ClampedArray(this.image.data) });
-  }
-
-  #restore(count) {
-    this.copies = this.copies.filter((copy) => copy.count <= count);
-    const copy = this.copies.at(-1);
-    if (copy) this.image.data.set(copy.pixels);
-    else this.image.data.fill(0);
-    this.done.length = copy?.count ?? 0;
+  #begin(scaleX, scaleY) {
+    this.covers = new Covers(this.width, this.height, scaleX, scaleY);
+    this.whole.data.fill(0);
     this.context.putImageData(this.image, 0, 0);
+    [this.strokes, this.boxes, this.drawn, this.held] = [[], [], 0, null];
+    this.dirty.clear();
+    this.rough.clear();
+  }
+
+  /** Notes which tiles are not as they should be once these strokes are wanted. */
+  #take(wanted, draft) {
+    const { strokes } = this;
+    const [first, after] = common(strokes, wanted);
+    const [last, end] = [strokes.length - after, wanted.length - after]; // what differs: first..last is now first..end
+    if (draft) this.#hold(wanted, first, after);
+    if (first === last && first === end) return;
+    const boxes = wanted.map((stroke) => this.covers.boxOf(stroke));
+    const [gone, come] = different(strokes.slice(first, last), wanted.slice(first, end));
+    if (first < this.drawn) {
+      const inPlace = draft || come.size <= FEW;
+      this.#mark(this.boxes, (stroke, i) => (!inPlace || gone.has(stroke)) && i < this.drawn, strokes, first);
+      if (inPlace && this.drawn >= last) {
+        this.#mark(boxes, (stroke, i) => come.has(stroke) && i < end, wanted, first);
+        this.drawn += end - last;
+      } else this.drawn = first;
+    }
+    const stay = new Set([...come].map(({ paths }) => paths));
+    for (const stroke of gone) if (!stay.has(stroke.paths)) this.covers.forget(stroke);
+    [this.strokes, this.boxes] = [wanted, boxes];
+  }
+
+  #hold(wanted, first, after) {
+    const { held } = this;
+    if (this.drawn < this.strokes.length) this.held = null;
+    else if (!held || !isAround(held, wanted))
+      this.held = { before: wanted.slice(0, first), after: wanted.slice(wanted.length - after), tiles: new Map() };
+  }
+
+  #mark(boxes, counts, strokes, from) {
+    for (let i = from; i < strokes.length; i++) {
+      const box = boxes[i];
+      if (!box || !counts(strokes[i], i)) continue;
+      const [right, bottom] = [Math.ceil(box.right / TILE), Math.ceil(box.bottom / TILE)];
+      for (let row = Math.floor(box.top / TILE); row < bottom; row++)
+        for (let column = Math.floor(box.left / TILE); column < right; column++)
+          this.dirty.add(row * this.columns + column);
+    }
+  }
+
+  #append(until) {
+    while (this.drawn < this.strokes.length && performance.now() < until) {
+      const box = this.boxes[this.drawn];
+      const stroke = this.strokes[this.drawn++];
+      const spans = box && this.covers.of(stroke);
+      if (!spans) continue;
+      lay(this.whole, spans, stroke);
+      this.changed = joined(this.changed, box);
+    }
+  }
+
+  #render(tile, draft) {
+    const [x, y] = [(tile % this.columns) * TILE, Math.floor(tile / this.columns) * TILE];
+    const [width, height] = [Math.min(TILE, this.width - x), Math.min(TILE, this.height - y)];
+    const piece = { x, y, width, height, data: new Uint8Array(width * height * 4) };
+    const { held } = this;
+    if (draft && held) {
+      if (!held.tiles.has(tile)) held.tiles.set(tile, this.#around(piece));
+      const { below, above } = held.tiles.get(tile);
+      piece.data.set(below.data);
+      this.#layAll(piece, held.before.length, this.strokes.length - held.after.length);
+      layOver(piece, above, this.name === "sketch");
+      this.rough.add(tile);
+    } else {
+      this.#layAll(piece, 0, this.drawn);
+      this.rough.delete(tile);
+    }
+    this.dirty.delete(tile);
+    for (let row = 0; row < height; row++) {
+      const pixels = piece.data.subarray(row * width * 4, (row + 1) * width * 4);
+      this.whole.data.set(pixels, ((row + y) * this.width + x) * 4);
+    }
+    this.changed = joined(this.changed, { left: x, top: y, right: x + width, bottom: y + height });
+  }
+
+  /** What lies below the strokes that are being changed, and above them, in one tile. */
+  #around(piece) {
+    const made = () => ({ ...piece, data: new Uint8Array(piece.data.length) });
+    const below = made();
+    const above = { ...made(), through: new Float32Array(piece.width * piece.height).fill(1) };
+    this.#layAll(below, 0, this.held.before.length);
+    this.#layAll(above, this.strokes.length - this.held.after.length, this.strokes.length);
+    return { below, above };
+  }
+
+  #layAll(piece, from, to) {
+    const part = { left: piece.x, top: piece.y, right: piece.x + piece.width, bottom: piece.y + piece.height };
+    for (let i = from; i < to; i++) {
+      const box = this.boxes[i];
+      if (!box || box.left >= part.right || box.right <= part.left || box.top >= part.bottom || box.bottom <= part.top)
+        continue;
+      const spans = this.covers.of(this.strokes[i], part);
+      if (spans) lay(piece, spans, this.strokes[i]);
+    }
+  }
+
+  #bringBack(pixels, { left, top, right, bottom }) {
+    for (let row = top; row < bottom; row++) {
+      const start = (row * this.width + left) * 4;
+      this.whole.data.set(pixels.subarray(start, start + (right - left) * 4), start);
+    }
+  }
+
+  #put(part) {
+    if (!part) return;
+    const { x, y, width, height } = sized(part);
+    this.context.putImageData(this.image, 0, 0, x, y, width, height);
   }
 }
 
-/** Coverage of a stroke whose lengths are multiplied by two scales. */
-function coverOf(stroke, scaleX, scaleY, width, height) {
-  const paths = stroke.paths.map((path) => path.map((value, i) => value * (i % 2 ? scaleY : scaleX)));
-  if (stroke.tool === "fill") return fillCover(paths, width, height);
-  const radius = (stroke.size / 2) * Math.sqrt(scaleX * scaleY);
-  const radii = Array.from({ length: paths[0].length / 2 }, (_, i) => radius * pressureAt(stroke, i));
-  return brushCover(paths[0], radii, stroke.hardness, width, height);
+/** How many strokes two lists have in common at their beginnings and, beside these, at their ends. */
+function common(before, now) {
+  const most = Math.min(before.length, now.length);
+  let first = 0;
+  while (first < most && before[first] === now[first]) first++;
+  let after = 0;
+  while (after < most - first && before.at(-1 - after) === now.at(-1 - after)) after++;
+  return [first, after];
 }
 
-function pressureAt(stroke, i) {
-  return stroke.pressure ? Math.min(Math.max(stroke.pressure[i] / 100, 0), 1) : 1;
+/** What of two lists is not in the other one; all of both if the rest has another order. */
+function different(before, now) {
+  const [old, fresh] = [new Set(before), new Set(now)];
+  const kept = now.filter((stroke) => old.has(stroke));
+  if (!before.filter((stroke) => fresh.has(stroke)).every((stroke, i) => stroke === kept[i])) return [old, fresh];
+  for (const stroke of kept) {
+    old.delete(stroke);
+    fresh.delete(stroke);
+  }
+  return [old, fresh];
 }
 
-/** Lays a stroke over straight RGBA. */
-function paint({ x, y, width, height, values }, { tool, color, opacity }, pixels, stride) {
-  const [red, green, blue] = [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
-  for (let row = 0; row < height; row++)
-    for (let column = 0; column < width; column++) {
-      const alpha = values[row * width + column] * opacity;
-      if (alpha <= 0) continue;
-      const at = ((row + y) * stride + column + x) * 4;
-      if (alpha === 1 && tool !== "eraser") {
-        pixels[at] = red;
-        pixels[at + 1] = green;
-        pixels[at + 2] = blue;
-        pixels[at + 3] = 255;
-        continue;
-      }
-      const below = (pixels[at + 3] / 255) * (1 - alpha);
-      if (tool === "eraser") {
-        pixels[at + 3] = below * 255;
-        continue;
-      }
-      const all = alpha + below;
-      pixels[at] = (red * alpha + pixels[at] * below) / all;
-      pixels[at + 1] = (green * alpha + pixels[at + 1] * below) / all;
-      pixels[at + 2] = (blue * alpha + pixels[at + 2] * below) / all;
-      pixels[at + 3] = all * 255;
-    }
+function isAround({ before, after }, strokes) {
+  const rest = strokes.length - after.length;
+  if (rest < before.length) return false;
+  return before.every((stroke, i) => stroke === strokes[i]) && after.every((stroke, i) => stroke === strokes[rest + i]);
 }
 
-/** A sketch line: its importance as alpha, of overlapping lines the larger one. */
-function drawLine({ x, y, width, height, values }, { tool, opacity, importance }, pixels, stride) {
-  for (let row = 0; row < height; row++)
-    for (let column = 0; column < width; column++) {
-      const covered = values[row * width + column];
-      if (covered <= 0) continue;
-      const at = ((row + y) * stride + column + x) * 4;
-      const before = pixels[at + 3];
-      [pixels[at], pixels[at + 1], pixels[at + 2]] = SKETCH_COLOR;
-      pixels[at + 3] =
-        tool === "eraser" ? before * (1 - covered * opacity) : Math.max(before, covered * importance * 255);
-    }
-}
-
+/** The box around two; either may be null. */
 function joined(a, b) {
-  if (!a) return { x: b.x, y: b.y, width: b.width, height: b.height };
-  const [x, y] = [Math.min(a.x, b.x), Math.min(a.y, b.y)];
-  const width = Math.max(a.x + a.width, b.x + b.width) - x;
-  return { x, y, width, height: Math.max(a.y + a.height, b.y + b.height) - y };
+  if (!a || !b) return a ?? b;
+  const [left, top] = [Math.min(a.left, b.left), Math.min(a.top, b.top)];
+  return { left, top, right: Math.max(a.right, b.right), bottom: Math.max(a.bottom, b.bottom) };
+}
+
+function sized({ left, top, right, bottom }) {
+  return { x: left, y: top, width: right - left, height: bottom - top };
 }

@@ -1,6 +1,6 @@
 /** What the canvas remembers beside the drawing: steps to undo, and how the tools were set. */
 
-import { EMPTY, readDrawing, writeDrawing } from "./document.js";
+import { COLOR, EMPTY, readDrawing, writeDrawing } from "./document.js";
 
 const KEY = "DiffusionPath.StrokeCanvas";
 const MOST_STEPS = 200;
@@ -10,12 +10,15 @@ const STANDARD = {
   tool: "brush",
   layer: "paint",
   color: "#3b6ea5",
+  previous: "#e8edf0",
   opacity: 1,
   hardness: 0.8,
   t0: 0.6,
   importance: 1,
   smoothing: 0.3,
   pressure: true,
+  folded: false,
+  recent: [], // colours of the last strokes, newest first
   sizes: { brush: 24, line: 8, eraser: 32, sketch: 3 },
 };
 
@@ -25,7 +28,9 @@ export function rememberedSettings() {
     const saved = JSON.parse(localStorage.getItem(KEY) ?? "{}");
     const fits = ([name, value]) => typeof value === typeof STANDARD[name];
     const known = Object.fromEntries(Object.entries(saved).filter(fits));
-    return { ...STANDARD, ...known, tool: "brush", layer: "paint", sizes: { ...STANDARD.sizes, ...known.sizes } };
+    const recent = Array.isArray(known.recent) ? known.recent.filter((color) => COLOR.test(color)) : [];
+    const sizes = { ...STANDARD.sizes, ...known.sizes };
+    return { ...STANDARD, ...known, tool: "brush", layer: "paint", sizes, recent };
   } catch {
     return { ...STANDARD, sizes: { ...STANDARD.sizes } };
   }
@@ -88,4 +93,22 @@ export function historyOf(key, text) {
   }
   history.show(text);
   return history;
+}
+
+const MOST_LAYERS = 2;
+const layersByKey = new Map();
+
+/** The layers of a canvas whose widget is gone: most come back, after undo in the graph or a change of tab. */
+export function keepLayers(key, layers) {
+  layersByKey.delete(key);
+  layersByKey.set(key, layers);
+  if (layersByKey.size > MOST_LAYERS) layersByKey.delete(layersByKey.keys().next().value);
+}
+
+/** The layers that were kept for this canvas if they have this size, for one that takes them. */
+export function keptLayers(key, width, height) {
+  const layers = layersByKey.get(key);
+  if (layers?.paint.width !== width || layers.paint.height !== height) return null;
+  layersByKey.delete(key);
+  return layers;
 }

@@ -4,13 +4,15 @@ import { set } from "../common/elements.js";
 import { placeIn } from "../common/plot.js";
 import { hex } from "./background.js";
 import { rounded } from "./document.js";
-import { floodArea, keptPoints, moved, outlines, strokeAt } from "./geometry.js";
-import { drawLinePreview, placeOf } from "./stage.js";
+import { Fingers } from "./fingers.js";
+import { floodArea, keptPoints, outlines, shapeRing, strokeAt, strokesWithin } from "./geometry.js";
+import { drawBand, drawLinePreview, drawShapePreview, placeOf } from "./stage.js";
 
 const TOLERANCE = 0.35; // pixels of the picture that a simplified path may be off
 const FILL_SIZE = 768; // longer side of the picture in which areas are found
 const FILL_TOLERANCE = 28;
 const FILL_RIM = 3; // pixels of that picture
+const PATIENCE_MS = 40;
 const HIT_SLACK = 4; // pixels of the stage
 
 export class StrokePointer {
@@ -20,6 +22,7 @@ export class StrokePointer {
     this.hover = null; // in pixels of the picture
     this.action = null; // {move(event), end(cancelled), guide?(context)}
     this.held = null; // the pointer that does it: a palm beside a pen is another one
+    this.fingers = new Fingers(view, (event) => this.#onStage(event));
     this.spaceHeld = false;
     const end = (cancelled) => (event) => event.pointerId === this.held && this.#end(cancelled);
     set(view.easel, {
@@ -50,17 +53,21 @@ export class StrokePointer {
   #down(event) {
     const { view } = this;
     view.easel.focus({ preventScroll: true });
+    const isPalm = this.action && this.heldType !== "touch";
+    if (!isPalm && this.fingers.came(event, () => this.cancel())) return event.stopPropagation();
     if (this.action) return event.stopPropagation();
-    if (event.button !== 0) return;
+    const drags = event.button === 1 && view.whole.isOpen; // on the node, the middle button is the graph's
+    if (event.button !== 0 && !drags) return;
     event.stopPropagation();
-    this.held = event.pointerId;
+    [this.held, this.heldType] = [event.pointerId, event.pointerType];
     view.easel.setPointerCapture(event.pointerId);
     const { tool } = view.settings;
-    if (this.spaceHeld) this.action = this.#pan(event);
+    if (this.spaceHeld || drags) this.action = this.#pan(event);
     else if (view.locked) return;
     else if (event.altKey || tool === "pick") this.action = this.#pick(event);
     else if (tool === "select") this.action = this.#drag(event);
     else if (tool === "fill") this.#fill(event);
+    else if (tool === "rectangle" || tool === "ellipse") this.action = this.#shape(event, tool);
     else if (tool === "line") this.action = this.#line(event);
     else this.action = this.#draw(event);
     view.draw();
@@ -68,6 +75,7 @@ export class StrokePointer {
 
   #move(event) {
     if (this.action) event.stopPropagation();
+    if (this.fingers.moved(event)) return event.stopPropagation();
     if (this.action && event.pointerId !== this.held) return;
     this.#hoverAt(event);
     this.action?.move(event);
@@ -83,10 +91,13 @@ export class StrokePointer {
 
   /** As with a text box: the wheel is the stage's while it has the focus, with Ctrl always the graph's. */
   #wheel(event) {
-    if (event.ctrlKey || event.metaKey || document.activeElement !== this.view.easel) return;
+    const { view } = this;
+    const isGraphs = event.ctrlKey || event.metaKey || document.activeElement !== view.easel;
+    if (isGraphs && !view.whole.isOpen) return;
     event.preventDefault();
     event.stopPropagation();
-    this.view.zoomBy(Math.exp(-event.deltaY * 0.002), placeIn(this.view.stage, event));
+    const pinched = event.ctrlKey ? 4 : 1; // two fingers on a touchpad send small steps of a wheel with Ctrl
+    view.zoomBy(Math.exp(-event.deltaY * 0.002 * pinched), this.#onStage(event));
   }
 
   holdSpace(held) {
@@ -99,9 +110,16 @@ export class StrokePointer {
     this.view.draw();
   }
 
+  /** Pixels of the stage, as it was drawn before it was mirrored. */
+  #onStage(event) {
+    const { stage, mirrored } = this.view;
+    const { x, y } = placeIn(stage, event);
+    return { x: mirrored ? stage.clientWidth - x : x, y };
+  }
+
   /** Pixels of the picture. */
   #onPicture(event) {
-    const { x, y } = placeIn(this.view.stage, event);
+    const { x, y } = this.#onStage(event);
     const { left, top, factor } = placeOf(this.view);
     return { x: (x - left) / factor, y: (y - top) / factor };
   }
@@ -118,6 +136,7 @@ export class StrokePointer {
   #draw(event) {
     const { view } = this;
     const stroke = view.brush();
+    view.bringLayers(performance.now() + PATIENCE_MS); // the stroke before may still be missing
     const live = view.layers[stroke.layer].begin(stroke, view.layerScale.x, view.layerScale.y);
     const points = []; // x, y, pressure in units of the drawing
     const usesPen = event.pointerType === "pen" && view.settings.pressure;
@@ -204,35 +223,76 @@ export class StrokePointer {
 
   #drag(event) {
     const { view } = this;
+    const { selection, scale } = view;
     const { x, y } = this.#onPicture(event);
     const slack = HIT_SLACK / placeOf(view).factor / view.sizeScale;
     const { strokes } = view.history.now.drawing;
-    const index = strokeAt(strokes, view.settings.layer, x / view.scale.x, y / view.scale.y, slack);
-    view.select(index);
-    if (index < 0) return null;
-    let result = null;
+    const index = strokeAt(strokes, view.settings.layer, x / scale.x, y / scale.y, slack);
+    if (index < 0) return this.#band(event);
+    if (event.shiftKey) return (selection.toggle(index), null);
+    if (!selection.has(index)) selection.choose([index]);
+    let way = null; // in units of the drawing
     return {
       move: (next) => {
         const to = this.#onPicture(next);
-        if (!result && Math.hypot(to.x - x, to.y - y) * placeOf(view).factor < 3) return;
-        result = moved(strokes[index], (to.x - x) / view.scale.x, (to.y - y) / view.scale.y);
-        view.replaceStroke(index, result, false);
+        if (!way && Math.hypot(to.x - x, to.y - y) * placeOf(view).factor < 3) return;
+        way = [(to.x - x) / scale.x, (to.y - y) / scale.y];
+        selection.shift(...way, false);
       },
       end: (cancelled) => {
         view.preview = null;
-        if (result && !cancelled) view.replaceStroke(index, result, true);
+        if (way && !cancelled) selection.shift(...way, true);
         else view.refresh();
       },
     };
   }
 
+  /** A rectangle around what is to be selected; with Shift, beside what is already. */
+  #band(event) {
+    const { view } = this;
+    const { selection, scale } = view;
+    const before = event.shiftKey ? selection.indices : [];
+    const from = this.#onPicture(event);
+    let to = from;
+    selection.choose(before);
+    return {
+      move: (next) => (to = this.#onPicture(next)),
+      end: (cancelled) => {
+        if (cancelled || to === from) return;
+        const corners = [from, to].map(({ x, y }) => [x / scale.x, y / scale.y]);
+        const found = strokesWithin(view.history.now.drawing.strokes, view.settings.layer, ...corners);
+        selection.choose([...new Set([...before, ...found])]);
+      },
+      guide: (context) => drawBand(context, placeOf(view).factor, from, to),
+    };
+  }
+
+  /** A filled shape on the paint, and its outline on the sketch. */
+  #shape(event, shape) {
+    const { view } = this;
+    const from = this.#onPicture(event);
+    let to = from;
+    const ring = () => shapeRing(shape, [from.x, from.y], [to.x, to.y]);
+    return {
+      move: (next) => (to = next.shiftKey ? squared(from, this.#onPicture(next)) : this.#onPicture(next)),
+      end: (cancelled) => {
+        const path = ring().map((value, i) => rounded(value / (i % 2 ? view.scale.y : view.scale.x)));
+        if (cancelled || Math.min(Math.abs(to.x - from.x), Math.abs(to.y - from.y)) < 1) return;
+        const isPaint = view.settings.layer === "paint";
+        const paths = [isPaint ? path : [...path, path[0], path[1]]];
+        view.addStroke({ ...view.brush(isPaint ? "fill" : "brush"), paths });
+      },
+      guide: (context) => drawShapePreview(context, view, ring()),
+    };
+  }
+
   #pan(event) {
     const { view } = this;
-    const from = placeIn(this.view.stage, event);
+    const from = this.#onStage(event);
     const before = { ...view.pan };
     return {
       move: (next) => {
-        const to = placeIn(view.stage, next);
+        const to = this.#onStage(next);
         view.pan = { x: before.x + to.x - from.x, y: before.y + to.y - from.y };
       },
       end: () => {},
@@ -255,4 +315,10 @@ function snapped(from, to) {
   const angle = Math.round(Math.atan2(to.y - from.y, to.x - from.x) / step) * step;
   const length = Math.hypot(to.x - from.x, to.y - from.y);
   return { x: from.x + length * Math.cos(angle), y: from.y + length * Math.sin(angle) };
+}
+
+/** The other corner of a shape as high as it is wide. */
+function squared(from, to) {
+  const side = Math.max(Math.abs(to.x - from.x), Math.abs(to.y - from.y));
+  return { x: from.x + Math.sign(to.x - from.x) * side, y: from.y + Math.sign(to.y - from.y) * side };
 }

@@ -1,11 +1,16 @@
 /** The elements in the middle of a stroke canvas: the picture, what takes the pointer and the keys, banner and zoom. */
 
-import { html, set } from "../common/elements.js";
+import { html, set, svg } from "../common/elements.js";
 import { say } from "../common/language.js";
 
+const MIRROR = "M12 3v18M9 7 4 17h5zM15 7l5 10h-5z";
+const SLIDERS = "M4 7h9M17 7h3M4 17h3M11 17h9M15 5v4M9 15v4";
+const SAVE = "M12 4v11M7 11l5 5 5-5M4 20h16";
+const WIDEN = "M4 9V4h5M20 15v5h-5M15 4h5v5M9 20H4v-5";
+
 export class Room {
-  /** zoomBy(factor) and fit(): what the buttons below the picture do. */
-  constructor({ zoomBy, fit }) {
+  /** What the buttons below the picture do: zoomBy(factor), fit(), mirror(), fold(), whole(), save(). */
+  constructor({ zoomBy, fit, mirror, fold, whole, save }) {
     this.stage = html("canvas", { class: "dpath-picture", "aria-hidden": "true" });
     // Before it is pointed and typed at: the page, and other packs, leave every key to a text box that has the focus.
     // What cannot be written into opens no keyboard on a tablet and takes no handwriting.
@@ -16,6 +21,10 @@ export class Room {
     this.zoom = html("span", {});
     const button = (name, title, content, click) =>
       html("button", { type: "button", title, "aria-label": name, click }, content);
+    const icon = (shape) => svg("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, svg("path", { d: shape }));
+    this.mirror = button("Mirror the view", "Mirror the view (M): the drawing stays as it is", icon(MIRROR), mirror);
+    this.fold = button("Sliders", "Show or hide the sliders", icon(SLIDERS), fold);
+    this.whole = button("Whole window", "Draw in the whole window (F; Escape returns)", icon(WIDEN), whole);
     const view = html(
       "div",
       { class: "dpath-view" },
@@ -23,6 +32,10 @@ export class Room {
       button("Zoom out", "Smaller (wheel, after a click on the picture)", "\u2212", () => zoomBy(1 / 1.4)),
       button("Fit", "Fit (0)", this.zoom, fit),
       button("Zoom in", "Larger (wheel, after a click on the picture; Space drags)", "+", () => zoomBy(1.4)),
+      this.mirror,
+      button("Save a PNG", "Save the picture as a PNG file", icon(SAVE), save),
+      this.fold,
+      this.whole,
     );
     this.element = html("div", { class: "dpath-room" }, this.stage, this.easel, this.banner, view);
   }
@@ -34,6 +47,17 @@ export class Room {
     );
     this.banner.hidden = !parts.length;
     this.banner.replaceChildren(...shown);
+  }
+
+  /** How the view stands. */
+  show(mirrored, folded, isWhole) {
+    this.stage.style.transform = mirrored ? "scaleX(-1)" : "";
+    for (const [item, on] of [
+      [this.mirror, mirrored],
+      [this.fold, !folded],
+      [this.whole, isWhole],
+    ])
+      set(item, { "aria-pressed": String(on) });
   }
 
   describe({ width, height }, count) {

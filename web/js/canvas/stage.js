@@ -1,9 +1,12 @@
 /** Puts paper, background, strokes and cursor of a stroke canvas on its stage. */
 
 import { boundsOf } from "./geometry.js";
-import { SKETCH_COLOR } from "./layer.js";
+import { SKETCH_COLOR } from "./blend.js";
 
+export const LEAST_ZOOM = 0.2; // of the picture that fits the stage
+export const MOST_ZOOM = 16;
 const MARGIN = 10;
+const MOST_OUTLINES = 200;
 const ACCENT = "#3d8bfd";
 
 /** Where the picture lies on the stage: left, top and pixels of the stage per pixel of the picture. */
@@ -39,7 +42,10 @@ export function drawStage(view) {
   context.beginPath();
   context.rect(0, 0, frame.width, frame.height);
   context.clip();
-  if (background?.picture) context.drawImage(background.picture, 0, 0, frame.width, frame.height);
+  if (background?.picture) {
+    const picture = background.picture.at(factor * sharpness, () => view.draw());
+    context.drawImage(picture, 0, 0, frame.width, frame.height);
+  }
   context.imageSmoothingEnabled = factor * sharpness < 3;
   context.drawImage(layers.paint.canvas, 0, 0, frame.width, frame.height);
   if (settings.layer === "sketch") {
@@ -64,13 +70,23 @@ function sharpnessOf(stage) {
 }
 
 function outlineSelection(context, view, factor) {
-  const stroke = view.selectedStroke;
-  if (!stroke) return;
-  const [left, top, right, bottom] = boundsOf(stroke);
+  const { strokes } = view.selection;
   const { x, y } = view.scale;
   const gap = 4 / factor;
   context.lineWidth = 1.5 / factor;
-  const box = [left * x - gap, top * y - gap, (right - left) * x + 2 * gap, (bottom - top) * y + 2 * gap];
+  for (const stroke of strokes.slice(0, MOST_OUTLINES)) {
+    const [left, top, right, bottom] = boundsOf(stroke);
+    dashed(context, factor, left * x - gap, top * y - gap, (right - left) * x + 2 * gap, (bottom - top) * y + 2 * gap);
+  }
+}
+
+/** The rectangle of a selection in the making. */
+export function drawBand(context, factor, from, to) {
+  context.lineWidth = 1 / factor;
+  dashed(context, factor, from.x, from.y, to.x - from.x, to.y - from.y);
+}
+
+function dashed(context, factor, ...box) {
   context.strokeStyle = "#ffffff";
   context.strokeRect(...box);
   context.strokeStyle = ACCENT;
@@ -95,14 +111,28 @@ function drawCursor(context, view, factor) {
 
 /** A straight line before the button is let go. */
 export function drawLinePreview(context, view, [fromX, fromY], [toX, toY]) {
-  const { layer, color, opacity, importance } = view.settings;
-  context.globalAlpha = layer === "sketch" ? importance : opacity;
-  context.strokeStyle = layer === "sketch" ? `rgb(${SKETCH_COLOR.join(" ")})` : color;
-  context.lineWidth = view.brushSize;
-  context.lineCap = "round";
-  context.beginPath();
+  prepare(context, view);
   context.moveTo(fromX, fromY);
   context.lineTo(toX, toY);
   context.stroke();
   context.globalAlpha = 1;
+}
+
+/** The same of a rectangle or an ellipse: filled on the paint, an outline on the sketch. */
+export function drawShapePreview(context, view, ring) {
+  prepare(context, view);
+  for (let i = 0; i < ring.length; i += 2) context.lineTo(ring[i], ring[i + 1]);
+  context.closePath();
+  if (view.settings.layer === "paint") context.fill();
+  else context.stroke();
+  context.globalAlpha = 1;
+}
+
+function prepare(context, view) {
+  const { layer, color, opacity, importance } = view.settings;
+  context.globalAlpha = layer === "sketch" ? importance : opacity;
+  context.strokeStyle = context.fillStyle = layer === "sketch" ? `rgb(${SKETCH_COLOR.join(" ")})` : color;
+  context.lineWidth = view.brushSize;
+  context.lineCap = context.lineJoin = "round";
+  context.beginPath();
 }

@@ -5,15 +5,27 @@ import { html, set, svg } from "../common/elements.js";
 const TOOLS = [
   ["brush", "Brush (B)", "M20 4c-3 1-9 7-11 10l2 2c3-2 8-8 9-12zM8 15c-2 0-3 2-3 3s-1 2-2 2c3 1 7 0 7-3z"],
   ["line", "Straight line (L): Shift keeps to steps of 15 degrees", "M5 19 19 5"],
+  ["rectangle", "Rectangle (R): Shift makes it a square", "M4 6h16v12H4z"],
+  ["ellipse", "Ellipse (O): Shift makes it a circle", "M3 12c0-9 18-9 18 0s-18 9-18 0z"],
   ["eraser", "Eraser (E)", "m4 15 9-10 7 6-8 9H8zM9 9l7 7"],
   ["fill", "Fill an area (G)", "m11 4 8 8-7 7-8-8zM4 11h15M20 15c1 2 2 3 0 4-2-1-1-2 0-4z"],
   ["pick", "Pick a colour (I, or hold Alt)", "m4 20 1-4 8-8 3 3-8 8zM12 6l6 6M15 9l3-3c1-1 3 1 2 2l-2 3z"],
-  ["select", "Select a stroke (V): drag moves, Delete deletes, comma and full stop step through", "m6 3 12 9-6 1-3 6z"],
+  [
+    "select",
+    "Select strokes (V): drag moves them, drag beside them selects many, Delete deletes",
+    "m6 3 12 9-6 1-3 6z",
+  ],
 ];
 const ACTIONS = [
   ["undo", "Undo (Z or Ctrl+Z)", "M9 7 4 11l5 4M4 11h9c4 0 6 2 6 5v2"],
   ["redo", "Redo (Shift+Z or Ctrl+Y)", "m15 7 5 4-5 4M20 11h-9c-4 0-6 2-6 5v2"],
   ["clear", "Clear this layer", "M5 7h14M9 7V4h6v3M7 7l1 13h8l1-13M10 10v7M14 10v7"],
+];
+const ARRANGE = [
+  ["duplicate", "Duplicate (Ctrl+D)", "M9 9h11v11H9zM15 9V4H4v11h5"],
+  ["remove", "Delete (Delete)", "M6 6l12 12M18 6 6 18"],
+  ["raise", "Bring forward (Page Up; with Shift to the top)", "M12 20V5M6 11l6-6 6 6"],
+  ["lower", "Send backward (Page Down; with Shift to the bottom)", "M12 4v15M6 13l6 6 6-6"],
 ];
 const SLIDERS = [
   ["size", "Size", "Diameter in pixels ([ and ])", 1, 400],
@@ -35,7 +47,7 @@ export class Controls {
     this.change = change;
     const drawn = (list, click) => list.map(([name, title, shape]) => [name, button(title, shape, () => click(name))]);
     this.tools = new Map(drawn(TOOLS, (name) => change("tool", name, true)));
-    this.actions = new Map(drawn(ACTIONS, action));
+    this.actions = new Map(drawn([...ACTIONS, ...ARRANGE], action));
     const layer = ([name, text, title]) => {
       const click = () => change("layer", name, true);
       return [name, html("button", { type: "button", title, click }, text)];
@@ -50,11 +62,18 @@ export class Controls {
     const pen = { class: "dpath-check", title: "A pen's pressure changes the width" };
     this.pen = html("label", pen, this.pressure, "Pen pressure");
     this.swatches = group("dpath-swatches", "Palette");
-    this.colors = html("div", { class: "dpath-colors" }, this.color, this.swatches, this.paper);
+    this.recent = group("dpath-swatches dpath-recent", "Recent colours");
+    const swap = { class: "dpath-previous", title: "Swap with the previous colour (X)" };
+    const saying = { "aria-label": "Previous colour", click: () => action("swap") };
+    this.previous = html("button", { type: "button", ...swap, ...saying });
+    this.sheet = html("label", { class: "dpath-sheet" }, html("span", {}, "Paper"), this.paper);
+    const inUse = html("div", { class: "dpath-in-use" }, this.color, this.previous);
+    this.colors = html("div", { class: "dpath-colors" }, inUse, this.swatches, this.recent, this.sheet);
     const groups = [
       group("dpath-tabs", "Layer", ...this.layers.values()),
       group("dpath-toolgroup", "Tool", ...this.tools.values()),
-      group("dpath-toolgroup", "Steps", ...this.actions.values()),
+      group("dpath-toolgroup", "Steps", ...ACTIONS.map(([name]) => this.actions.get(name))),
+      group("dpath-toolgroup dpath-arrange", "Selection", ...ARRANGE.map(([name]) => this.actions.get(name))),
     ];
     this.head = html("div", { class: "dpath-toolbar", role: "toolbar", "aria-label": "Tools" }, ...groups);
     const labels = [...this.sliders.values()].map(({ label }) => label);
@@ -63,13 +82,14 @@ export class Controls {
   }
 
   /** Shows settings; `shown` names the numbers that mean something now. */
-  show(settings, shown, { canUndo, canRedo, paperColor, hasBackground }) {
+  show(settings, shown, { canUndo, canRedo, paperColor, hasBackground, hasSelection }) {
     const { tools, actions, colors } = this;
     for (const [name, item] of tools) press(item, name === settings.tool);
     for (const name of ["fill", "pick"]) tools.get(name).hidden = settings.layer === "sketch";
     for (const [name, item] of this.layers) press(item, name === settings.layer);
     actions.get("undo").disabled = !canUndo;
     actions.get("redo").disabled = !canRedo;
+    for (const [name] of ARRANGE) actions.get(name).disabled = !hasSelection;
     for (const [name, { label, input, output }] of this.sliders) {
       label.hidden = !shown.includes(name);
       if (label.hidden) continue;
@@ -79,13 +99,20 @@ export class Controls {
     this.pressure.checked = settings.pressure;
     this.pen.hidden = !shown.includes("smoothing");
     this.color.value = settings.color;
+    this.previous.style.backgroundColor = settings.previous;
+    if (this.recentShown !== settings.recent) this.#fill(this.recent, settings.recent);
+    this.recentShown = settings.recent;
     this.paper.value = paperColor;
-    this.paper.hidden = hasBackground;
+    this.sheet.hidden = hasBackground;
     set(colors, { "data-off": settings.layer === "sketch" || settings.tool === "eraser" });
     for (const swatch of this.swatches.children) press(swatch, swatch.dataset.color === settings.color);
   }
 
   setPalette(list) {
+    this.#fill(this.swatches, list);
+  }
+
+  #fill(place, list) {
     const swatches = list.map((value) => {
       const names = { title: value, "aria-label": `Colour ${value}`, "data-color": value };
       const click = () => this.change("color", value, true);
@@ -93,7 +120,7 @@ export class Controls {
       swatch.style.backgroundColor = value;
       return swatch;
     });
-    this.swatches.replaceChildren(...swatches);
+    place.replaceChildren(...swatches);
   }
 
   disable(off) {

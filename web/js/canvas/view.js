@@ -1,22 +1,32 @@
 /** The stroke canvas: stage, controls and drawing of one node. */
 
-import { html } from "../common/elements.js";
+import { html, set } from "../common/elements.js";
 import { outputOf } from "../common/outputs.js";
 import { clamp } from "../common/numbers.js";
-import { backgroundAddress, loadBackground, looksChanged, paletteOf, printOf } from "./background.js";
+import { pictureListeners } from "./arrival.js";
+import { Background, backgroundAddress, looksChanged, paletteOf, printOf } from "./background.js";
 import { numbersOf } from "./document.js";
-import { moved } from "./geometry.js";
+import { savePicture } from "./export.js";
 import { press } from "./keys.js";
 import { StrokeLayer } from "./layer.js";
-import { historyOf, rememberedSettings, rememberSettings } from "./memory.js";
+import { historyOf, keepLayers, keptLayers, rememberedSettings, rememberSettings } from "./memory.js";
 import { StrokePointer } from "./pointer.js";
 import { Room } from "./room.js";
-import { drawStage } from "./stage.js";
+import { Selection } from "./selection.js";
+import { LEAST_ZOOM, MOST_ZOOM, drawStage } from "./stage.js";
 import { Controls } from "./toolbar.js";
+import { WholeWindow } from "./window.js";
 
 const SHARPEST = 1536; // pixels of the longer side that layers are kept in
+const FIXED = ["#000000", "#ffffff", "#3f8f3a"]; // what photos rarely have: beside the colours of a background
 const LOOK_AGAIN_MS = 400;
+const SLICE_MS = 20; // of a frame that strokes are drawn in: what is left waits for the next one
+const LONG_SLICE_MS = 45; // the same between frames, while a whole drawing is opened
+const GLIMPSE_MS = 400; // between two looks at a picture that is not whole yet
+const MOST_RECENT = 10;
 const COLORS = "#1b2a3a #3b6ea5 #8fc1e3 #e8edf0 #3f6b3a #8fb04e #d9b14a #c8673a #8c2f2b #5b4636".split(" ");
+
+const isShape = ({ tool }) => tool === "rectangle" || tool === "ellipse";
 
 export class StrokesView {
   /** @param {import("../common/widget_host.js").WidgetHost} host */
@@ -25,15 +35,16 @@ export class StrokesView {
     this.settings = rememberedSettings();
     this.history = historyOf("", "");
     this.frame = { width: 512, height: 512 };
-    this.background = null; // {picture, print}
+    this.background = null; // {picture, print}; picture is null if it cannot be loaded
     this.wanted = ""; // its address
     this.zoom = 1;
     this.pan = { x: 0, y: 0 };
-    this.selected = -1;
+    this.mirrored = false;
+    this.selection = new Selection(this);
     this.preview = null; // a drawing that is shown, but not saved yet
     this.#build();
     this.pointer = new StrokePointer(this);
-    this.observer = new ResizeObserver(() => this.draw());
+    this.observer = new ResizeObserver(() => drawStage(this)); // at once: the picture is never seen stretched
     this.observer.observe(this.stage);
     this.timer = setInterval(() => this.look(), LOOK_AGAIN_MS); // no event tells of every change beside the widget
     this.controls.setPalette(COLORS);
@@ -47,7 +58,7 @@ export class StrokesView {
     this.key = this.#key();
     this.history = historyOf(this.key, text);
     this.preview = null;
-    this.selected = -1;
+    this.selection.indices = [];
     this.look();
     this.refresh();
   }
@@ -61,8 +72,13 @@ export class StrokesView {
   }
 
   dispose() {
+    this.pointer.cancel();
     clearInterval(this.timer);
+    clearTimeout(this.slice);
     this.observer.disconnect();
+    this.pointer.fingers.dispose();
+    this.whole.close();
+    if (this.key && this.layers) keepLayers(this.key, this.layers);
   }
 
   // ---- state
@@ -102,14 +118,13 @@ export class StrokesView {
     return this.settings.sizes[this.sizeKey];
   }
 
-  /** The same of the selected stroke, where there is one. */
+  /** The same of the first selected stroke, where there is one. */
   get shownSize() {
     return this.selectedStroke ? this.selectedStroke.size * this.sizeScale : this.brushSize;
   }
 
   get selectedStroke() {
-    const stroke = this.drawing.strokes[this.selected];
-    return stroke && !("foreign" in stroke) ? stroke : null;
+    return this.selection.strokes[0] ?? null;
   }
 
   /** A stroke as the tools are set, without its path. Lengths in units of the drawing. */
@@ -133,13 +148,15 @@ export class StrokesView {
   }
 
   addStroke(stroke) {
+    if (stroke.tool !== "eraser" && stroke.layer === "paint")
+      this.settings.recent = [...new Set([stroke.color, ...this.settings.recent])].slice(0, MOST_RECENT);
+    rememberSettings(this.settings);
     this.edit({ strokes: [...this.history.now.drawing.strokes, Object.freeze(stroke)] });
   }
 
-  replaceStroke(index, stroke, done) {
-    const strokes = this.history.now.drawing.strokes.with(index, stroke);
-    if (done) return this.edit({ strokes });
-    this.preview = { ...this.history.now.drawing, strokes };
+  /** Shows a drawing that is not saved yet. */
+  propose(drawing) {
+    this.preview = this.locked ? null : drawing;
     this.refresh();
   }
 
@@ -148,51 +165,53 @@ export class StrokesView {
     const text = this.history.move(by);
     if (text === null) return;
     this.preview = null;
-    this.selected = -1;
+    this.selection.indices = [];
     this.host.commit(text);
     this.refresh();
   }
 
   clear() {
     const strokes = this.drawing.strokes.filter((stroke) => stroke.layer !== this.settings.layer);
-    this.selected = -1;
+    this.selection.indices = [];
     if (strokes.length < this.drawing.strokes.length) this.edit({ strokes });
   }
 
-  deleteSelected() {
-    if (!this.selectedStroke) return;
-    const strokes = this.drawing.strokes.toSpliced(this.selected, 1);
-    this.selected = -1;
-    this.edit({ strokes });
-  }
-
-  /** By pixels of the picture. */
+  /** Moves what is selected by pixels of the picture. */
   moveSelected(x, y, pixels) {
-    const stroke = moved(this.selectedStroke, (x * pixels) / this.scale.x, (y * pixels) / this.scale.y);
-    if (!this.locked) this.replaceStroke(this.selected, stroke, true);
-  }
-
-  select(index) {
-    this.selected = index;
-    this.refresh();
+    const across = (this.mirrored ? -x : x) * pixels;
+    this.selection.shift(across / this.scale.x, (y * pixels) / this.scale.y, true);
   }
 
   /** A control was moved. */
   change(name, value, done) {
-    const stroke = this.selectedStroke;
-    if (stroke && (name === "color" || numbersOf(stroke).includes(name))) {
-      const stored = name === "size" ? value / this.sizeScale : value;
-      this.replaceStroke(this.selected, Object.freeze({ ...stroke, [name]: stored }), done);
-    } else if (name === "paper") {
+    const stored = name === "size" ? value / this.sizeScale : value;
+    if (this.selection.change(name, stored, done)) return;
+    if (name === "paper") {
       this.edit({ paper: value });
     } else {
-      if (name === "tool" || name === "layer") this.selected = -1;
+      if (name === "tool" || name === "layer") this.selection.indices = [];
       if (name === "layer") this.settings.tool = "brush";
+      if (name === "color") this.#mix(value, done);
       if (name === "size") this.settings.sizes[this.sizeKey] = value;
       else this.settings[name] = value;
       if (done) rememberSettings(this.settings);
       this.refresh();
     }
+  }
+
+  /** The colour that a change of it began with is the previous one once the change is done. */
+  #mix(value, done) {
+    this.colorBefore ??= this.settings.color;
+    if (!done) return;
+    if (this.colorBefore !== value) this.settings.previous = this.colorBefore;
+    this.colorBefore = null;
+  }
+
+  swapColors() {
+    const { color, previous } = this.settings;
+    Object.assign(this.settings, { color: previous, previous: color });
+    rememberSettings(this.settings);
+    this.refresh();
   }
 
   // ---- the picture below
@@ -208,12 +227,14 @@ export class StrokesView {
     const { arrived } = this;
     if (arrived) {
       [this.background, this.arrived] = [arrived.background, null];
-      this.controls.setPalette(this.background ? paletteOf(this.background.picture, COLORS.length) : COLORS);
+      this.controls.setPalette(
+        this.background
+          ? [...paletteOf(this.background.picture.small, COLORS.length - FIXED.length), ...FIXED]
+          : COLORS,
+      );
     }
     const complaint = (seen?.complaints ?? []).join(" ");
-    const { width, height } = this.background?.picture
-      ? { width: this.background.picture.naturalWidth, height: this.background.picture.naturalHeight }
-      : { width: this.#side("width"), height: this.#side("height") };
+    const { width, height } = this.background?.picture ?? { width: this.#side("width"), height: this.#side("height") };
     if (arrived || width !== this.frame.width || height !== this.frame.height || complaint !== this.complaint) {
       this.frame = { width, height };
       this.complaint = complaint;
@@ -224,9 +245,9 @@ export class StrokesView {
   /** The background before stays until the new one is there. */
   async #load(address) {
     this.wanted = address;
-    const picture = address ? await loadBackground(address).catch(() => null) : null;
+    const picture = address ? await Background.load(address).catch(() => null) : null;
     if (this.wanted !== address) return;
-    this.arrived = { background: picture && { picture, print: printOf(picture) } };
+    this.arrived = { background: picture && { picture, print: printOf(picture.small) } };
     this.look();
   }
 
@@ -242,7 +263,8 @@ export class StrokesView {
   /** A node gets its place in a graph only after its widgets were made. */
   #findSteps() {
     const key = this.#key();
-    if (key !== this.key) [this.key, this.history] = [key, historyOf(key, this.host.value)];
+    if (key === this.key) return;
+    [this.key, this.history, this.layers] = [key, historyOf(key, this.host.value), null];
   }
 
   #key() {
@@ -252,16 +274,9 @@ export class StrokesView {
 
   // ---- drawing
 
-  /** Brings layers, controls and stage to the state. */
+  /** Brings controls to the state at once, layers and stage in the next frame. */
   refresh() {
-    const { width, height } = this.frame;
-    const sharpness = Math.min(1, SHARPEST / Math.max(width, height));
-    const [w, h] = [Math.max(1, Math.round(width * sharpness)), Math.max(1, Math.round(height * sharpness))];
-    if (this.layers?.paint.width !== w || this.layers.paint.height !== h)
-      this.layers = { paint: new StrokeLayer("paint", w, h), sketch: new StrokeLayer("sketch", w, h) };
-    this.layerScale = { x: w / this.reference.width, y: h / this.reference.height };
-    const { x, y } = this.layerScale;
-    for (const layer of Object.values(this.layers)) layer.sync(this.drawing.strokes, x, y);
+    this.behind = true;
     this.#showControls();
     this.draw();
   }
@@ -269,12 +284,46 @@ export class StrokesView {
   draw() {
     this.frameRequest ??= requestAnimationFrame(() => {
       this.frameRequest = null;
+      this.drawnAt = performance.now();
+      if (this.behind) this.bringLayers(this.drawnAt + SLICE_MS);
+      for (const layer of Object.values(this.layers ?? {})) layer.live?.show();
       drawStage(this);
+      if (this.behind) this.#goOn();
     });
+  }
+
+  /** Draws what is left of many strokes in slices, between which the page does what else there is to do. */
+  #goOn() {
+    if (this.preview || this.pointer.action) return this.draw();
+    this.slice ??= setTimeout(() => {
+      this.slice = null;
+      if (this.behind) this.bringLayers(performance.now() + LONG_SLICE_MS);
+      if (this.behind && performance.now() - this.drawnAt < GLIMPSE_MS) this.#goOn();
+      else this.draw();
+    });
+  }
+
+  /** Brings the layers to the state, or as near to it as they get until then. */
+  bringLayers(until = Infinity) {
+    const { width, height } = this.frame;
+    const sharpness = Math.min(1, SHARPEST / Math.max(width, height));
+    const [w, h] = [Math.max(1, Math.round(width * sharpness)), Math.max(1, Math.round(height * sharpness))];
+    if (this.layers?.paint.width !== w || this.layers.paint.height !== h)
+      this.layers = keptLayers(this.key, w, h) ?? {
+        paint: new StrokeLayer("paint", w, h),
+        sketch: new StrokeLayer("sketch", w, h),
+      };
+    this.layerScale = { x: w / this.reference.width, y: h / this.reference.height };
+    const { x, y } = this.layerScale;
+    const how = { until, draft: this.preview !== null };
+    const { strokes } = this.drawing;
+    this.behind = Object.values(this.layers).filter((layer) => !layer.sync(strokes, x, y, how)).length > 0;
+    set(this.easel, { "aria-busy": this.behind && "true" });
   }
 
   /** The visible picture as a canvas, for eyedropper and fill. */
   composite(longest) {
+    this.bringLayers();
     const { canvas, width, height } = this.layers.paint;
     const factor = Math.min(1, longest / Math.max(width, height));
     const size = { width: Math.max(1, Math.round(width * factor)), height: Math.max(1, Math.round(height * factor)) };
@@ -282,26 +331,44 @@ export class StrokesView {
     const context = result.getContext("2d", { willReadFrequently: true });
     context.fillStyle = this.drawing.paper;
     context.fillRect(0, 0, size.width, size.height);
-    if (this.background?.picture) context.drawImage(this.background.picture, 0, 0, size.width, size.height);
+    if (this.background?.picture) context.drawImage(this.background.picture.small, 0, 0, size.width, size.height);
     context.drawImage(canvas, 0, 0, size.width, size.height);
     return { context, ...size };
   }
 
   #build() {
-    const act = (name) => (name === "clear" ? this.clear() : this.step(name === "undo" ? -1 : 1));
-    this.controls = new Controls({ change: (...given) => this.change(...given), action: act });
-    this.room = new Room({ zoomBy: (factor) => this.zoomBy(factor), fit: () => this.fit() });
+    const acts = {
+      undo: () => this.step(-1),
+      redo: () => this.step(1),
+      clear: () => this.clear(),
+      duplicate: () => this.selection.duplicate(),
+      raise: () => this.selection.raise(1),
+      lower: () => this.selection.raise(-1),
+      remove: () => this.selection.remove(),
+      swap: () => this.swapColors(),
+    };
+    this.controls = new Controls({ change: (...given) => this.change(...given), action: (name) => acts[name]() });
+    const actions = { mirror: () => this.mirror(), fold: () => this.fold(), whole: () => this.whole.toggle() };
+    actions.save = () => savePicture(this).catch(() => this.notify("The picture could not be saved."));
+    this.room = new Room({ zoomBy: (factor) => this.zoomBy(factor), fit: () => this.fit(), ...actions });
     this.stage = this.room.stage;
     this.easel = this.room.easel;
     const attributes = { class: "dpath-panel dpath-strokes", role: "group", "aria-label": "Stroke canvas" };
-    const listeners = { keydown: (event) => press(this, event), click: (event) => this.#clicked(event) };
+    const arrivals = pictureListeners(this.host.owner, (sentence) => this.notify(sentence));
+    const listeners = { keydown: (event) => press(this, event), click: (event) => this.#clicked(event), ...arrivals };
     const parts = [this.controls.head, this.room.element, this.controls.foot];
-    this.host.element.append(html("div", { ...attributes, ...listeners }, ...parts));
+    this.panel = html("div", { ...attributes, ...listeners }, ...parts);
+    this.host.element.append(this.panel);
+    this.whole = new WholeWindow(this.panel, () => {
+      this.fit();
+      this.#showControls();
+      this.easel.focus({ preventScroll: true });
+    });
   }
 
   zoomBy(factor, at = null) {
     const before = this.zoom;
-    this.zoom = clamp(before * factor, 0.2, 16);
+    this.zoom = clamp(before * factor, LEAST_ZOOM, MOST_ZOOM);
     const { clientWidth, clientHeight } = this.stage;
     const [x, y] = at ? [at.x - clientWidth / 2, at.y - clientHeight / 2] : [0, 0];
     this.pan = { x: x - ((x - this.pan.x) * this.zoom) / before, y: y - ((y - this.pan.y) * this.zoom) / before };
@@ -313,19 +380,37 @@ export class StrokesView {
     this.draw();
   }
 
+  /** Turns the view left to right, which shows a painter what is crooked; the drawing stays. */
+  mirror() {
+    this.mirrored = !this.mirrored;
+    this.#showControls();
+    this.draw();
+  }
+
+  /** Gives the room of the sliders to the picture, and back. */
+  fold() {
+    this.settings.folded = !this.settings.folded;
+    rememberSettings(this.settings);
+    this.#showControls();
+  }
+
   #showControls() {
     const { settings, selectedStroke: stroke, history, drawing } = this;
-    const numbers = stroke || !["select", "pick"].includes(settings.tool) ? numbersOf(stroke ?? settings) : [];
+    const made = { ...settings, tool: isShape(settings) && settings.layer === "paint" ? "fill" : settings.tool };
+    const numbers = stroke || !["select", "pick"].includes(settings.tool) ? numbersOf(stroke ?? made) : [];
     const shown = stroke || !["brush", "eraser"].includes(settings.tool) ? numbers : [...numbers, "smoothing"];
     this.controls.show({ ...settings, ...stroke, tool: settings.tool, size: this.shownSize }, shown, {
       canUndo: history.at > 0,
       canRedo: history.at < history.steps.length - 1,
       paperColor: drawing.paper,
       hasBackground: Boolean(this.background),
+      hasSelection: Boolean(stroke),
     });
     if (this.locked !== this.wasLocked) this.controls.disable(this.locked);
     this.wasLocked = this.locked;
     this.#showBanner();
+    set(this.panel, { "data-folded": settings.folded, "data-whole": this.whole.isOpen });
+    this.room.show(this.mirrored, settings.folded, this.whole.isOpen);
     this.room.describe(this.frame, drawing.strokes.filter((each) => !("foreign" in each)).length);
   }
 
@@ -338,7 +423,14 @@ export class StrokesView {
       const keep = ["Keep the strokes", () => this.edit({ print })];
       const clear = ["Clear", () => this.edit({ strokes: [], print })];
       this.room.tell("The background has changed since this was drawn.", keep, clear);
-    } else this.room.tell(...[complaint || this.complaint].filter(Boolean));
+    } else if (this.notice) this.room.tell(this.notice, ["OK", () => this.notify("")]);
+    else this.room.tell(...[complaint || this.complaint].filter(Boolean));
+  }
+
+  /** Says something until it has been read. */
+  notify(sentence) {
+    this.notice = sentence;
+    this.#showBanner();
   }
 
   #accept() {
@@ -350,13 +442,5 @@ export class StrokesView {
   /** A button clicked with the mouse leaves the keyboard to the stage. */
   #clicked(event) {
     if (event.detail > 0 && event.target.closest("button")) this.easel.focus({ preventScroll: true });
-  }
-
-  selectNext(by) {
-    const shown = this.drawing.strokes.flatMap(({ layer }, i) => (layer === this.settings.layer ? [i] : []));
-    if (!shown.length) return;
-    this.settings.tool = "select";
-    const at = this.selected < 0 && by < 0 ? 0 : shown.indexOf(this.selected);
-    this.select(shown[(at + by + shown.length) % shown.length]);
   }
 }

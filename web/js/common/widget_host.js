@@ -154,6 +154,8 @@ function attach(host, widget) {
   host.widget = widget;
   // The page's side panel writes its own width into a widget, and the classic canvas would then draw it as narrow.
   Object.defineProperty(widget, "width", { get: () => undefined, set() {}, configurable: true });
+  // In Nodes 2.0 the input's tooltip would open over the tools, which have their own: the page shows no blank one.
+  Object.defineProperty(widget, "tooltip", { get: () => " ", set() {}, configurable: true });
   chain(widget, "onRemove", () => host.view.dispose?.());
   return widget;
 }
@@ -249,7 +251,8 @@ function forwardToClassicCanvas({ element, node }) {
   });
 }
 
-function keepKeys(event) {
+/** Keys typed in a widget stay there, but for those of the graph that are to work everywhere. */
+export function keepKeys(event) {
   const command = event.ctrlKey || event.metaKey;
   const forGraph = GRAPH_KEYS.has(event.key) && (command || event.key.startsWith("F"));
   if (!forGraph) event.stopPropagation();

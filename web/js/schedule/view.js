@@ -27,6 +27,7 @@ export class CurveView {
     this.commit = onCommit;
     this.selected = 0;
     this.seen = null;
+    this.dragging = false;
     this.presses = []; // the points under the last two presses: the first of a double click may have made one
     this.#build();
     new ResizeObserver(() => this.seen && this.plot.draw(this.seen, this.selected)).observe(this.plot.element);
@@ -34,7 +35,10 @@ export class CurveView {
 
   /** state: see read() in model.js. */
   show(state) {
+    this.state = state;
+    const low = this.dragging ? this.seen.low : 0; // the axis stays as it is under a hand
     this.seen = model.read(state);
+    this.seen.low = Math.min(this.seen.low, low);
     this.#draw();
   }
 
@@ -51,7 +55,7 @@ export class CurveView {
       keydown: (e) => this.#key(e),
       focusin: (e) => this.#select(e.target.dataset?.point),
     });
-    this.position = field("position", "Position of the selected point on the path: 1 = noise, 0 = picture", 0);
+    this.position = field("on the path", "Position of the selected point on the path: 1 = noise, 0 = picture", 0);
     this.value = field("weight", "Weight of the selected point, from -1 to 1", -1);
     for (const box of [this.position, this.value]) box.input.addEventListener("change", () => this.#typed());
     this.add = button("Add a point after the selected one", "+", () => this.#insert());
@@ -64,7 +68,9 @@ export class CurveView {
     const presets = html("div", { ...radio, keydown: (e) => this.#walk(e) }, ...this.presets);
     const head = html("div", { class: "dpath-row" }, presets, this.snap, this.note);
     const root = { class: "dpath-panel dpath-curve-editor", role: "group", "aria-label": "Weight over the path" };
-    this.element = html("div", root, head, this.plot.element, this.fields, this.text);
+    // The text counts in the window, which may move; everything else counts on the path, and that is said here.
+    const line = html("label", { class: "dpath-row" }, "in the window", this.text);
+    this.element = html("div", root, head, this.plot.element, this.fields, line);
   }
 
   #draw() {
@@ -76,13 +82,15 @@ export class CurveView {
       set(each, { "aria-checked": String(on), tabindex: on ? "0" : "-1" });
     });
     set(this.snap, { "aria-pressed": String(seen.snap) });
-    this.fields.hidden = this.text.hidden = seen.shape !== "curve" || Boolean(seen.linked);
-    const point = seen.points[this.selected];
+    // They keep their room whatever the shape: the first click draws, and the plot must not move under the second.
+    const isDrawn = seen.shape === "curve" && !seen.linked;
+    this.text.disabled = !isDrawn;
+    const point = isDrawn ? seen.points[this.selected] : null;
     this.position.show(point ? model.toPath(seen, point[0]) : "");
     this.value.show(point ? tidy(point[1]) : "");
     this.add.disabled = !point;
-    this.drop.disabled = seen.points.length < 2;
-    if (document.activeElement !== this.text) this.text.value = seen.text;
+    this.drop.disabled = !isDrawn || seen.points.length < 2;
+    if (document.activeElement !== this.text) this.text.value = isDrawn ? seen.text : "";
     const { first, stop, steps, weight } = seen;
     const held = say(stop > first ? `steps ${first + 1}\u2013${stop} of ${steps}` : `no step of ${steps}`);
     this.note.textContent = seen.problem ? "" : weight === 1 ? held : `${held}, \u00d7 ${tidy(weight)}`;
@@ -165,10 +173,17 @@ export class CurveView {
     target.setPointerCapture(event.pointerId);
     event.stopPropagation();
     const stop = new AbortController();
+    this.dragging = true;
+    const done = () => {
+      stop.abort();
+      this.dragging = false;
+      this.show(this.state);
+      this.commit();
+    };
     const on = (name, act) =>
       target.addEventListener(name, (next) => next.pointerId === event.pointerId && act(next), { signal: stop.signal });
     on("pointermove", move);
-    for (const end of ["pointerup", "pointercancel"]) on(end, () => (stop.abort(), this.commit()));
+    for (const end of ["pointerup", "pointercancel"]) on(end, done);
     focus?.focus({ preventScroll: true });
   }
 

@@ -1,0 +1,113 @@
+"""What an artist arranges on Stroke Canvas: shapes, many strokes at once, colours, and the picture as a file."""
+
+from __future__ import annotations
+
+import numpy as np
+from diffusion_path.tests.browser.page import ComfyPage
+from diffusion_path.tests.browser.test_stroke_canvas import button, canvas, on_picture, part, press, strokes
+from PIL import Image
+
+
+def test_shapes_are_filled_on_paint_and_outlined_on_the_sketch(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    press(comfy, node, "r")
+    comfy.drag(place, [(0.35, 0.3), (0.5, 0.5)])
+    press(comfy, node, "o")
+    comfy.page.keyboard.down("Shift")
+    comfy.drag(place, [(0.45, 0.4), (0.6, 0.5)])
+    comfy.page.keyboard.up("Shift")
+    rectangle, ellipse = strokes(comfy, node)
+    x0, y0 = on_picture(comfy, node, (0.35, 0.3))
+    x1, y1 = on_picture(comfy, node, (0.5, 0.5))
+    assert np.abs(np.subtract(rectangle["rings"][0], [x0, y0, x1, y0, x1, y1, x0, y1])).max() < 1.5
+    ring = np.array(ellipse["rings"][0]).reshape(-1, 2)
+    assert abs(np.subtract(*np.ptp(ring, axis=0))) < 1, "a circle"
+    part(comfy, node, ".dpath-tabs button:nth-child(2)").click()
+    press(comfy, node, "r")
+    comfy.drag(place, [(0.35, 0.6), (0.6, 0.8)])
+    outline = strokes(comfy, node)[-1]
+    assert (outline["layer"], outline["points"][:2]) == ("sketch", outline["points"][-2:])
+    comfy.screenshot("shapes")
+
+
+def test_many_strokes_are_selected_moved_restyled_copied_and_ordered(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    press(comfy, node, "l")
+    for height in (0.3, 0.4, 0.5, 0.8):
+        comfy.drag(place, [(0.4, height), (0.55, height)])
+    before = strokes(comfy, node)
+    press(comfy, node, "v")
+    comfy.drag(place, [(0.35, 0.2), (0.65, 0.6)])
+    comfy.screenshot("selected")
+    comfy.drag(place, [(0.5, 0.4), (0.55, 0.4)])
+    after = strokes(comfy, node)
+    steps = {round(new["points"][0] - old["points"][0], 1) for old, new in zip(before, after, strict=True)}
+    assert len(steps) == 2
+    assert after[3] == before[3]
+    part(comfy, node, ".dpath-swatch:nth-child(9)").click()
+    assert len({stroke["color"] for stroke in strokes(comfy, node)}) == 2
+    press(comfy, node, "Control+d")
+    assert len(strokes(comfy, node)) == 7
+    press(comfy, node, "Delete")
+    assert len(strokes(comfy, node)) == 4
+    comfy.click(place, (0.45, 0.8))
+    last = strokes(comfy, node)[3]
+    press(comfy, node, "PageDown")
+    assert strokes(comfy, node)[2] == last
+    press(comfy, node, "Shift+PageDown")
+    assert strokes(comfy, node)[0] == last
+    press(comfy, node, "Shift+PageUp")
+    assert strokes(comfy, node)[3] == last
+    press(comfy, node, "Control+a", "Delete")
+    assert strokes(comfy, node) == []
+    press(comfy, node, "z")
+    assert len(strokes(comfy, node)) == 4
+
+
+def test_colours_swap_and_the_last_ones_stay(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    color = part(comfy, node, ".dpath-color")
+    first = color.input_value()
+    part(comfy, node, ".dpath-swatch:nth-child(9)").click()
+    second = color.input_value()
+    press(comfy, node, "x")
+    assert color.input_value() == first
+    comfy.drag(place, [(0.4, 0.4), (0.6, 0.4)])
+    part(comfy, node, ".dpath-previous").click()
+    assert color.input_value() == second
+    comfy.drag(place, [(0.4, 0.6), (0.6, 0.6)])
+    press(comfy, node, "f")
+    recent = "() => [...document.querySelectorAll('.dpath-recent .dpath-swatch')].map(e => e.dataset.color)"
+    assert comfy.evaluate(recent) == [second, first]
+    comfy.page.keyboard.press("v")
+    comfy.click(place, (0.5, 0.6))
+    comfy.screenshot("window-desk")
+    comfy.page.keyboard.press("Escape")
+    comfy.page.keyboard.press("Escape")
+
+
+def test_the_picture_is_saved_with_all_its_pixels(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.set_widget(node, "width", 1792)
+    comfy.set_widget(node, "height", 896)
+    comfy.page.wait_for_timeout(600)
+    press(comfy, node, "r")
+    comfy.drag(place, [(0.4, 0.45), (0.6, 0.55)])
+    with comfy.page.expect_download() as caught:
+        button(comfy, node, "Save a PNG").click()
+    with Image.open(caught.value.path()) as saved:
+        assert saved.size == (1792, 896)
+        colors = {saved.convert("RGB").getpixel(at) for at in ((5, 5), (896, 448))}
+    assert colors == {(255, 255, 255), (59, 110, 165)}
+
+
+def test_no_tooltip_of_the_page_lies_over_the_tools(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    box = place.bounding_box()
+    assert box
+    comfy.page.mouse.move(box["x"] + 20, box["y"] + 20)
+    comfy.page.mouse.move(box["x"] + 40, box["y"] - 20, steps=4)
+    comfy.page.wait_for_timeout(1500)
+    comfy.screenshot("tooltip")
+    assert not comfy.page.query_selector(".p-tooltip")
+    assert node

@@ -1,0 +1,111 @@
+/** The strokes that are selected, and what is done to all of them. */
+
+import { numbersOf } from "./document.js";
+import { moved } from "./geometry.js";
+
+const BESIDE = 16; // pixels of the picture between a stroke and its copy
+
+export class Selection {
+  /** @param {import("./view.js").StrokesView} view */
+  constructor(view) {
+    this.view = view;
+    this.indices = [];
+  }
+
+  /** Those of them that are there and known. */
+  get strokes() {
+    const { strokes } = this.view.drawing;
+    return this.indices.map((i) => strokes[i]).filter((stroke) => stroke && !("foreign" in stroke));
+  }
+
+  has(index) {
+    return this.indices.includes(index);
+  }
+
+  choose(indices) {
+    this.indices = indices;
+    this.view.refresh();
+  }
+
+  toggle(index) {
+    this.choose(this.has(index) ? this.indices.filter((each) => each !== index) : [...this.indices, index]);
+  }
+
+  /** The next stroke of the layer after the first that is selected, or the one before it. */
+  step(by) {
+    const shown = this.#layer();
+    if (!shown.length) return;
+    this.view.settings.tool = "select";
+    const [first = -1] = this.indices;
+    const at = first < 0 && by < 0 ? 0 : shown.indexOf(first);
+    this.choose([shown[(at + by + shown.length) % shown.length]]);
+  }
+
+  all() {
+    this.view.settings.tool = "select";
+    this.choose(this.#layer());
+  }
+
+  /** Gives a value to the strokes that have one of this name; returns whether there are any. */
+  change(name, value, done) {
+    const has = (stroke) => name === "color" || numbersOf(stroke).includes(name);
+    if (!this.strokes.some(has)) return false;
+    this.#replace((stroke) => (has(stroke) ? { ...stroke, [name]: value } : stroke), done);
+    return true;
+  }
+
+  /** Moves by units of the drawing from where they were saved. */
+  shift(x, y, done) {
+    this.#replace((stroke) => moved(stroke, x, y), done);
+  }
+
+  remove() {
+    if (!this.strokes.length) return;
+    const strokes = this.view.drawing.strokes.filter((_, i) => !this.has(i));
+    this.indices = [];
+    this.view.edit({ strokes });
+  }
+
+  duplicate() {
+    const { scale, drawing } = this.view;
+    const copies = new Map(this.strokes.map((stroke) => [stroke, moved(stroke, BESIDE / scale.x, BESIDE / scale.y)]));
+    const strokes = drawing.strokes.flatMap((stroke) => (copies.has(stroke) ? [stroke, copies.get(stroke)] : [stroke]));
+    this.#rearrange(strokes, new Set(copies.values()));
+  }
+
+  /** Brings them above (1) or below (-1) the next stroke of the layer, or above or below all of it (Infinity). */
+  raise(by) {
+    const chosen = new Set(this.strokes);
+    const list = this.view.drawing.strokes.filter((stroke) => !chosen.has(stroke));
+    if (Math.abs(by) === Infinity) return this.#rearrange(by > 0 ? [...list, ...chosen] : [...chosen, ...list], chosen);
+    const strokes = [...this.view.drawing.strokes];
+    const places = strokes.flatMap((stroke, i) => (chosen.has(stroke) ? [i] : []));
+    for (const from of by > 0 ? places.reverse() : places) {
+      let to = from + by;
+      while (strokes[to] && strokes[to].layer !== strokes[from].layer) to += by;
+      if (strokes[to] && !chosen.has(strokes[to])) strokes.splice(to, 0, ...strokes.splice(from, 1));
+    }
+    this.#rearrange(strokes, chosen);
+  }
+
+  #rearrange(strokes, chosen) {
+    if (!chosen.size || this.view.locked) return;
+    this.indices = strokes.flatMap((stroke, i) => (chosen.has(stroke) ? [i] : []));
+    this.view.edit({ strokes });
+  }
+
+  #layer() {
+    const { drawing, settings } = this.view;
+    return drawing.strokes.flatMap(({ layer }, i) => (layer === settings.layer ? [i] : []));
+  }
+
+  #replace(change, done) {
+    const { view } = this;
+    const base = view.history.now.drawing;
+    const strokes = base.strokes.map((stroke, i) =>
+      this.has(i) && !("foreign" in stroke) ? Object.freeze(change(stroke)) : stroke,
+    );
+    if (done) view.edit({ strokes });
+    else view.propose({ ...base, strokes });
+  }
+}
