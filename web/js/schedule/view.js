@@ -55,7 +55,7 @@ export class CurveView {
       keydown: (e) => this.#key(e),
       focusin: (e) => this.#select(e.target.dataset?.point),
     });
-    this.position = field("on the path", "Position of the selected point on the path: 1 = noise, 0 = picture", 0);
+    this.position = field("position", "Position of the selected point on the path: 1 = noise, 0 = picture", 0);
     this.value = field("weight", "Weight of the selected point, from -1 to 1", -1);
     for (const box of [this.position, this.value]) box.input.addEventListener("change", () => this.#typed());
     this.add = button("Add a point after the selected one", "+", () => this.#insert());
@@ -68,7 +68,7 @@ export class CurveView {
     const presets = html("div", { ...radio, keydown: (e) => this.#walk(e) }, ...this.presets);
     const head = html("div", { class: "dpath-row" }, presets, this.snap, this.note);
     const root = { class: "dpath-panel dpath-curve-editor", role: "group", "aria-label": "Weight over the path" };
-    // The text counts in the window, which may move; everything else counts on the path, and that is said here.
+    // The text alone counts in the window, which may move; everything else counts on the path.
     const line = html("label", { class: "dpath-row" }, "in the window", this.text);
     this.element = html("div", root, head, this.plot.element, this.fields, line);
   }
