@@ -84,7 +84,7 @@ def drawing_of(count: int) -> str:
 class Bench:
     """One renderer with one version of the scripts."""
 
-    def __init__(self, browser: Browser, server: Server, renderer: str, web: Path | None, events: int) -> None:
+    def __init__(self, browser: Browser, server: Any, renderer: str, web: Path | None, events: int) -> None:
         self.comfy = ComfyPage(browser, server, renderer)
         self.events = events
         if web is not None:

@@ -14,6 +14,7 @@ from ...demo.scenes import Scene
 from ...demo.training.evaluate import unseen_scenes
 from ...images.composite import composite_exact
 from ...images.distribution import kernel_distance
+from ...images.masks import LatentGrid
 from ...images.masks import latent_mask as on_latent
 from ...images.metrics import edit_metrics as measured
 from ...images.morphology import grow
@@ -61,7 +62,7 @@ def latent_mask() -> Tensor:
     """Strokes of a pen on the latent grid, by each reduction."""
     mask = _pen_strokes(256)
     kept = {"the mask": mask[0]}
-    kept |= {name: on_latent(mask, (32, 32), name).pixels[0] for name in ("bilinear", "area", "max")}
+    kept |= {name: on_latent(mask, LatentGrid((32, 32)), name).pixels[0] for name in ("bilinear", "area", "max")}
     tint = torch.tensor([0.95, 0.15, 0.35])
     return grid([torch.lerp(rendered(_SCENE), tint, 0.8 * m[..., None]) for m in kept.values()], list(kept))
 

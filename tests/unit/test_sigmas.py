@@ -122,7 +122,7 @@ def test_trained_levels_of_lcm_are_those_it_was_distilled_at() -> None:
     table = process.model_sampling(model).sigmas
     found = SDEditSigmas.execute(distilled, 0.7, 4, "simple", "trained")
     torch.testing.assert_close(found.args[0], torch.tensor([*table[[759, 499, 259]].tolist(), 0.0]), rtol=1e-6, atol=0)
-    (text,) = found.ui.as_dict()["text"]
+    (text,) = found.ui.as_dict()["text"]  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     assert text.splitlines()[1] == (
         "note: t0 lies off the levels of the full run (1, 0.76, 0.5, 0.26) and is moved to the nearest: 0.7 to 0.76."
     )
