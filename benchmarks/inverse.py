@@ -33,7 +33,7 @@ from .common import OUTPUT, clock, head, machine, parser, row, unrelated_renders
 
 _STEPS, _CFG, _SIGMA, _BATCH, _SEED = 20, 4.0, 3.0, 10, 70_000
 PLAIN_T0 = {"grey": 0.5, "smaller": 0.3, "blurred": 0.3}
-"""Where plain SDEdit does best."""
+"""As much noise as colour, or detail, needs."""
 GUIDED_T0 = {"grey": 1.0, "smaller": 0.6, "blurred": 0.6}
 MEASURE: dict[str, Callable[[Tensor], Measurement]] = {
     "grey": measurement.grey,

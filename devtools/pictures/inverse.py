@@ -11,7 +11,7 @@ from ..world import rendered
 from .shared import grid, picture, world
 
 _SCENES = {
-    "grey": Scene(seed=3, time="day", season="autumn", peak="rocky", trees="broadleaf", house="red"),
+    "grey": Scene(seed=2_005_180_366, peak="hills", lake="meadow", trees="broadleaf", house="white", clouds="cloudy"),
     "smaller": Scene(seed=12, clouds="cloudy"),
     "blurred": Scene(seed=9, time="sunset", season="winter", lake="meadow", house="blue"),
 }
