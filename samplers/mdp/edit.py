@@ -57,7 +57,7 @@ class MDPSettings:
 
     region: how to find where the two prompts differ, to edit only there; None edits the whole picture.
     inversion: how the path of a picture is found; by default Uni-Inv, which is exact on the way back.
-    guided_by: one of `GUIDES`, the prompt that guidance leads away from (see `guidance`).
+    guided_by: one of `GUIDES`, the prompt that guidance leads away from (see `led_from_source`).
     """
 
     kind: str = "noise"
@@ -165,19 +165,18 @@ def find_region(
     return EditRegion(found if given is None else masks.as_mask(region * given), counter.evaluations, found)
 
 
-def guidance(target: Any, negative: Any, source: Source, settings: MDPSettings) -> tuple[Any, float]:
-    """The prompt that guidance leads away from, and its scale.
+def led_from_source(target: Any, source: Source, settings: MDPSettings) -> list[bool]:
+    """For each picture, whether guidance leads away from the source prompt or from the negative one.
 
-    As in FlowAlign (Kim et al. 2026) that is the source's where the settings say so, D = D_A + g (D_B - D_A), which
+    As in FlowAlign (Kim et al. 2026) it is the source's where the settings say so, D = D_A + g (D_B - D_A), which
     amplifies nothing but what the target prompt changes. Only a path without guidance of its own goes with it: on one
     that was generated or inverted at a cfg, the negative prompt has its part. A target prompt that leaves open most of
-    the picture would be led away from all that it does not name: if one of a batch does, the negative prompt guides.
+    the picture would be led away from all that it does not name: there the negative prompt guides.
     """
+    batch = source.path.shape[0]
     if settings.guided_by != "source" or source.path.cfg != 1.0:
-        return negative, settings.cfg
-    if any(remarks.much_shorter(target, source.conditioning, source.path.shape[0])):
-        return negative, settings.cfg
-    return source.conditioning, 1.0 + SOURCE_SHARE * (settings.cfg - 1.0)
+        return [False] * batch
+    return [not short for short in remarks.much_shorter(target, source.conditioning, batch)]
 
 
 def manipulated(model: Any, source: Source, kind: str, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
@@ -204,16 +203,43 @@ def edit(
 ) -> MDPResult:
     """Samples the target from the source path's start, manipulated. Neither inputs nor path are changed.
 
-    mask: MASK, 1 = edit; where it is 0 the result is the source's picture bit for bit. Raises ValueError for a path of
-    another model, an empty window, or prompts of different kinds.
+    mask: MASK, 1 = edit; where it is 0 the result is the source's picture bit for bit. A batch in which only some
+    prompts are led away from the source's is sampled both ways, so that each picture is what it is alone. Raises
+    ValueError for a path of another model, an empty window, or prompts of different kinds.
     """
-    path = source.path
+    away, cfg = led_from_source(target, source, settings), settings.cfg
+    from_source = source.conditioning, 1.0 + SOURCE_SHARE * (cfg - 1.0), "source"
+    from_negative = negative, cfg, "negative"
+    ways = [way for way, taken in ((from_source, any(away)), (from_negative, not all(away))) if taken]
+    results = [_edited(model, target, way, source, settings, mask, callback) for way in ways]
+    first, last = results[0], results[-1]
+    if first is last:
+        return first
+    chosen = [(first if led else last).latent["samples"][i : i + 1] for i, led in enumerate(away)]
+    return MDPResult(
+        {**first.latent, "samples": torch.cat(chosen)},
+        first.evaluations + last.evaluations,
+        first.saved + last.saved,
+        f"{first.guidance}, or {last.guidance} where the target prompt is short",
+    )
+
+
+def _edited(
+    model: Any,
+    target: Any,
+    way: tuple[Any, float, str],
+    source: Source,
+    settings: MDPSettings,
+    mask: Tensor | None,
+    callback: Callable[..., None] | None,
+) -> MDPResult:
+    """An edit whose guidance goes one way: a prompt to lead away from, the scale, and the prompt's name."""
+    path, (away_from, scale, name) = source.path, way
     counter = Counter(attach(model, path), path.shape[0])
     noise, latent = start(model, path)
     patched = manipulated(counter.model, source, settings.kind, settings.schedule, mask)
     patched.parent = model  # whose place in ComfyUI's list of loaded models it leaves: the clones between are gone then
     guider = comfy.samplers.CFGGuider(patched)
-    away_from, scale = guidance(target, negative, source, settings)
     guider.set_conds(target, away_from)
     guider.set_cfg(scale)
     solver = comfy.samplers.sampler_object("euler") if path.residuals is None else replay_sampler(path)
@@ -221,7 +247,7 @@ def edit(
     edited = sample_with(guider, drawn, latent["samples"], solver, path.sigmas, callback=callback, seed=path.seed)
     plain = path.steps * (1 if settings.cfg == 1.0 else 2)
     edited = edited.to(comfy.model_management.intermediate_device())
-    guided = f"away from the {'negative' if away_from is negative else 'source'} prompt at {scale:.3g}"
+    guided = f"away from the {name} prompt at {scale:.3g}"
     saved = max(0, plain - counter.evaluations)
     return MDPResult({**latent, "samples": edited}, counter.evaluations, saved, guided)
 
@@ -237,7 +263,7 @@ def shared_remarks(
 ) -> list[str]:
     """Remarks on an edit that are known before it is run; the same for all edits of a sweep."""
     path, batch, cfg = source.path, source.path.shape[0], settings.cfg
-    unused = cfg != 1.0 and guidance(target, negative, source, settings)[0] is not negative
+    unused = cfg != 1.0 and all(led_from_source(target, source, settings))
     return [
         *remarks.about_prompts(target, source.conditioning, None if unused else negative, cfg, batch),
         *(remarks.about_unused_negative(negative, batch) if unused else []),

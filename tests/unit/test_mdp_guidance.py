@@ -11,6 +11,7 @@ from diffusion_path.samplers import remarks
 from diffusion_path.samplers.mdp import edit as mdp
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
+from torch import Tensor
 
 SOURCE, TARGET, NULL = cond(0.75), cond(-0.5), cond(0.25)
 SETTINGS = mdp.MDPSettings(schedule=PathSchedule(0.8, 0.3), steps=8, cfg=4.0, region=None)
@@ -30,17 +31,32 @@ def test_source_guidance_is_that_of_a_negative_prompt_with_a_third_of_the_excess
     torch.testing.assert_close(same.latent["samples"], latent["samples"], rtol=1e-4, atol=1e-4)
 
 
-def test_generated_paths_short_prompts_and_cfg_1_are_guided_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generated_paths_and_short_prompts_are_guided_by_the_negative_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     model, empty = gaussian_model(ModelType.EPS, 1.25), {"samples": torch.zeros(1, 4, 8, 8)}
     source = mdp.find_source(model, SOURCE, NULL, empty, 1, SETTINGS)
-    assert mdp.guidance(TARGET, NULL, source, SETTINGS) == (NULL, 4.0)
     found = mdp.find_source(model, SOURCE, NULL, {"samples": torch.ones(1, 4, 8, 8)}, 1, SETTINGS)
-    assert mdp.guidance(TARGET, NULL, found, replace(SETTINGS, cfg=1.0)) == (SOURCE, 1.0)
-    monkeypatch.setattr(remarks, "much_shorter", lambda *_: [True])
-    assert mdp.guidance(TARGET, NULL, found, SETTINGS) == (NULL, 4.0), "what it leaves open is not to be led away from"
-    monkeypatch.undo()
+    assert not any(mdp.led_from_source(TARGET, source, SETTINGS))
+    assert all(mdp.led_from_source(TARGET, found, SETTINGS))
     negative = cond(0.1)
     region = mdp.EditRegion()
     notes = mdp.shared_remarks(model, TARGET, negative, found, SETTINGS, None, region)
     assert any("away from the source prompt, so the negative prompt has no effect" in note for note in notes)
     assert not mdp.shared_remarks(model, TARGET, negative, source, SETTINGS, None, region)
+    monkeypatch.setattr(remarks, "much_shorter", lambda *_: [True])
+    assert not any(mdp.led_from_source(TARGET, found, SETTINGS)), "what it leaves open is not to be led away from"
+
+
+def test_a_batch_with_one_short_prompt_is_its_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = gaussian_model(ModelType.FLOW, 1.25)
+    pictures = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+
+    def edited(latent: Tensor, *short: bool) -> mdp.MDPResult:
+        monkeypatch.setattr(remarks, "much_shorter", lambda *_: list(short))
+        source = mdp.find_source(model, SOURCE, NULL, {"samples": latent}, 1, SETTINGS)
+        return mdp.edit(model, TARGET, NULL, source, SETTINGS)
+
+    both = edited(pictures, True, False)
+    alone = [edited(picture, short) for picture, short in zip(pictures.split(1), (True, False), strict=True)]
+    torch.testing.assert_close(both.latent["samples"], torch.cat([each.latent["samples"] for each in alone]))
+    assert both.evaluations == sum(each.evaluations for each in alone)
+    assert "source prompt at 2, or away from the negative prompt at 4 where" in both.guidance
