@@ -17,7 +17,7 @@ PASSED: dict[str, dict[str, str]] = {
     "DPathJoinModels": {"MODEL": "high_noise"},
     "DPathLatentMask": {"LATENT": "latent", "MASK": "mask"},
     "DPathMDP": {"MODEL": "model"},
-    "DPathMDPAttention": {"MODEL": "model"},
+    "DPathMDPAttention": {"MODEL": "model", "positive": "positive"},
     "DPathMDPEdit": {"latent": "latent", "path": "path", "mask": "mask"},
     "DPathMDPSweep": {"latents": "latent", "path": "path"},
     "DPathMaskedSampler": {"SAMPLER": "sampler"},
@@ -29,6 +29,7 @@ PASSED: dict[str, dict[str, str]] = {
     "DPathRecord": {"latent": "latent_image"},
     "DPathReport": {"path": "path"},
     "DPathSDEdit": {"latent": "guide", "perturbed": "guide"},
+    "DPathSigmas": {"SIGMAS": "sigmas"},
     "DPathSketchGuidance": {"MODEL": "model"},
     "DPathStrengthMap": {"strength": "mask_1"},
     "DPathStrokeCanvas": {"image": "background"},
@@ -37,7 +38,7 @@ PASSED: dict[str, dict[str, str]] = {
     "DPathToSampling": {"model": "model"},
     "DPathTrainEdgePredictor": {"predictor": "predictor"},
 }
-"""By node: outputs and the inputs that take their place. Other sockets pass nothing, and what needs them says so."""
+"""By node: outputs and the inputs that take their place, if the node shows them. Others pass nothing."""
 
 BY_TYPE_ALONE: dict[str, dict[str, str]] = {
     "DPathEdgeMap": {"edges": "image"},
@@ -83,7 +84,8 @@ def shown_inputs(inputs: list[Any]) -> Iterator[list[Any]]:
 def test_a_bypassed_node_passes_what_it_would_have_changed(node_id: str) -> None:
     """Whether the page lists inputs in the order of the schema, or sockets before widgets."""
     schema = NODES[node_id].GET_SCHEMA()
-    wanted = {**PASSED.get(node_id, {}), **BY_TYPE_ALONE.get(node_id, {})}
+    passing = {**PASSED.get(node_id, {}), **BY_TYPE_ALONE.get(node_id, {})}
     for listed in shown_inputs(list(schema.inputs)):
+        wanted = {output: taken for output, taken in passing.items() if any(each.id == taken for each in listed)}
         for inputs in (listed, sorted(listed, key=lambda each: isinstance(each, io.WidgetInput))):
             assert passed_on(inputs, schema.outputs) == first_of_type(inputs, schema.outputs) == wanted
