@@ -164,9 +164,9 @@ def method_input(
 
 
 def described_method(chosen: dict[str, Any], earlier: DiffusionPath | None = None, combo: str = "method") -> Method:
-    """The method that the widgets describe. combo: the name of their input."""
+    """The method that the widgets describe. combo: the name of their input. Core gives None for what a prompt lacks."""
     name = chosen.get(combo)
-    widgets = {_FIELDS.get(key, key): value for key, value in chosen.items() if key != combo}
+    widgets = {_FIELDS.get(key, key): value for key, value in chosen.items() if key != combo and value is not None}
     if name == NullText.name:
         return NullText(**widgets, earlier=earlier)
     if name in METHODS:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from comfy.k_diffusion import sampling as k_diffusion
 from comfy.model_base import ModelType
+from diffusion_path.nodes.inversion_methods import described_method
 from diffusion_path.samplers import process
 from diffusion_path.samplers.inversion.controlled import Controlled
 from diffusion_path.samplers.inversion.euler import LABELS, Euler
@@ -321,3 +322,7 @@ def test_pull_towards_the_picture_ends_where_it_should() -> None:
     assert method.control(4).tolist() == pytest.approx([0.8, 0.8, 0.0, 0.0])
     assert Controlled(eta=0.8, stop=0.5, trend="falling").control(4).tolist() == pytest.approx([0.8, 0.4, 0.0, 0.0])
     assert Controlled(eta=0.8, stop=0.0).control(4).sum() == 0
+
+
+def test_a_prompt_may_leave_out_what_a_method_does_not_need() -> None:
+    assert described_method({"method": "residual", "eta": 0.5, "shift": None, "clip": None}) == Residual(eta=0.5)
