@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import comfy.model_management
 import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
@@ -117,7 +118,17 @@ class _GuidedModel:
         )  # fmt: skip
         one = max(1, int(model.model.memory_required([1, *noise_shape[1:]])))
         shape = [noise_shape[0] + math.ceil(needed / (2 * one)), *noise_shape[1:]]  # two, for both prompts
-        return executor(model, shape, *args, **kwargs)
+        if not model.get_additional_models_with_key("multigpu"):
+            return executor(model, shape, *args, **kwargs)
+        # ComfyUI would copy the decoder to every further device, which it cannot do with each VAE; one is enough.
+        decoder = model.get_additional_models_with_key(KEY)
+        model.remove_additional_models(KEY)
+        try:
+            real, conds, loaded = executor(model, shape, *args, **kwargs)
+        finally:
+            model.set_additional_models(KEY, decoder)
+        comfy.model_management.load_models_gpu([model, *decoder])
+        return real, conds, [*loaded, *decoder]
 
     def sample(self, executor: Any, guider: Any, sigmas: Tensor, extra_args: Any, callback: Any, noise: Tensor,
                latent_image: Any = None, denoise_mask: Any = None, disable_pbar: bool = False) -> Any:  # fmt: skip
