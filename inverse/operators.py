@@ -68,7 +68,7 @@ class Grey:
 
     @staticmethod
     def _weights(like: Tensor) -> Tensor:
-        return torch.tensor(LUMA, dtype=like.dtype, device=like.device).reshape(3, 1, 1)
+        return torch.tensor(LUMA, dtype=like.dtype).reshape(3, 1, 1).to(like)
 
 
 @dataclass(frozen=True)

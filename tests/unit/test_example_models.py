@@ -32,7 +32,7 @@ EXTRAS = (nodes_cfg, nodes_custom_sampler, nodes_flux, nodes_images, nodes_model
 
 def vae(family: Family) -> Vae:
     code = Vae(family)
-    code.scale = SCALE
+    code.scale = code.first_stage_model.scale = SCALE
     return code
 
 
