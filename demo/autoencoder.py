@@ -109,8 +109,14 @@ class LandscapeAutoencoder(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """Picture [B, 3, H, W] in -1..1 to normalised latent [B, z, H/8, W/8]."""
         mean, _ = self.posterior(x)
-        return (mean - self.shift.view(1, -1, 1, 1)) / self.scale.view(1, -1, 1, 1)
+        scale, shift = self._statistics(x)
+        return (mean - shift) / scale
 
     def decode(self, z: Tensor) -> Tensor:
         """Normalised latent [B, z, H/8, W/8] to picture [B, 3, H, W]."""
-        return self.decoder(z * self.scale.view(1, -1, 1, 1) + self.shift.view(1, -1, 1, 1))
+        scale, shift = self._statistics(z)
+        return self.decoder(z * scale + shift)
+
+    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift where the work is done: ComfyUI leaves them behind when memory lasts for a part only."""
+        return tuple(each.view(1, -1, 1, 1).to(like.device) for each in (self.scale, self.shift))  # pyright: ignore[reportReturnType]

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 from comfy.model_base import ModelType
+from diffusion_path.nodes.mdp import MDP
 from diffusion_path.nodes.mdp_edit import MDPEdit
 from diffusion_path.samplers import process
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.samplers.sigmas import sdedit_sigmas
 from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
-from diffusion_path.tests.unit.test_mdp_nodes import MU_A, MU_B, MU_U, edit, latent, sweep
+from diffusion_path.tests.unit.test_mdp_nodes import MU_A, MU_B, MU_U, edit, edit_all, latent, sweep
 from torch import Tensor
 
 
@@ -85,3 +86,24 @@ def test_a_window_that_holds_one_of_two_uneven_steps() -> None:
     model, sigmas = gaussian_model(ModelType.FLOW, 1.25), torch.tensor([1.0, 0.7, 0.0])
     *_, report = edit(model, latent(1), sigmas=sigmas, schedule=PathSchedule(0.8, 0.6))
     assert "= steps 2 to 2 of 2" in report
+
+
+def test_windows_on_few_steps_say_which_ones_hold_a_step() -> None:
+    """On 4 steps, which start at 1, 0.67, 0.33 and the lowest level of training."""
+    model, source = gaussian_model(ModelType.EPS, 1.25), latent(1)
+    _, path, _ = edit_all(model, source, "noise", steps=4)[:3]
+    before = model.model.evaluations
+    for act in (
+        lambda window: MDP.execute(model, "noise", path, window),
+        lambda window: MDP.execute(model, "latent", path, window),
+        lambda window: edit(model, source, "guidance", path=path, schedule=window),
+    ):
+        with pytest.raises(ValueError, match="the nearest window that holds one is 0.67 to 0.5"):
+            act(PathSchedule(0.6, 0.5))
+    assert model.model.evaluations == before, "said before any work is done"
+    *_, report = sweep(model, source, path=path, starts="0.6, 1", lengths="0.1, 0.5")
+    assert report.splitlines()[-1] == (
+        "note: the window from 0.6 to 0.5 holds no step of the path, so it was left out: the nearest that holds one "
+        "is 0.67 to 0.5."
+    )
+    assert len([line for line in report.splitlines() if line.endswith(" saved")]) == 3

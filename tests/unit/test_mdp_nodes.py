@@ -311,27 +311,6 @@ def test_sweep_node_makes_a_grid_on_one_path(kind: ModelType) -> None:
         assert torch.equal(found, single["samples"][0])
 
 
-def test_windows_on_few_steps_say_which_ones_hold_a_step() -> None:
-    """On 4 steps, which start at 1, 0.67, 0.33 and the lowest level of training."""
-    model, source = gaussian_model(ModelType.EPS, 1.25), latent(1)
-    _, path, _ = edit_all(model, source, "noise", steps=4)[:3]
-    before = model.model.evaluations
-    for act in (
-        lambda window: MDP.execute(model, "noise", path, window),
-        lambda window: MDP.execute(model, "latent", path, window),
-        lambda window: edit(model, source, "guidance", path=path, schedule=window),
-    ):
-        with pytest.raises(ValueError, match="the nearest window that holds one is 0.67 to 0.5"):
-            act(PathSchedule(0.6, 0.5))
-    assert model.model.evaluations == before, "said before any work is done"
-    *_, report = sweep(model, source, path=path, starts="0.6, 1", lengths="0.1, 0.5")
-    assert report.splitlines()[-1] == (
-        "note: the window from 0.6 to 0.5 holds no step of the path, so it was left out: the nearest that holds one "
-        "is 0.67 to 0.5."
-    )
-    assert len([line for line in report.splitlines() if line.endswith(" saved")]) == 3
-
-
 @pytest.mark.parametrize("method", ["recommended", "noise"])
 def test_a_mask_that_does_not_fit_is_said_before_any_work_is_done(method: str) -> None:
     model, wide = gaussian_model(ModelType.EPS), torch.eye(8, 16)
