@@ -105,6 +105,8 @@ def test_no_key_pressed_while_painting_reaches_the_graph(comfy: ComfyPage) -> No
             if pressed in ("Control+n", "Control+t", "Control+w", "Control+Tab", "Alt+Tab", "Alt+f"):
                 continue  # the browser's own
             press(comfy, node, pressed)
+            if pressed == "f":  # back from the whole window
+                comfy.page.keyboard.press("Escape")
     after = comfy.serialized()
     assert comfy.widget(node, "strokes") == text
     assert [{**each, "order": 0} for each in after["nodes"]] == [{**each, "order": 0} for each in before["nodes"]]
