@@ -129,7 +129,7 @@ def flowedit_with(chosen: FlowEdit) -> Row:
         world, prompts = group.world, (group.source, group.target, group.world.negative)
         steps, source_cfg = _share(chosen.steps, world), min(chosen.source_cfg, world.cfg)
         settings = replace(chosen, steps=steps, source_cfg=source_cfg, cfg=min(chosen.cfg, world.cfg))
-        if world.kind == FEW_STEPS:  # those of its levels, rather than as many between them
+        if world.kind == FEW_STEPS:  # those of its levels, rather than others between them
             settings = replace(settings, start=steps / world.steps, scheduler=world.scheduler)
         made, _, evaluations = flowedit(world.model, *prompts, group.latent, group.seed, settings)
         return Made(made["samples"], evaluations)

@@ -64,6 +64,37 @@ def euler_inputs() -> list[Any]:
     ]
 
 
+def residual_inputs() -> list[Any]:
+    return [
+        fraction(
+            "eta",
+            1.0,
+            "Noise of the kernel that the residuals are taken from: 1 as published, lower values keep edits closer.",
+            0.05,
+        ),
+        fraction(
+            "shift",
+            Residual.shift,
+            "For models distilled to few steps: how much less noise the network sees than the level says, as a "
+            "fraction of training time. TurboEdit: 0.2, with 4 steps from t0 0.8.",
+            0.05,
+            optional=True,
+            advanced=True,
+        ),
+        number(
+            "clip",
+            Residual.clip,
+            (0.0, 10.0),
+            0.001,
+            "For these models: the largest last residual (RMS). 0 keeps it whole, which is exact; "
+            f"TurboEdit: {TURBO_CLIP:g}, for clearer edits.",
+            round=False,
+            optional=True,
+            advanced=True,
+        ),
+    ]
+
+
 def method_input(
     name: str = "method", first: str = Residual.name, tip: str = METHOD_TIP, iterations: int = 10, **more: Any
 ) -> Any:
@@ -72,35 +103,7 @@ def method_input(
     first: the default, which heads the list. iterations: those of fixed point to begin with.
     """
     options = {
-        "residual": [
-            fraction(
-                "eta",
-                1.0,
-                "Noise of the kernel that the residuals are taken from: 1 as published, lower values keep edits "
-                "closer.",
-                0.05,
-            ),
-            fraction(
-                "shift",
-                Residual.shift,
-                "For models distilled to few steps: how much less noise the network sees than the level says, as a "
-                "fraction of training time. TurboEdit: 0.2, with 4 steps from t0 0.8.",
-                0.05,
-                optional=True,
-                advanced=True,
-            ),
-            number(
-                "clip",
-                Residual.clip,
-                (0.0, 10.0),
-                0.001,
-                "For these models: the largest last residual (RMS). 0 keeps it whole, which is exact; "
-                f"TurboEdit: {TURBO_CLIP:g}, for clearer edits.",
-                round=False,
-                optional=True,
-                advanced=True,
-            ),
-        ],
+        "residual": residual_inputs(),
         "fixed point": [
             whole(
                 "iterations",

@@ -8,7 +8,7 @@ the step's noise and drops the last residual, and is therefore not exact.)
 The states do not depend on one another, so that several levels are evaluated in one call of the model.
 
 On models distilled to few steps the residuals are larger than the kernel's noise. TurboEdit (Deutch et al. 2024) shows
-the network states with less noise than the level that it is told, and shrinks the last residual, which carries what it
+the network states with less noise than the level passed to it, and shrinks the last residual, which carries what it
 could not explain into the edit. Edits then run from the source prompt, as the negative one, to the target at cfg 1.5.
 """
 
