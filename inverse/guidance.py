@@ -21,7 +21,7 @@ from .. import gradients
 from ..common.interrupts import interruptible
 from ..samplers import process
 from ..samplers.masks import block_of_vae
-from ..samplers.schedule import PathSchedule, Weights
+from ..samplers.schedule import PathSchedule, Weights, guided_window
 from .decoder import Decoder, check_decoder
 from .measurement import Measurement
 from .posterior import Prediction, posterior_mean, spread
@@ -62,9 +62,7 @@ class Guidance:
     @property
     def window(self) -> PathSchedule | None:
         """Where on the path the run is guided, and how strongly; None if it is not guided at all."""
-        window = self.schedule
-        if window is None and self.start > self.end:
-            window = PathSchedule(self.start, self.end)
+        window = guided_window(self.schedule, self.start, self.end)
         return None if window is None or window.weight * self.strength <= 0.0 else window
 
     @property

@@ -158,8 +158,8 @@ class Blurred:
             off = (self.apply(x) - y).abs().amax(dim=(1, 2, 3), keepdim=True) > HALF_STEP
             if not bool(off.any()):
                 break
-            slope = self.transpose(self.apply(moved) - y)
-            following = torch.where(off, (moved - length * slope).clamp(0.0, 1.0), x)
+            gradient = self.transpose(self.apply(moved) - y)
+            following = torch.where(off, (moved - length * gradient).clamp(0.0, 1.0), x)
             moved, x = following + step / (step + 3.0) * (following - x), following
         return x
 

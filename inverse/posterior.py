@@ -23,7 +23,7 @@ from ..samplers import process
 from .decoder import Decoder
 from .measurement import Measurement
 
-_PROBE = 0.05  # RMS of the step along which the decoder's slope is measured, for latents of about unit variance
+_PROBE = 0.05  # RMS of the step along which the decoder's derivative is measured, for latents of about unit variance
 
 
 def spread(sampling: Any, sigma: float) -> float:
@@ -56,8 +56,8 @@ def posterior_mean(take: Gradients, decoder: Decoder, given: Prediction, iterati
         def push(picture: Tensor) -> Tensor:
             return operator.transpose(operator.apply(picture) - known)
 
-        picture, slope = decoder.gradient(take, z, push)
-        gradient = given.precision * slope + (z - given.denoised) / given.r**2
+        picture, misfit = decoder.gradient(take, z, push)
+        gradient = given.precision * misfit + (z - given.denoised) / given.r**2
         if given.area is not None:
             gradient = gradient * given.area
         power = gradient.square().sum()

@@ -28,7 +28,7 @@ from .. import gradients
 from ..samplers import process
 from ..samplers.levels import Levels
 from ..samplers.noise import item_noise
-from ..samplers.schedule import PathSchedule, Weights
+from ..samplers.schedule import PathSchedule, Weights, guided_window
 from .features import Capture, Places, capturing, projecting
 from .levels import level_input
 from .predictor import EdgePredictor
@@ -74,9 +74,7 @@ class Guidance:
     @property
     def window(self) -> PathSchedule | None:
         """Where on the path the run is guided, and how strongly; None if it is not guided at all."""
-        window = self.schedule
-        if window is None and self.start > self.end:
-            window = PathSchedule(self.start, self.end)
+        window = guided_window(self.schedule, self.start, self.end)
         return None if window is None or window.weight * self.beta == 0.0 else window
 
     def weights(self, sampling: Any, sigmas: Tensor) -> Weights | None:

@@ -18,19 +18,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_leaves
+from torch.utils._pytree import tree_leaves
 
 from ..samplers.caching import without_cache_wrappers
 from ..samplers.marking import (
-    SEED,
     Call,
     Grid,
+    another_like,
     changed_tokens,
     in_order,
     marked,
     muted,
     random_patches,
-    scale_of,
+    signature,
     spans,
     summary,
     tokens_of,
@@ -88,11 +88,9 @@ def latent_of(arguments: tuple[Any, ...]) -> Tensor:
 
 
 def signature_of(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What the places in a call depend on: shapes of tensors and whole numbers, in order."""
+    """What the places in a call depend on, see `marking.signature`."""
     given = {name: value for name, value in keywords.items() if name != "transformer_options"}
-    leaves, _ = tree_flatten((arguments, given))
-    return tuple(tuple(leaf.shape) if isinstance(leaf, Tensor) else leaf if isinstance(leaf, int) else None
-                 for leaf in leaves)  # fmt: skip
+    return signature((arguments, given))
 
 
 @torch.no_grad()
@@ -112,14 +110,13 @@ def find_places(
     def seen(latent: Tensor) -> _Seen:
         return _called(network, blocks, first, _with_latent(arguments, latent), keywords, stop)
 
-    generator = torch.Generator().manual_seed(SEED)
-    other = torch.randn(x.shape, generator=generator).to(x) * scale_of(x)
+    other, generator = another_like(x)
     base, whole = seen(x), seen(other)
     found = {name: list(_candidates(base, whole, name, call)) for name in blocks}
     patches = {each.patch for candidates in found.values() for each in candidates}
     if not patches:
         return dict.fromkeys(blocks)
-    mark = random_patches(call, max(frames for frames, _ in patches), max(side for _, side in patches), generator)
+    mark = random_patches(call, patches, generator)
     partly = seen(marked(x, other, mark))
     proven: dict[str, Place | None] = {}
     for name, candidates in found.items():

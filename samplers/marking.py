@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 _PATCHES = (1, 2, 4, 8, 16, 32, 64)
 _FRAMES_PER_PATCH = (1, 2)
 _SUMMARY = 8  # numbers that stand for a token's channels: what is compared must not fill the memory
 _CHANGED, _LEAST = 0.05, 1e-3  # of the largest relative change in a tensor, and of a token: less is rounding
-SEED = 0x6D61726B7321  # no seed of a run, whose noise would be its own mark
+_SEED = 0x6D61726B7321  # no seed of a run, whose noise would be its own mark
 _FEWEST = 4  # tokens of a picture
 _MISTAKEN = 0.02  # share of the tokens that may look otherwise, as outliers do in real weights
 
@@ -80,9 +81,17 @@ def summary(leaf: Any) -> Tensor | None:
     return (leaf @ sums.to(leaf)).float()
 
 
-def scale_of(x: Tensor) -> float:
-    deviation = float(x.float().std())
-    return deviation if deviation > 0 else 1.0
+def signature(given: Any) -> tuple[Any, ...]:
+    """What the places in a call with these arguments depend on: shapes of tensors and whole numbers, in order."""
+    return tuple(tuple(leaf.shape) if isinstance(leaf, Tensor) else leaf if isinstance(leaf, int) else None
+                 for leaf in tree_leaves(given))  # fmt: skip
+
+
+def another_like(x: Tensor) -> tuple[Tensor, torch.Generator]:
+    """A random latent of the scale of x, always the same one, and the generator to go on with."""
+    generator, deviation = torch.Generator().manual_seed(_SEED), float(x.float().std())
+    other = torch.randn(x.shape, generator=generator).to(x)
+    return other * (deviation if deviation > 0 else 1.0), generator
 
 
 def tokens_of(tensor: Tensor, batch_axis: int | None, batch: int) -> Tensor:
@@ -113,8 +122,9 @@ def spans(changed: Tensor, call: Call) -> Iterator[tuple[int, tuple[int, int], G
                 break
 
 
-def random_patches(call: Call, frames: int, side: int, generator: torch.Generator) -> Tensor:
-    """A mark [B, T, h, w] of about half of the patches of this size."""
+def random_patches(call: Call, patches: Iterable[tuple[int, int]], generator: torch.Generator) -> Tensor:
+    """A mark [B, T, h, w] of about half of the largest of these patches (frames, side)."""
+    frames, side = (max(sizes) for sizes in zip(*patches, strict=True))
     grid = (call.batch, -(-call.frames // frames), -(-call.height // side), -(-call.width // side))
     mark = torch.rand(grid, generator=generator).flatten(1)
     mark = (mark > mark.median(dim=1, keepdim=True).values).reshape(grid)

@@ -134,6 +134,13 @@ class PathSchedule:
         return replace(self, start=start, end=max(0.0, start - length))
 
 
+def guided_window(schedule: PathSchedule | None, start: float, end: float) -> PathSchedule | None:
+    """The schedule of a guidance, or without one its window from start to end; None if that is empty."""
+    if schedule is None and start > end:
+        return PathSchedule(start, end)
+    return schedule
+
+
 def refuse_idle(schedules: Iterable[PathSchedule | None], starts: Sequence[float]) -> None:
     """Raises ValueError where schedules have a weight but none of their windows holds a step: nothing would be done."""
     acting = [each for each in schedules if each is not None and each.weight != 0.0]

@@ -30,7 +30,7 @@ class Features:
     places: Places
     layers: frozenset[int] | None
     kept: dict[tuple[Any, int, int], Tensor] = field(default_factory=dict)
-    said: int = 0  # bytes that the log has named
+    logged: int = 0  # bytes that the log has named
 
     def chosen(self, found: Layers, network: Any) -> list[tuple[int, Layer] | None]:
         """Number and place of the layers to use, in the order of the network's attention calls.
@@ -73,8 +73,8 @@ class Features:
                 f"{NAME} keeps {_gigabytes(needed)} of the source at each step, but only {_gigabytes(free)} of memory "
                 "are free: choose fewer layers, or a smaller latent."
             )
-        if needed > self.said:
-            self.said = needed
+        if needed > self.logged:
+            self.logged = needed
             log.info("%s keeps %s of the source at each step, from %d layers, on %s.", NAME, _gigabytes(needed), layers,
                      device)  # fmt: skip
         return device

@@ -14,20 +14,19 @@ from typing import Any
 import torch
 from comfy.nested_tensor import NestedTensor
 from torch import Tensor
-from torch.utils._pytree import tree_flatten
 
 from .. import parts
 from ..caching import without_cache_wrappers
 from ..marking import (
-    SEED,
     Call,
     Grid,
+    another_like,
     changed_tokens,
     in_order,
     marked,
     muted,
     random_patches,
-    scale_of,
+    signature,
     spans,
     summary,
     unchanged,
@@ -85,7 +84,7 @@ class Places:
     def of(self, network: Any, apply: Apply, x: Tensor, given: dict[str, Any], options: dict[str, Any]) -> Layers:
         """The layers of a call. x: its state [B, C, ...], packed if it has parts; given: the rest of the arguments."""
         replaced = {kind: tuple(blocks) for kind, blocks in options.get("patches_replace", {}).items()}
-        key = (tuple(x.shape), _signature(given), *replaced.items())
+        key = (tuple(x.shape), signature(given), *replaced.items())
         if key not in self.known:
             self.known[key] = self._find(network, apply, x, given.get("latent_shapes"), options)
         return self.known[key]
@@ -102,15 +101,12 @@ class Places:
             with unchanged(network), drawn_again(x.device):
                 return _looked_at(apply, state, options)
 
-        generator = torch.Generator().manual_seed(SEED)
-        other = torch.randn(latent.shape, generator=generator).to(latent) * scale_of(latent)
+        other, generator = another_like(latent)
         base, whole = seen(latent), seen(other)
         found = [list(_candidates(*pair, call)) for pair in zip(base, whole, strict=True)]
         patches = {layer.patch for layers in found for layer in layers if layer.grid not in self.proven}
         if patches:
-            mark = random_patches(
-                call, max(frames for frames, _ in patches), max(side for _, side in patches), generator
-            )
+            mark = random_patches(call, patches, generator)
             partly = seen(marked(latent, other, mark))
             found = [
                 [layer for layer in layers if _proven(layer, one, two, call, mark)]
@@ -181,10 +177,3 @@ def _candidates(base: _Attention, whole: _Attention, call: Call) -> Iterator[Lay
             q, k = (each.shape[1] for each in base.tensors[:2])
             sizes = [count * size for size in base.bytes]
             yield Layer((queries[patch, grid], q), (start, k), grid, patch, (sizes[0], sizes[1], sizes[2]))
-
-
-def _signature(given: dict[str, Any]) -> tuple[Any, ...]:
-    """What the places in a call depend on: shapes of tensors and whole numbers, in order."""
-    leaves, _ = tree_flatten(given)
-    return tuple(tuple(leaf.shape) if isinstance(leaf, Tensor) else leaf if isinstance(leaf, int) else None
-                 for leaf in leaves)  # fmt: skip
