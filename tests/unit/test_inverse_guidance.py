@@ -96,6 +96,23 @@ def seen_by(vae: LinearVae, known: measurement.Measurement, shape: tuple[int, ..
     return (see(torch.eye(size)) - offset).T, offset[0]
 
 
+def test_a_run_in_two_parts_is_the_whole_where_every_step_is_solved() -> None:
+    vae, noise = LinearVae(), random(1, CHANNELS, 4, 4)
+    known = measurement.grey(picture(8))
+    model = guide(analytic.gaussian_model(), Guidance(vae, known, every=1))
+    sigmas = comfy.samplers.calculate_sigmas(process.model_sampling(model), "normal", 6)
+
+    def sampled(noise: Tensor, latent: Tensor, levels: Tensor) -> Tensor:
+        guider, euler = comfy.samplers.CFGGuider(model), comfy.samplers.sampler_object("euler")
+        guider.set_conds(analytic.cond(0.0), analytic.cond(0.0))
+        with torch.inference_mode():
+            return guider.sample(noise, latent, euler, levels, disable_pbar=True, seed=1)
+
+    empty = torch.zeros_like(noise)
+    parted = sampled(empty, sampled(noise, empty, sigmas[:3]), sigmas[2:])
+    torch.testing.assert_close(parted, sampled(noise, empty, sigmas), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["grey", "smaller", "masked"])
 def test_the_mean_of_the_posterior_in_closed_form(kind: str) -> None:
     vae, model, shape = LinearVae(), analytic.gaussian_model(), (CHANNELS, 4, 4)
