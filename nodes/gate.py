@@ -49,12 +49,19 @@ _CLASSES: dict[str, type | tuple[type, ...]] = {
 
 
 def guarded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """The node as a class of the same name that checks its inputs first."""
+    """The node as a class of the same name that checks its inputs first.
+
+    Links to inputs that the node does not have are left out, as core leaves out values: core passes on those that
+    belong to another choice than the present one.
+    """
     execute = node.execute
-    names = list(inspect.signature(execute).parameters)
+    parameters = inspect.signature(execute).parameters
+    names = list(parameters)
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
 
     @functools.wraps(execute.__func__)  # type: ignore[attr-defined]
     def checked(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> Any:
+        kwargs = {name: value for name, value in kwargs.items() if takes_all or name in names}
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         for each in _singles(given) if node.GET_SCHEMA().is_input_list else [given]:
             check_inputs(_inputs(node), each)
@@ -79,11 +86,9 @@ def check_inputs(inputs: tuple[Any, ...], given: Mapping[str, Any]) -> None:
     """Raises ValueError that names the first input whose value is not of its type. inputs: of a schema."""
     for entry in inputs:
         value = given.get(entry.id)
-        if entry.id not in given or (value is None and entry.optional):
-            continue
-        if isinstance(entry, io.DynamicCombo.Input):
-            _check_choice(entry, value)
-        else:
+        if isinstance(entry, io.DynamicCombo.Input) and not (value is None and entry.optional):
+            _check_choice(entry, value)  # core leaves out one that it does not know
+        elif entry.id in given and not (value is None and entry.optional):
             _check(entry, value)
 
 

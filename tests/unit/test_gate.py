@@ -90,6 +90,15 @@ def test_the_node_itself_refuses() -> None:
         NODES["DPathSigmas"].execute(model=torch.nn.Identity(), t0=0.5, steps=3, scheduler="simple")
     with pytest.raises(ValueError, match="choose one of"):
         NODES["DPathInvert"].execute(method={"method": "x" * 10**7})
+    # Core leaves out a choice that it does not know, and passes on links to inputs of any choice.
+    with pytest.raises(ValueError, match="known is None: choose one of"):
+        NODES["DPathMeasurement"].execute(**{"image": torch.zeros(1, 8, 8, 3), "known.mask": torch.zeros(1, 8, 8)})
+
+
+def test_a_link_to_an_input_of_another_choice_changes_nothing() -> None:
+    given = {"image": torch.rand(1, 8, 8, 3), "known": {"known": "grey"}, "noise": 0.0}
+    picture = NODES["DPathMeasurement"].execute(**given, **{"known.mask": object()}).result[1]
+    assert torch.equal(picture, NODES["DPathMeasurement"].execute(**given).result[1])
 
 
 @pytest.mark.parametrize(
