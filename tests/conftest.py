@@ -91,7 +91,7 @@ def forget_dead_models() -> Iterator[None]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    text = "each browser test in one renderer, one family of models for each network, and no set-up from nothing"
+    text = "each browser test in one renderer, one family of models for each network, and nothing that takes very long"
     parser.addoption("--quick", action="store_true", help=text)
 
 
@@ -104,21 +104,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if id(item) not in left_out]
 
 
-def _repeats(item: pytest.Item) -> bool:
-    """Whether a quick run has the test in the other renderer, or on another family of the same network.
+# What a quick run leaves out besides: files, and parameters of single tests.
+_LONG_FILES = {"test_setup", "test_load"}  # .ci/run does the first itself; ./dev bench load is the second
+_LIKE_ANOTHER = {
+    "test_a_model_on_a_card": ("name", "U-Net"),  # test_everything_on_a_card has it too
+    "test_no_node_keeps_a_model_alive": ("call", 1),
+}
 
-    Nor does it try the set-up, which .ci/run does itself on a machine that has nothing.
-    """
-    if item.path.stem == "test_setup":
+
+def _repeats(item: pytest.Item) -> bool:
+    """Whether a quick run has the test in the other renderer, on another family of the same network, or the like."""
+    if item.path.stem in _LONG_FILES:
         return True
     from diffusion_path.tests.unit.families import one_of_each_network
 
     given = getattr(item, "callspec", None)
     if given is None:
         return False
+    turn = zlib.crc32(item.nodeid.partition("[")[0].encode()) % 2
     if "comfy_page" in given.params:
-        turn = zlib.crc32(item.nodeid.partition("[")[0].encode()) % 2
         return given.params["comfy_page"] != ("classic", "nodes2")[turn]
+    name, _, _ = item.name.partition("[")
+    if name in _LIKE_ANOTHER:
+        key, value = _LIKE_ANOTHER[name]
+        return given.params[key] == value
     return item.path.stem.startswith("test_families_") and given.params["name"] not in one_of_each_network()
 
 
