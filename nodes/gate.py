@@ -165,5 +165,13 @@ def _check_latent(name: str, value: Any) -> None:
     mask, index = value.get("noise_mask"), value.get("batch_index")
     if mask is not None and not isinstance(mask, (Tensor, NestedTensor) if nested else Tensor):
         raise ValueError(f"The noise mask of {name} is {quoted(mask)}: set a MASK with Set Latent Noise Mask.")
-    if index is not None and not (isinstance(index, (list, tuple)) and all(isinstance(i, int) for i in index)):
+    if index is None:
+        return
+    if not (isinstance(index, (list, tuple)) and all(isinstance(i, int) for i in index)):
         raise ValueError(f"The batch_index of {name} is {quoted(index)}: it should be a whole number for each item.")
+    items = len(samples.unbind()[0] if nested else samples)
+    if len(index) != items:
+        raise ValueError(
+            f"The batch_index of {name} has {len(index)} numbers for {items} items: connect a latent with one for each "
+            "item, or with none."
+        )

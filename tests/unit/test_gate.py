@@ -101,6 +101,14 @@ def test_a_link_to_an_input_of_another_choice_changes_nothing() -> None:
     assert torch.equal(picture, NODES["DPathMeasurement"].execute(**given).result[1])
 
 
+@pytest.mark.parametrize("index", [[], [0], [0, 1, 2]])
+def test_a_batch_index_has_one_number_for_each_item(index: list[int]) -> None:
+    (entry,) = (entry for entry in NODES["DPathPerturb"].GET_SCHEMA().inputs if entry.id == "latent")
+    check_inputs((entry,), {"latent": {"samples": torch.zeros(2, 4, 8, 8), "batch_index": [5, 5]}})
+    with pytest.raises(ValueError, match=rf"batch_index of latent has {len(index)} numbers for 2 items"):
+        check_inputs((entry,), {"latent": {"samples": torch.zeros(2, 4, 8, 8), "batch_index": index}})
+
+
 @pytest.mark.parametrize(
     "curve",
     [
