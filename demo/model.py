@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..samplers.tensor_file import DamagedFileError, read_tensors
 from .autoencoder import DOWNSCALE, LATENT_CHANNELS, LandscapeAutoencoder
+from .film import as_film
 from .flow import SHIFT, FlowUNet
 from .text import WIDTH, LandscapeClip, tokenizer_class
 
@@ -26,9 +27,15 @@ FORMAT = "diffusion-path-landscapes"
 FEW_STEPS_WEIGHTS = WEIGHTS.with_name("few-steps.safetensors")
 LEVELS = (999, 749, 499, 249)
 """Timesteps that the LoRA for few steps is trained at: those of four steps of the scheduler `simple`."""
-KINDS = NOISE, FLOW, FEW_STEPS = "noise prediction", "flow", "few steps"
-"""The same network in the coordinates of Stable Diffusion, in those of Flux and SD3, and distilled to four steps."""
-SAMPLING = {NOISE: (20, 4.0, "normal"), FLOW: (20, 4.0, "normal"), FEW_STEPS: (len(LEVELS), 1.0, "simple")}
+KINDS = NOISE, FLOW, FEW_STEPS, FILM = "noise prediction", "flow", "few steps", "film"
+"""The same network in the coordinates of Stable Diffusion, in those of Flux and SD3, distilled to four steps, and with
+batches as films."""
+SAMPLING = {
+    NOISE: (20, 4.0, "normal"),
+    FLOW: (20, 4.0, "normal"),
+    FEW_STEPS: (len(LEVELS), 1.0, "simple"),
+    FILM: (20, 4.0, "normal"),
+}
 """Steps, cfg and scheduler that suit each kind."""
 
 UNET_CONFIG: dict[str, Any] = {
@@ -206,4 +213,6 @@ def load_demo_model(
     model = load_model(weights, metadata, kind)
     if kind == FEW_STEPS:
         model = with_few_steps(model, path.with_name(FEW_STEPS_WEIGHTS.name))
+    elif kind == FILM:
+        model = as_film(model)
     return model, load_clip(weights, metadata), load_vae(weights)

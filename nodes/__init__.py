@@ -8,6 +8,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import (
     demo,
+    drag,
     edges,
     experts,
     flowedit,
@@ -33,6 +34,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     sdedit,
     stroke_canvas,
     masked,
+    drag,
     sweep,
     paths,
     experts,

@@ -46,7 +46,8 @@ class DemoModel(io.ComfyNode):
                     NOISE,
                     "noise prediction: as Stable Diffusion. flow: the same network as a rectified flow, as Flux and "
                     "SD3; it makes the same pictures along the same path. few steps: with a LoRA that distils it to 4 "
-                    "steps at cfg 1 of the scheduler simple, as Lightning and LCM are.",
+                    "steps at cfg 1 of the scheduler simple, as Lightning and LCM are. film: a batch is the frames of "
+                    "a film; they share their noise and look at the first frame.",
                     optional=True,
                 )
             ],

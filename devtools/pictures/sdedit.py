@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...demo.model import FILM
 from ...demo.render import render_with_masks
 from ...demo.scenes import Scene
 from ...images.plot import Axis, Series, line_plot
 from ...images.tensors import from_uint8
 from ...samplers.sdedit import SOLVERS
 from ..direct import call
-from ..world import rendered
+from ..world import World, rendered
 from .shared import grid, picture, world
 
 _SCENE = Scene(seed=3, time="sunset", trees="pines", house="red")
@@ -69,6 +70,23 @@ def _sky_and_land() -> tuple[Tensor, Tensor, Tensor]:
     pixels, masks = render_with_masks(_SCENE.with_(time="day"))
     sky, land = (torch.from_numpy(masks[name].copy()).float()[None] for name in ("sky", "land"))
     return from_uint8(pixels)[None], sky, land
+
+
+@picture
+def drag() -> Tensor:
+    """A house dragged along a shore, and the film of it."""
+    film, scene = World(FILM), _SCENE.with_(time="day")
+    pixels, masks = render_with_masks(scene)
+    kind = {"kind": "cut-out", "mask": torch.from_numpy(masks["house"].copy()).float()[None], "hole": "blurred"}
+    kind |= {"t0_inside": 0.4, "t0_outside": 0.7}
+    given = {"image": from_uint8(pixels)[None], "frames": 10, "moves": "0: 0 0\n1: -75 12", "kind": kind}
+    frames, _, strength, t0 = call("DPathDrag", **given)
+    guide = call("DPathLatentMask", mask=strength, latent=film.latent(frames))[0]
+    settings = {"t0": t0, "steps": 14, "solver": "dpmpp_2m", "mask_mode": "threshold", "seed": 5}
+    made = film.decoded(call("DPathSDEdit", **film.inputs(scene), guide=guide, **settings)[0])
+    shown = [0, 3, 6, 9]
+    labels = [f"frame {index + 1}" for index in shown]
+    return grid([*frames[shown], *made[shown]], col_labels=labels, row_labels=["guide", "film"])
 
 
 @picture
