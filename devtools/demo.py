@@ -128,7 +128,10 @@ def make_thumbnail(workflow: Path, saved: Sequence[tuple[str, Path]]) -> None:
     if unknown := [node for node in nodes if node not in by_node]:
         raise DevError(f"{workflow.name} names node {unknown[0]} for its thumbnail, but that node made no picture.")
     target = workflow.with_suffix(".jpg")
-    strips([Image.open(by_node[node]) for node in nodes]).save(target, quality=88, optimize=True)
+    pictures = [Image.open(by_node[node]) for node in nodes]
+    for picture in pictures:
+        picture.seek(getattr(picture, "n_frames", 1) - 1)  # the end of a film shows what has changed
+    strips(pictures).save(target, quality=88, optimize=True)
     say(f"  {os.path.relpath(target)}")
 
 

@@ -74,15 +74,15 @@ def _sky_and_land() -> tuple[Tensor, Tensor, Tensor]:
 
 @picture
 def drag() -> Tensor:
-    """A house dragged along a shore, and the film of it."""
-    film, scene = World(FILM), _SCENE.with_(time="day")
+    """A house dragged over a meadow, and the film of it."""
+    film, scene = World(FILM), _SCENE.with_(time="day", lake="meadow")
     pixels, masks = render_with_masks(scene)
     kind = {"kind": "cut-out", "mask": torch.from_numpy(masks["house"].copy()).float()[None], "hole": "blurred"}
-    kind |= {"t0_inside": 0.4, "t0_outside": 0.7}
+    kind |= {"t0_inside": 0.35, "t0_outside": 0.6}
     given = {"image": from_uint8(pixels)[None], "frames": 10, "moves": "0: 0 0\n1: -75 12", "kind": kind}
     frames, _, strength, t0 = call("DPathDrag", **given)
     guide = call("DPathLatentMask", mask=strength, latent=film.latent(frames))[0]
-    settings = {"t0": t0, "steps": 14, "solver": "dpmpp_2m", "mask_mode": "threshold", "seed": 5}
+    settings = {"t0": t0, "steps": 12, "solver": "dpmpp_2m", "mask_mode": "threshold", "seed": 5}
     made = film.decoded(call("DPathSDEdit", **film.inputs(scene), guide=guide, **settings)[0])
     shown = [0, 3, 6, 9]
     labels = [f"frame {index + 1}" for index in shown]
