@@ -355,3 +355,32 @@ def test_what_cannot_work_is_refused_with_its_fix() -> None:
         run(model, MaskedSampler(inner, original=other), sigmas, n, guide, mask=half_mask(1))
     with pytest.raises(ValueError, match="choose from these"):
         MaskedSampler(inner, "sharp")
+
+
+def time_to_move(denoise: Any, sigmas: torch.Tensor, coefficients: Any, guide, n, mask, strong: int) -> torch.Tensor:
+    """The loop of time-to-move/TTM (wan_pipeline.py) with Euler; mask: 1 = what was dragged, held to level `strong`."""
+    a, b = coefficients
+    latents = a[0] * guide + b[0] * n
+    for i in range(len(sigmas) - 1):
+        latents = reverse_sde.euler_step(latents, denoise(latents, sigmas[i]), sigmas[i], sigmas[i + 1])
+        if i < strong:
+            latents = (1 - mask) * latents + mask * (a[i + 1] * guide + b[i + 1] * n)
+    return latents
+
+
+@pytest.mark.parametrize("strong", [0, 1, 3, 7])
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_two_clocks_over_a_film_are_the_published_loop(kind: ModelType, strong: int) -> None:
+    """A film [B, C, T, H, W] with a mask per frame, on a model whose frames and pixels depend on each other."""
+    model, sigmas = gaussian_model(kind, 0.8), levels(gaussian_model(kind, 0.8), 0.94, 10)
+    straight = model.model.denoise
+    model.model.denoise = lambda x, sigma, mean: straight(x, sigma, mean) + 0.3 * torch.sin(x.mean() + x.roll(1, 2))
+    guide, n = random(1, 4, 3, 6, 6), random(1, 4, 3, 6, 6, seed=1)
+    dragged = (random(1, 1, 3, 6, 6, seed=2) > 0.5).to(guide).expand_as(guide)
+    coefficients = process.coefficients(process.model_sampling(model), sigmas)
+    published = time_to_move(
+        lambda x, sigma: model.model.denoise(x, sigma.reshape(1), 0.0), sigmas, coefficients, guide, n, dragged, strong
+    )
+    strength = 1 - dragged * strong / 10  # the levels are uniform in training time
+    ours = run(model, MaskedSampler(reverse_sde.sampler("ode"), "threshold"), sigmas, n, guide, mask=strength)
+    torch.testing.assert_close(ours, published, rtol=1e-10, atol=1e-10)
