@@ -12,6 +12,7 @@ from diffusion_path.devtools.direct import NODES
 
 PASSED: dict[str, dict[str, str]] = {
     "DPathCompositeExact": {"IMAGE": "edited", "weight": "mask"},
+    "DPathDrag": {"frames": "image", "mask": "mask", "strength": "mask"},
     "DPathFlowEdit": {"latent": "latent"},
     "DPathInvert": {"path": "earlier"},
     "DPathJoinModels": {"MODEL": "high_noise"},

@@ -7,10 +7,9 @@ import json
 
 import pytest
 import torch
+from diffusion_path.devtools.direct import call
 from diffusion_path.images.drag import camera, drag, fill_hole, without
 from diffusion_path.images.poses import Key, Pose, along, last_line, poses, read_keys
-from diffusion_path.nodes.drag import DragAnimation
-from diffusion_path.nodes.gate import guarded
 
 PICTURE = torch.rand(24, 40, 3, generator=torch.Generator().manual_seed(0))
 SQUARE = torch.zeros(24, 40)
@@ -133,7 +132,7 @@ def test_a_hole_is_filled_from_around_it(how: str) -> None:
 
 def node(kind: dict[str, object], **more: object) -> tuple[torch.Tensor, ...]:
     given = {"image": PICTURE[None], "frames": 3, "moves": "0: 0 0; 1: 8 0", "easing": "linear", "kind": kind, **more}
-    return guarded(DragAnimation).execute(**given).result
+    return tuple(call("DPathDrag", **given))
 
 
 CUT_OUT = {"kind": "cut-out", "mask": SQUARE[None], "hole": "nearest", "t0_inside": 0.43, "t0_outside": 0.86}
