@@ -15,6 +15,7 @@ CAPTIONS = 1_000_000
 CURVE_POINTS = 10_000
 SWEEP_VALUES = 64
 SWEEP_EDITS = 100
+SWEEP_PARTS = 100
 PROMPT_TOKENS = 2_000
 
 DRAWING_TEXT = 8_000_000
@@ -50,6 +51,7 @@ TABLE = (
     Limit("Path Schedule", "points of a connected CURVE", CURVE_POINTS),
     Limit("SDEdit Sweep", "values", SWEEP_VALUES),
     Limit("MDP Sweep", "edits: starts x lengths, or weights", SWEEP_EDITS),
+    Limit("SDEdit Sweep, MDP Sweep, Join Sweeps", "parts", SWEEP_PARTS),
     Limit("MDP Attention", "tokens of a prompt", PROMPT_TOKENS),
     Limit("Train Edge Predictor", "characters of all captions", CAPTIONS),
     Limit("Any node", "characters of a list of numbers or weights, or of a prompt that is compared", TEXT),

@@ -25,6 +25,7 @@ from ..samplers.conditioning import check_conditioning
 from ..samplers.path import DiffusionPath
 from ..samplers.schedule import PathSchedule
 from ..samplers.sigmas import check_levels
+from ..views.swept import Swept
 
 # The methods that objects of these types must have, or their class.
 _METHODS = {
@@ -45,6 +46,7 @@ _CLASSES: dict[str, type | tuple[type, ...]] = {
     "PATH_SCHEDULE": PathSchedule,
     "EDGE_PREDICTOR": EdgePredictor,
     "MEASUREMENT": Measurement,
+    "SWEEP_CELLS": Swept,
 }
 
 
@@ -88,6 +90,8 @@ def check_inputs(inputs: tuple[Any, ...], given: Mapping[str, Any]) -> None:
         value = given.get(entry.id)
         if isinstance(entry, io.DynamicCombo.Input) and not (value is None and entry.optional):
             _check_choice(entry, value)  # core leaves out one that it does not know
+        elif isinstance(entry, io.Autogrow.Input):
+            _check_grown(entry, value)
         elif entry.id in given and not (value is None and entry.optional):
             _check(entry, value)
 
@@ -100,6 +104,16 @@ def _check_choice(entry: Any, value: Any) -> None:
         keys = ", ".join(option.key for option in entry.options)
         raise ValueError(f"{entry.id} is {quoted(key)}: choose one of {keys}.")
     check_inputs(tuple(chosen.inputs), value)
+
+
+def _check_grown(entry: Any, value: Any) -> None:
+    """Inputs that grow in number come as {name: value, ...}; all are of one class."""
+    kind = str(entry.template.input.get_io_type())
+    if not isinstance(value, Mapping) or not value:
+        raise _wrong(entry.id, value, kind)
+    for name, each in value.items():
+        if not isinstance(each, _CLASSES[kind]):
+            raise _wrong(f"{entry.id}.{name}", each, kind)
 
 
 def _check(entry: Any, value: Any) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 import comfy.samplers
 from comfy_api.latest import io
 
+from ..common import limits
 from ..samplers.masked import KEEP_NOISES, MODES
 from ..samplers.sdedit import SOLVERS, SDEditSettings
 from ..samplers.sigmas import LEVELS
 from .sockets import DiffusionPath, PathSchedule
 
 ANY_MODEL = "Any diffusion or flow model."
+CELLS_TIP = "The results with all that Join Sweeps needs to put parts together."
 CFG_TIP = "Strength of the prompt (classifier-free guidance). 1 uses the positive prompt alone and takes half the time."
 KEEP_NOISE_TIP = (
     "Noise of kept pixels during sampling: the same for the whole repeat (fixed), or new at every step (fresh). "
@@ -132,6 +134,17 @@ def sdedit_inputs(t0: str = T0_TIP) -> list[Any]:
 
 def levels_input() -> Any:
     return choice("levels", LEVELS, SDEditSettings.levels, LEVELS_TIP, optional=True, advanced=True)
+
+
+def part_inputs() -> list[Any]:
+    """Which part of a sweep to run; 1 of 1 is all of it."""
+    most = limits.SWEEP_PARTS
+    part = "Which of the parts is run here, from 1. In ComfyUI-Distributed, connect Distributed Seed set to 1."
+    parts = "Into how many parts the sweep is split, for several machines or runs; Join Sweeps puts them together."
+    return [
+        whole("part", 1, (1, most), part, optional=True, advanced=True),
+        whole("parts", 1, (1, most), parts, optional=True, advanced=True),
+    ]
 
 
 def mask_mode_inputs(**more: Any) -> list[Any]:

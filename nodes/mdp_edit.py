@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..common.texts import quoted
 from ..samplers import masks, parts, process
+from ..samplers.conditioning import fingerprint
 from ..samplers.counting import counting_from
 from ..samplers.inversion.fixed_point import FixedPoint
 from ..samplers.mdp import edit as mdp
@@ -21,15 +22,17 @@ from ..samplers.mdp.sweep import sweep as run_sweep
 from ..samplers.path import DiffusionPath
 from ..samplers.schedule import PathSchedule
 from ..samplers.sigmas import check_falling_to_zero, levels_of
-from ..views.mdp_sweep import mdp_sheet, mdp_sweep_report
+from ..views.mdp_sweep import mdp_swept
 from . import validate
 from .cut_short import CutShort
 from .inputs import (
+    CELLS_TIP,
     MASK_TIP,
     cfg_input,
     choice,
     model_input,
     number,
+    part_inputs,
     path_input,
     prompt_inputs,
     schedule_input,
@@ -41,6 +44,7 @@ from .inputs import (
 from .inversion_methods import described_method, method_input
 from .mdp import ANY_PATCHED, CATEGORY
 from .sockets import DiffusionPath as DiffusionPathSocket
+from .sockets import SweepCells
 
 DEFAULTS = mdp.MDPSettings()
 _cut_short = CutShort()
@@ -263,12 +267,14 @@ class MDPSweep(io.ComfyNode):
                     "weights", default="0, 0.25, 0.5, 0.75, 1", tooltip="Weights of the source, from -1 to 1."
                 ),
                 sigmas_input(*_SIGMAS),
+                *part_inputs(),
             ],
             outputs=[
                 io.Image.Output(display_name="grid", tooltip="The source and all edits, labelled."),
                 io.Latent.Output(display_name="latents", tooltip="All edits as a batch, row by row."),
                 DiffusionPathSocket.Output(display_name="path", tooltip="The source's path, for further edits."),
                 io.String.Output(display_name="report", tooltip="Evaluations of every edit and in total, with notes."),
+                SweepCells.Output(display_name="cells", tooltip=CELLS_TIP),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -293,28 +299,41 @@ class MDPSweep(io.ComfyNode):
         weights: str,
         path: DiffusionPath | None = None,
         mask: Tensor | None = None,
+        part: int = 1,
+        parts: int = 1,
         **widgets: Any,
     ) -> io.NodeOutput:
         settings = make_settings(**widgets)
         places = step_positions(model, settings, path)
         if sweep == WINDOWS:
-            grid = window_grid(
+            layout = window_grid(
                 settings.schedule, parse_numbers(starts, "starts"), parse_numbers(lengths, "lengths"), places
             )
         else:
             settings.schedule.window(places)
-            grid = weight_grid(settings.schedule, parse_numbers(weights, "weights"))
+            layout = weight_grid(settings.schedule, parse_numbers(weights, "weights"))
+        grid = layout.part(part, parts)
         found, region, callback = prepare(
             model, positive, negative, source, latent, seed, settings, path, mask, len(grid)
         )
         cells, complete = run_sweep(model, positive, negative, found, settings, grid, region.mask, callback)
         if not complete:
             _cut_short.note(cls)
-        notes = mdp.shared_remarks(model, positive, negative, found, settings, mask, region)
-        notes += grid.missed
-        text = mdp_sweep_report(found, region, cells, len(grid), mdp.levels_note(found, settings), notes)
-        latents = {"samples": parts.joined([cell.edit.latent["samples"] for cell in cells])}
-        return io.NodeOutput(mdp_sheet(vae, found, grid, cells), latents, found.path, text, ui=ui.PreviewText(text))
+        prompts = [fingerprint(each) for each in (positive, negative, source)]
+        swept = mdp_swept(
+            vae,
+            found,
+            region,
+            layout,
+            cells,
+            same=(*prompts, seed, layout, settings.kind, settings.cfg, found.path.steps, found.path.shape),
+            wanted=len(grid),
+            levels=mdp.levels_note(found, settings),
+            notes=(*mdp.shared_remarks(model, positive, negative, found, settings, mask, region), *layout.missed),
+        )
+        text = swept.report()
+        outputs = (swept.grid(), swept.latents(), found.path, text, swept)
+        return io.NodeOutput(*outputs, ui=ui.PreviewText(text))
 
 
 NODES: list[type[io.ComfyNode]] = [MDPEdit, MDPSweep]

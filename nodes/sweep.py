@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import latent_preview
-import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..common import limits
 from ..common.interrupts import interruptible
 from ..images.realism import RealPictures
 from ..images.tensors import check_image, split_alpha
 from ..samplers import mask_times, process, remarks
+from ..samplers.conditioning import fingerprint
 from ..samplers.sdedit import SDEditSettings
-from ..samplers.sweep import DEFAULTS, SETTINGS, parse_values, total_steps
+from ..samplers.sweep import DEFAULTS, SETTINGS, parse_values, share_of, total_steps
 from ..samplers.sweep import sweep as run_sweep
 from ..views.pictures import decoded
 from ..views.reports import levels_notes
-from ..views.sweep import measured, sweep_plot, sweep_sheet, sweep_table
+from ..views.sweep import SDEditSwept, likeness, written
+from ..views.swept import Result, Swept, check_measured, join, measured
 from . import validate
 from .cut_short import CutShort
-from .inputs import choice, levels_input, mask_mode_inputs, model_input, prompt_inputs, sdedit_inputs
+from .inputs import (
+    CELLS_TIP,
+    choice,
+    levels_input,
+    mask_mode_inputs,
+    model_input,
+    part_inputs,
+    prompt_inputs,
+    sdedit_inputs,
+)
 from .sdedit import CATEGORY
+from .sockets import SweepCells
 
 _cut_short = CutShort()
 
@@ -61,6 +72,7 @@ class Sweep(io.ComfyNode):
                 ),
                 *mask_mode_inputs(advanced=True),
                 levels_input(),
+                *part_inputs(),
             ],
             outputs=[
                 io.Image.Output(display_name="grid", tooltip="The guide and all results with their values."),
@@ -71,6 +83,7 @@ class Sweep(io.ComfyNode):
                     "share of fine texture.",
                 ),
                 io.String.Output(display_name="report", tooltip="The numbers of the plot as a table."),
+                SweepCells.Output(display_name="cells", tooltip=CELLS_TIP),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -92,10 +105,13 @@ class Sweep(io.ComfyNode):
         seed: int,
         mask: Tensor | None = None,
         reference: Tensor | None = None,
+        part: int = 1,
+        parts: int = 1,
         **widgets: Any,
     ) -> io.NodeOutput:
         settings = SDEditSettings(**widgets)
         numbers = parse_values(sweep, values)
+        places = share_of(len(numbers), part, parts)
         real = None if reference is None else RealPictures(reference)
         check_image(image, "image")
         image = split_alpha(image)[0]
@@ -106,15 +122,15 @@ class Sweep(io.ComfyNode):
             )
         guide = validate.masked_latent(model, {"samples": vae.encode(image)}, mask, vae=vae)
         sampling = process.model_sampling(model)
-        callback = latent_preview.prepare_callback(model, total_steps(sampling, settings, sweep, numbers))
-        points, complete = run_sweep(model, positive, negative, guide, seed, settings, sweep, numbers, callback)
+        own = [numbers[place] for place in places]
+        callback = latent_preview.prepare_callback(model, total_steps(sampling, settings, sweep, own))
+        points, complete = run_sweep(model, positive, negative, guide, seed, settings, sweep, own, callback)
         if not complete:
             _cut_short.note(cls)
         results = [decoded(vae, point.edit.latent["samples"]) for point in interruptible(points)]
         image = image[: len(results[0])]  # a video VAE drops frames that do not fill a latent
         rows = [measured(pictures, image, real) for pictures in results]
-        if all(math.isnan(row.distance) for row in rows):
-            raise ValueError("All results contain NaN or infinite values: try the VAE, then the model, in fp32.")
+        check_measured(rows)
         batch = guide["samples"].shape[0]
         notes = [
             *remarks.about_guidance(positive, negative, settings.cfg, batch),
@@ -123,15 +139,72 @@ class Sweep(io.ComfyNode):
             *remarks.about_shared_times(model.model, mask_times.as_sampled(guide), settings.mask_mode),
             *(levels_notes(model, settings, numbers if sweep == "t0" else ()) if settings.levels == "trained" else []),
         ]
-        table = sweep_table(sweep, points, rows, reference is not None, len(numbers))
-        text = "\n".join([table, *remarks.lines(notes)])
-        return io.NodeOutput(
-            sweep_sheet(sweep, points, [pictures.nan_to_num(nan=0.5) for pictures in results], image),
-            {"samples": torch.cat([point.edit.latent["samples"] for point in points])},
-            sweep_plot(sweep, points, rows, reference is not None),
-            text,
-            ui=ui.PreviewText(text),
+        prompts = [fingerprint(each) for each in (positive, negative)]
+        swept = SDEditSwept(
+            names=tuple(map(written, numbers)),
+            same=(*prompts, seed, sweep, tuple(numbers), settings, likeness(image)),
+            each=len(results[0]),
+            wanted=len(own),
+            results={
+                place: Result(pictures, row, point.edit.latent["samples"], point.edit.evaluations)
+                for place, pictures, row, point in zip(places, results, rows, points, strict=False)
+            },
+            setting=sweep,
+            guide=image,
+            real=real,
+            notes=tuple(notes),
+        )
+        text = swept.report()
+        return io.NodeOutput(swept.grid(), swept.latents(), swept.plot(), text, swept, ui=ui.PreviewText(text))
+
+
+class JoinSweeps(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DPathJoinSweeps",
+            display_name="Join Sweeps",
+            category=CATEGORY,
+            description="Puts the parts of a sweep together, which ran one after the other or on several machines: one "
+            "grid, one plot and one report, as if nothing had been split.",
+            search_aliases=["join parts", "collect sweep", "merge grids", "distributed sweep"],
+            inputs=[
+                io.Autogrow.Input(
+                    "cells",
+                    template=io.Autogrow.TemplatePrefix(
+                        SweepCells.Input("part", tooltip="The output cells of SDEdit Sweep or MDP Sweep."),
+                        prefix="part",
+                        min=1,
+                        max=limits.SWEEP_PARTS,
+                    ),
+                    tooltip="The output cells of each part, in any order.",
+                ),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="All results of all parts in their order, decoded, where the parts ran on other machines: "
+                    "from Distributed Collector, for example. One connected part then suffices.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="grid", tooltip="All results, labelled."),
+                io.Latent.Output(
+                    display_name="latents", tooltip="The results of the connected parts as a batch, in their order."
+                ),
+                io.Image.Output(display_name="plot", tooltip="As of the sweep."),
+                io.String.Output(display_name="report", tooltip="As of the sweep."),
+                SweepCells.Output(display_name="cells", tooltip="The joined results, to join with further parts."),
+            ],
         )
 
+    @classmethod
+    def execute(cls, cells: dict[str, Swept], images: Tensor | None = None) -> io.NodeOutput:
+        if images is not None:
+            check_image(images, "images")
+        whole = join(list(cells.values()), images)
+        text = whole.report()
+        outputs = (whole.grid(), whole.latents(), whole.plot(), text, whole)
+        return io.NodeOutput(*outputs, ui=ui.PreviewText(text))
 
-NODES: list[type[io.ComfyNode]] = [Sweep]
+
+NODES: list[type[io.ComfyNode]] = [Sweep, JoinSweeps]

@@ -56,6 +56,19 @@ def _value(setting: str, word: str) -> float | int:
     return value
 
 
+def share_of(count: int, part: int, parts: int) -> range:
+    """The places of part `part` (from 1) of a sweep of `count` edits that is split into `parts`, as equal as can be.
+
+    The parts follow each other, so that their results one after the other are those of the whole. Raises ValueError for
+    a part that does not exist or has nothing to do.
+    """
+    if not 1 <= part <= parts:
+        raise ValueError(f"There is no part {part} of {parts}: give part a number from 1 to parts.")
+    if parts > count:
+        raise ValueError(f"The sweep has {count} edits and cannot be split into {parts} parts: give fewer parts.")
+    return range(count * (part - 1) // parts, count * part // parts)
+
+
 def sweep(
     model: Any,
     positive: Any,

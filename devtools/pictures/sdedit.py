@@ -123,3 +123,20 @@ def sweep_grid() -> Tensor:
 @picture
 def sweep_plot() -> Tensor:
     return _sweep()[2][0]
+
+
+@picture
+def join_sweeps() -> Tensor:
+    """Two parts of a sweep, and both joined."""
+    given = {"vae": world().vae, "image": _PAINTING, "values": "0.2 0.4 0.6 0.8", "seed": 1}
+    parts = [call("DPathSweep", **world().inputs(_SCENE), **given, **_SETTINGS, part=n, parts=2) for n in (1, 2)]
+    joined = call("DPathJoinSweeps", cells={f"part{n}": part[4] for n, part in enumerate(parts)})[0][0]
+    above = [_across(joined.shape[1] // 2, part[0][0]) for part in parts]
+    return torch.cat([torch.cat(above, dim=1), joined[:, : above[0].shape[1] * 2]])
+
+
+def _across(width: int, sheet: Tensor) -> Tensor:
+    """A sheet [H, W, 3] scaled to a width."""
+    height = round(sheet.shape[0] * width / sheet.shape[1])
+    scaled = F.interpolate(sheet.movedim(-1, 0)[None], (height, width), mode="bilinear", antialias=True)
+    return scaled[0].movedim(0, -1)

@@ -13,6 +13,7 @@ from ...common import limits
 from ...common.texts import read_numbers
 from ..counting import counting_from
 from ..schedule import PathSchedule
+from ..sweep import share_of
 from .edit import MDPResult, MDPSettings, Source, edit
 
 
@@ -46,6 +47,16 @@ class Grid:
 
     def __len__(self) -> int:
         return sum(1 for _ in self.cells())
+
+    def part(self, part: int, parts: int) -> Grid:
+        """The same grid with the edits of one part alone (see `share_of`), part by part in the order of the cells."""
+        cells = [(row, column) for row, column, _ in self.cells()]
+        kept = {cells[place] for place in share_of(len(cells), part, parts)}
+        schedules = tuple(
+            tuple(each if (row, column) in kept else None for column, each in enumerate(found))
+            for row, found in enumerate(self.schedules)
+        )
+        return replace(self, schedules=schedules)
 
 
 def window_grid(base: PathSchedule, starts: Sequence[float], lengths: Sequence[float], steps: Sequence[float]) -> Grid:

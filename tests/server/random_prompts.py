@@ -45,7 +45,7 @@ SOURCES: dict[str, tuple[tuple[str, int], ...]] = {
     "EDGE_PREDICTOR": (("DPathLoadEdgePredictor", 0),),
 }  # fmt: skip
 ONCE = ("MODEL", "CLIP", "VAE")  # one embedded model serves the whole prompt
-PREFIX, DEPTH, DYNAMIC = "DPath", 2, "COMFY_DYNAMICCOMBO_V3"
+PREFIX, DEPTH, DYNAMIC, GROWING = "DPath", 2, "COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3"
 
 # Widgets that only cost time are kept small; all others take their whole range.
 SMALL = {
@@ -134,13 +134,17 @@ class Composer:
         return number
 
     def entry(self, key: str, spec: list[Any], depth: int) -> dict[str, Any]:
-        """One input by its name; a dynamic one comes with the inputs of its choice."""
+        """One input by its name; a dynamic one comes with the inputs of its choice, a growing one with a few."""
         if spec[0] == DYNAMIC:
             option = self.pick(spec[1]["options"])
             found = {key: option["key"]}
             for name, part in option["inputs"].get("required", {}).items():
                 found |= self.entry(f"{key}.{name}", part, depth)
             return found
+        if spec[0] == GROWING:
+            template = spec[1]["template"]
+            ((part, (kind, *_)),) = template["input"]["required"].items()
+            return {f"{key}.{part}{number}": self.link(kind, depth) for number in range(self.pick((1, 2)))}
         return {key: self.widget(key, spec) if is_widget(spec) else self.link(str(spec[0]), depth)}
 
     def link(self, kind: str, depth: int) -> list[Any]:

@@ -161,7 +161,7 @@ def masked_sampler(w: World) -> str:
 
 def sweep(w: World) -> str:
     given = {"model": w.model, **w.prompts, "seed": SEED, "steps": STEPS, "cfg": CFG, "solver": "ode"}
-    grid, latents, plot, _ = call(
+    grid, latents, plot, *_ = call(
         "DPathSweep", **given, vae=w.vae, image=w.image, sweep="t0", values="0, 0.6", scheduler="simple"
     )
     single = call("DPathSDEdit", **given, guide={"samples": w.vae.encode(w.image)}, t0=0.6, scheduler="simple")[0]

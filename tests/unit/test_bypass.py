@@ -17,6 +17,7 @@ PASSED: dict[str, dict[str, str]] = {
     "DPathInvert": {"path": "earlier"},
     "DPathJoinModels": {"MODEL": "high_noise"},
     "DPathLatentMask": {"LATENT": "latent", "MASK": "mask"},
+    "DPathJoinSweeps": {"grid": "images"},
     "DPathMDP": {"MODEL": "model"},
     "DPathMDPAttention": {"MODEL": "model", "positive": "positive"},
     "DPathMDPEdit": {"latent": "latent", "path": "path", "mask": "mask"},
@@ -43,6 +44,7 @@ PASSED: dict[str, dict[str, str]] = {
 
 BY_TYPE_ALONE: dict[str, dict[str, str]] = {
     "DPathEdgeMap": {"edges": "image"},
+    "DPathJoinSweeps": {"plot": "images"},
     "DPathMeasurementExact": {"change": "image"},
     "DPathStrokeCanvas": {"strokes": "background", "sketch": "background"},
     "DPathSweep": {"plot": "image"},

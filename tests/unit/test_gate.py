@@ -38,6 +38,7 @@ NOT_OF_THE_KIND = {
     "PATH_SCHEDULE": ANYTHING[1:],
     "EDGE_PREDICTOR": ANYTHING[1:],
     "MEASUREMENT": ANYTHING[1:],
+    "COMFY_AUTOGROW_V3": (None, "text", {}, *({"part0": each} for each in ANYTHING)),
 }
 INPUTS = [
     (name, entry)

@@ -41,6 +41,11 @@ def picture(batch: int = 1, size: int = 64) -> torch.Tensor:
 
 
 def run(sweep: str, values: str, image: torch.Tensor | None = None, **extra: Any) -> tuple[Any, ...]:
+    """Grid, latents, plot and report."""
+    return all_of(sweep, values, image, **extra)[:4]
+
+
+def all_of(sweep: str, values: str, image: torch.Tensor | None = None, **extra: Any) -> tuple[Any, ...]:
     settings = {"t0": 0.5, "steps": 3, "cfg": 1.0, "solver": "ode", "scheduler": "karras"}
     image = picture() if image is None else image
     vae, model = extra.pop("vae", None) or FoldingVAE(), extra.pop("model", None) or gaussian_model(ModelType.EPS)
