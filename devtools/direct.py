@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..nodes import DiffusionPathExtension
+from ..nodes.defaults import defaults
 
 NODES: dict[str, Any] = {n.GET_SCHEMA().node_id: n for n in asyncio.run(DiffusionPathExtension().get_node_list())}
 """The node classes by their ids."""
@@ -17,21 +17,11 @@ SCHEMAS: dict[str, io.Schema] = {node_id: NODES[node_id].GET_SCHEMA() for node_i
 
 def call(node_id: str, **given: Any) -> tuple[Any, ...]:
     """A node's outputs, what is not given at its default; a choice with inputs of its own by its name, or as a dict."""
-    values = _defaults(SCHEMAS[node_id].inputs) | given
+    values = defaults(SCHEMAS[node_id].inputs) | given
     for each in SCHEMAS[node_id].inputs:
         if isinstance(each, io.DynamicCombo.Input):
             chosen = values.get(each.id, each.options[0].key)
             chosen = {each.id: chosen} if isinstance(chosen, str) else chosen
             (option,) = (option for option in each.options if option.key == chosen[each.id])
-            values[each.id] = _defaults(option.inputs) | chosen
+            values[each.id] = defaults(option.inputs) | chosen
     return NODES[node_id].execute(**values).args
-
-
-def _defaults(inputs: Iterable[Any]) -> dict[str, Any]:
-    found = {}
-    for each in inputs:
-        if getattr(each, "default", None) is not None:
-            found[each.id] = each.default
-        elif isinstance(each, io.Combo.Input) and not each.optional:
-            found[each.id] = each.options[0]
-    return found

@@ -11,26 +11,21 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import comfy.model_management
 import comfy.sd
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from ..common.processes import this_process
+from ..images.files import picture_files, read_caption, read_square, some_picture_files
 from .checkpoint import load_predictor, save_predictor
 from .dataset import LINE_WIDTH, captioned, gather
 from .families import FEATURE_SETS
 from .training import Plan, Progress, Workers, train_predictor
-
-_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-
-LONGEST_CAPTION = 20_000  # characters
 
 log = logging.getLogger(__name__)
 
@@ -49,67 +44,25 @@ def read_folder(folder: Path, edges: Path | None, size: int) -> Folder:
 
     Raises ValueError, naming the file, where one cannot be read or lacks its edge map.
     """
-    files = _pictures(folder)
-    if not files:
-        raise ValueError(f"There are no pictures in {folder}: give a folder of {', '.join(sorted(_PICTURES))} files.")
-    drawn = {file.stem: file for file in _pictures(edges)} if edges is not None else {}
+    files = some_picture_files(folder)
+    drawn = {file.stem: file for file in picture_files(edges)} if edges is not None else {}
     maps: list[Tensor] = []
     for path in files if edges is not None else []:
         if path.stem not in drawn:
             raise ValueError(f"{path.name} has no edge map in {edges}: add one of its name, or leave --edges out.")
-        maps.append(read_picture(drawn[path.stem], size))
+        maps.append(read_square(drawn[path.stem], size))
     return Folder(
-        torch.stack([read_picture(path, size) for path in files]),
+        torch.stack([read_square(path, size) for path in files]),
         [read_caption(path.with_suffix(".txt")) for path in files],
         torch.stack(maps) if maps else None,
     )
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """The picture files of a folder; pipes, devices and broken links are skipped."""
-    try:
-        return sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES and path.is_file())
-    except OSError as error:
-        raise ValueError(
-            f"The folder {folder} cannot be read ({error.strerror}): give a folder of pictures."
-        ) from error
-
-
-def read_picture(path: Path, size: int) -> Tensor:
-    """One picture [size, size, 3] in 0..1: its middle, scaled, the right way up."""
-    try:
-        with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # raised by Pillow
-        raise ValueError(
-            f"{path} cannot be read as a picture ({type(error).__name__}): replace it, or take it out of the folder."
-        ) from error
-    square = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.asarray(square, dtype=np.float32) / 255.0)
-
-
-def read_caption(path: Path) -> str:
-    """The text of a caption file on one line, "" if there is no file."""
-    if not path.is_file():
-        return ""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            text = file.read(LONGEST_CAPTION + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as UTF-8 text: save the caption as UTF-8, or remove it.") from error
-    if len(text) > LONGEST_CAPTION:
-        raise ValueError(f"{path} has more than {LONGEST_CAPTION} characters: give a caption of a few sentences.")
-    return " ".join(text.split())
-
-
 def workers() -> Workers:
     """This process among those that torchrun started; alone without it."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    rank, world = this_process()
     if world == 1:
         return Workers()
-    rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local)
     torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     return Workers(rank, world, share)
 

@@ -1,0 +1,25 @@
+"""The processes that share the work on a folder, started by torchrun or by any tool that sets its variables."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import torch
+
+
+class Process(NamedTuple):
+    """One of `world` processes, counted from 0."""
+
+    rank: int = 0
+    world: int = 1
+
+
+def this_process() -> Process:
+    """This process, from then on with a graphics card of its own where there are enough; alone without torchrun."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return Process()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    return Process(int(os.environ["RANK"]), world)

@@ -1,0 +1,1 @@
+"""Whole folders of pictures from the command line, by one process or many: see `__main__.py`."""
