@@ -23,3 +23,12 @@ def this_process() -> Process:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     return Process(int(os.environ["RANK"]), world)
+
+
+def allow_cpu() -> None:
+    """Let ComfyUI work on a machine without a graphics card, as its --cpu does; to be called before it is loaded."""
+    import comfy.cli_args
+
+    accelerators = (getattr(torch, "accelerator", torch.cuda), torch.cuda, torch.backends.mps)
+    if not any(each.is_available() for each in accelerators):
+        comfy.cli_args.args.cpu = True

@@ -14,22 +14,15 @@ import argparse
 import logging
 from pathlib import Path
 
-import comfy.model_management
-import comfy.sd
-import torch
+from ..common.processes import allow_cpu, this_process
+from . import CAPTION, DEMO, KINDS
 
-from ..common.processes import Process, this_process
-from ..demo.model import load_demo_model
-from .settings import settings_of
-from .work import CAPTION, NODES, Models, Outcome, Task, jobs_of, run, share
-
-DEMO = "demo"
 log = logging.getLogger(__name__)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=list(NODES))
+    parser.add_argument("kind", choices=KINDS)
     parser.add_argument("checkpoint", help=f"a checkpoint that holds model, CLIP and VAE; {DEMO}: the embedded model")
     parser.add_argument("pictures", metavar="IN", type=Path, help="folder of pictures and captions")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the results")
@@ -45,48 +38,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def task_of(options: argparse.Namespace) -> Task:
-    """What the command line asks for. Raises ValueError, in one sentence, for what cannot be done."""
-    if options.prompt is not None and options.targets is not None:
-        raise ValueError("Both --prompt and --targets are given: choose one.")
-    if options.kind == "edit" and options.prompt is None and options.targets is None:
-        raise ValueError("An edit needs a target prompt: give --prompt, or a folder of them with --targets.")
-    if options.kind == "invert" and options.masks is not None:
-        raise ValueError("The path of a picture has no mask: leave --masks out, and use masks with edit or sdedit.")
-    for folder in (options.masks, options.targets):
-        if folder is not None and not folder.is_dir():
-            raise ValueError(f"There is no folder {folder}: give one that exists, or leave it out.")
-    if options.size is not None and options.size < 1:
-        raise ValueError(f"The size is {options.size}: give the longer side of the pictures in pixels.")
-    settings = settings_of(NODES[options.kind], options.settings, options.set)
-    prompt = CAPTION if options.prompt is None else options.prompt
-    return Task(options.kind, settings, prompt, options.negative, options.targets, options.masks, options.size)
-
-
-def load(checkpoint: str) -> Models:
-    if checkpoint == DEMO:
-        return Models(*load_demo_model())
-    if not Path(checkpoint).is_file():
-        raise ValueError(f"There is no checkpoint {checkpoint}: give a file that holds model, CLIP and VAE.")
-    model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(checkpoint)
-    if clip is None or vae is None:
-        raise ValueError("The checkpoint has no CLIP or no VAE: give one that holds model, CLIP and VAE.")
-    return Models(model, clip, vae)
-
-
-def work(options: argparse.Namespace, process: Process) -> Outcome:
-    """Do this process's share of what the command line says."""
-    task = task_of(options)
-    jobs = share(jobs_of(task, options.pictures, options.out), process)
-    with torch.inference_mode():
-        return run(task, lambda: load(options.checkpoint), jobs)
-
-
 def main(arguments: list[str] | None = None) -> None:
+    options = parse(arguments)
     logging.basicConfig(level=logging.INFO)
+    allow_cpu()
+    from .command import work  # which loads ComfyUI
+
     process = this_process()
     try:
-        outcome = work(parse(arguments), process)
+        outcome = work(options, process)
     except ValueError as error:
         raise SystemExit(str(error)) from error
     shown = f"process {process.rank + 1} of {process.world}: " if process.world > 1 else ""

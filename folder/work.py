@@ -26,11 +26,11 @@ from ..nodes.sdedit import SDEdit
 from ..samplers.files import written_whole
 from ..samplers.path_file import write_path
 from ..views.pictures import decoded
+from . import CAPTION
 
 log = logging.getLogger(__name__)
 
 NODES = {"invert": guarded(Invert), "edit": guarded(MDPEdit), "sdedit": guarded(SDEdit)}
-CAPTION = "{caption}"
 
 Write = Callable[[Path], None]
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from diffusion_path.demo.model import load_demo_model
 from diffusion_path.devtools.direct import call
+from diffusion_path.folder import DEMO, command
 from diffusion_path.folder import __main__ as folder
 from diffusion_path.folder.settings import settings_of
 from diffusion_path.folder.work import NODES, Models
@@ -48,8 +49,8 @@ def demo() -> Models:
 
 @pytest.fixture(autouse=True)
 def loaded_once(demo: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = folder.load
-    monkeypatch.setattr(folder, "load", lambda checkpoint: demo if checkpoint == folder.DEMO else real(checkpoint))
+    real = command.load
+    monkeypatch.setattr(command, "load", lambda checkpoint: demo if checkpoint == DEMO else real(checkpoint))
 
 
 def run(kind: str, pictures: Path, out: str, *more: str) -> dict[str, Any]:
