@@ -16,6 +16,7 @@ from .browser import ensure_chromium
 from .console import say
 from .demo import run_demo, wait_for_interrupt
 from .javascript import find_node, lint_commands
+from .neighbours import run_neighbours
 from .runtime import FRONTEND_VARIABLE, Runtime, prepare
 from .server import Server, has_accelerator, port_is_free
 from .settings import COMFYUI_ARCHIVES, HOME, NEWEST_FRONTEND, ROOT, DevError, made_folder, not_writable
@@ -92,6 +93,11 @@ def build_parser() -> argparse.ArgumentParser:
         given = os.environ.get(FRONTEND_VARIABLE) or None
         text = f"serve this version of ComfyUI's page, 'newest' ({NEWEST_FRONTEND}), or a folder (also: "
         sub.add_argument("--frontend", metavar="VERSION", default=given, help=f"{text}{FRONTEND_VARIABLE})")
+    text = "run the example workflows beside other packs, and say what changes"
+    neighbours = command("neighbours", _neighbours, text)
+    neighbours.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a pack, or a folder of packs")
+    text = "run only this workflow; may be given several times"
+    neighbours.add_argument("--workflow", action="append", default=[], metavar="NAME", help=text)
     lint = command("lint", _lint, "check style (ruff, eslint, prettier) and types (pyright)")
     lint.add_argument("--fix", action="store_true", help="first format all files and fix what can be fixed")
     text = "run a benchmark, or list them; further arguments, including --help, are passed to it"
@@ -103,13 +109,23 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _demo(options: argparse.Namespace) -> int:
+def _with_packages(options: argparse.Namespace) -> Runtime:
+    """The runtime, under a Python that has the packages of a client."""
     runtime = prepare(options.comfyui, options.python)
     if not all(importlib.util.find_spec(name) for name in ("aiohttp", "tqdm", "PIL")):
         # This Python runs `./dev` alone; the one that has been set up goes on in its place, under the same number.
         again = ["--python", str(runtime.python), "--comfyui", str(runtime.comfyui)]
         command = [str(runtime.python), str(ROOT / "dev"), *sys.argv[1:], *again]
         os.execve(runtime.python, command, runtime.environment())
+    return runtime
+
+
+def _neighbours(options: argparse.Namespace) -> int:
+    return int(run_neighbours(_with_packages(options), options.folders, options.workflow) > 0)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    runtime = _with_packages(options)
     return int(run_demo(runtime, options.workflow, options.out, options.keep_open, options.thumbnails) > 0)
 
 
