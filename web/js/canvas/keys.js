@@ -16,6 +16,7 @@ function isUsed(view, event) {
   const key = event.key.toLowerCase();
   const command = event.ctrlKey || event.metaKey;
   if (command && event.target.type === "button") return false; // there the graph's own undo hears the keys
+  if (event.altKey) return isUsedForLayers(view, event.code);
   if (key === "z") view.step(event.shiftKey ? 1 : -1);
   else if (key === "y" && command) view.step(1);
   else if (key === "d" && command) view.selection.duplicate();
@@ -28,11 +29,20 @@ function isUsed(view, event) {
   else if (key === "m") view.mirror();
   else if (key === "x") view.swapColors();
   else if (key === "f") view.whole.toggle();
+  else if (key === "n") view.actions.add();
+  else if (key === "k") view.actions.layers();
   else if (key === "escape") leave(view);
   else if (key === "," || key === ".") view.selection.step(key === "." ? 1 : -1);
   else if (key === "pageup" || key === "pagedown")
     view.selection.raise((key === "pageup" ? 1 : -1) * (event.shiftKey ? Infinity : 1));
   else return event.target === view.easel && isUsedOnStage(view, key, event);
+  return true;
+}
+
+/** By the place of the key: with Alt, some layouts write other letters. */
+function isUsedForLayers(view, code) {
+  if (code !== "BracketRight" && code !== "BracketLeft") return false;
+  view.desk.step(code === "BracketRight" ? 1 : -1);
   return true;
 }
 

@@ -6,6 +6,7 @@ import { hex } from "./background.js";
 import { rounded } from "./document.js";
 import { Fingers } from "./fingers.js";
 import { floodArea, keptPoints, outlines, shapeRing, strokeAt, strokesWithin } from "./geometry.js";
+import { compositeOf } from "./stack.js";
 import { drawBand, drawLinePreview, drawShapePreview, placeOf } from "./stage.js";
 
 const TOLERANCE = 0.35; // pixels of the picture that a simplified path may be off
@@ -65,6 +66,7 @@ export class StrokePointer {
     if (this.spaceHeld || drags) this.action = this.#pan(event);
     else if (view.locked) return;
     else if (event.altKey || tool === "pick") this.action = this.#pick(event);
+    else if (view.desk.refuses()) return;
     else if (tool === "select") this.action = this.#drag(event);
     else if (tool === "fill") this.#fill(event);
     else if (tool === "rectangle" || tool === "ellipse") this.action = this.#shape(event, tool);
@@ -137,7 +139,7 @@ export class StrokePointer {
     const { view } = this;
     const stroke = view.brush();
     view.bringLayers(performance.now() + PATIENCE_MS); // the stroke before may still be missing
-    const live = view.layers[stroke.layer].begin(stroke, view.layerScale.x, view.layerScale.y);
+    const live = view.stack.of(stroke.layer).begin(stroke, view.layerScale.x, view.layerScale.y);
     const points = []; // x, y, pressure in units of the drawing
     const usesPen = event.pointerType === "pen" && view.settings.pressure;
     const hold = 1 - view.settings.smoothing;
@@ -187,7 +189,8 @@ export class StrokePointer {
   #fill(event) {
     const { view } = this;
     const { frame, scale } = view;
-    const copy = view.composite(FILL_SIZE);
+    view.bringLayers();
+    const copy = compositeOf(view, FILL_SIZE);
     const { context, width, height } = copy;
     const place = this.#pixelIn(copy, event);
     if (!place) return;
@@ -200,7 +203,8 @@ export class StrokePointer {
 
   #pick(event) {
     const { view } = this;
-    const copy = view.composite(Infinity);
+    view.bringLayers();
+    const copy = compositeOf(view, Infinity);
     const before = view.settings.color;
     let color = null;
     const take = (each) => {
@@ -227,7 +231,7 @@ export class StrokePointer {
     const { x, y } = this.#onPicture(event);
     const slack = HIT_SLACK / placeOf(view).factor / view.sizeScale;
     const { strokes } = view.history.now.drawing;
-    const index = strokeAt(strokes, view.settings.layer, x / scale.x, y / scale.y, slack);
+    const index = strokeAt(strokes, view.desk.active.id, x / scale.x, y / scale.y, slack);
     if (index < 0) return this.#band(event);
     if (event.shiftKey) return (selection.toggle(index), null);
     if (!selection.has(index)) selection.choose([index]);
@@ -260,7 +264,7 @@ export class StrokePointer {
       end: (cancelled) => {
         if (cancelled || to === from) return;
         const corners = [from, to].map(({ x, y }) => [x / scale.x, y / scale.y]);
-        const found = strokesWithin(view.history.now.drawing.strokes, view.settings.layer, ...corners);
+        const found = strokesWithin(view.history.now.drawing.strokes, view.desk.active.id, ...corners);
         selection.choose([...new Set([...before, ...found])]);
       },
       guide: (context) => drawBand(context, placeOf(view).factor, from, to),
@@ -278,7 +282,7 @@ export class StrokePointer {
       end: (cancelled) => {
         const path = ring().map((value, i) => rounded(value / (i % 2 ? view.scale.y : view.scale.x)));
         if (cancelled || Math.min(Math.abs(to.x - from.x), Math.abs(to.y - from.y)) < 1) return;
-        const isPaint = view.settings.layer === "paint";
+        const isPaint = view.desk.kind !== "sketch";
         const paths = [isPaint ? path : [...path, path[0], path[1]]];
         view.addStroke({ ...view.brush(isPaint ? "fill" : "brush"), paths });
       },

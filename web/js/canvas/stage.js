@@ -22,8 +22,8 @@ export function placeOf({ stage, frame, zoom, pan }) {
 }
 
 export function drawStage(view) {
-  const { stage, frame, layers, settings, background, drawing } = view;
-  if (!stage.clientWidth || !layers) return;
+  const { stage, frame, stack, desk, background, drawing } = view;
+  if (!stage.clientWidth || !stack) return;
   const sharpness = sharpnessOf(stage);
   const [width, height] = [Math.round(stage.clientWidth * sharpness), Math.round(stage.clientHeight * sharpness)];
   if (stage.width !== width || stage.height !== height) Object.assign(stage, { width, height });
@@ -47,14 +47,12 @@ export function drawStage(view) {
     context.drawImage(picture, 0, 0, frame.width, frame.height);
   }
   context.imageSmoothingEnabled = factor * sharpness < 3;
-  context.drawImage(layers.paint.canvas, 0, 0, frame.width, frame.height);
-  if (settings.layer === "sketch") {
+  stack.drawPaint(context, drawing, frame.width, frame.height, desk.active.id);
+  if (desk.kind === "sketch") {
     context.fillStyle = "rgb(255 255 255 / 60%)";
     context.fillRect(0, 0, frame.width, frame.height);
   }
-  context.globalAlpha = settings.layer === "sketch" ? 1 : 0.55;
-  context.drawImage(layers.sketch.canvas, 0, 0, frame.width, frame.height);
-  context.globalAlpha = 1;
+  stack.drawSketch(context, drawing, frame.width, frame.height, desk.kind === "sketch");
   view.pointer.drawGuide(context);
   context.restore();
   outlineSelection(context, view, factor);
@@ -123,15 +121,16 @@ export function drawShapePreview(context, view, ring) {
   prepare(context, view);
   for (let i = 0; i < ring.length; i += 2) context.lineTo(ring[i], ring[i + 1]);
   context.closePath();
-  if (view.settings.layer === "paint") context.fill();
-  else context.stroke();
+  if (view.desk.kind === "sketch") context.stroke();
+  else context.fill();
   context.globalAlpha = 1;
 }
 
 function prepare(context, view) {
-  const { layer, color, opacity, importance } = view.settings;
-  context.globalAlpha = layer === "sketch" ? importance : opacity;
-  context.strokeStyle = context.fillStyle = layer === "sketch" ? `rgb(${SKETCH_COLOR.join(" ")})` : color;
+  const { color, opacity, importance } = view.settings;
+  const isSketch = view.desk.kind === "sketch";
+  context.globalAlpha = isSketch ? importance : opacity;
+  context.strokeStyle = context.fillStyle = isSketch ? `rgb(${SKETCH_COLOR.join(" ")})` : color;
   context.lineWidth = view.brushSize;
   context.lineCap = context.lineJoin = "round";
   context.beginPath();

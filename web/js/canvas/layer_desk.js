@@ -1,0 +1,172 @@
+/** Which layer somebody works on, and what is done to the layers of a drawing. Every change is one step of its undo. */
+
+import { freshId, isStandard, layerOf, MOST_LAYERS, withChange, withLayer, withMoved } from "./layers.js";
+
+const DEFAULTS = { paint: "t0", sketch: "importance" }; // what new strokes of a layer begin with
+
+export class LayerDesk {
+  /** @param {import("./view.js").StrokesView} view */
+  constructor(view) {
+    Object.assign(this, { view, chosen: "paint", last: new Map() });
+  }
+
+  /** Those that this version knows, the lowest first. */
+  get list() {
+    return this.view.drawing.layers.filter((layer) => !("foreign" in layer));
+  }
+
+  /** @returns {import("./layers.js").Layer} */
+  get active() {
+    return this.#find(this.chosen) ?? this.list.findLast(({ kind }) => kind === "paint");
+  }
+
+  get kind() {
+    return this.active.kind;
+  }
+
+  get isClosed() {
+    return this.active.locked || this.active.hidden;
+  }
+
+  /** Whether nothing may be drawn on the active layer; the page then says so and offers what opens it. */
+  refuses() {
+    const { hidden, locked, id } = this.active;
+    if (hidden) this.view.notify("This layer is hidden.", ["Show it", () => this.toggle(id, "hidden")]);
+    else if (locked) this.view.notify("This layer is locked.", ["Unlock it", () => this.toggle(id, "locked")]);
+    return hidden || locked;
+  }
+
+  /** The drawing is another one: its layers say what new strokes begin with. */
+  begin() {
+    this.#take(this.active);
+  }
+
+  choose(id) {
+    const layer = this.#find(id);
+    if (!layer) return;
+    const { view } = this;
+    if (layer.kind !== this.kind) view.settings.tool = "brush";
+    if (id !== this.active.id) view.selection.indices = [];
+    this.#take(layer);
+    view.notify("");
+    view.refresh();
+  }
+
+  /** The layer of this kind that was chosen last, or the uppermost. */
+  chooseKind(kind) {
+    const known = this.#find(this.last.get(kind));
+    this.choose((known ?? this.list.findLast((layer) => layer.kind === kind)).id);
+  }
+
+  /** The layer above (1) or below (-1) the active one. */
+  step(by) {
+    const at = this.list.indexOf(this.active) + by;
+    if (this.list[at]) this.choose(this.list[at].id);
+  }
+
+  /** A new layer above the active one and of its kind, with the strokes that are selected. */
+  add() {
+    const { view, active } = this;
+    if (this.#isFull()) return;
+    const layers = this.#settled();
+    const { kind } = active;
+    const layer = layerOf(freshId(layers, kind), kind, { [DEFAULTS[kind]]: view.settings[DEFAULTS[kind]] });
+    this.#put(layer.id, withLayer(layers, layer, active.id));
+  }
+
+  /** Moves what is selected to another layer of the same kind. */
+  send(id) {
+    if (this.#find(id)?.kind === this.kind && !this.#find(id).locked) this.#put(id, this.view.drawing.layers);
+  }
+
+  /** Removes the active layer and what is on it, unless it is the last of its kind. */
+  remove() {
+    const { view, active } = this;
+    if (!this.canRemove) return;
+    const alike = this.list.filter(({ kind }) => kind === active.kind);
+    const next = alike[Math.max(alike.indexOf(active) - 1, 0)];
+    view.selection.indices = [];
+    const { layers, strokes } = view.drawing;
+    view.edit({
+      layers: layers.filter((layer) => layer !== active),
+      strokes: strokes.filter(({ layer }) => layer !== active.id),
+    });
+    this.choose(next === active ? alike[1].id : next.id);
+  }
+
+  get canRemove() {
+    return !this.active.locked && this.list.filter(({ kind }) => kind === this.kind).length > 1;
+  }
+
+  raise(by) {
+    const layers = withMoved(this.view.drawing.layers, this.active.id, by);
+    if (layers !== this.view.drawing.layers) this.view.edit({ layers });
+  }
+
+  canRaise(by) {
+    return withMoved(this.view.drawing.layers, this.active.id, by) !== this.view.drawing.layers;
+  }
+
+  /** Hides or shows, locks or unlocks. @param {"hidden"|"locked"} field */
+  toggle(id, field) {
+    const layer = this.#find(id);
+    if (!layer || this.view.locked) return;
+    if (layer === this.active) this.view.selection.indices = [];
+    this.change(id, { [field]: !layer[field] });
+  }
+
+  rename(id, name) {
+    if (this.#find(id) && this.#find(id).name !== name) this.change(id, { name });
+  }
+
+  /** Changes fields of a layer; what is not done is only shown. */
+  change(id, fields, done = true) {
+    const { view } = this;
+    const base = view.history.now.drawing;
+    const layers = withChange(base.layers, id, fields);
+    if (done) view.edit({ layers });
+    else view.propose({ ...base, layers });
+  }
+
+  /** What new strokes of the active layer begin with, where the drawing has layers of its own. */
+  keepDefault(name, value) {
+    const { view, active } = this;
+    if (name !== DEFAULTS[active.kind] || isStandard(view.drawing.layers) || view.locked) return;
+    if (active[name] !== value) this.change(active.id, { [name]: value });
+  }
+
+  #find(id) {
+    return this.list.find((layer) => layer.id === id);
+  }
+
+  #take(layer) {
+    this.chosen = layer.id;
+    this.last.set(layer.kind, layer.id);
+    const name = DEFAULTS[layer.kind];
+    if (layer[name] !== null) this.view.settings[name] = layer[name];
+  }
+
+  #isFull() {
+    const full = this.view.drawing.layers.length >= MOST_LAYERS;
+    if (full) this.view.notify(`A drawing has at most ${MOST_LAYERS} layers.`);
+    return full;
+  }
+
+  /** The layers, each with the default that was in use when there was only one of its kind. */
+  #settled() {
+    const settle = (layer) => {
+      const name = DEFAULTS[layer.kind];
+      return layer[name] === null ? Object.freeze({ ...layer, [name]: this.view.settings[name] }) : layer;
+    };
+    return this.view.drawing.layers.map(settle);
+  }
+
+  #put(id, layers) {
+    const { view } = this;
+    const chosen = new Set(view.selection.strokes);
+    const put = (stroke) => (chosen.has(stroke) ? Object.freeze({ ...stroke, layer: id }) : stroke);
+    view.edit({ layers, strokes: chosen.size ? view.drawing.strokes.map(put) : view.drawing.strokes });
+    this.#take(this.#find(id));
+    view.refresh();
+  }
+}
