@@ -8,9 +8,12 @@ fill covers the inside of "rings", each a list like points (even-odd, so a ring 
 "color", "opacity" and "t0", sketch lines have "importance". Lengths are pixels of width x height; missing values take
 the defaults below.
 
-Layers come from the lowest to the uppermost. Each has an "id", a "kind" (paint or sketch), an "opacity", a "name", and
-may be "hidden" or, which only the page respects, "locked"; its "t0" or "importance" is what new strokes begin with.
-Without layers (version 1) there are "paint" and "sketch". web/js/canvas/document.js reads and writes the same.
+Layers come from the lowest to the uppermost. Each has an "id", a "kind" (paint, sketch or picture), an "opacity", a
+"name", and may be "hidden" or, which only the page respects, "locked"; its "t0" or "importance" is what new strokes
+begin with. A picture has a "file", its size in "pixels" [width, height], the place "x", "y" of its centre, "scale",
+"rotation" in degrees clockwise, and its own "t0"; the file is in a folder beside the workflow, under a name that is the
+hash of its content. Without layers (version 1) there are "paint" and "sketch". web/js/canvas/document.js reads and
+writes the same.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import contextlib
 import json
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from ..common import limits
@@ -27,9 +30,10 @@ from ..common.interrupts import interruptible
 from ..common.texts import quoted
 
 Tool = Literal["brush", "line", "eraser", "fill"]
-Kind = Literal["paint", "sketch"]
+Kind = Literal["paint", "sketch", "picture"]
 
 VERSION = 2
+_FILE = re.compile(r"[0-9a-f]{16,64}\.[a-z]{3,4}")  # no other characters, so that it stays in its folder
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 # number: (default, low, high)
 _RANGES = {
@@ -38,18 +42,35 @@ _RANGES = {
     "hardness": (0.8, 0.0, 1.0),
     "t0": (0.6, 0.0, 1.0),
     "importance": (1.0, 0.0, 1.0),
+    "scale": (1.0, 0.001, 1000.0),
+    "rotation": (0.0, -360.0, 360.0),
 }
+_OF_STROKES = ("size", "opacity", "hardness", "t0", "importance")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a picture lies: its centre in pixels of the drawing, and their number for each of its own pixels."""
+
+    file: str
+    pixels: tuple[float, float]  # width and height of the file
+    x: float
+    y: float
+    scale: float = 1.0
+    rotation: float = 0.0  # degrees, clockwise
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer; `opacity` 0..1 multiplies that of its paint, or the importance of its lines."""
+    """One layer; `opacity` 0..1 multiplies that of its paint or picture, or the importance of its lines."""
 
     id: str
     kind: Kind = "paint"
     name: str = ""
     hidden: bool = False
     opacity: float = 1.0
+    picture: Placed | None = None
+    t0: float = 0.6  # of a picture
 
 
 LAYERS = (Layer("paint"), Layer("sketch", "sketch"))
@@ -124,7 +145,7 @@ def read_drawing(text: str) -> Drawing:
         complaints.append(f"The drawing has {len(given)} strokes: the first {limits.STROKES} are used.")
     reader = _Reader()
     layers = _layers(data.get("layers"), reader)
-    ids = {layer.id for layer in layers}
+    ids = {layer.id for layer in layers if layer.picture is None}
     strokes = [
         stroke for item in interruptible(given[: limits.STROKES]) if (stroke := _stroke(item, ids, reader)) is not None
     ]
@@ -213,7 +234,25 @@ def _layer(item: Any, reader: _Reader) -> Layer | None:
         reader.note("are of a kind unknown to this version and are left out", "layers")
         return None
     opacity = _number(item.get("opacity"), "opacity", reader, "layers")
-    return Layer(item["id"], kind, name if isinstance(name, str) else "", item.get("hidden") is True, opacity)
+    layer = Layer(item["id"], kind, name if isinstance(name, str) else "", item.get("hidden") is True, opacity)
+    if kind != "picture":
+        return layer
+    placed = _placed(item, reader)
+    if placed is None:
+        reader.note("are pictures without a file, its pixels or a place and are left out", "layers")
+        return None
+    return replace(layer, picture=placed, t0=_number(item.get("t0"), "t0", reader, "layers"))
+
+
+def _placed(item: dict[str, Any], reader: _Reader) -> Placed | None:
+    file, pixels = item.get("file"), _path(item.get("pixels"))
+    place = _path([item.get("x"), item.get("y")])
+    if not isinstance(file, str) or not _FILE.fullmatch(file) or place is None:
+        return None
+    if pixels is None or len(pixels) != 1 or min(pixels[0]) < 1:
+        return None
+    scale, rotation = (_number(item.get(name), name, reader, "layers") for name in ("scale", "rotation"))
+    return Placed(file, pixels[0], *place[0], scale, rotation)
 
 
 def _stroke(item: Any, layers: set[str], reader: _Reader) -> Stroke | None:
@@ -237,7 +276,7 @@ def _stroke(item: Any, layers: set[str], reader: _Reader) -> Stroke | None:
     color = _color(item.get("color", "#000000"))
     if color is None:
         reader.note("have a colour that is not of the form #rrggbb and are black")
-    numbers = {name: _number(item.get(name), name, reader) for name in _RANGES}
+    numbers = {name: _number(item.get(name), name, reader) for name in _OF_STROKES}
     pressure = _pressure(item.get("pressure"), len(whole[0]), reader) if tool != "fill" else ()
     return Stroke(tool, layer, tuple(whole), color or (0, 0, 0), pressure=pressure, **numbers)
 

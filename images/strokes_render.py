@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..common import limits
@@ -16,7 +17,8 @@ from ..common.interrupts import check_interrupt, interruptible
 from ..common.memory import check_memory
 from .morphology import grow
 from .strokes_coverage import Cover, brush_cover, brush_pixels, fill_cover
-from .strokes_document import Drawing, Layer, Stroke
+from .strokes_document import Drawing, Layer, Placed, Stroke
+from .strokes_pictures import Opener, placed_pixels
 from .tensors import check_image, split_alpha
 
 _BYTES = 100  # taken at the highest for each pixel
@@ -34,18 +36,21 @@ class Rendering:
     sketch: Tensor  # [1, H, W], importance of the sketch lines, 0 elsewhere
 
 
-def render_drawing(drawing: Drawing, width: int, height: int) -> Rendering:
+def render_drawing(drawing: Drawing, width: int, height: int, opened: Opener = lambda _: None) -> Rendering:
     """The whole drawing at a given size; positions scale with the picture, widths with the mean of both directions.
 
-    Hidden layers leave no trace. Raises ValueError, before any work, for a picture or a drawing that would take too
-    much memory or time.
+    Hidden layers leave no trace, and neither do those whose picture is not `opened`. Raises ValueError, before any
+    work, for a picture or a drawing that would take too much memory or time.
     """
     scale = np.array([width / drawing.width, height / drawing.height]) if drawing.width else np.ones(2)
     layers = _shown(drawing)
     _check_size(layers, scale, width, height)
     sum_of_paint, sketch = None, np.zeros((height, width), np.float32)
     for layer, strokes in layers:
-        if layer.kind == "sketch":
+        if layer.picture is not None:
+            paint = _paint_picture(layer, layer.picture, opened(layer), scale, width, height)
+            sum_of_paint = paint if sum_of_paint is None else _over(sum_of_paint, paint)
+        elif layer.kind == "sketch":
             np.maximum(sketch, _lines(layer, strokes, scale, width, height), out=sketch)
         else:
             paint = _paint_layer(layer, strokes, scale, width, height)
@@ -73,7 +78,7 @@ class _Paint:
         return cls(np.zeros((height, width, 4), np.float32), *np.zeros((3, height, width), np.float32))
 
     def part(self, cover: Cover) -> _Paint:
-        height, width = cover.values.shape
+        height, width = cover.values.shape[:2]
         region = slice(cover.y, cover.y + height), slice(cover.x, cover.x + width)
         return _Paint(self.pixels[region], self.mask[region], self.t0s[region], self.covered[region])
 
@@ -83,7 +88,8 @@ def _shown(drawing: Drawing) -> list[tuple[Layer, list[Stroke]]]:
     strokes: dict[str, list[Stroke]] = {layer.id: [] for layer in drawing.layers}
     for stroke in drawing.strokes:
         strokes[stroke.layer].append(stroke)
-    return [(layer, strokes[layer.id]) for layer in drawing.layers if not layer.hidden and strokes[layer.id]]
+    shown = [layer for layer in drawing.layers if not layer.hidden and (layer.picture or strokes[layer.id])]
+    return [(layer, strokes[layer.id]) for layer in shown]
 
 
 def _paint_layer(layer: Layer, strokes: list[Stroke], scale: np.ndarray, width: int, height: int) -> _Paint:
@@ -93,6 +99,21 @@ def _paint_layer(layer: Layer, strokes: list[Stroke], scale: np.ndarray, width: 
             _paint(result.part(cover), cover.values, stroke)
     if layer.opacity < 1:
         np.multiply(result.pixels, np.float32(layer.opacity), out=result.pixels)
+    return result
+
+
+def _paint_picture(
+    layer: Layer, placed: Placed, image: Image.Image | None, scale: np.ndarray, width: int, height: int
+) -> _Paint:
+    """A picture is one stroke: wherever it is seen, the picture below may change by its t0."""
+    result = _Paint.blank(width, height)
+    cover = placed_pixels(image, placed, scale, width, height) if image is not None else None
+    if cover is None:
+        return result
+    part, alpha = result.part(cover), cover.values[..., 3]
+    np.multiply(cover.values, np.float32(layer.opacity), out=part.pixels)
+    part.mask[:] = part.covered[:] = alpha
+    np.multiply(alpha, np.float32(layer.t0), out=part.t0s)
     return result
 
 

@@ -175,3 +175,32 @@ test("the layers of a damaged text are kept", () => {
   assert.equal(drawing.layers[1].opacity, 0.5);
   assert.ok(!("foreign" in drawing.strokes[1]));
 });
+
+const PICTURE = {
+  id: "p",
+  kind: "picture",
+  name: "Boat",
+  file: "0123456789abcdef.png",
+  pixels: [40, 20],
+  x: 5,
+  y: 6.5,
+};
+test("pictures survive reading and writing, and broken ones are kept as they are", () => {
+  const layers = [...STANDARD.map(({ id, kind }) => (kind === "paint" ? { id } : { id, kind })), PICTURE];
+  const more = [{ ...PICTURE, id: "q", scale: 0.5, rotation: -30, opacity: 0.5, t0: 0.2, future: 1 }];
+  const given = text([], { version: 2, layers: [...layers, ...more] });
+  const { drawing, complaint } = readDrawing(given);
+  assert.equal(complaint, "");
+  assert.deepEqual(drawing.layers[2].picture, { ...{ x: 5, y: 6.5, scale: 1, rotation: 0 }, ...pixelsOf(PICTURE) });
+  assert.deepEqual(JSON.parse(writeDrawing(drawing)), JSON.parse(given));
+  for (const broken of [{ file: "../x.png" }, { file: "cat.png" }, { pixels: [1] }, { x: null }, { scale: "2" }]) {
+    const bad = text([], { version: 2, layers: [...layers, { ...more[0], ...broken }] });
+    const read = readDrawing(bad);
+    assert.ok("foreign" in read.drawing.layers[3], JSON.stringify(broken));
+    assert.deepEqual(JSON.parse(writeDrawing(read.drawing)), JSON.parse(bad));
+  }
+});
+
+function pixelsOf({ file, pixels }) {
+  return { file, pixels };
+}

@@ -4,7 +4,7 @@ import { savePicture } from "./export.js";
 
 /** @param {import("./view.js").StrokesView} view */
 export function actionsOf(view) {
-  const { selection, desk } = view;
+  const { selection, desk, arrival } = view;
   return {
     undo: () => view.step(-1),
     redo: () => view.step(1),
@@ -12,11 +12,13 @@ export function actionsOf(view) {
     duplicate: () => selection.duplicate(),
     raise: () => selection.raise(1),
     lower: () => selection.raise(-1),
-    remove: () => selection.remove(),
+    remove: () => (desk.active.picture ? view.locked || desk.remove() : selection.remove()),
     swap: () => view.swapColors(),
     paint: () => desk.chooseKind("paint"),
     sketch: () => desk.chooseKind("sketch"),
     add: () => view.locked || desk.add(),
+    picture: () => arrival.choose(),
+    lasso: () => arrival.lasso(),
     zoomBy: (factor) => view.zoomBy(factor),
     fit: () => view.fit(),
     mirror: () => view.mirror(),

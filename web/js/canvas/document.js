@@ -73,7 +73,7 @@ export function readDrawing(text) {
   const { layers, repaired, cut } = readLayers(piles);
   if (repaired) complaint ||= "Some layers cannot be read: they are kept, but not shown.";
   lost ||= cut;
-  const kinds = new Map(layers.map(({ id, kind }) => [id, kind]));
+  const kinds = new Map(layers.flatMap(({ id, kind, picture }) => (picture ? [] : [[id, kind]])));
   const budget = { points: MOST_POINTS, repaired: 0, kinds };
   const read = strokes.slice(0, MOST_STROKES).map((item) => readStroke(item, budget));
   if (budget.repaired && !complaint)

@@ -1,8 +1,13 @@
 /** Which layer somebody works on, and what is done to the layers of a drawing. Every change is one step of its undo. */
 
-import { freshId, isStandard, layerOf, MOST_LAYERS, withChange, withLayer, withMoved } from "./layers.js";
+import { freshId, isSketch, isStandard, layerOf, MOST_LAYERS, withChange, withLayer, withMoved } from "./layers.js";
+import { dragged, movedTo, scaledBy, turnedTo } from "./placing.js";
 
-const DEFAULTS = { paint: "t0", sketch: "importance" }; // what new strokes of a layer begin with
+const DEFAULTS = { paint: "t0", sketch: "importance", picture: "t0" }; // what new strokes of a layer begin with
+const BESIDE = 16; // pixels of the picture between a picture and its copy
+const ROOM = 0.8; // of the drawing, that a new picture takes at most
+
+const isOpen = ({ hidden, locked }) => !hidden && !locked;
 
 export class LayerDesk {
   /** @param {import("./view.js").StrokesView} view */
@@ -45,7 +50,7 @@ export class LayerDesk {
     const layer = this.#find(id);
     if (!layer) return;
     const { view } = this;
-    if (layer.kind !== this.kind) view.settings.tool = "brush";
+    if (layer.kind !== this.kind) view.settings.tool = layer.picture ? "select" : "brush";
     if (id !== this.active.id) view.selection.indices = [];
     this.#take(layer);
     view.notify("");
@@ -69,9 +74,63 @@ export class LayerDesk {
     const { view, active } = this;
     if (this.#isFull()) return;
     const layers = this.#settled();
-    const { kind } = active;
+    const kind = active.picture ? "paint" : active.kind;
+    if (active.picture) view.settings.tool = "brush";
     const layer = layerOf(freshId(layers, kind), kind, { [DEFAULTS[kind]]: view.settings[DEFAULTS[kind]] });
     this.#put(layer.id, withLayer(layers, layer, active.id));
+  }
+
+  /** A picture that was uploaded, above the active layer; placed: where, or in the middle with all of it in sight. */
+  addPicture(uploaded, name, placed = null) {
+    const { view, active } = this;
+    if (this.#isFull()) return;
+    const { frame, scale, sizeScale } = view;
+    const [width, height] = uploaded.pixels;
+    const fitting = Math.min(1, (ROOM * frame.width) / width, (ROOM * frame.height) / height);
+    const { x, y, factor } = placed ?? { x: frame.width / 2, y: frame.height / 2, factor: fitting };
+    const own = { ...uploaded, scale: Number((factor / sizeScale).toPrecision(5)), rotation: 0 };
+    const layers = this.#settled();
+    const fields = { name, t0: view.settings.t0, picture: movedTo(own, scale, { x, y }) };
+    const layer = layerOf(freshId(layers, "picture"), "picture", fields);
+    view.selection.indices = [];
+    view.settings.tool = "select";
+    this.#put(layer.id, withLayer(layers, layer, active.id));
+  }
+
+  /** A tool for strokes was taken on a picture: they go to the paint above it. */
+  leavePicture() {
+    if (!this.active.picture) return;
+    const { list } = this;
+    const above = list.slice(list.indexOf(this.active)).find((layer) => layer.kind === "paint" && isOpen(layer));
+    if (above) this.choose(above.id);
+    else this.add();
+  }
+
+  /** Changes where the active picture lies; what is not done is only shown. */
+  place(picture, done = true) {
+    if (done || this.active.picture !== picture) this.change(this.active.id, { picture }, done);
+  }
+
+  /** The same by keys: [across, down] in pixels of the picture, by a factor, or by degrees. */
+  nudge({ way = null, factor = 1, degrees = 0 }) {
+    const { view, active } = this;
+    if (view.locked || this.refuses()) return;
+    let { picture } = active;
+    if (way) picture = dragged(picture, view.scale, { move: true }, { x: 0, y: 0 }, { x: way[0], y: way[1] });
+    if (factor !== 1) picture = scaledBy(picture, factor, view.sizeScale);
+    if (degrees) picture = turnedTo(picture, picture.rotation + degrees);
+    this.place(picture);
+  }
+
+  /** A copy of the active picture beside it. */
+  duplicate() {
+    const { view, active } = this;
+    if (this.#isFull()) return;
+    const { layers } = view.drawing;
+    const way = { x: BESIDE, y: BESIDE };
+    const picture = dragged(active.picture, view.scale, { move: true }, { x: 0, y: 0 }, way);
+    const copy = Object.freeze({ ...active, id: freshId(layers, "picture"), picture });
+    this.#put(copy.id, withLayer(layers, copy, active.id));
   }
 
   /** Moves what is selected to another layer of the same kind. */
@@ -83,19 +142,24 @@ export class LayerDesk {
   remove() {
     const { view, active } = this;
     if (!this.canRemove) return;
-    const alike = this.list.filter(({ kind }) => kind === active.kind);
-    const next = alike[Math.max(alike.indexOf(active) - 1, 0)];
+    const alike = this.list.filter(
+      (layer) => layer === active || (!layer.picture && isSketch(layer) === isSketch(active)),
+    );
+    const at = alike.indexOf(active);
+    const next = alike[at - 1] ?? alike[at + 1];
     view.selection.indices = [];
     const { layers, strokes } = view.drawing;
     view.edit({
       layers: layers.filter((layer) => layer !== active),
       strokes: strokes.filter(({ layer }) => layer !== active.id),
     });
-    this.choose(next === active ? alike[1].id : next.id);
+    view.settings.tool = "brush";
+    this.choose(next.id);
   }
 
   get canRemove() {
-    return !this.active.locked && this.list.filter(({ kind }) => kind === this.kind).length > 1;
+    const { active } = this;
+    return !active.locked && (active.picture || this.list.filter(({ kind }) => kind === active.kind).length > 1);
   }
 
   raise(by) {

@@ -1,6 +1,7 @@
 /** The list of layers beside or over the picture: it shows them and reports what is clicked. */
 
 import { html, set, svg } from "../common/elements.js";
+import { say } from "../common/language.js";
 import { clamp } from "../common/numbers.js";
 import { claim } from "../common/widget_host.js";
 import { titleOf } from "./layers.js";
@@ -9,8 +10,11 @@ const EYE = "M2 12c4-7 16-7 20 0-4 7-16 7-20 0zM12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6
 const SHUT = "M2 12c4 7 16 7 20 0M5 16l-2 3M12 17.5v3.5M19 16l2 3";
 const LOCKED = "M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3";
 const OPEN = "M6 11h12v9H6zM8.5 11V7a3.5 3.5 0 0 1 6.8-1.2";
+const LASSO = "M4 10c0-8 16-8 16 0 0 5-8 6-12 4-2-1-1-4 1-3 2 1 0 5-2 5s-1 3-3 4";
 const ACTIONS = [
   ["add", "New layer (N): takes the strokes that are selected", "M12 5v14M5 12h14"],
+  ["picture", "Add a picture as a layer (or drop or paste one)", "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15 8.5v.1"],
+  ["lasso", "Cut out a part of the background (C): draw around it", LASSO],
   ["raise", "Move the layer up", "M12 20V5M6 11l6-6 6 6"],
   ["lower", "Move the layer down", "M12 4v15M6 13l6 6 6-6"],
   ["rename", "Rename the layer (F2, or a double click on its name)", "M4 20l1-4L16 5l3 3L8 19zM13 8l3 3"],
@@ -18,13 +22,13 @@ const ACTIONS = [
 ];
 
 export class LayerPanel {
-  /** @param {import("./layer_desk.js").LayerDesk} desk */
-  constructor(desk) {
+  /** @param {import("./layer_desk.js").LayerDesk} desk; actions: what buttons of the canvas do, by name */
+  constructor(desk, { add, picture, lasso }) {
     this.desk = desk;
     this.rows = new Map(); // by id
     this.list = html("div", { class: "dpath-layer-list", role: "list", "aria-label": "Layers" });
     const acts = {
-      add: () => desk.add(),
+      ...{ add, picture, lasso },
       raise: () => desk.raise(1),
       lower: () => desk.raise(-1),
       rename: () => this.rename(desk.active.id),
@@ -53,6 +57,8 @@ export class LayerPanel {
     const { desk } = this;
     const layers = desk.list;
     const { active } = desk;
+    const cuts = desk.view.settings.tool === "lasso";
+    set(this.actions.get("lasso"), { "aria-pressed": String(cuts) });
     const state = [layers.length, layers.at(-1), active, off, desk.view.drawing.layers];
     this.opacity.value = active.opacity;
     this.share.textContent = active.opacity.toFixed(2);
@@ -60,7 +66,9 @@ export class LayerPanel {
     this.state = state;
     const focused = document.activeElement;
     for (const id of this.rows.keys()) if (!layers.some((layer) => layer.id === id)) this.rows.delete(id);
-    const rows = layers.map((layer) => this.#rowOf(layer, titleOf(layer), layer === active, off)).reverse();
+    const rows = layers
+      .map((layer) => this.#rowOf(layer, layer.name || say(titleOf(layer)), layer === active, off))
+      .reverse();
     if (rows.some((row, i) => this.list.children[i] !== row) || this.list.children.length !== rows.length) {
       this.list.replaceChildren(...rows);
       if (this.list.contains(focused)) focused.focus({ preventScroll: true });
@@ -70,7 +78,7 @@ export class LayerPanel {
     this.actions.get("raise").disabled = off || !desk.canRaise(1);
     this.actions.get("lower").disabled = off || !desk.canRaise(-1);
     this.actions.get("remove").disabled = off || !desk.canRemove;
-    for (const name of ["add", "rename"]) this.actions.get(name).disabled = off;
+    for (const name of ["add", "picture", "lasso", "rename"]) this.actions.get(name).disabled = off;
     this.opacity.disabled = off;
   }
 
@@ -117,11 +125,11 @@ export class LayerPanel {
     }
     const { row, eye, name, number, lock } = this.rows.get(id);
     set(row, { "data-active": isActive, "data-hidden": layer.hidden, "data-kind": layer.kind });
-    name.replaceChildren(html("span", {}, title));
+    name.textContent = title;
     set(name, { "aria-pressed": String(isActive) });
     showState(eye, layer.hidden ? SHUT : EYE, layer.hidden, off);
     showState(lock, layer.locked ? LOCKED : OPEN, layer.locked, off);
-    const [label, value] = layer.kind === "paint" ? ["t0 ", layer.t0] : ["", layer.importance];
+    const [label, value] = layer.kind === "sketch" ? ["", layer.importance] : ["t0 ", layer.t0];
     number.textContent = value === null ? "" : label + value.toFixed(2);
     return row;
   }

@@ -4,23 +4,28 @@
  *
  * @typedef {object} Layer            never changed in place
  * @property {string} id
- * @property {"paint"|"sketch"} kind
+ * @property {"paint"|"sketch"|"picture"} kind
  * @property {string} name             "" for the name of its kind
  * @property {boolean} hidden @property {boolean} locked
  * @property {number} opacity
  * @property {number|null} t0 @property {number|null} importance  what new strokes begin with
+ * @property {import("./placing.js").Placed|null} picture
  * @property {object} rest             unknown fields, kept as they are
  */
 
+import { SCALES, turnedTo } from "./placing.js";
+
 export const MOST_LAYERS = 32;
 const LONGEST_NAME = 60;
-const KINDS = ["paint", "sketch"];
-const NAMES = { paint: "Paint", sketch: "Sketch" };
+const FARTHEST = [-16384, 32768];
+const FILE = /^[0-9a-f]{16,64}\.[a-z]{3,4}$/;
+const NAMES = { paint: "Paint", sketch: "Sketch", picture: "Picture" };
+const NUMBERED = { paint: (n) => `Paint ${n}`, sketch: (n) => `Sketch ${n}`, picture: (n) => `Picture ${n}` };
 
 /** A layer as it is made. @returns {Layer} */
 export function layerOf(id, kind, fields = {}) {
-  const plain = { name: "", hidden: false, locked: false, opacity: 1, t0: null, importance: null, rest: {} };
-  return Object.freeze({ id, kind, ...plain, ...fields });
+  const plain = { name: "", hidden: false, locked: false, opacity: 1, t0: null, importance: null };
+  return Object.freeze({ id, kind, ...plain, picture: null, rest: {}, ...fields });
 }
 
 /** Those of a drawing that names none. */
@@ -49,8 +54,10 @@ export function readLayers(given) {
 
 function readLayer(item) {
   if (typeof item !== "object" || item === null || typeof item.id !== "string") return null;
-  const { id, kind = "paint", name, hidden, locked, opacity, t0, importance, ...rest } = item;
-  if (!KINDS.includes(kind)) return null;
+  const { id, kind = "paint", name, hidden, locked, opacity, t0, importance, ...others } = item;
+  if (!Object.hasOwn(NAMES, kind)) return null;
+  const { picture, rest } = kind === "picture" ? readPlaced(others) : { picture: null, rest: others };
+  if (kind === "picture" && !picture) return null;
   return layerOf(id, kind, {
     name: typeof name === "string" ? name.slice(0, LONGEST_NAME) : "",
     hidden: hidden === true,
@@ -58,8 +65,18 @@ function readLayer(item) {
     opacity: share(opacity) ?? 1,
     t0: share(t0),
     importance: share(importance),
+    picture,
     rest,
   });
+}
+
+function readPlaced({ file, pixels, x, y, scale = 1, rotation = 0, ...rest }) {
+  const isSize = Array.isArray(pixels) && pixels.length === 2 && pixels.every((side) => side >= 1 && side < Infinity);
+  const known = typeof file === "string" && FILE.test(file) && isSize && [x, y, scale, rotation].every(Number.isFinite);
+  if (!known) return { picture: null, rest };
+  const within = (value, [low, high]) => Math.min(Math.max(value, low), high);
+  const place = { x: within(x, FARTHEST), y: within(y, FARTHEST), scale: within(scale, SCALES) };
+  return { picture: turnedTo({ file, pixels, ...place }, rotation), rest };
 }
 
 /** A number brought into 0..1, or null. */
@@ -75,7 +92,7 @@ export function writeLayers(layers) {
 
 function writeLayer(layer) {
   if ("foreign" in layer) return layer.foreign;
-  const { id, kind, name, hidden, locked, opacity, t0, importance, rest } = layer;
+  const { id, kind, name, hidden, locked, opacity, t0, importance, picture, rest } = layer;
   const written = { id };
   if (kind !== "paint") written.kind = kind;
   if (name) written.name = name;
@@ -87,7 +104,14 @@ function writeLayer(layer) {
     ["importance", importance, null],
   ])
     if (value !== standard) written[key] = Number(value.toFixed(3));
-  return { ...written, ...rest };
+  return { ...written, ...(picture && writePlaced(picture)), ...rest };
+}
+
+function writePlaced({ file, pixels, x, y, scale, rotation }) {
+  const written = { file, pixels, x, y };
+  if (scale !== 1) written.scale = scale;
+  if (rotation) written.rotation = rotation;
+  return written;
 }
 
 /** Whether there is nothing about the layers that a drawing without a list of them would not have. */
@@ -101,11 +125,10 @@ export function freshId(layers, kind) {
   for (let i = 2; ; i++) if (!taken.has(`${kind} ${i}`)) return `${kind} ${i}`;
 }
 
-/** What a layer is called: its name, or its kind and the number in its id. */
-export function titleOf({ id, kind, name }) {
-  if (name) return name;
-  const number = id.startsWith(`${kind} `) ? id.slice(kind.length) : "";
-  return id === kind || number ? NAMES[kind] + number : id;
+/** What a layer is called, in words that can be translated: its kind, and the number in its id. */
+export function titleOf({ id, kind }) {
+  const number = id.startsWith(`${kind} `) ? id.slice(kind.length + 1) : "";
+  return number ? NUMBERED[kind](number) : NAMES[kind];
 }
 
 /** The sketch lies above everything; all else is one pile. */

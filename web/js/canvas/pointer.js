@@ -6,14 +6,17 @@ import { hex } from "./background.js";
 import { rounded } from "./document.js";
 import { Fingers } from "./fingers.js";
 import { floodArea, keptPoints, outlines, shapeRing, strokeAt, strokesWithin } from "./geometry.js";
+import { dragged, holdAt } from "./placing.js";
 import { compositeOf } from "./stack.js";
-import { drawBand, drawLinePreview, drawShapePreview, placeOf } from "./stage.js";
+import { drawBand, drawLinePreview, drawRing, drawShapePreview, HANDLE_AWAY, placeOf } from "./stage.js";
 
 const TOLERANCE = 0.35; // pixels of the picture that a simplified path may be off
 const FILL_SIZE = 768; // longer side of the picture in which areas are found
 const FILL_TOLERANCE = 28;
 const FILL_RIM = 3; // pixels of that picture
 const PATIENCE_MS = 40;
+const HANDLE_REACH = 11; // pixels of the stage, as the next ones
+const LASSO_STEP = 2;
 const HIT_SLACK = 4; // pixels of the stage
 
 export class StrokePointer {
@@ -66,7 +69,9 @@ export class StrokePointer {
     if (this.spaceHeld || drags) this.action = this.#pan(event);
     else if (view.locked) return;
     else if (event.altKey || tool === "pick") this.action = this.#pick(event);
+    else if (tool === "lasso") this.action = this.#lasso(event);
     else if (view.desk.refuses()) return;
+    else if (view.desk.active.picture) this.action = this.#place(event);
     else if (tool === "select") this.action = this.#drag(event);
     else if (tool === "fill") this.#fill(event);
     else if (tool === "rectangle" || tool === "ellipse") this.action = this.#shape(event, tool);
@@ -287,6 +292,45 @@ export class StrokePointer {
         view.addStroke({ ...view.brush(isPaint ? "fill" : "brush"), paths });
       },
       guide: (context) => drawShapePreview(context, view, ring()),
+    };
+  }
+
+  /** Around what is to be cut out of the background. */
+  #lasso(event) {
+    const { view } = this;
+    const ring = [];
+    const add = (each) => {
+      const { x, y } = this.#onPicture(each);
+      const [lastX, lastY] = ring.slice(-2);
+      if (!ring.length || Math.hypot(x - lastX, y - lastY) * placeOf(view).factor >= LASSO_STEP) ring.push(x, y);
+    };
+    add(event);
+    return {
+      move: add,
+      end: (cancelled) => !cancelled && ring.length >= 6 && view.arrival.cut(ring),
+      guide: (context) => drawRing(context, placeOf(view).factor, ring),
+    };
+  }
+
+  /** Moves, scales or turns the active picture. */
+  #place(event) {
+    const { view } = this;
+    const { picture } = view.desk.active;
+    const from = this.#onPicture(event);
+    const { factor } = placeOf(view);
+    const hold = holdAt(picture, view.scale, from, HANDLE_REACH / factor, HANDLE_AWAY / factor);
+    if (!hold) return null;
+    let now = picture;
+    return {
+      move: (next) => {
+        now = dragged(picture, view.scale, hold, from, this.#onPicture(next), next.shiftKey);
+        view.desk.place(now, false);
+      },
+      end: (cancelled) => {
+        view.preview = null;
+        if (!cancelled && now !== picture) view.desk.place(now);
+        else view.refresh();
+      },
     };
   }
 

@@ -3,6 +3,7 @@
 import { set } from "../common/elements.js";
 import { StrokeLayer } from "./layer.js";
 import { isSketch } from "./layers.js";
+import { drawPlaced } from "./placing.js";
 
 const SHARPEST = 1536; // pixels of the longer side that layers are kept in
 const SKETCH_BESIDE_PAINT = 0.55; // how much of the sketch is seen while somebody paints
@@ -11,6 +12,7 @@ export class Stack {
   constructor(width, height) {
     Object.assign(this, { width, height });
     this.layers = new Map(); // by id
+    this.pictures = null; // where the pictures of layers come from
     this.merged = []; // canvases of neighbours that nobody works on
   }
 
@@ -46,8 +48,12 @@ export class Stack {
   }
 
   /** Draws the paint over what is there. What is drawn on `active` may change with every frame. */
-  drawPaint(context, { layers }, width, height, active = null) {
-    const shown = layers.filter((layer) => layer.kind === "paint" && !layer.hidden && this.layers.has(layer.id));
+  drawPaint(context, drawing, width, height, active = null) {
+    const { layers } = drawing;
+    const isThere = ({ id, picture }) => Boolean(picture) || this.layers.has(id);
+    const shown = layers.filter(
+      (layer) => !layer.hidden && !("foreign" in layer) && !isSketch(layer) && isThere(layer),
+    );
     let quiet = [];
     let merges = 0;
     const flush = () => {
@@ -56,12 +62,13 @@ export class Stack {
       quiet = [];
     };
     for (const layer of shown) {
-      if (layer.id !== active) {
+      if (layer.id !== active && !layer.picture) {
         quiet.push(layer);
         continue;
       }
       flush();
-      this.#drawLayer(context, layer, width, height);
+      if (layer.picture) this.#drawPicture(context, layer, drawing, width, height, active !== null);
+      else this.#drawLayer(context, layer, width, height);
     }
     flush();
     this.merged.length = merges;
@@ -77,6 +84,18 @@ export class Stack {
   #drawLayer(context, { id, opacity }, width, height, share = 1) {
     context.globalAlpha = opacity * share;
     context.drawImage(this.of(id).canvas, 0, 0, width, height);
+    context.globalAlpha = 1;
+  }
+
+  /** isMarked: whether a box shows where one is missing. */
+  #drawPicture(context, { picture, opacity }, drawing, width, height, isMarked) {
+    const scale = { x: width / drawing.width, y: height / drawing.height };
+    const { a, b } = context.getTransform();
+    const factor = picture.scale * Math.sqrt(scale.x * scale.y) * Math.hypot(a, b);
+    const source = this.pictures?.at(picture.file, factor);
+    if (!source && !(isMarked && this.pictures?.isMissing(picture.file))) return;
+    context.globalAlpha = opacity;
+    drawPlaced(context, source, picture, scale);
     context.globalAlpha = 1;
   }
 
@@ -109,6 +128,7 @@ export class Stack {
 export function bringStack(view, until, kept) {
   const size = Stack.sizeOf(view.frame);
   if (!view.stack?.hasSize(size)) view.stack = kept(size) ?? new Stack(...size);
+  view.stack.pictures = view.pictures;
   view.layerScale = { x: size[0] / view.reference.width, y: size[1] / view.reference.height };
   const { x, y } = view.layerScale;
   view.behind = !view.stack.sync(view.drawing, x, y, { until, draft: view.preview !== null });

@@ -2,7 +2,9 @@
 
 import { boundsOf } from "./geometry.js";
 import { SKETCH_COLOR } from "./blend.js";
+import { frameOf, turningHandle } from "./placing.js";
 
+export const HANDLE_AWAY = 26; // pixels between a picture and the handle that turns it
 export const LEAST_ZOOM = 0.2; // of the picture that fits the stage
 export const MOST_ZOOM = 16;
 const MARGIN = 10;
@@ -56,6 +58,7 @@ export function drawStage(view) {
   view.pointer.drawGuide(context);
   context.restore();
   outlineSelection(context, view, factor);
+  if (desk.active.picture && !view.locked) outlinePicture(context, view, factor);
   drawCursor(context, view, factor);
   view.room.size.textContent = `${frame.width} \u00d7 ${frame.height}`;
   view.room.zoom.textContent = `${Math.round(factor * 100)} %`;
@@ -76,6 +79,51 @@ function outlineSelection(context, view, factor) {
     const [left, top, right, bottom] = boundsOf(stroke);
     dashed(context, factor, left * x - gap, top * y - gap, (right - left) * x + 2 * gap, (bottom - top) * y + 2 * gap);
   }
+}
+
+/** The edge of the picture that somebody works on, with a handle at each corner and one that turns it. */
+function outlinePicture(context, { desk, scale }, factor) {
+  const frame = frameOf(desk.active.picture, scale);
+  const handle = turningHandle(frame, HANDLE_AWAY / factor);
+  const path = new Path2D();
+  for (const { x, y } of frame.corners) path.lineTo(x, y);
+  path.closePath();
+  const top = frame.at(0, -1);
+  path.moveTo(top.x, top.y);
+  path.lineTo(handle.x, handle.y);
+  context.lineWidth = 3 / factor;
+  context.strokeStyle = "rgb(255 255 255 / 80%)";
+  context.stroke(path);
+  context.lineWidth = 1.5 / factor;
+  context.strokeStyle = ACCENT;
+  context.stroke(path);
+  if (desk.isClosed) return;
+  context.fillStyle = "#ffffff";
+  for (const [k, { x, y }] of [...frame.corners, handle].entries()) {
+    context.save();
+    context.translate(x, y);
+    context.rotate(frame.angle);
+    const size = 4.5 / factor;
+    context.beginPath();
+    if (k < 4) context.rect(-size, -size, 2 * size, 2 * size);
+    else context.arc(0, 0, size * 1.2, 0, 2 * Math.PI);
+    context.fill();
+    context.stroke();
+    context.restore();
+  }
+}
+
+/** A ring in the making. */
+export function drawRing(context, factor, ring) {
+  context.lineWidth = 1.5 / factor;
+  context.beginPath();
+  for (let i = 0; i < ring.length; i += 2) context.lineTo(ring[i], ring[i + 1]);
+  context.strokeStyle = "#ffffff";
+  context.stroke();
+  context.strokeStyle = ACCENT;
+  context.setLineDash([5 / factor, 4 / factor]);
+  context.stroke();
+  context.setLineDash([]);
 }
 
 /** The rectangle of a selection in the making. */

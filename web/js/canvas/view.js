@@ -4,13 +4,14 @@ import { html, set } from "../common/elements.js";
 import { outputOf } from "../common/outputs.js";
 import { clamp } from "../common/numbers.js";
 import { actionsOf } from "./actions.js";
-import { pictureListeners } from "./arrival.js";
+import { Arrival } from "./arrival.js";
 import { Background, backgroundAddress, looksChanged, paletteOf, printOf } from "./background.js";
 import { numbersOf } from "./document.js";
 import { press } from "./keys.js";
 import { LayerDesk } from "./layer_desk.js";
 import { LayerPanel } from "./layer_panel.js";
 import { historyOf, keepLayers, keptLayers, rememberedSettings, rememberSettings } from "./memory.js";
+import { Pictures } from "./pictures.js";
 import { StrokePointer } from "./pointer.js";
 import { Room } from "./room.js";
 import { Selection } from "./selection.js";
@@ -25,7 +26,10 @@ const SLICE_MS = 20; // of a frame that strokes are drawn in: what is left waits
 const LONG_SLICE_MS = 45; // the same between frames, while a whole drawing is opened
 const GLIMPSE_MS = 400; // between two looks at a picture that is not whole yet
 const MOST_RECENT = 10;
+const MISSING = "A picture is missing from the input folder: put it back into diffusion_path, or drop it here again.";
 const COLORS = "#1b2a3a #3b6ea5 #8fc1e3 #e8edf0 #3f6b3a #8fb04e #d9b14a #c8673a #8c2f2b #5b4636".split(" ");
+
+const WITHOUT_STROKES = new Set(["select", "pick", "lasso"]);
 
 const isShape = (tool) => tool === "rectangle" || tool === "ellipse";
 
@@ -43,6 +47,8 @@ export class StrokesView {
     this.mirrored = false;
     this.selection = new Selection(this);
     this.desk = new LayerDesk(this);
+    this.arrival = new Arrival(this);
+    this.pictures = new Pictures(() => this.refresh());
     this.preview = null; // a drawing that is shown, but not saved yet
     this.#build();
     this.pointer = new StrokePointer(this);
@@ -198,6 +204,7 @@ export class StrokesView {
       this.edit({ paper: value });
     } else {
       if (name === "tool") this.selection.indices = [];
+      if (name === "tool" && !WITHOUT_STROKES.has(value)) this.desk.leavePicture();
       if (name === "color") this.#mix(value, done);
       if (name === "size") this.settings.sizes[this.sizeKey] = value;
       else this.settings[name] = value;
@@ -324,9 +331,12 @@ export class StrokesView {
     this.stage = this.room.stage;
     this.easel = this.room.easel;
     const attributes = { class: "dpath-panel dpath-strokes", role: "group", "aria-label": "Stroke canvas" };
-    const arrivals = pictureListeners(this.host.owner, (sentence) => this.notify(sentence));
-    const listeners = { keydown: (event) => press(this, event), click: (event) => this.#clicked(event), ...arrivals };
-    this.layerPanel = new LayerPanel(this.desk);
+    const listeners = {
+      keydown: (event) => press(this, event),
+      click: (event) => this.#clicked(event),
+      ...this.arrival.listeners,
+    };
+    this.layerPanel = new LayerPanel(this.desk, this.actions);
     const parts = [this.controls.head, this.room.element, this.controls.foot];
     this.panel = html("div", { ...attributes, ...listeners }, ...parts);
     this.host.element.append(this.panel);
@@ -369,7 +379,8 @@ export class StrokesView {
     const { settings, selectedStroke: stroke, history, drawing } = this;
     const { kind } = this.desk;
     const made = { kind, tool: isShape(settings.tool) && kind !== "sketch" ? "fill" : settings.tool };
-    const numbers = stroke || !["select", "pick"].includes(settings.tool) ? numbersOf(stroke ?? made) : [];
+    const numbers = stroke || !WITHOUT_STROKES.has(settings.tool) ? numbersOf(stroke ?? made) : [];
+    if (kind === "picture") numbers.push("t0");
     const shown = stroke || !["brush", "eraser"].includes(settings.tool) ? numbers : [...numbers, "smoothing"];
     this.controls.show({ ...settings, ...stroke, kind, tool: settings.tool, size: this.shownSize }, shown, {
       canUndo: history.at > 0,
@@ -397,7 +408,7 @@ export class StrokesView {
   }
 
   #showBanner() {
-    const { complaint, lost } = this.history.now;
+    const { complaint, lost, drawing } = this.history.now;
     if (this.host.readOnly) this.room.tell("The strokes come from the linked input.");
     else if (lost) this.room.tell(complaint, ["Go on with what is shown", () => this.#accept()]);
     else if (this.backgroundChanged) {
@@ -405,7 +416,11 @@ export class StrokesView {
       const keep = ["Keep the strokes", () => this.edit({ print })];
       const clear = ["Clear", () => this.edit({ strokes: [], print })];
       this.room.tell("The background has changed since this was drawn.", keep, clear);
-    } else if (this.notice) this.room.tell(...this.notice);
+    } else if (
+      drawing.layers.some(({ picture, hidden }) => picture && !hidden && this.pictures.isMissing(picture.file))
+    )
+      this.room.tell(MISSING, ["Look again", () => this.pictures.retry()]);
+    else if (this.notice) this.room.tell(...this.notice);
     else this.room.tell(...[complaint || this.complaint].filter(Boolean));
   }
 
