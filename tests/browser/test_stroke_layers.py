@@ -38,6 +38,12 @@ def test_strokes_go_to_the_layer_that_is_chosen(comfy: ComfyPage) -> None:
     drawn = [(stroke.get("layer", "paint"), stroke.get("t0", 0.6)) for stroke in strokes(comfy, node)]
     assert drawn == [("paint", 0.6), ("paint 2", 0), ("paint", 0.6)], "each layer begins with a t0 of its own"
     comfy.screenshot("layers")
+    button(comfy, node, "Rename the layer").click()
+    comfy.page.keyboard.type("Mill")
+    comfy.page.keyboard.press("Enter")
+    comfy.settle()
+    assert names(comfy, node) == ["Sketch", "Paint 2", "Mill"]
+    press(comfy, node, "z")
     button(comfy, node, "Move the layer up").click()
     assert [layer["id"] for layer in layers(comfy, node)] == ["paint 2", "paint", "sketch"]
     button(comfy, node, "Move the layer up").is_disabled()

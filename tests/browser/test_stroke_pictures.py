@@ -37,11 +37,13 @@ def drop(comfy: ComfyPage, place: ElementHandle, picture: Image.Image, name: str
 
 
 def picture_of(comfy: ComfyPage, node: int) -> dict[str, Any]:
-    comfy.wait_until("e => e.querySelector('.dpath-layer[data-kind=picture]')", comfy.element(node, "strokes"))
+    comfy.wait_until(_HAS_PICTURE, node)
     comfy.settle()
     return next(layer for layer in reversed(layers(comfy, node)) if layer.get("kind") == "picture")
 
 
+_HAS_PICTURE = """id => app.canvas.graph.getNodeById(id).widgets.find(w => w.name === "strokes").value
+    .includes('"kind":"picture"')"""
 _PIXELS = """async ([folder, id, width, height]) => { const easel = app.canvas.graph.getNodeById(id).widgets
         .find(w => w.name === "strokes").element; const { Stack } = await import(folder + "/canvas/stack.js");
     const { Pictures } = await import(folder + "/canvas/pictures.js");
@@ -123,6 +125,7 @@ def test_a_picture_by_keys_and_paint_over_it(comfy: ComfyPage) -> None:
     assert [layer["id"] for layer in layers(comfy, node)] == ["paint", "picture 2", "picture 3", "sketch"]
     press(comfy, node, "Delete")
     assert [layer["id"] for layer in layers(comfy, node)] == ["paint", "picture 2", "sketch"]
+    press(comfy, node, "k")
     part(comfy, node, '.dpath-layer[data-kind="picture"] .dpath-layer-name').click()
     press(comfy, node, "b")
     comfy.drag(place, [(0.3, 0.5), (0.7, 0.5)])

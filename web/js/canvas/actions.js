@@ -5,14 +5,18 @@ import { savePicture } from "./export.js";
 /** @param {import("./view.js").StrokesView} view */
 export function actionsOf(view) {
   const { selection, desk, arrival } = view;
+  /** A picture stands for what is selected, where somebody works on one. */
+  const either = (what, ...given) => {
+    return () => (desk.active.picture ? view.locked || desk[what](...given) : selection[what](...given));
+  };
   return {
     undo: () => view.step(-1),
     redo: () => view.step(1),
-    clear: () => view.clear(),
-    duplicate: () => selection.duplicate(),
-    raise: () => selection.raise(1),
-    lower: () => selection.raise(-1),
-    remove: () => (desk.active.picture ? view.locked || desk.remove() : selection.remove()),
+    clear: () => (desk.active.picture ? view.locked || desk.remove() : view.clear()),
+    duplicate: either("duplicate"),
+    raise: either("raise", 1),
+    lower: either("raise", -1),
+    remove: either("remove"),
     swap: () => view.swapColors(),
     paint: () => desk.chooseKind("paint"),
     sketch: () => desk.chooseKind("sketch"),

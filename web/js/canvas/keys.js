@@ -20,7 +20,7 @@ function isUsed(view, event) {
   if (view.desk.active.picture && isUsedForPicture(view, key, command)) return true;
   if (key === "z") view.step(event.shiftKey ? 1 : -1);
   else if (key === "y" && command) view.step(1);
-  else if (key === "d" && command) view.selection.duplicate();
+  else if (key === "d" && command) view.actions.duplicate();
   else if (key === "a" && command) view.selection.all();
   else if (command) return false;
   else if (TOOLS[key]) view.controls.choose(TOOLS[key]);
@@ -42,11 +42,11 @@ function isUsed(view, event) {
 }
 
 /** The keys of the brush and of strokes, where there is a picture in their place. */
-function isUsedForPicture({ desk }, key, command) {
-  if (key === "d" && command) desk.duplicate();
-  else if (command) return false;
-  else if (key === "[" || key === "]") desk.nudge({ factor: key === "]" ? 1.05 : 1 / 1.05 });
+function isUsedForPicture({ desk, actions }, key, command) {
+  if (command) return false;
+  if (key === "[" || key === "]") desk.nudge({ factor: key === "]" ? 1.05 : 1 / 1.05 });
   else if (key === "," || key === ".") desk.nudge({ degrees: key === "." ? 1 : -1 });
+  else if (key === "pageup" || key === "pagedown") actions[key === "pageup" ? "raise" : "lower"]();
   else return false;
   return true;
 }

@@ -125,7 +125,7 @@ export class LayerDesk {
   /** A copy of the active picture beside it. */
   duplicate() {
     const { view, active } = this;
-    if (this.#isFull()) return;
+    if (this.#isFull() || this.refuses()) return;
     const { layers } = view.drawing;
     const way = { x: BESIDE, y: BESIDE };
     const picture = dragged(active.picture, view.scale, { move: true }, { x: 0, y: 0 }, way);
@@ -190,6 +190,11 @@ export class LayerDesk {
     const layers = withChange(base.layers, id, fields);
     if (done) view.edit({ layers });
     else view.propose({ ...base, layers });
+  }
+
+  /** The same of the active layer, unless it is closed. */
+  changeOpen(fields, done) {
+    if (!this.view.locked && !this.refuses()) this.change(this.active.id, fields, done);
   }
 
   /** What new strokes of the active layer begin with, where the drawing has layers of its own. */

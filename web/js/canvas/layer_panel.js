@@ -47,8 +47,8 @@ export class LayerPanel {
       "div",
       { ...look, keydown: (event) => this.#press(event) },
       label,
-      this.list,
       html("div", bar, ...this.actions.values()),
+      this.list,
     );
   }
 

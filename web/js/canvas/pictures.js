@@ -34,6 +34,11 @@ export class Pictures {
     return this.known.get(file)?.missing === true;
   }
 
+  /** Whether a picture that should be seen is missing. */
+  areMissing({ layers }) {
+    return layers.some(({ picture, hidden }) => picture && !hidden && this.isMissing(picture.file));
+  }
+
   /** Looks again for those that were missing. */
   retry() {
     for (const [file, { missing }] of this.known) if (missing) this.known.delete(file);

@@ -92,7 +92,7 @@ export function scaledBy(placed, by, sizeScale) {
   return Object.freeze({ ...placed, scale: Number(scale.toPrecision(5)) });
 }
 
-/** Draws it on a context whose units are pixels of the shown picture. */
+/** Draws it on a context whose units are pixels of the shown picture; a crossed box for what is missing. */
 export function drawPlaced(context, source, placed, scale) {
   const { centre, factor, angle } = frameOf(placed, scale);
   const [width, height] = placed.pixels;
@@ -104,8 +104,16 @@ export function drawPlaced(context, source, placed, scale) {
     context.imageSmoothingQuality = "medium";
     context.drawImage(source, -width / 2, -height / 2, width, height);
   } else {
-    context.fillStyle = "rgb(128 128 128 / 35%)";
+    context.fillStyle = "rgb(128 128 128 / 45%)";
     context.fillRect(-width / 2, -height / 2, width, height);
+    context.beginPath();
+    for (const side of [-1, 1]) {
+      context.moveTo(-width / 2, (-side * height) / 2);
+      context.lineTo(width / 2, (side * height) / 2);
+    }
+    context.lineWidth = Math.max(width, height) / 60;
+    context.strokeStyle = "rgb(255 255 255 / 80%)";
+    context.stroke();
   }
   context.restore();
 }

@@ -45,8 +45,13 @@ export class Room {
 
   /** Shows sentences and [text, click] of buttons over the picture; nothing hides the banner. */
   tell(...parts) {
-    const shown = parts.map((part) =>
-      typeof part === "string" ? say(part) : html("button", { type: "button", click: part[1] }, part[0]),
+    this.told = parts;
+    const texts = parts.map((part) => (typeof part === "string" ? part : part[0]));
+    if (this.texts?.join("/") === texts.join("/")) return; // a button stays under the hand
+    this.texts = texts;
+    const click = (i) => () => this.told[i]?.[1]();
+    const shown = parts.map((part, i) =>
+      typeof part === "string" ? say(part) : html("button", { type: "button", click: click(i) }, part[0]),
     );
     this.banner.hidden = !parts.length;
     this.banner.replaceChildren(...shown);

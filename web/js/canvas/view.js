@@ -203,6 +203,7 @@ export class StrokesView {
     if (name === "paper") {
       this.edit({ paper: value });
     } else {
+      if (name === "opacity" && this.desk.active.picture) return this.desk.changeOpen({ opacity: value }, done);
       if (name === "tool") this.selection.indices = [];
       if (name === "tool" && !WITHOUT_STROKES.has(value)) this.desk.leavePicture();
       if (name === "color") this.#mix(value, done);
@@ -380,14 +381,17 @@ export class StrokesView {
     const { kind } = this.desk;
     const made = { kind, tool: isShape(settings.tool) && kind !== "sketch" ? "fill" : settings.tool };
     const numbers = stroke || !WITHOUT_STROKES.has(settings.tool) ? numbersOf(stroke ?? made) : [];
-    if (kind === "picture") numbers.push("t0");
+    const { picture, opacity, t0 } = this.desk.active;
+    const isListed = this.whole.isOpen || settings.listed; // with a slider for the layer's opacity
+    if (picture) numbers.push(...(isListed ? [] : ["opacity"]), "t0");
+    const own = picture ? { opacity, t0: t0 ?? settings.t0 } : stroke;
     const shown = stroke || !["brush", "eraser"].includes(settings.tool) ? numbers : [...numbers, "smoothing"];
-    this.controls.show({ ...settings, ...stroke, kind, tool: settings.tool, size: this.shownSize }, shown, {
+    this.controls.show({ ...settings, ...own, kind, tool: settings.tool, size: this.shownSize }, shown, {
       canUndo: history.at > 0,
       canRedo: history.at < history.steps.length - 1,
       paperColor: drawing.paper,
       hasBackground: Boolean(this.background),
-      hasSelection: Boolean(stroke),
+      hasSelection: Boolean(stroke ?? picture),
     });
     if (this.locked !== this.wasLocked) this.controls.disable(this.locked);
     this.wasLocked = this.locked;
@@ -416,11 +420,8 @@ export class StrokesView {
       const keep = ["Keep the strokes", () => this.edit({ print })];
       const clear = ["Clear", () => this.edit({ strokes: [], print })];
       this.room.tell("The background has changed since this was drawn.", keep, clear);
-    } else if (
-      drawing.layers.some(({ picture, hidden }) => picture && !hidden && this.pictures.isMissing(picture.file))
-    )
-      this.room.tell(MISSING, ["Look again", () => this.pictures.retry()]);
-    else if (this.notice) this.room.tell(...this.notice);
+    } else if (this.notice) this.room.tell(...this.notice);
+    else if (this.pictures.areMissing(drawing)) this.room.tell(MISSING, ["Look again", () => this.pictures.retry()]);
     else this.room.tell(...[complaint || this.complaint].filter(Boolean));
   }
 
@@ -438,6 +439,7 @@ export class StrokesView {
 
   /** A button clicked with the mouse leaves the keyboard to the stage. */
   #clicked(event) {
-    if (event.detail > 0 && event.target.closest("button")) this.easel.focus({ preventScroll: true });
+    const writes = document.activeElement?.type === "text"; // a name, which that button began
+    if (event.detail > 0 && !writes && event.target.closest("button")) this.easel.focus({ preventScroll: true });
   }
 }
