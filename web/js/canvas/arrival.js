@@ -14,8 +14,6 @@ const GAP = 60; // between a new Load Image and the canvas
 const FAILED = "The picture could not be uploaded: connect a Load Image to background instead.";
 const NO_BACKGROUND = "Only a background can be cut: connect a picture to background, or drop one here.";
 
-class Refusal extends Error {}
-
 export class Arrival {
   /** @param {import("./view.js").StrokesView} view */
   constructor(view) {
@@ -75,21 +73,20 @@ export class Arrival {
 
   #receive(file) {
     const { view } = this;
-    const isFirst = !view.background && !view.drawing.strokes.length && view.desk.list.every(({ picture }) => !picture);
-    if (isFirst) return this.#try(() => this.#toBackground(file));
+    const isEmpty = !view.background && !view.drawing.strokes.length && view.desk.list.every(({ picture }) => !picture);
+    if (isEmpty && this.#takesBackground) return this.#try(() => this.#toBackground(file));
     if (view.locked) return;
     this.#try(async () => {
       const before = view.history.now;
       await this.#toLayer(file);
       if (view.history.now === before) return;
       const under = () => this.#try(() => this.#toBackground(file).then(() => view.desk.remove()));
-      view.notify("The picture is a layer of its own.", ["Make it the background", under]);
+      if (this.#takesBackground) view.notify("The picture is a layer of its own.", ["Make it the background", under]);
     });
   }
 
   #try(work) {
-    const failed = (error) => this.view.notify(error instanceof Refusal ? error.message : FAILED);
-    return work().catch(failed);
+    return work().catch(() => this.view.notify(FAILED));
   }
 
   async #toLayer(file) {
@@ -99,15 +96,20 @@ export class Arrival {
     this.view.desk.addPicture(known, name === "image" ? "" : name); // as every pasted picture is called
   }
 
+  get #slot() {
+    return this.view.host.owner.inputs.findIndex(({ name }) => name === "background");
+  }
+
+  /** What comes from another node than a Load Image stays. */
+  get #takesBackground() {
+    const source = sourceOf(this.view.host.owner, this.#slot);
+    return !source || source.type === "LoadImage";
+  }
+
   async #toBackground(file) {
     const { owner } = this.view.host;
-    const slot = owner.inputs.findIndex(({ name }) => name === "background");
-    const source = sourceOf(owner, slot);
-    const isLoader = source?.type === "LoadImage";
-    if (source && !isLoader)
-      throw new Refusal("background is connected to another node: disconnect it to use another picture.");
     const name = await toInput(file);
-    const loader = isLoader ? source : newLoader(owner, slot);
+    const loader = sourceOf(owner, this.#slot) ?? newLoader(owner, this.#slot);
     const widget = loader.widgets.find((each) => each.name === "image");
     const { values } = widget.options;
     if (Array.isArray(values) && !values.includes(name)) values.push(name);

@@ -232,6 +232,7 @@ export class LayerDesk {
 
   #put(id, layers) {
     const { view } = this;
+    if (view.locked) return;
     const chosen = new Set(view.selection.strokes);
     const put = (stroke) => (chosen.has(stroke) ? Object.freeze({ ...stroke, layer: id }) : stroke);
     view.edit({ layers, strokes: chosen.size ? view.drawing.strokes.map(put) : view.drawing.strokes });
