@@ -131,7 +131,12 @@ def test_a_picture_by_keys_and_paint_over_it(comfy: ComfyPage) -> None:
     comfy.drag(place, [(0.3, 0.5), (0.7, 0.5)])
     assert strokes(comfy, node)[1]["layer"] == "paint 2"
     assert [layer["id"] for layer in layers(comfy, node)] == ["paint", "picture 2", "paint 2", "sketch"]
+    press(comfy, node, "h")
+    assert button(comfy, node, "t0 as colours").get_attribute("aria-pressed") == "true"
+    assert part(comfy, node, ".dpath-heat").is_visible()
     comfy.screenshot("picture-painted")
+    press(comfy, node, "h")
+    assert not part(comfy, node, ".dpath-heat").is_visible()
 
 
 def test_a_part_of_the_background_is_cut_out_and_moved(comfy: ComfyPage) -> None:

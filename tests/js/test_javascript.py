@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from typing import Any
@@ -58,6 +59,15 @@ def test_drawings_look_the_same(scale: float) -> None:
     rendered = values("tests/js/drawing.mjs", "rendered", [[text, width, height] for text in texts])
     for seed, (text, coded) in enumerate(zip(texts, rendered, strict=True)):
         check_pixels(text, coded, width, height, f"drawing {seed}")
+
+
+def test_the_map_of_t0s_is_the_one_of_python() -> None:
+    texts = [make(seed) for make in (drawing, layered) for seed in range(6)]
+    maps = values("tests/js/drawing.mjs", "heated", [[text, 200, 150] for text in texts])
+    for text, coded in zip(texts, maps, strict=True):
+        pixels = np.frombuffer(base64.b64decode(coded), np.uint8).reshape(150, 200, 4) / 255.0
+        mine = render_drawing(read_drawing(text), 200, 150).t0s[0].numpy()
+        assert np.abs(mine - pixels[..., 0] * pixels[..., 3]).max() < 0.02
 
 
 def test_python_reads_what_the_page_writes() -> None:

@@ -31,6 +31,7 @@ function isUsed(view, event) {
   else if (key === "x") view.swapColors();
   else if (key === "f") view.whole.toggle();
   else if (key === "n") view.actions.add();
+  else if (key === "h") view.showHeat();
   else if (key === "c") view.actions.lasso();
   else if (key === "k") view.actions.layers();
   else if (key === "escape") leave(view);

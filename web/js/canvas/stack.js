@@ -13,6 +13,7 @@ export class Stack {
     Object.assign(this, { width, height });
     this.layers = new Map(); // by id
     this.pictures = null; // where the pictures of layers come from
+    this.tints = new WeakMap();
     this.merged = []; // canvases of neighbours that nobody works on
   }
 
@@ -88,15 +89,29 @@ export class Stack {
   }
 
   /** isMarked: whether a box shows where one is missing. */
-  #drawPicture(context, { picture, opacity }, drawing, width, height, isMarked) {
+  #drawPicture(context, { picture, opacity, tint }, drawing, width, height, isMarked) {
     const scale = { x: width / drawing.width, y: height / drawing.height };
     const { a, b } = context.getTransform();
     const factor = picture.scale * Math.sqrt(scale.x * scale.y) * Math.hypot(a, b);
     const source = this.pictures?.at(picture.file, factor);
     if (!source && !(isMarked && this.pictures?.isMissing(picture.file))) return;
     context.globalAlpha = opacity;
-    drawPlaced(context, source, picture, scale);
+    drawPlaced(context, source && tint ? this.#tinted(source, tint) : source, picture, scale);
     context.globalAlpha = 1;
+  }
+
+  /** A picture in one colour. */
+  #tinted(source, color) {
+    const known = this.tints.get(source);
+    if (known?.color === color) return known.canvas;
+    const canvas = Object.assign(document.createElement("canvas"), { width: source.width, height: source.height });
+    const context = canvas.getContext("2d");
+    context.drawImage(source, 0, 0);
+    context.globalCompositeOperation = "source-in";
+    context.fillStyle = color;
+    context.fillRect(0, 0, source.width, source.height);
+    this.tints.set(source, { color, canvas });
+    return canvas;
   }
 
   #drawMerged(context, number, layers, width, height) {

@@ -8,6 +8,7 @@ export const HANDLE_AWAY = 26; // pixels between a picture and the handle that t
 export const LEAST_ZOOM = 0.2; // of the picture that fits the stage
 export const MOST_ZOOM = 16;
 const MARGIN = 10;
+const HEAT_MS = 12; // of a frame, in which the map of t0s is drawn
 const MOST_OUTLINES = 200;
 const ACCENT = "#3d8bfd";
 
@@ -50,6 +51,7 @@ export function drawStage(view) {
   }
   context.imageSmoothingEnabled = factor * sharpness < 3;
   stack.drawPaint(context, drawing, frame.width, frame.height, desk.active.id);
+  if (view.heat && !view.heat.draw(context, view, performance.now() + HEAT_MS)) view.draw();
   if (desk.kind === "sketch") {
     context.fillStyle = "rgb(255 255 255 / 60%)";
     context.fillRect(0, 0, frame.width, frame.height);

@@ -7,10 +7,12 @@ import { actionsOf } from "./actions.js";
 import { Arrival } from "./arrival.js";
 import { Background, backgroundAddress, looksChanged, paletteOf, printOf } from "./background.js";
 import { numbersOf } from "./document.js";
+import { Heat } from "./heat.js";
 import { press } from "./keys.js";
 import { LayerDesk } from "./layer_desk.js";
 import { LayerPanel } from "./layer_panel.js";
 import { historyOf, keepLayers, keptLayers, rememberedSettings, rememberSettings } from "./memory.js";
+import { noticesOf } from "./notices.js";
 import { Pictures } from "./pictures.js";
 import { StrokePointer } from "./pointer.js";
 import { Room } from "./room.js";
@@ -26,7 +28,6 @@ const SLICE_MS = 20; // of a frame that strokes are drawn in: what is left waits
 const LONG_SLICE_MS = 45; // the same between frames, while a whole drawing is opened
 const GLIMPSE_MS = 400; // between two looks at a picture that is not whole yet
 const MOST_RECENT = 10;
-const MISSING = "A picture is missing from the input folder: put it back into diffusion_path, or drop it here again.";
 const COLORS = "#1b2a3a #3b6ea5 #8fc1e3 #e8edf0 #3f6b3a #8fb04e #d9b14a #c8673a #8c2f2b #5b4636".split(" ");
 
 const WITHOUT_STROKES = new Set(["select", "pick", "lasso"]);
@@ -45,6 +46,7 @@ export class StrokesView {
     this.zoom = 1;
     this.pan = { x: 0, y: 0 };
     this.mirrored = false;
+    this.heat = null; // the map of t0s, while it is shown
     this.selection = new Selection(this);
     this.desk = new LayerDesk(this);
     this.arrival = new Arrival(this);
@@ -369,6 +371,13 @@ export class StrokesView {
     this.draw();
   }
 
+  /** Shows or hides the t0 of every place as a colour. */
+  showHeat() {
+    this.heat = this.heat ? null : new Heat();
+    this.#showControls();
+    this.draw();
+  }
+
   /** Sliders folded, which gives their room to the picture; layers listed. @param {"folded"|"listed"} setting */
   turn(setting) {
     this.settings[setting] = !this.settings[setting];
@@ -395,10 +404,10 @@ export class StrokesView {
     });
     if (this.locked !== this.wasLocked) this.controls.disable(this.locked);
     this.wasLocked = this.locked;
-    this.#showBanner();
+    this.room.tell(...noticesOf(this));
     this.#showLayers();
     set(this.panel, { "data-folded": settings.folded, "data-whole": this.whole.isOpen });
-    this.room.show(this.mirrored, settings, this.whole.isOpen);
+    this.room.show(this, settings, this.whole.isOpen);
     this.room.describe(this.frame, drawing.strokes.filter((each) => !("foreign" in each)).length);
   }
 
@@ -411,30 +420,10 @@ export class StrokesView {
     if (!element.hidden) this.layerPanel.show(this.locked);
   }
 
-  #showBanner() {
-    const { complaint, lost, drawing } = this.history.now;
-    if (this.host.readOnly) this.room.tell("The strokes come from the linked input.");
-    else if (lost) this.room.tell(complaint, ["Go on with what is shown", () => this.#accept()]);
-    else if (this.backgroundChanged) {
-      const { print } = this.background;
-      const keep = ["Keep the strokes", () => this.edit({ print })];
-      const clear = ["Clear", () => this.edit({ strokes: [], print })];
-      this.room.tell("The background has changed since this was drawn.", keep, clear);
-    } else if (this.notice) this.room.tell(...this.notice);
-    else if (this.pictures.areMissing(drawing)) this.room.tell(MISSING, ["Look again", () => this.pictures.retry()]);
-    else this.room.tell(...[complaint || this.complaint].filter(Boolean));
-  }
-
   /** Says something until it has been read, or [text, click] of a button has been clicked. */
   notify(sentence, button = ["OK", () => this.notify("")]) {
     this.notice = sentence ? [sentence, button] : null;
-    this.#showBanner();
-  }
-
-  #accept() {
-    const { now } = this.history;
-    now.lost = false;
-    this.edit({ strokes: [...now.drawing.strokes] });
+    this.room.tell(...noticesOf(this));
   }
 
   /** A button clicked with the mouse leaves the keyboard to the stage. */
