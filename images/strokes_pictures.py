@@ -16,9 +16,11 @@ from torch import Tensor
 
 from ..common import limits
 from ..common.interrupts import answering, interruptible
+from ..common.memory import check_memory
 from .strokes_coverage import Cover, fill_cover
 from .strokes_document import Layer, Placed
 
+_BYTES = 40  # taken at the highest for each pixel of a picture that is placed
 _BAND = 1 << 20  # pixels placed between two checks for an interrupt
 _FILES = re.compile(r'"file"\s*:\s*"([0-9a-f]{16,64}\.[a-z]{3,4})"')
 
@@ -78,7 +80,10 @@ def placed_pixels(image: Image.Image, placed: Placed, scale: np.ndarray, width: 
     if cover is None:
         return None
     back = np.linalg.inv(axes) / half[:, None]  # to -1..1 over the picture
-    source = _premultiplied(_reduced(image, placed, factor))
+    reduced = _reduced(image, placed, factor)
+    what = f"A layer's picture of {reduced.width} x {reduced.height} pixels"
+    check_memory(_BYTES * reduced.width * reduced.height, what, "use a smaller one")
+    source = _premultiplied(reduced)
     rows, columns = cover.values.shape
     values = np.empty((rows, columns, 4), np.float32)
     x = torch.arange(columns, dtype=torch.float64) + (cover.x + 0.5 - centre[0])

@@ -129,6 +129,12 @@ def test_a_picture_by_keys_and_paint_over_it(comfy: ComfyPage) -> None:
     part(comfy, node, '.dpath-layer[data-kind="picture"] .dpath-layer-name').click()
     press(comfy, node, "b")
     comfy.drag(place, [(0.3, 0.5), (0.7, 0.5)])
+    press(comfy, node, "v")
+    active = "e => e.querySelector('.dpath-layer[data-active]').textContent"
+    comfy.click(place, (0.35, 0.6))
+    assert comfy.page.evaluate(active, comfy.element(node, "strokes")).startswith("Paintt0"), "where that stroke is"
+    comfy.click(place, (0.44, 0.45))
+    assert comfy.page.evaluate(active, comfy.element(node, "strokes")).startswith("boat")
     assert strokes(comfy, node)[1]["layer"] == "paint 2"
     assert [layer["id"] for layer in layers(comfy, node)] == ["paint", "picture 2", "paint 2", "sketch"]
     press(comfy, node, "h")

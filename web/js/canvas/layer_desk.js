@@ -1,7 +1,8 @@
 /** Which layer somebody works on, and what is done to the layers of a drawing. Every change is one step of its undo. */
 
+import { strokeAt } from "./geometry.js";
 import { freshId, isSketch, isStandard, layerOf, MOST_LAYERS, withChange, withLayer, withMoved } from "./layers.js";
-import { dragged, movedTo, scaledBy, turnedTo } from "./placing.js";
+import { dragged, isOver, movedTo, scaledBy, turnedTo } from "./placing.js";
 
 const DEFAULTS = { paint: "t0", sketch: "importance", picture: "t0" }; // what new strokes of a layer begin with
 const BESIDE = 16; // pixels of the picture between a picture and its copy
@@ -55,6 +56,23 @@ export class LayerDesk {
     this.#take(layer);
     view.notify("");
     view.refresh();
+  }
+
+  /** Chooses the uppermost picture or stroke at a point in pixels of the picture; returns whether there is any. */
+  chooseAt(point, slack) {
+    const { view } = this;
+    const { scale } = view;
+    const { strokes } = view.drawing;
+    for (const layer of this.list.filter(isOpen).reverse()) {
+      const { id, picture } = layer;
+      const index = picture ? -1 : strokeAt(strokes, id, point.x / scale.x, point.y / scale.y, slack);
+      if (index < 0 && !(picture && isOver(picture, scale, point))) continue;
+      this.choose(id);
+      view.settings.tool = "select";
+      view.selection.choose(picture ? [] : [index]);
+      return true;
+    }
+    return false;
   }
 
   /** The layer of this kind that was chosen last, or the uppermost. */

@@ -42,10 +42,13 @@ export function holdAt(placed, scale, point, reach, far) {
   if (isNear(turningHandle(frame, far))) return { turn: true };
   const corner = frame.corners.findIndex(isNear);
   if (corner >= 0) return { corner };
-  return isInside(frame, placed.pixels, point) ? { move: true } : null;
+  return isOver(placed, scale, point) ? { move: true } : null;
 }
 
-function isInside({ centre, factor, angle }, pixels, { x, y }) {
+/** Whether it lies at a point of the shown picture. */
+export function isOver(placed, scale, { x, y }) {
+  const { pixels } = placed;
+  const { centre, factor, angle } = frameOf(placed, scale);
   const [dx, dy] = [x - centre.x, y - centre.y];
   const across = dx * Math.cos(angle) + dy * Math.sin(angle);
   const down = dy * Math.cos(angle) - dx * Math.sin(angle);

@@ -234,9 +234,8 @@ export class StrokePointer {
     const { view } = this;
     const { selection, scale } = view;
     const { x, y } = this.#onPicture(event);
-    const slack = HIT_SLACK / placeOf(view).factor / view.sizeScale;
     const { strokes } = view.history.now.drawing;
-    const index = strokeAt(strokes, view.desk.active.id, x / scale.x, y / scale.y, slack);
+    const index = strokeAt(strokes, view.desk.active.id, x / scale.x, y / scale.y, this.#slack);
     if (index < 0) return this.#band(event);
     if (event.shiftKey) return (selection.toggle(index), null);
     if (!selection.has(index)) selection.choose([index]);
@@ -256,6 +255,11 @@ export class StrokePointer {
     };
   }
 
+  /** How far beside a stroke it is hit, in units of the drawing. */
+  get #slack() {
+    return HIT_SLACK / placeOf(this.view).factor / this.view.sizeScale;
+  }
+
   /** A rectangle around what is to be selected; with Shift, beside what is already. */
   #band(event) {
     const { view } = this;
@@ -267,6 +271,7 @@ export class StrokePointer {
     return {
       move: (next) => (to = this.#onPicture(next)),
       end: (cancelled) => {
+        if (!cancelled && to === from) view.desk.chooseAt(from, this.#slack);
         if (cancelled || to === from) return;
         const corners = [from, to].map(({ x, y }) => [x / scale.x, y / scale.y]);
         const found = strokesWithin(view.history.now.drawing.strokes, view.desk.active.id, ...corners);
@@ -319,7 +324,7 @@ export class StrokePointer {
     const from = this.#onPicture(event);
     const { factor } = placeOf(view);
     const hold = holdAt(picture, view.scale, from, HANDLE_REACH / factor, HANDLE_AWAY / factor);
-    if (!hold) return null;
+    if (!hold) return view.desk.chooseAt(from, this.#slack) ? null : this.#band(event);
     let now = picture;
     return {
       move: (next) => {
