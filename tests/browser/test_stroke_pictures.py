@@ -173,7 +173,7 @@ def test_a_part_of_the_background_is_cut_out_and_moved(comfy: ComfyPage) -> None
     assert 0.02 < mask.mean() / 255 < 0.3
 
 
-def test_a_missing_picture_is_told_and_nothing_is_lost(comfy: ComfyPage) -> None:
+def test_a_missing_picture_is_reported_and_nothing_is_lost(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
     comfy.drag(place, [(0.3, 0.6), (0.7, 0.6)])
     drop(comfy, place, soft_picture(90, 60), "mill.png")

@@ -45,7 +45,7 @@ def test_every_field_is_read() -> None:
     assert (drawing.width, drawing.height, drawing.paper, drawing.complaints) == (64, 48, (16, 32, 48), ())
 
 
-def test_layers_are_read_and_broken_ones_are_told() -> None:
+def test_layers_are_read_and_broken_ones_are_reported() -> None:
     given = [
         {"id": "paint"},
         {"id": "far", "name": "Hills", "opacity": 2, "hidden": True, "locked": True, "t0": 0.3},

@@ -39,7 +39,7 @@ export class Arrival {
     };
   }
 
-  /** Asks for a file, which becomes a layer. */
+  /** Opens the choice of files; the chosen picture becomes a layer. */
   choose() {
     if (this.view.locked) return;
     const input = html("input", { type: "file", accept: "image/*" });
