@@ -105,7 +105,9 @@ def test_names_lead_nowhere_else_and_broken_pictures_are_reported(fields: dict[s
     assert "without a file, its pixels or a place" in drawing.complaints[0]
 
 
-def test_missing_and_damaged_files_leave_the_rest_and_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_and_damaged_files_leave_the_rest_and_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(tmp_path))
     layers = [{"id": "paint"}, LAYER | {"name": "Boat"}]
     text = json.dumps({"version": 2, "width": 64, "height": 64, "layers": layers, "strokes": [RED]})
