@@ -20,6 +20,7 @@ PROMPT_TOKENS = 2_000
 
 DRAWING_TEXT = 8_000_000
 STROKES = 20_000
+LAYERS = 32
 POINTS = 100_000
 SIDE = 16_384
 DRAWING_PIXELS = 8_192 * 8_192
@@ -41,6 +42,7 @@ class Limit(NamedTuple):
 TABLE = (
     Limit("Stroke Canvas", "characters of a drawing", DRAWING_TEXT),
     Limit("Stroke Canvas", "strokes", STROKES),
+    Limit("Stroke Canvas", "layers", LAYERS),
     Limit("Stroke Canvas", "points in all strokes together", POINTS),
     Limit("Stroke Canvas", "pixels per side", SIDE),
     Limit("Stroke Canvas", "pixels in total (8192 x 8192)", DRAWING_PIXELS),

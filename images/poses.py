@@ -104,7 +104,8 @@ def poses(keys: Sequence[Key], frames: int, easing: Easing = "smooth") -> list[P
 def last_line(text: str, width: int, height: int) -> list[tuple[float, float]]:
     """The last sketch line of a drawing, in pixels of a picture of this size; raises ValueError if it has none."""
     drawing = read_drawing(text)
-    lines = [stroke.paths[0] for stroke in drawing.strokes if stroke.layer == "sketch" and stroke.tool in _LINES]
+    sketches = {layer.id for layer in drawing.layers if layer.kind == "sketch" and not layer.hidden}
+    lines = [stroke.paths[0] for stroke in drawing.strokes if stroke.layer in sketches and stroke.tool in _LINES]
     if not lines:
         raise ValueError("The drawing has no sketch line: draw the way with the sketch brush, or disconnect it.")
     across, down = (width / drawing.width, height / drawing.height) if drawing.width else (1.0, 1.0)

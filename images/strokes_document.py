@@ -1,20 +1,28 @@
 """A drawing as text: vector strokes in JSON, read leniently.
 
-    {"version": 1, "width": 512, "height": 512, "paper": "#ffffff", "strokes": [STROKE, ...]}
+    {"version": 2, "width": 512, "height": 512, "paper": "#ffffff", "layers": [LAYER, ...], "strokes": [STROKE, ...]}
 
-A stroke has a tool (brush, line, eraser or fill) and a layer (paint or sketch). brush, line and eraser follow
-"points" [x, y, x, y, ...] with a "size" (diameter), a "hardness" and, from a pen, a "pressure" 0..100 per point; fill
-covers the inside of "rings", each a list like points (even-odd, so a ring within a ring is a hole). Paint has "color",
-"opacity" and "t0", sketch lines have "importance". Lengths are pixels of width x height; missing values take
-the defaults below. web/js/canvas/document.js reads and writes the same.
+A stroke has a tool (brush, line, eraser or fill) and the id of its layer ("paint" if left out). brush, line and eraser
+follow "points" [x, y, x, y, ...] with a "size" (diameter), a "hardness" and, from a pen, a "pressure" 0..100 per point;
+fill covers the inside of "rings", each a list like points (even-odd, so a ring within a ring is a hole). Paint has
+"color", "opacity" and "t0", sketch lines have "importance". Lengths are pixels of width x height; missing values take
+the defaults below.
+
+Layers come from the lowest to the uppermost. Each has an "id", a "kind" (paint, sketch or picture), an "opacity", a
+"name", and may be "hidden" or, which only the page respects, "locked"; its "t0" or "importance" is what new strokes
+begin with. A picture has a "file", its size in "pixels" [width, height], the place "x", "y" of its centre, "scale",
+"rotation" in degrees clockwise, and its own "t0"; the file is in a folder beside the workflow, under a name that is the
+hash of its content. Without layers (version 1) there are "paint" and "sketch". web/js/canvas/document.js reads and
+writes the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from ..common import limits
@@ -22,9 +30,10 @@ from ..common.interrupts import interruptible
 from ..common.texts import quoted
 
 Tool = Literal["brush", "line", "eraser", "fill"]
-Layer = Literal["paint", "sketch"]
+Kind = Literal["paint", "sketch", "picture"]
 
-VERSION = 1
+VERSION = 2
+_FILE = re.compile(r"[0-9a-f]{16,64}\.[a-z]{3,4}")  # no other characters, so that it stays in its folder
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 # number: (default, low, high)
 _RANGES = {
@@ -33,7 +42,39 @@ _RANGES = {
     "hardness": (0.8, 0.0, 1.0),
     "t0": (0.6, 0.0, 1.0),
     "importance": (1.0, 0.0, 1.0),
+    "scale": (1.0, 0.001, 1000.0),
+    "rotation": (0.0, -360.0, 360.0),
 }
+_OF_STROKES = ("size", "opacity", "hardness", "t0", "importance")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a picture lies: its centre in pixels of the drawing, and their number for each of its own pixels."""
+
+    file: str
+    pixels: tuple[float, float]  # width and height of the file
+    x: float
+    y: float
+    scale: float = 1.0
+    rotation: float = 0.0  # degrees, clockwise
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer; `opacity` 0..1 multiplies that of its paint or picture, or the importance of its lines."""
+
+    id: str
+    kind: Kind = "paint"
+    name: str = ""
+    hidden: bool = False
+    opacity: float = 1.0
+    picture: Placed | None = None
+    t0: float = 0.6  # of a picture
+
+
+LAYERS = (Layer("paint"), Layer("sketch", "sketch"))
+"""Of a drawing that names none."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +82,7 @@ class Stroke:
     """One stroke; lengths are in pixels of its drawing."""
 
     tool: Tool
-    layer: Layer
+    layer: str  # the id of its layer
     paths: tuple[tuple[tuple[float, float], ...], ...]  # one path, or the rings of a fill
     color: tuple[int, int, int] = (0, 0, 0)
     size: float = 24.0
@@ -54,13 +95,17 @@ class Stroke:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Strokes in the order they were drawn. width and height are what their lengths refer to, 0 = the picture's."""
+    """Strokes in the order they were drawn. width and height are what their lengths refer to, 0 = the picture's.
+
+    layers: from the lowest to the uppermost.
+    """
 
     strokes: tuple[Stroke, ...] = ()
     width: float = 0.0
     height: float = 0.0
     paper: tuple[int, int, int] = (255, 255, 255)
     complaints: tuple[str, ...] = field(default=())
+    layers: tuple[Layer, ...] = LAYERS
 
 
 class _Reader:
@@ -70,8 +115,9 @@ class _Reader:
         self.repaired: dict[str, int] = {}
         self.points = 0
 
-    def note(self, what: str) -> None:
-        self.repaired[what] = self.repaired.get(what, 0) + 1
+    def note(self, what: str, whose: str = "strokes") -> None:
+        key = f"of the {whose} {what}"
+        self.repaired[key] = self.repaired.get(key, 0) + 1
 
 
 def read_drawing(text: str) -> Drawing:
@@ -98,17 +144,19 @@ def read_drawing(text: str) -> Drawing:
     if len(given) > limits.STROKES:
         complaints.append(f"The drawing has {len(given)} strokes: the first {limits.STROKES} are used.")
     reader = _Reader()
+    layers = _layers(data.get("layers"), reader)
+    ids = {layer.id for layer in layers if layer.picture is None}
     strokes = [
-        stroke for item in interruptible(given[: limits.STROKES]) if (stroke := _stroke(item, reader)) is not None
+        stroke for item in interruptible(given[: limits.STROKES]) if (stroke := _stroke(item, ids, reader)) is not None
     ]
-    complaints += [f"{count} of the strokes {what}." for what, count in reader.repaired.items()]
+    complaints += [f"{count} {what}." for what, count in reader.repaired.items()]
     width, height = (_side(data.get(name), name, complaints) for name in ("width", "height"))
     if not (width and height):
         width = height = 0.0
     paper = _color(data.get("paper", "#ffffff"))
     if paper is None:
         complaints.append("The paper's colour is not of the form #rrggbb: white is used.")
-    return Drawing(tuple(strokes), width, height, paper or (255, 255, 255), tuple(complaints))
+    return Drawing(tuple(strokes), width, height, paper or (255, 255, 255), tuple(complaints), layers)
 
 
 def _load(text: str, complaints: list[str]) -> dict[str, Any]:
@@ -143,6 +191,9 @@ def _salvaged(text: str) -> dict[str, Any]:
         if found := re.search(rf'"{name}"\s*:\s*(\d{{1,9}})', text[: begin.start()]):
             data[name] = int(found[1])
     decoder, at = json.JSONDecoder(), begin.end()
+    if found := re.search(r'"layers"\s*:\s*(?=\[)', text[: begin.start()]):
+        with contextlib.suppress(ValueError, RecursionError):
+            data["layers"], _ = decoder.raw_decode(text, found.end())
     while at < len(text):
         at = re.compile(r"[\s,]*").match(text, at).end()  # type: ignore[union-attr]
         try:
@@ -161,13 +212,56 @@ def _reason(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else "a number in it is too long"
 
 
-def _stroke(item: Any, reader: _Reader) -> Stroke | None:
+def _layers(given: Any, reader: _Reader) -> tuple[Layer, ...]:
+    if given is None:
+        return LAYERS
+    items = given if isinstance(given, list) else [given]
+    layers: dict[str, Layer] = {}
+    for item in items:
+        if len(layers) == limits.LAYERS:
+            reader.note(f"come after the first {limits.LAYERS} and are left out", "layers")
+        elif (layer := _layer(item, reader)) is not None and layers.setdefault(layer.id, layer) is not layer:
+            reader.note("have the id of another one and are left out", "layers")
+    return tuple(layers.values())
+
+
+def _layer(item: Any, reader: _Reader) -> Layer | None:
+    if not isinstance(item, dict) or not isinstance(item.get("id"), str):
+        reader.note("are not objects with an id and are left out", "layers")
+        return None
+    kind, name = item.get("kind", "paint"), item.get("name")
+    if kind not in get_args(Kind):
+        reader.note("are of a kind unknown to this version and are left out", "layers")
+        return None
+    opacity = _number(item.get("opacity"), "opacity", reader, "layers")
+    layer = Layer(item["id"], kind, name if isinstance(name, str) else "", item.get("hidden") is True, opacity)
+    if kind != "picture":
+        return layer
+    placed = _placed(item, reader)
+    if placed is None:
+        reader.note("are pictures without a file, its pixels or a place and are left out", "layers")
+        return None
+    return replace(layer, picture=placed, t0=_number(item.get("t0"), "t0", reader, "layers"))
+
+
+def _placed(item: dict[str, Any], reader: _Reader) -> Placed | None:
+    file, pixels = item.get("file"), _path(item.get("pixels"))
+    place = _path([item.get("x"), item.get("y")])
+    if not isinstance(file, str) or not _FILE.fullmatch(file) or place is None:
+        return None
+    if pixels is None or len(pixels) != 1 or min(pixels[0]) < 1:
+        return None
+    scale, rotation = (_number(item.get(name), name, reader, "layers") for name in ("scale", "rotation"))
+    return Placed(file, pixels[0], *place[0], scale, rotation)
+
+
+def _stroke(item: Any, layers: set[str], reader: _Reader) -> Stroke | None:
     if not isinstance(item, dict):
         reader.note("are not objects and are left out")
         return None
     tool, layer = item.get("tool", "brush"), item.get("layer", "paint")
-    if tool not in get_args(Tool) or layer not in get_args(Layer):
-        reader.note("are of a kind unknown to this version and are left out")
+    if tool not in get_args(Tool) or not isinstance(layer, str) or layer not in layers:
+        reader.note("are of a kind or on a layer unknown to this version and are left out")
         return None
     paths = item.get("rings") if tool == "fill" else [item.get("points")]
     read = [_path(path) for path in paths] if isinstance(paths, list) else []
@@ -182,7 +276,7 @@ def _stroke(item: Any, reader: _Reader) -> Stroke | None:
     color = _color(item.get("color", "#000000"))
     if color is None:
         reader.note("have a colour that is not of the form #rrggbb and are black")
-    numbers = {name: _number(item.get(name), name, reader) for name in _RANGES}
+    numbers = {name: _number(item.get(name), name, reader) for name in _OF_STROKES}
     pressure = _pressure(item.get("pressure"), len(whole[0]), reader) if tool != "fill" else ()
     return Stroke(tool, layer, tuple(whole), color or (0, 0, 0), pressure=pressure, **numbers)
 
@@ -203,15 +297,15 @@ def _pressure(values: Any, count: int, reader: _Reader) -> tuple[float, ...]:
     return tuple(min(max(value / 100.0, 0.0), 1.0) for value in values)
 
 
-def _number(value: Any, name: str, reader: _Reader) -> float:
+def _number(value: Any, name: str, reader: _Reader, whose: str = "strokes") -> float:
     default, low, high = _RANGES[name]
     if value is None:
         return default
     if not _is_number(value):
-        reader.note(f"have a {name} that is not a number and use {default:g}")
+        reader.note(f"have a {name} that is not a number and use {default:g}", whose)
         return default
     if not low <= value <= high:
-        reader.note(f"have a {name} outside {low:g} to {high:g} and use the nearest value")
+        reader.note(f"have a {name} outside {low:g} to {high:g} and use the nearest value", whose)
     return min(max(float(value), low), high)
 
 

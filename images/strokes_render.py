@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..common import limits
@@ -16,10 +17,13 @@ from ..common.interrupts import check_interrupt, interruptible
 from ..common.memory import check_memory
 from .morphology import grow
 from .strokes_coverage import Cover, brush_cover, brush_pixels, fill_cover
-from .strokes_document import Drawing, Stroke
+from .strokes_document import Drawing, Layer, Placed, Stroke
+from .strokes_pictures import Opener, placed_pixels
 from .tensors import check_image, split_alpha
 
 _BYTES = 100  # taken at the highest for each pixel
+_BYTES_OF_LAYERS = 130  # the same of several layers
+_BAND = 1 << 22  # pixels of a layer processed between two checks for an interrupt
 
 
 @dataclass(frozen=True)
@@ -32,42 +36,122 @@ class Rendering:
     sketch: Tensor  # [1, H, W], importance of the sketch lines, 0 elsewhere
 
 
-def render_drawing(drawing: Drawing, width: int, height: int) -> Rendering:
+def render_drawing(drawing: Drawing, width: int, height: int, opened: Opener = lambda _: None) -> Rendering:
     """The whole drawing at a given size; positions scale with the picture, widths with the mean of both directions.
 
-    Raises ValueError, before any work, for a picture or a drawing that would take too much memory or time.
+    Hidden layers leave no trace, and neither do those whose picture is not `opened`. Raises ValueError, before any
+    work, for a picture or a drawing that would take too much memory or time.
     """
     scale = np.array([width / drawing.width, height / drawing.height]) if drawing.width else np.ones(2)
-    _check_size(drawing, scale, width, height)
-    paint = np.zeros((height, width, 4), np.float32)  # colours premultiplied by alpha
-    mask, t0s, sketch = (np.zeros((height, width), np.float32) for _ in range(3))
-    for stroke in interruptible(drawing.strokes):
-        cover = _cover(stroke, scale, width, height)
-        if cover is None:
-            continue
-        rows = slice(cover.y, cover.y + cover.values.shape[0])
-        region = (rows, slice(cover.x, cover.x + cover.values.shape[1]))
-        if stroke.layer == "sketch":
-            _draw_line(sketch[region], cover.values, stroke)
+    layers = _shown(drawing)
+    _check_size(layers, scale, width, height)
+    sum_of_paint, sketch = None, np.zeros((height, width), np.float32)
+    for layer, strokes in layers:
+        if layer.picture is not None:
+            paint = _paint_picture(layer, layer.picture, opened(layer), scale, width, height)
+            sum_of_paint = paint if sum_of_paint is None else _over(sum_of_paint, paint)
+        elif layer.kind == "sketch":
+            np.maximum(sketch, _lines(layer, strokes, scale, width, height), out=sketch)
         else:
-            _paint(paint[region], mask[region], t0s[region], cover.values, stroke)
+            paint = _paint_layer(layer, strokes, scale, width, height)
+            sum_of_paint = paint if sum_of_paint is None else _over(sum_of_paint, paint)
+    paint = sum_of_paint or _Paint.blank(width, height)
     check_interrupt()
-    alpha = paint[..., 3:]
-    color = np.divide(paint[..., :3], alpha, out=np.zeros_like(paint[..., :3]), where=alpha > 0)
+    alpha = paint.pixels[..., 3:]
+    color = np.divide(paint.pixels[..., :3], alpha, out=np.zeros_like(paint.pixels[..., :3]), where=alpha > 0)
     strokes = torch.from_numpy(np.concatenate([color, alpha], -1).clip(0, 1))
-    tensors = (torch.from_numpy(plane)[None] for plane in (mask, t0s, sketch))
+    tensors = (torch.from_numpy(plane)[None] for plane in (paint.mask, paint.t0s, sketch))
     return Rendering(strokes[None], *tensors)
 
 
-def _check_size(drawing: Drawing, scale: np.ndarray, width: int, height: int) -> None:
+@dataclass(frozen=True)
+class _Paint:
+    """A layer of paint in pixels, or several; changed in place while it is painted."""
+
+    pixels: np.ndarray  # [H, W, 4], colours premultiplied by alpha
+    mask: np.ndarray  # [H, W]
+    t0s: np.ndarray  # [H, W], multiplied by `covered`
+    covered: np.ndarray  # [H, W], how much of the t0 of what lies below is replaced
+
+    @classmethod
+    def blank(cls, width: int, height: int) -> _Paint:
+        return cls(np.zeros((height, width, 4), np.float32), *np.zeros((3, height, width), np.float32))
+
+    def part(self, cover: Cover) -> _Paint:
+        height, width = cover.values.shape[:2]
+        region = slice(cover.y, cover.y + height), slice(cover.x, cover.x + width)
+        return _Paint(self.pixels[region], self.mask[region], self.t0s[region], self.covered[region])
+
+
+def _shown(drawing: Drawing) -> list[tuple[Layer, list[Stroke]]]:
+    """The visible layers that are not empty, the lowest first, and the strokes of each."""
+    strokes: dict[str, list[Stroke]] = {layer.id: [] for layer in drawing.layers}
+    for stroke in drawing.strokes:
+        strokes[stroke.layer].append(stroke)
+    shown = [layer for layer in drawing.layers if not layer.hidden and (layer.picture or strokes[layer.id])]
+    return [(layer, strokes[layer.id]) for layer in shown]
+
+
+def _paint_layer(layer: Layer, strokes: list[Stroke], scale: np.ndarray, width: int, height: int) -> _Paint:
+    result = _Paint.blank(width, height)
+    for stroke in interruptible(strokes):
+        if (cover := _cover(stroke, scale, width, height)) is not None:
+            _paint(result.part(cover), cover.values, stroke)
+    if layer.opacity < 1:
+        np.multiply(result.pixels, np.float32(layer.opacity), out=result.pixels)
+    return result
+
+
+def _paint_picture(
+    layer: Layer, placed: Placed, image: Image.Image | None, scale: np.ndarray, width: int, height: int
+) -> _Paint:
+    """A picture is one stroke: wherever it is seen, the picture below may change by its t0."""
+    result = _Paint.blank(width, height)
+    cover = placed_pixels(image, placed, scale, width, height) if image is not None else None
+    if cover is None:
+        return result
+    part, alpha = result.part(cover), cover.values[..., 3]
+    np.multiply(cover.values, np.float32(layer.opacity), out=part.pixels)
+    part.mask[:] = part.covered[:] = alpha
+    np.multiply(alpha, np.float32(layer.t0), out=part.t0s)
+    return result
+
+
+def _lines(layer: Layer, strokes: list[Stroke], scale: np.ndarray, width: int, height: int) -> np.ndarray:
+    sketch = np.zeros((height, width), np.float32)
+    for stroke in interruptible(strokes):
+        if (cover := _cover(stroke, scale, width, height)) is not None:
+            rows = slice(cover.y, cover.y + cover.values.shape[0])
+            _draw_line(sketch[rows, cover.x : cover.x + cover.values.shape[1]], cover.values, stroke)
+    return sketch * np.float32(layer.opacity) if layer.opacity < 1 else sketch
+
+
+def _over(below: _Paint, above: _Paint) -> _Paint:
+    """One layer over another, in place of the lower one, in bands that an interrupt can end."""
+    height, width = below.mask.shape
+    band = max(1, _BAND // width)
+    for top in interruptible(range(0, height, band)):
+        rows = slice(top, top + band)
+        below.pixels[rows] *= 1 - above.pixels[rows, :, 3:]
+        below.pixels[rows] += above.pixels[rows]
+        np.maximum(below.mask[rows], above.mask[rows], out=below.mask[rows])
+        for plane in (below.t0s, below.covered):
+            plane[rows] *= 1 - above.covered[rows]
+        below.t0s[rows] += above.t0s[rows]
+        below.covered[rows] += above.covered[rows]
+    return below
+
+
+def _check_size(layers: list[tuple[Layer, list[Stroke]]], scale: np.ndarray, width: int, height: int) -> None:
     if width * height > limits.DRAWING_PIXELS:
         raise ValueError(
             f"The picture is {width} x {height} = {width * height / 1e6:.0f} million pixels: paint at "
             f"{limits.DRAWING_PIXELS / 1e6:.0f} million or fewer (8192 x 8192), and enlarge the result."
         )
-    check_memory(_BYTES * width * height, f"A drawing of {width} x {height} pixels", "paint on a smaller picture")
+    bytes_needed = (_BYTES if len(layers) <= 1 else _BYTES_OF_LAYERS) * width * height
+    check_memory(bytes_needed, f"A drawing of {width} x {height} pixels", "paint on a smaller picture")
     passed = 0
-    for stroke in interruptible(drawing.strokes):
+    for stroke in interruptible([stroke for _, strokes in layers for stroke in strokes]):
         reach = 1.0 if stroke.tool == "fill" else _radius(stroke, scale) + 1.0
         for path in stroke.paths:
             passed += brush_pixels(np.asarray(path, np.float64) * scale, reach, width, height)
@@ -117,16 +201,17 @@ def _draw_line(sketch: np.ndarray, cover: np.ndarray, stroke: Stroke) -> None:
         np.maximum(sketch, cover * np.float32(stroke.importance), out=sketch)
 
 
-def _paint(paint: np.ndarray, mask: np.ndarray, t0s: np.ndarray, cover: np.ndarray, stroke: Stroke) -> None:
+def _paint(below: _Paint, cover: np.ndarray, stroke: Stroke) -> None:
     """Paints one stroke. Opacity only affects the colour: wherever there is paint, the picture may change fully."""
     alpha = cover[..., None] * np.float32(stroke.opacity)
-    paint *= 1 - alpha
+    np.multiply(below.pixels, 1 - alpha, out=below.pixels)
     if stroke.tool == "eraser":
-        mask *= 1 - alpha[..., 0]
-        t0s *= 1 - alpha[..., 0]
+        for plane in (below.mask, below.t0s, below.covered):
+            plane *= 1 - alpha[..., 0]
         return
     color = np.array([*stroke.color, 255], np.float32) / 255
-    paint += alpha * color
-    np.maximum(mask, cover, out=mask)
-    t0s *= 1 - cover
-    t0s += cover * np.float32(stroke.t0)
+    np.add(below.pixels, alpha * color, out=below.pixels)
+    np.maximum(below.mask, cover, out=below.mask)
+    for plane, value in ((below.t0s, stroke.t0), (below.covered, 1.0)):
+        plane *= 1 - cover
+        plane += cover * np.float32(value)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
+import folder_paths
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..common import limits
 from ..images.edges import as_picture
 from ..images.strokes_document import read_drawing
+from ..images.strokes_pictures import PictureFolder, file_states
 from ..images.strokes_render import edit_masks, over_background, render_drawing
 from ..images.tensors import check_image, split_alpha
 from .inputs import whole
 
+PICTURES = "diffusion_path"  # folder in the input folder; web/js/canvas/pictures.js uploads into it
 log = logging.getLogger(__name__)
 
 
@@ -88,14 +92,28 @@ class StrokeCanvas(io.ComfyNode):
         if background is not None:
             background = check_image(background, "background")
             height, width = background.shape[1:3]
-        rendering = render_drawing(drawing, width, height)
+        pictures = PictureFolder(_pictures())
+        rendering = render_drawing(drawing, width, height, pictures)
+        for complaint in pictures.complaints:
+            log.warning("Stroke Canvas: %s", complaint)
         image = over_background(rendering.strokes, background, drawing.paper)
         mask, strength, t0 = edit_masks(rendering, grow)
-        seen: dict[str, Any] = {"complaints": list(drawing.complaints), "width": width, "height": height}
+        complaints = [*drawing.complaints, *pictures.complaints]
+        seen: dict[str, Any] = {"complaints": complaints, "width": width, "height": height}
         if background is not None:
             seen["background"] = ui.PreviewImage(split_alpha(background[:1])[0], cls=cls).as_dict()["images"][0]
         outputs = (image, rendering.strokes, mask, strength, t0, as_picture(rendering.sketch))
         return io.NodeOutput(*outputs, ui={"dpath_canvas": [seen]})
+
+    @classmethod
+    def fingerprint_inputs(cls, strokes: str | None = None, **_: Any) -> str:
+        """The pictures of the drawing as they are now: one that is missing may be put back."""
+        return str(file_states(strokes or "", _pictures()))
+
+
+def _pictures() -> Path:
+    """Where the page puts pictures that are laid on a drawing."""
+    return Path(folder_paths.get_input_directory()) / PICTURES
 
 
 NODES: list[type[io.ComfyNode]] = [StrokeCanvas]

@@ -130,24 +130,29 @@ def test_a_mirrored_view_draws_where_the_hand_is(comfy: ComfyPage) -> None:
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])
-def test_a_picture_that_is_dropped_or_pasted_becomes_the_background(comfy: ComfyPage, kind: str) -> None:
+def test_the_first_picture_becomes_the_background_and_the_next_one_on_demand(comfy: ComfyPage, kind: str) -> None:
     node, place = canvas(comfy, 500)
     for number, (color, size) in enumerate((((30, 90, 160), (300, 200)), ((160, 90, 30), (200, 300)))):
         data = io.BytesIO()
         Image.new("RGB", size, color).save(data, "PNG")
         given = [place, base64.b64encode(data.getvalue()).decode(), f"{kind}-{number}.png", kind]
         assert comfy.page.evaluate(_DROP, given), "the page leaves it to the canvas"
+        if number:
+            banner = part(comfy, node, ".dpath-banner")
+            comfy.page.wait_for_function("e => e.textContent.includes('a layer of its own')", arg=banner)
+            banner.query_selector("button").click()  # type: ignore[union-attr]
         label = f"{size[0]} by {size[1]}"
         comfy.page.wait_for_function("([e, label]) => e.getAttribute('aria-label').includes(label)", arg=[place, label])
         assert len(comfy.node_ids("LoadImage")) == 1
     comfy.problems.clear()  # of core's own: a new Load Image asks for the first of no pictures
     (loader,) = comfy.node_ids("LoadImage")
     assert comfy.widget(loader, "image") == f"{kind}-1.png"
+    assert '"picture"' not in comfy.widget(node, "strokes"), "it is no layer any more"
     comfy.screenshot(f"background-{kind}")
     comfy.evaluate("id => app.canvas.graph.remove(app.canvas.graph.getNodeById(id))", loader)
     scene = comfy.add("DPathDemoScene", 100, 100)
     comfy.connect(scene, 0, node, "background")
-    comfy.page.evaluate(_DROP, given)
-    comfy.settle()
-    assert "disconnect it" in part(comfy, node, ".dpath-banner").inner_text()
-    assert comfy.node_ids("LoadImage") == []
+    assert comfy.page.evaluate(_DROP, given)
+    value = "id => app.canvas.graph.getNodeById(id).widgets.find(w => w.name === 'strokes').value"
+    comfy.wait_until(f"id => ({value})(id).includes('\"picture\"')", node)
+    assert comfy.node_ids("LoadImage") == [], "what another node gives stays the background"

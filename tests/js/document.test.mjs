@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { EMPTY, numbersOf, readDrawing, rounded, writeDrawing } from "../../web/js/canvas/document.js";
+import { STANDARD, withChange } from "../../web/js/canvas/layers.js";
 import { parseCurve } from "../../web/js/schedule/maths.js";
 
 const LINE = { color: "#ff0000", size: 30, points: [50, 50, 400, 400] };
@@ -95,9 +96,9 @@ test("limits: strokes, points, length of the text", () => {
 });
 
 test("numbers that mean nothing for a stroke are not written", () => {
-  assert.deepEqual(numbersOf({ tool: "fill", layer: "paint" }), ["opacity", "t0"]);
-  assert.deepEqual(numbersOf({ tool: "brush", layer: "sketch" }), ["size", "hardness", "importance"]);
-  assert.deepEqual(numbersOf({ tool: "eraser", layer: "sketch" }), ["size", "hardness", "opacity"]);
+  assert.deepEqual(numbersOf({ tool: "fill", kind: "paint" }), ["opacity", "t0"]);
+  assert.deepEqual(numbersOf({ tool: "brush", kind: "sketch" }), ["size", "hardness", "importance"]);
+  assert.deepEqual(numbersOf({ tool: "eraser", kind: "sketch" }), ["size", "hardness", "opacity"]);
   assert.equal(rounded(0.25), 0.3);
 });
 
@@ -126,3 +127,80 @@ for (const [kind, make] of Object.entries(TEXTS))
       const [short, long] = [90000, 900000].map((n) => Math.min(...[1, 2, 3].map(() => seconds(make(n)))));
       assert.ok(long <= 40 * short + 0.2, `${short} s, ${long} s`);
     });
+
+const LAYERS = [
+  { id: "paint", name: "Sky", t0: 0.75 },
+  { id: "far", opacity: 0.5, hidden: true, locked: true, future: 1 },
+  { id: "sketch", kind: "sketch", importance: 0.5 },
+];
+test("layers survive reading and writing, and strokes know the kind of theirs", () => {
+  const strokes = [LINE, { ...LINE, layer: "far" }, { layer: "sketch", points: [1, 2] }];
+  const given = text(strokes, { version: 2, layers: LAYERS });
+  const { drawing, complaint } = readDrawing(given);
+  assert.equal(complaint, "");
+  assert.deepEqual(
+    drawing.strokes.map(({ kind }) => kind),
+    ["paint", "paint", "sketch"],
+  );
+  assert.deepEqual(JSON.parse(writeDrawing(drawing)), JSON.parse(given));
+});
+
+test("a drawing without layers of its own is written as before there were any", () => {
+  const given = text([LINE]);
+  const { drawing } = readDrawing(given);
+  assert.equal(drawing.layers, STANDARD);
+  assert.equal(JSON.parse(writeDrawing(drawing)).version, 1);
+  assert.ok(!("layers" in JSON.parse(writeDrawing(drawing))));
+  assert.equal(JSON.parse(writeDrawing({ ...drawing, layers: withChange(STANDARD, "paint", { t0: 0.5 }) })).version, 2);
+});
+
+test("layers and strokes on them that cannot be read are kept as they are", () => {
+  const layers = [{ id: "paint" }, 5, { id: "paint", name: "again" }, { id: "x", kind: "gold" }, LAYERS[2]];
+  const given = text([LINE, { layer: "x", points: [1, 2] }], { version: 2, layers });
+  const { drawing, complaint, lost } = readDrawing(given);
+  assert.match(complaint, /layers cannot be read/);
+  assert.equal(lost, false);
+  assert.ok("foreign" in drawing.strokes[1]);
+  assert.deepEqual(JSON.parse(writeDrawing(drawing)), JSON.parse(given));
+  assert.deepEqual(
+    readDrawing(text([], { layers: 7 })).drawing.layers.map(({ id, foreign }) => id ?? foreign),
+    [7, "paint", "sketch"],
+  );
+});
+
+test("the layers of a damaged text are kept", () => {
+  const given = text([LINE, { ...LINE, layer: "far" }, LINE], { layers: LAYERS });
+  const head = `{"layers":${JSON.stringify(LAYERS)},"strokes":`;
+  const { drawing } = readDrawing(head + given.slice(given.indexOf('"strokes":') + 10, -20));
+  assert.equal(drawing.layers[1].opacity, 0.5);
+  assert.ok(!("foreign" in drawing.strokes[1]));
+});
+
+const PICTURE = {
+  id: "p",
+  kind: "picture",
+  name: "Boat",
+  file: "0123456789abcdef.png",
+  pixels: [40, 20],
+  x: 5,
+  y: 6.5,
+};
+test("pictures survive reading and writing, and broken ones are kept as they are", () => {
+  const layers = [...STANDARD.map(({ id, kind }) => (kind === "paint" ? { id } : { id, kind })), PICTURE];
+  const more = [{ ...PICTURE, id: "q", scale: 0.5, rotation: -30, opacity: 0.5, t0: 0.2, future: 1 }];
+  const given = text([], { version: 2, layers: [...layers, ...more] });
+  const { drawing, complaint } = readDrawing(given);
+  assert.equal(complaint, "");
+  assert.deepEqual(drawing.layers[2].picture, { ...{ x: 5, y: 6.5, scale: 1, rotation: 0 }, ...pixelsOf(PICTURE) });
+  assert.deepEqual(JSON.parse(writeDrawing(drawing)), JSON.parse(given));
+  for (const broken of [{ file: "../x.png" }, { file: "cat.png" }, { pixels: [1] }, { x: null }, { scale: "2" }]) {
+    const bad = text([], { version: 2, layers: [...layers, { ...more[0], ...broken }] });
+    const read = readDrawing(bad);
+    assert.ok("foreign" in read.drawing.layers[3], JSON.stringify(broken));
+    assert.deepEqual(JSON.parse(writeDrawing(read.drawing)), JSON.parse(bad));
+  }
+});
+
+function pixelsOf({ file, pixels }) {
+  return { file, pixels };
+}

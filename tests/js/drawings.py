@@ -15,10 +15,25 @@ from diffusion_path.images.strokes_render import over_background, render_drawing
 
 def drawing(seed: int, strokes: int = 14, width: int = 200, height: int = 150) -> str:
     """A drawing as text."""
+    return json.dumps(_drawing(random.Random(seed), strokes, width, height))
+
+
+def layered(seed: int) -> str:
+    """The same with strokes spread over layers of which some are hidden or seen in part."""
     rng = random.Random(seed)
+    made = _drawing(rng, 24, 200, 150)
+    kinds = ["paint", "sketch", "paint", "paint", "sketch", "paint"]
+    made["layers"] = [{"id": f"{kind} {i}", "kind": kind} for i, kind in enumerate(kinds)]
+    for layer in made["layers"]:
+        layer |= rng.choice([{}, {"opacity": round(rng.random(), 2)}, {"hidden": True}, {"locked": True, "t0": 0.5}])
+    for stroke in made["strokes"]:
+        stroke["layer"] = rng.choice(made["layers"])["id"]
+    return json.dumps(made | {"version": 2})
+
+
+def _drawing(rng: random.Random, strokes: int, width: int, height: int) -> dict[str, Any]:
     made = [_stroke(rng, width, height) for _ in range(strokes)]
-    paper = _color(rng)
-    return json.dumps({"version": 1, "width": width, "height": height, "paper": paper, "strokes": made})
+    return {"version": 1, "width": width, "height": height, "paper": _color(rng), "strokes": made}
 
 
 def scribbles(count: int, size: int = 1024, seed: int = 0) -> list[list[tuple[float, float]]]:

@@ -54,9 +54,9 @@ test("the oldest of very many steps are forgotten", () => {
 test("how the tools were set is remembered, but not which tool", () => {
   const standard = rememberedSettings();
   assert.deepEqual([standard.tool, standard.sizes.brush, standard.pressure], ["brush", 24, true]);
-  rememberSettings({ ...standard, tool: "eraser", layer: "sketch", color: "#123456", sizes: { brush: 99 } });
+  rememberSettings({ ...standard, tool: "eraser", color: "#123456", sizes: { brush: 99 } });
   const settings = rememberedSettings();
-  assert.deepEqual([settings.tool, settings.layer, settings.color], ["brush", "paint", "#123456"]);
+  assert.deepEqual([settings.tool, settings.color], ["brush", "#123456"]);
   assert.deepEqual(settings.sizes, { brush: 99, line: 8, eraser: 32, sketch: 3 });
 });
 

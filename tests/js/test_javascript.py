@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from diffusion_path.images.strokes_document import read_drawing
 from diffusion_path.images.strokes_render import render_drawing
 from diffusion_path.samplers.schedule import SHAPES, PathSchedule, parse_curve
-from diffusion_path.tests.js.drawings import check_pixels, drawing, scribbles
+from diffusion_path.tests.js.drawings import check_pixels, drawing, layered, scribbles
 from diffusion_path.tests.js.node import HERE, answers, run_node, values
 
 MATHS = "web/js/schedule/maths.js"
@@ -52,16 +53,25 @@ def test_the_page_refuses_the_curves_that_python_refuses() -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 2.5])
-def test_twenty_drawings_look_the_same(scale: float) -> None:
-    texts = [drawing(seed) for seed in range(20)]
+def test_drawings_look_the_same(scale: float) -> None:
+    texts = [make(seed) for make in (drawing, layered) for seed in range(20)]
     width, height = round(200 * scale), round(150 * scale)
     rendered = values("tests/js/drawing.mjs", "rendered", [[text, width, height] for text in texts])
     for seed, (text, coded) in enumerate(zip(texts, rendered, strict=True)):
         check_pixels(text, coded, width, height, f"drawing {seed}")
 
 
+def test_the_map_of_t0s_is_the_one_of_python() -> None:
+    texts = [make(seed) for make in (drawing, layered) for seed in range(6)]
+    maps = values("tests/js/drawing.mjs", "heated", [[text, 200, 150] for text in texts])
+    for text, coded in zip(texts, maps, strict=True):
+        pixels = np.frombuffer(base64.b64decode(coded), np.uint8).reshape(150, 200, 4) / 255.0
+        mine = render_drawing(read_drawing(text), 200, 150).t0s[0].numpy()
+        assert np.abs(mine - pixels[..., 0] * pixels[..., 3]).max() < 0.02
+
+
 def test_python_reads_what_the_page_writes() -> None:
-    texts = [drawing(seed) for seed in range(20)]
+    texts = [make(seed) for make in (drawing, layered) for seed in range(20)]
     rewritten = values("tests/js/drawing.mjs", "rewritten", [[text] for text in texts])
     for given, written in zip(texts, rewritten, strict=True):
         before, after = (render_drawing(read_drawing(text), 50, 38) for text in (given, written))

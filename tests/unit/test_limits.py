@@ -65,6 +65,8 @@ def test_widgets_and_the_page_know_the_same_numbers() -> None:
         ("LONGEST_TEXT", limits.DRAWING_TEXT),
     ):
         assert f"const {name} = {value};" in script
+    script = (ROOT / "web" / "js" / "canvas" / "layers.js").read_text(encoding="utf-8")
+    assert f"const MOST_LAYERS = {limits.LAYERS};" in script
     script = (ROOT / "web" / "js" / "schedule" / "maths.js").read_text(encoding="utf-8")
     assert f"const LONGEST_TEXT = {limits.TEXT};" in script
     assert f"const LONGEST_NUMBER = {limits.NUMBER};" in script

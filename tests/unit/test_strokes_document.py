@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from diffusion_path.common import limits
-from diffusion_path.images.strokes_document import Drawing, read_drawing
+from diffusion_path.images.strokes_document import Drawing, Layer, read_drawing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +43,32 @@ def test_every_field_is_read() -> None:
     assert (first.opacity, first.hardness, first.t0, first.importance) == (0.1, 0.2, 0.3, 0.4)
     assert (second.tool, second.paths, second.size, second.t0) == ("fill", (((0, 0), (9, 0), (9, 9)),), 24, 0.6)
     assert (drawing.width, drawing.height, drawing.paper, drawing.complaints) == (64, 48, (16, 32, 48), ())
+
+
+def test_layers_are_read_and_broken_ones_are_reported() -> None:
+    given = [
+        {"id": "paint"},
+        {"id": "far", "name": "Hills", "opacity": 2, "hidden": True, "locked": True, "t0": 0.3},
+        {"id": "lines", "kind": "sketch"},
+        {"id": "far"},
+        {"id": "x", "kind": "gold"},
+        5,
+    ]
+    drawing = read({**LINE, "layer": "far"}, LINE, {**LINE, "layer": "sketch"}, version=2, layers=given)
+    assert drawing.layers == (Layer("paint"), Layer("far", "paint", "Hills", True, 1.0), Layer("lines", "sketch"))
+    assert [stroke.layer for stroke in drawing.strokes] == ["far", "paint"]
+    words = ("opacity outside", "id of another", "unknown to this version", "not objects with an id", "layer unknown")
+    assert all(word in complaint for word, complaint in zip(words, drawing.complaints, strict=True))
+    many = read(version=2, layers=[{"id": str(i)} for i in range(limits.LAYERS + 2)])
+    assert (len(many.layers), many.complaints) == (32, ("2 of the layers come after the first 32 and are left out.",))
+
+
+def test_the_layers_of_a_damaged_text_are_kept() -> None:
+    text = json.dumps(
+        {"version": 2, "layers": [{"id": "far", "opacity": 0.5}], "strokes": [{**LINE, "layer": "far"}] * 2}
+    )
+    drawing = read_drawing(text[:-20])
+    assert (len(drawing.strokes), drawing.layers) == (1, (Layer("far", opacity=0.5),))
 
 
 def test_a_bare_list_of_strokes_is_a_drawing() -> None:
@@ -163,8 +189,11 @@ VALUES = st.recursive(
 FIELDS = ["tool", "layer", "points", "rings", "color", "size", "opacity", "pressure", "t0"]
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES) | VALUES, max_size=5), VALUES, VALUES)
-def test_anything_in_a_drawing_is_read_or_left_out(strokes: list[Any], width: Any, paper: Any) -> None:
-    drawing = read(*strokes, width=width, paper=paper)
+ANY_LAYERS = st.lists(st.dictionaries(st.sampled_from(["id", "kind", "name", "hidden", "opacity"]), VALUES)) | VALUES
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES) | VALUES, max_size=5), VALUES, VALUES, ANY_LAYERS)
+def test_anything_in_a_drawing_is_read_or_left_out(strokes: list[Any], width: Any, paper: Any, layers: Any) -> None:
+    drawing = read(*strokes, width=width, paper=paper, layers=layers)
     assert len(drawing.strokes) <= len(strokes)
     assert all(complaint.endswith(".") for complaint in drawing.complaints)

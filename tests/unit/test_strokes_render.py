@@ -96,6 +96,40 @@ def test_an_eraser_takes_paint_mask_and_t0_of_its_layer_alone() -> None:
     assert float(result.sketch[0, 32, 32]) == 1
 
 
+def layered(layers: list[dict[str, Any]], *strokes: dict[str, Any]):
+    return render_drawing(read_drawing(text(*strokes, layers=layers)), 64, 64)
+
+
+FIRST, SECOND = {"id": "paint"}, {"id": "b"}
+OTHER = {**DOT, "layer": "b", "color": "#0000ff", "t0": 0.2, "size": 8}
+
+
+def test_strokes_on_several_layers_are_what_they_are_on_one() -> None:
+    spread = layered([FIRST, SECOND], OTHER, DOT)  # the order of the layers counts, not that of the strokes
+    flat = rendered(DOT, {**OTHER, "layer": "paint"})
+    for name, pixels in vars(flat).items():
+        assert torch.allclose(pixels, vars(spread)[name], atol=1e-6), name
+
+
+def test_a_layer_is_thinned_hidden_and_erased_alone() -> None:
+    thin = layered([FIRST, SECOND | {"opacity": 0.25}], DOT, OTHER)
+    assert thin.strokes[0, 32, 32].tolist() == pytest.approx([0.75, 0, 0.25, 1])
+    assert float(thin.t0s[0, 32, 32]) == pytest.approx(0.2)
+    hidden = layered([FIRST, SECOND | {"hidden": True}], DOT, OTHER)
+    for name, pixels in vars(rendered(DOT)).items():
+        assert torch.equal(pixels, vars(hidden)[name]), name
+    erased = layered([FIRST, SECOND], DOT, OTHER, {"tool": "eraser", "layer": "b", "points": [32, 32], "size": 60})
+    for name, pixels in vars(rendered(DOT)).items():
+        assert torch.equal(pixels, vars(erased)[name]), name
+
+
+def test_sketch_layers_join_and_their_opacity_is_importance() -> None:
+    sketches = [{"id": name, "kind": "sketch", "opacity": opacity} for name, opacity in (("a", 0.5), ("b", 1))]
+    lines = [{"layer": name, "points": [0, y, 64, y], "size": 6} for name, y in (("a", 16), ("b", 48))]
+    sketch = layered(sketches, *lines).sketch[0]
+    assert (float(sketch[16, 32]), float(sketch[48, 32]), float(sketch[32, 32])) == (0.5, 1, 0)
+
+
 def test_the_uppermost_stroke_gives_the_t0_and_the_more_important_line_wins() -> None:
     lines = [
         {"layer": "sketch", "points": [0, y, 64, y], "size": 6, "importance": i} for y, i in ((32, 0.8), (33, 0.3))

@@ -34,9 +34,9 @@ export function sourceOf(node, slot) {
  */
 export class Background {
   /** @returns {Promise<Background>} */
-  static async load(address) {
+  static async load(address, keepsAlpha = false) {
     const background = await new Background().#open(address);
-    return hasAlpha(background.small) ? background.#open(`${address}&channel=rgb`) : background;
+    return !keepsAlpha && hasAlpha(background.small) ? background.#open(`${address}&channel=rgb`) : background;
   }
 
   async #open(address) {

@@ -36,9 +36,9 @@ export function layOver({ data }, { data: above, through }, isSketch) {
 
 /** What lays one run of pixels: from pixel `start` on, `count` of them, covered as in spans.values from `at` on. */
 function putterOf({ data, through }, stroke) {
-  const { tool, layer, color, opacity, importance } = stroke;
+  const { tool, kind, color, opacity, importance } = stroke;
   if (tool === "eraser") return eraser(data, through, opacity / 255);
-  if (layer === "sketch") return pencil(data, importance);
+  if (kind === "sketch") return pencil(data, importance);
   return brush(
     data,
     through,

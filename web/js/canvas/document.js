@@ -3,7 +3,8 @@
  *
  * @typedef {object} Stroke
  * @property {"brush"|"line"|"eraser"|"fill"} tool
- * @property {"paint"|"sketch"} layer
+ * @property {string} layer          the id of its layer
+ * @property {"paint"|"sketch"} kind of its layer
  * @property {number[][]} paths     one path, or the rings of a fill: x, y, x, y, ... in pixels of the drawing
  * @property {string} color
  * @property {number} size @property {number} opacity @property {number} hardness
@@ -14,17 +15,20 @@
  * @property {number} width @property {number} height  what lengths refer to; 0 while nothing is drawn
  * @property {string} paper
  * @property {string} print          of the background it was drawn on, "" for none
+ * @property {(import("./layers.js").Layer|{foreign: *})[]} layers
  * @property {(Stroke|{foreign: *})[]} strokes  foreign: what this version does not know, kept as it is
  * @property {object} rest           unknown fields, kept as they are
  */
 
-const VERSION = 1;
+import { isStandard, readLayers, STANDARD, writeLayers } from "./layers.js";
+
+const VERSION = 2;
+const BEFORE_LAYERS = 1;
 const WIDEST = 16384;
 const MOST_STROKES = 20000;
 const MOST_POINTS = 100000;
 const LONGEST_TEXT = 8000000;
 const TOOLS = ["brush", "line", "eraser", "fill"];
-const LAYERS = ["paint", "sketch"];
 export const COLOR = /^#[0-9a-f]{6}$/i;
 
 /** number: [default, low, high] */
@@ -37,7 +41,10 @@ const RANGES = {
 };
 
 /** @type {Drawing} */
-export const EMPTY = Object.freeze({ width: 0, height: 0, paper: "#ffffff", print: "", strokes: [], rest: {} });
+export const EMPTY = Object.freeze({
+  ...{ width: 0, height: 0, paper: "#ffffff", print: "" },
+  ...{ layers: STANDARD, strokes: [], rest: {} },
+});
 
 /** @returns {{drawing: Drawing, complaint: string, lost: boolean}} lost: saving would throw something away */
 export function readDrawing(text) {
@@ -55,29 +62,35 @@ export function readDrawing(text) {
     lost = true;
   }
   if (Array.isArray(data)) data = { strokes: data };
-  const { version = VERSION, width, height, paper, background, strokes = [], ...rest } = data ?? {};
+  const { version = VERSION, width, height, paper, background, layers: piles, strokes = [], ...rest } = data ?? {};
   if (typeof data !== "object" || data === null || !Array.isArray(strokes))
     return unreadable("The text is no drawing and cannot be shown.");
-  if (version !== VERSION && !(version < VERSION)) {
+  if (!(version <= VERSION)) {
     complaint ||= "The drawing was made by a newer version of this pack: what is unknown here is kept, not shown.";
     rest.version = version;
   }
   if (strokes.length > MOST_STROKES) [complaint, lost] = [`Only the first ${MOST_STROKES} strokes are shown.`, true];
-  const budget = { points: MOST_POINTS, repaired: 0 };
+  const { layers, repaired, cut } = readLayers(piles);
+  if (repaired) complaint ||= "Some layers cannot be read: they are kept, but not shown.";
+  lost ||= cut;
+  const kinds = new Map(layers.flatMap(({ id, kind, picture }) => (picture ? [] : [[id, kind]])));
+  const budget = { points: MOST_POINTS, repaired: 0, kinds };
   const read = strokes.slice(0, MOST_STROKES).map((item) => readStroke(item, budget));
   if (budget.repaired && !complaint)
     complaint = `${budget.repaired} strokes had values out of range and were repaired.`;
   const sides = isSide(width) && isSide(height) ? { width, height } : { width: 0, height: 0 };
   const known = { ...sides, paper: COLOR.test(paper) ? paper : "#ffffff", print: asPrint(background) };
-  return { drawing: { ...known, strokes: read, rest }, complaint, lost };
+  return { drawing: { ...known, layers, strokes: read, rest }, complaint, lost };
 }
 
 /** The text of a drawing; "" if nothing is drawn. @param {Drawing} drawing */
 export function writeDrawing(drawing) {
-  const { width, height, paper, print, strokes, rest } = drawing;
-  if (!strokes.length && paper === EMPTY.paper) return "";
-  const head = { version: VERSION, ...rest, width, height, paper };
+  const { width, height, paper, print, layers, strokes, rest } = drawing;
+  const plain = isStandard(layers);
+  if (!strokes.length && paper === EMPTY.paper && plain) return "";
+  const head = { version: plain ? BEFORE_LAYERS : VERSION, ...rest, width, height, paper };
   if (print) head.background = print;
+  if (!plain) head.layers = writeLayers(layers);
   return JSON.stringify({ ...head, strokes: strokes.map(writeStroke) });
 }
 
@@ -101,14 +114,15 @@ function asPrint(value) {
 function readStroke(item, budget) {
   if (typeof item !== "object" || item === null) return { foreign: item };
   const { tool = "brush", layer = "paint" } = item;
-  if (!TOOLS.includes(tool) || !LAYERS.includes(layer)) return { foreign: item };
+  const kind = budget.kinds.get(layer);
+  if (!TOOLS.includes(tool) || !kind) return { foreign: item };
   const paths = tool === "fill" ? item.rings : [item.points];
   const least = tool === "fill" ? 6 : 2;
   if (!Array.isArray(paths) || !paths.length || !paths.every((path) => isPath(path, least))) return { foreign: item };
   budget.points -= paths.reduce((sum, path) => sum + path.length / 2, 0);
   if (budget.points < 0) return { foreign: item };
   let repaired = false;
-  const stroke = { tool, layer, paths, color: item.color ?? "#000000", pressure: null };
+  const stroke = { tool, layer, kind, paths, color: item.color ?? "#000000", pressure: null };
   if (!COLOR.test(stroke.color)) [stroke.color, repaired] = ["#000000", true];
   for (const [name, [standard, low, high]] of Object.entries(RANGES)) {
     const value = item[name] ?? standard;
@@ -130,11 +144,11 @@ function isPath(path, least) {
 
 function writeStroke(stroke) {
   if ("foreign" in stroke) return stroke.foreign;
-  const { tool, layer, paths, color, pressure } = stroke;
+  const { tool, layer, kind, paths, color, pressure } = stroke;
   const written = {};
   if (tool !== "brush") written.tool = tool;
   if (layer !== "paint") written.layer = layer;
-  if (tool !== "eraser" && layer === "paint") written.color = color;
+  if (tool !== "eraser" && kind !== "sketch") written.color = color;
   for (const name of numbersOf(stroke))
     if (stroke[name] !== RANGES[name][0]) written[name] = Number(stroke[name].toFixed(3));
   if (tool === "fill") written.rings = paths;
@@ -144,10 +158,10 @@ function writeStroke(stroke) {
 }
 
 /** The numbers that mean something for a stroke. */
-export function numbersOf({ tool, layer }) {
+export function numbersOf({ tool, kind }) {
   const brush = tool === "fill" ? [] : ["size", "hardness"];
   if (tool === "eraser") return [...brush, "opacity"];
-  return [...brush, ...(layer === "sketch" ? ["importance"] : ["opacity", "t0"])];
+  return [...brush, ...(kind === "sketch" ? ["importance"] : ["opacity", "t0"])];
 }
 
 /** The whole strokes before the damage, each an object without objects inside, and what their lengths refer to. */
@@ -158,6 +172,13 @@ function salvaged(text) {
   for (const name of ["version", "width", "height"]) {
     const found = new RegExp(`"${name}"\\s*:\\s*(\\d{1,9})`).exec(text.slice(0, begin.index));
     if (found) data[name] = Number(found[1]);
+  }
+  const head = text.slice(0, begin.index);
+  const piles = /"layers"\s*:/.exec(head);
+  try {
+    if (piles) data.layers = JSON.parse(head.slice(piles.index + piles[0].length, head.lastIndexOf("]") + 1));
+  } catch {
+    // the strokes on layers of their own are kept with the text, but not shown
   }
   // Each search begins where the one before ended, so that the text is read once.
   const space = /[\s,]*/y;

@@ -16,9 +16,11 @@ function isUsed(view, event) {
   const key = event.key.toLowerCase();
   const command = event.ctrlKey || event.metaKey;
   if (command && event.target.type === "button") return false; // there the graph's own undo hears the keys
+  if (event.altKey) return isUsedForLayers(view, event.code);
+  if (view.desk.active.picture && isUsedForPicture(view, key, command)) return true;
   if (key === "z") view.step(event.shiftKey ? 1 : -1);
   else if (key === "y" && command) view.step(1);
-  else if (key === "d" && command) view.selection.duplicate();
+  else if (key === "d" && command) view.actions.duplicate();
   else if (key === "a" && command) view.selection.all();
   else if (command) return false;
   else if (TOOLS[key]) view.controls.choose(TOOLS[key]);
@@ -28,6 +30,10 @@ function isUsed(view, event) {
   else if (key === "m") view.mirror();
   else if (key === "x") view.swapColors();
   else if (key === "f") view.whole.toggle();
+  else if (key === "n") view.actions.add();
+  else if (key === "h") view.showHeat();
+  else if (key === "c") view.actions.lasso();
+  else if (key === "k") view.actions.layers();
   else if (key === "escape") leave(view);
   else if (key === "," || key === ".") view.selection.step(key === "." ? 1 : -1);
   else if (key === "pageup" || key === "pagedown")
@@ -36,9 +42,29 @@ function isUsed(view, event) {
   return true;
 }
 
+/** The keys of the brush and of strokes, where there is a picture in their place. */
+function isUsedForPicture({ desk, actions }, key, command) {
+  if (command) return false;
+  if (key === "[" || key === "]") desk.nudge({ factor: key === "]" ? 1.05 : 1 / 1.05 });
+  else if (key === "," || key === ".") desk.nudge({ degrees: key === "." ? 1 : -1 });
+  else if (key === "pageup" || key === "pagedown") actions[key === "pageup" ? "raise" : "lower"]();
+  else return false;
+  return true;
+}
+
+/** By the place of the key: with Alt, some layouts write other letters. */
+function isUsedForLayers(view, code) {
+  if (code !== "BracketRight" && code !== "BracketLeft") return false;
+  view.desk.step(code === "BracketRight" ? 1 : -1);
+  return true;
+}
+
 function isUsedOnStage(view, key, event) {
   if (key === " ") view.pointer.holdSpace(true);
-  else if (key === "delete" || key === "backspace") view.selection.remove();
+  else if (view.desk.active.picture && ARROWS[key]) {
+    const by = event.shiftKey ? 10 : 1;
+    view.desk.nudge({ way: ARROWS[key].map((step, i) => step * by * (view.mirrored && i === 0 ? -1 : 1)) });
+  } else if (key === "delete" || key === "backspace") view.actions.remove();
   else if (ARROWS[key] && view.selectedStroke) view.moveSelected(...ARROWS[key], event.shiftKey ? 10 : 1);
   else return false;
   return true;
@@ -48,6 +74,7 @@ function isUsedOnStage(view, key, event) {
 function leave(view) {
   if (view.pointer.cancel()) return;
   if (view.selectedStroke) view.selection.choose([]);
+  else if (view.settings.tool === "lasso") view.change("tool", view.desk.active.picture ? "select" : "brush", true);
   else view.whole.close();
 }
 

@@ -11,7 +11,7 @@ const TILE = 64;
 const FEW = 64; // new strokes up to which a change before the last one is mended in place
 
 export class StrokeLayer {
-  /** @param {"paint"|"sketch"} name @param {number} width @param {number} height pixels of the layer */
+  /** @param {string} name id of the layer @param {number} width @param {number} height pixels of the layer */
   constructor(name, width, height) {
     Object.assign(this, { name, width, height });
     this.canvas = Object.assign(document.createElement("canvas"), { width, height });
@@ -26,6 +26,7 @@ export class StrokeLayer {
     this.rough = new Set(); // right to a level or two of 255
     this.held = null; // what lies below and above the strokes that are being changed
     this.live = null;
+    this.version = 0; // another one after every change of its pixels
   }
 
   /**
@@ -69,7 +70,7 @@ export class StrokeLayer {
         if (!fresh) return;
         this.#bringBack(before, fresh);
         const spans = packed(cover, sized(fresh));
-        if (spans) lay(this.whole, spans, { ...stroke, layer: this.name });
+        if (spans) lay(this.whole, spans, stroke);
         this.#put(fresh);
         [touched, fresh] = [joined(touched, fresh), null];
       },
@@ -87,6 +88,7 @@ export class StrokeLayer {
     this.covers = new Covers(this.width, this.height, scaleX, scaleY);
     this.whole.data.fill(0);
     this.context.putImageData(this.image, 0, 0);
+    this.version += 1;
     [this.strokes, this.boxes, this.drawn, this.held] = [[], [], 0, null];
     this.dirty.clear();
     this.rough.clear();
@@ -153,7 +155,7 @@ export class StrokeLayer {
       const { below, above } = held.tiles.get(tile);
       piece.data.set(below.data);
       this.#layAll(piece, held.before.length, this.strokes.length - held.after.length);
-      layOver(piece, above, this.name === "sketch");
+      layOver(piece, above, this.strokes[0]?.kind === "sketch");
       this.rough.add(tile);
     } else {
       this.#layAll(piece, 0, this.drawn);
@@ -197,6 +199,7 @@ export class StrokeLayer {
 
   #put(part) {
     if (!part) return;
+    this.version += 1;
     const { x, y, width, height } = sized(part);
     this.context.putImageData(this.image, 0, 0, x, y, width, height);
   }

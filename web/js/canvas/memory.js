@@ -8,7 +8,6 @@ const MOST_STEPS = 200;
 /** How the tools are set before anybody has touched them. */
 const STANDARD = {
   tool: "brush",
-  layer: "paint",
   color: "#3b6ea5",
   previous: "#e8edf0",
   opacity: 1,
@@ -18,6 +17,7 @@ const STANDARD = {
   smoothing: 0.3,
   pressure: true,
   folded: false,
+  listed: false, // whether the list of layers lies over the picture
   recent: [], // colours of the last strokes, newest first
   sizes: { brush: 24, line: 8, eraser: 32, sketch: 3 },
 };
@@ -30,7 +30,7 @@ export function rememberedSettings() {
     const known = Object.fromEntries(Object.entries(saved).filter(fits));
     const recent = Array.isArray(known.recent) ? known.recent.filter((color) => COLOR.test(color)) : [];
     const sizes = { ...STANDARD.sizes, ...known.sizes };
-    return { ...STANDARD, ...known, tool: "brush", layer: "paint", sizes, recent };
+    return { ...STANDARD, ...known, tool: "brush", sizes, recent };
   } catch {
     return { ...STANDARD, sizes: { ...STANDARD.sizes } };
   }
@@ -108,7 +108,7 @@ export function keepLayers(key, layers) {
 /** The layers that were kept for this canvas if they have this size, for one that takes them. */
 export function keptLayers(key, width, height) {
   const layers = layersByKey.get(key);
-  if (layers?.paint.width !== width || layers.paint.height !== height) return null;
+  if (!layers?.hasSize([width, height])) return null;
   layersByKey.delete(key);
   return layers;
 }

@@ -6,13 +6,17 @@ import { hex } from "./background.js";
 import { rounded } from "./document.js";
 import { Fingers } from "./fingers.js";
 import { floodArea, keptPoints, outlines, shapeRing, strokeAt, strokesWithin } from "./geometry.js";
-import { drawBand, drawLinePreview, drawShapePreview, placeOf } from "./stage.js";
+import { dragged, holdAt } from "./placing.js";
+import { compositeOf } from "./stack.js";
+import { drawBand, drawLinePreview, drawRing, drawShapePreview, HANDLE_AWAY, placeOf } from "./stage.js";
 
 const TOLERANCE = 0.35; // pixels of the picture that a simplified path may be off
 const FILL_SIZE = 768; // longer side of the picture in which areas are found
 const FILL_TOLERANCE = 28;
 const FILL_RIM = 3; // pixels of that picture
 const PATIENCE_MS = 40;
+const HANDLE_REACH = 11; // pixels of the stage, as the next ones
+const LASSO_STEP = 2;
 const HIT_SLACK = 4; // pixels of the stage
 
 export class StrokePointer {
@@ -65,6 +69,9 @@ export class StrokePointer {
     if (this.spaceHeld || drags) this.action = this.#pan(event);
     else if (view.locked) return;
     else if (event.altKey || tool === "pick") this.action = this.#pick(event);
+    else if (tool === "lasso") this.action = this.#lasso(event);
+    else if (view.desk.refuses()) return;
+    else if (view.desk.active.picture) this.action = this.#place(event);
     else if (tool === "select") this.action = this.#drag(event);
     else if (tool === "fill") this.#fill(event);
     else if (tool === "rectangle" || tool === "ellipse") this.action = this.#shape(event, tool);
@@ -137,7 +144,7 @@ export class StrokePointer {
     const { view } = this;
     const stroke = view.brush();
     view.bringLayers(performance.now() + PATIENCE_MS); // the stroke before may still be missing
-    const live = view.layers[stroke.layer].begin(stroke, view.layerScale.x, view.layerScale.y);
+    const live = view.stack.of(stroke.layer).begin(stroke, view.layerScale.x, view.layerScale.y);
     const points = []; // x, y, pressure in units of the drawing
     const usesPen = event.pointerType === "pen" && view.settings.pressure;
     const hold = 1 - view.settings.smoothing;
@@ -187,7 +194,8 @@ export class StrokePointer {
   #fill(event) {
     const { view } = this;
     const { frame, scale } = view;
-    const copy = view.composite(FILL_SIZE);
+    view.bringLayers();
+    const copy = compositeOf(view, FILL_SIZE);
     const { context, width, height } = copy;
     const place = this.#pixelIn(copy, event);
     if (!place) return;
@@ -200,7 +208,8 @@ export class StrokePointer {
 
   #pick(event) {
     const { view } = this;
-    const copy = view.composite(Infinity);
+    view.bringLayers();
+    const copy = compositeOf(view, Infinity);
     const before = view.settings.color;
     let color = null;
     const take = (each) => {
@@ -225,9 +234,8 @@ export class StrokePointer {
     const { view } = this;
     const { selection, scale } = view;
     const { x, y } = this.#onPicture(event);
-    const slack = HIT_SLACK / placeOf(view).factor / view.sizeScale;
     const { strokes } = view.history.now.drawing;
-    const index = strokeAt(strokes, view.settings.layer, x / scale.x, y / scale.y, slack);
+    const index = strokeAt(strokes, view.desk.active.id, x / scale.x, y / scale.y, this.#slack);
     if (index < 0) return this.#band(event);
     if (event.shiftKey) return (selection.toggle(index), null);
     if (!selection.has(index)) selection.choose([index]);
@@ -247,6 +255,11 @@ export class StrokePointer {
     };
   }
 
+  /** How far beside a stroke it is hit, in units of the drawing. */
+  get #slack() {
+    return HIT_SLACK / placeOf(this.view).factor / this.view.sizeScale;
+  }
+
   /** A rectangle around what is to be selected; with Shift, beside what is already. */
   #band(event) {
     const { view } = this;
@@ -258,9 +271,10 @@ export class StrokePointer {
     return {
       move: (next) => (to = this.#onPicture(next)),
       end: (cancelled) => {
+        if (!cancelled && to === from) view.desk.chooseAt(from, this.#slack);
         if (cancelled || to === from) return;
         const corners = [from, to].map(({ x, y }) => [x / scale.x, y / scale.y]);
-        const found = strokesWithin(view.history.now.drawing.strokes, view.settings.layer, ...corners);
+        const found = strokesWithin(view.history.now.drawing.strokes, view.desk.active.id, ...corners);
         selection.choose([...new Set([...before, ...found])]);
       },
       guide: (context) => drawBand(context, placeOf(view).factor, from, to),
@@ -278,11 +292,50 @@ export class StrokePointer {
       end: (cancelled) => {
         const path = ring().map((value, i) => rounded(value / (i % 2 ? view.scale.y : view.scale.x)));
         if (cancelled || Math.min(Math.abs(to.x - from.x), Math.abs(to.y - from.y)) < 1) return;
-        const isPaint = view.settings.layer === "paint";
+        const isPaint = view.desk.kind !== "sketch";
         const paths = [isPaint ? path : [...path, path[0], path[1]]];
         view.addStroke({ ...view.brush(isPaint ? "fill" : "brush"), paths });
       },
       guide: (context) => drawShapePreview(context, view, ring()),
+    };
+  }
+
+  /** Around what is to be cut out of the background. */
+  #lasso(event) {
+    const { view } = this;
+    const ring = [];
+    const add = (each) => {
+      const { x, y } = this.#onPicture(each);
+      const [lastX, lastY] = ring.slice(-2);
+      if (!ring.length || Math.hypot(x - lastX, y - lastY) * placeOf(view).factor >= LASSO_STEP) ring.push(x, y);
+    };
+    add(event);
+    return {
+      move: add,
+      end: (cancelled) => !cancelled && ring.length >= 6 && view.arrival.cut(ring),
+      guide: (context) => drawRing(context, placeOf(view).factor, ring),
+    };
+  }
+
+  /** Moves, scales or turns the active picture. */
+  #place(event) {
+    const { view } = this;
+    const { picture } = view.desk.active;
+    const from = this.#onPicture(event);
+    const { factor } = placeOf(view);
+    const hold = holdAt(picture, view.scale, from, HANDLE_REACH / factor, HANDLE_AWAY / factor);
+    if (!hold) return view.desk.chooseAt(from, this.#slack) ? null : this.#band(event);
+    let now = picture;
+    return {
+      move: (next) => {
+        now = dragged(picture, view.scale, hold, from, this.#onPicture(next), next.shiftKey);
+        view.desk.place(now, false);
+      },
+      end: (cancelled) => {
+        view.preview = null;
+        if (!cancelled && now !== picture) view.desk.place(now);
+        else view.refresh();
+      },
     };
   }
 

@@ -2,15 +2,18 @@
 
 import { html, set, svg } from "../common/elements.js";
 import { say } from "../common/language.js";
+import { heatGradient } from "./heat.js";
 
 const MIRROR = "M12 3v18M9 7 4 17h5zM15 7l5 10h-5z";
 const SLIDERS = "M4 7h9M17 7h3M4 17h3M11 17h9M15 5v4M9 15v4";
+const PILE = "m12 4 9 5-9 5-9-5zM3 13.5l9 5 9-5";
+const WARMTH = "M10 14V5a2 2 0 0 1 4 0v9a4 4 0 1 1-4 0zM12 17v-7";
 const SAVE = "M12 4v11M7 11l5 5 5-5M4 20h16";
 const WIDEN = "M4 9V4h5M20 15v5h-5M15 4h5v5M9 20H4v-5";
 
 export class Room {
-  /** What the buttons below the picture do: zoomBy(factor), fit(), mirror(), fold(), whole(), save(). */
-  constructor({ zoomBy, fit, mirror, fold, whole, save }) {
+  /** What the buttons below the picture do: zoomBy(factor), fit(), mirror(), layers(), heat(), fold(), whole(), save(). */
+  constructor({ zoomBy, fit, mirror, layers, heat, fold, whole, save }) {
     this.stage = html("canvas", { class: "dpath-picture", "aria-hidden": "true" });
     // Before it is pointed and typed at: the page, and other packs, leave every key to a text box that has the focus.
     // What cannot be written into opens no keyboard on a tablet and takes no handwriting.
@@ -23,6 +26,11 @@ export class Room {
       html("button", { type: "button", title, "aria-label": name, click }, content);
     const icon = (shape) => svg("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, svg("path", { d: shape }));
     this.mirror = button("Mirror the view", "Mirror the view (M): the drawing stays as it is", icon(MIRROR), mirror);
+    this.pile = button("Layers", "Show or hide the list of layers (K)", icon(PILE), layers);
+    this.warmth = button("t0 as colours", "Show the t0 of every place as a colour (H)", icon(WARMTH), heat);
+    const range = html("span", { class: "dpath-heat-scale" });
+    range.style.background = heatGradient();
+    this.scale = html("div", { class: "dpath-heat", "aria-hidden": "true" }, "t0: 0", range, "1");
     this.fold = button("Sliders", "Show or hide the sliders", icon(SLIDERS), fold);
     this.whole = button("Whole window", "Draw in the whole window (F; Escape returns)", icon(WIDEN), whole);
     const view = html(
@@ -34,30 +42,41 @@ export class Room {
       button("Zoom in", "Larger (wheel, after a click on the picture; Space drags)", "+", () => zoomBy(1.4)),
       this.mirror,
       button("Save a PNG", "Save the picture as a PNG file", icon(SAVE), save),
+      this.warmth,
+      this.pile,
       this.fold,
       this.whole,
     );
-    this.element = html("div", { class: "dpath-room" }, this.stage, this.easel, this.banner, view);
+    this.element = html("div", { class: "dpath-room" }, this.stage, this.easel, this.scale, this.banner, view);
   }
 
   /** Shows sentences and [text, click] of buttons over the picture; nothing hides the banner. */
   tell(...parts) {
-    const shown = parts.map((part) =>
-      typeof part === "string" ? say(part) : html("button", { type: "button", click: part[1] }, part[0]),
+    this.told = parts;
+    const texts = parts.map((part) => (typeof part === "string" ? part : part[0]));
+    if (this.texts?.join("/") === texts.join("/")) return; // a button stays under the hand
+    this.texts = texts;
+    const click = (i) => () => this.told[i]?.[1]();
+    const shown = parts.map((part, i) =>
+      typeof part === "string" ? say(part) : html("button", { type: "button", click: click(i) }, part[0]),
     );
     this.banner.hidden = !parts.length;
     this.banner.replaceChildren(...shown);
   }
 
   /** How the view stands. */
-  show(mirrored, folded, isWhole) {
+  show({ mirrored, heat }, { folded, listed }, isWhole) {
     this.stage.style.transform = mirrored ? "scaleX(-1)" : "";
     for (const [item, on] of [
       [this.mirror, mirrored],
+      [this.pile, listed],
+      [this.warmth, heat !== null],
       [this.fold, !folded],
       [this.whole, isWhole],
     ])
       set(item, { "aria-pressed": String(on) });
+    this.pile.hidden = isWhole;
+    this.scale.hidden = heat === null;
   }
 
   describe({ width, height }, count) {

@@ -95,8 +95,9 @@ export class Selection {
   }
 
   #layer() {
-    const { drawing, settings } = this.view;
-    return drawing.strokes.flatMap(({ layer }, i) => (layer === settings.layer ? [i] : []));
+    const { drawing, desk } = this.view;
+    const { id } = desk.active;
+    return desk.isClosed ? [] : drawing.strokes.flatMap(({ layer }, i) => (layer === id ? [i] : []));
   }
 
   #replace(change, done) {

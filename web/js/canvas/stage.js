@@ -2,10 +2,13 @@
 
 import { boundsOf } from "./geometry.js";
 import { SKETCH_COLOR } from "./blend.js";
+import { frameOf, turningHandle } from "./placing.js";
 
+export const HANDLE_AWAY = 26; // pixels between a picture and the handle that turns it
 export const LEAST_ZOOM = 0.2; // of the picture that fits the stage
 export const MOST_ZOOM = 16;
 const MARGIN = 10;
+const HEAT_MS = 12; // of a frame, in which the map of t0s is drawn
 const MOST_OUTLINES = 200;
 const ACCENT = "#3d8bfd";
 
@@ -22,8 +25,8 @@ export function placeOf({ stage, frame, zoom, pan }) {
 }
 
 export function drawStage(view) {
-  const { stage, frame, layers, settings, background, drawing } = view;
-  if (!stage.clientWidth || !layers) return;
+  const { stage, frame, stack, desk, background, drawing } = view;
+  if (!stage.clientWidth || !stack) return;
   const sharpness = sharpnessOf(stage);
   const [width, height] = [Math.round(stage.clientWidth * sharpness), Math.round(stage.clientHeight * sharpness)];
   if (stage.width !== width || stage.height !== height) Object.assign(stage, { width, height });
@@ -47,17 +50,17 @@ export function drawStage(view) {
     context.drawImage(picture, 0, 0, frame.width, frame.height);
   }
   context.imageSmoothingEnabled = factor * sharpness < 3;
-  context.drawImage(layers.paint.canvas, 0, 0, frame.width, frame.height);
-  if (settings.layer === "sketch") {
+  stack.drawPaint(context, drawing, frame.width, frame.height, desk.active.id);
+  if (view.heat && !view.heat.draw(context, view, performance.now() + HEAT_MS)) view.draw();
+  if (desk.kind === "sketch") {
     context.fillStyle = "rgb(255 255 255 / 60%)";
     context.fillRect(0, 0, frame.width, frame.height);
   }
-  context.globalAlpha = settings.layer === "sketch" ? 1 : 0.55;
-  context.drawImage(layers.sketch.canvas, 0, 0, frame.width, frame.height);
-  context.globalAlpha = 1;
+  stack.drawSketch(context, drawing, frame.width, frame.height, desk.kind === "sketch");
   view.pointer.drawGuide(context);
   context.restore();
   outlineSelection(context, view, factor);
+  if (desk.active.picture && !view.locked) outlinePicture(context, view, factor);
   drawCursor(context, view, factor);
   view.room.size.textContent = `${frame.width} \u00d7 ${frame.height}`;
   view.room.zoom.textContent = `${Math.round(factor * 100)} %`;
@@ -78,6 +81,51 @@ function outlineSelection(context, view, factor) {
     const [left, top, right, bottom] = boundsOf(stroke);
     dashed(context, factor, left * x - gap, top * y - gap, (right - left) * x + 2 * gap, (bottom - top) * y + 2 * gap);
   }
+}
+
+/** The edge of the picture that somebody works on, with a handle at each corner and one that turns it. */
+function outlinePicture(context, { desk, scale }, factor) {
+  const frame = frameOf(desk.active.picture, scale);
+  const handle = turningHandle(frame, HANDLE_AWAY / factor);
+  const path = new Path2D();
+  for (const { x, y } of frame.corners) path.lineTo(x, y);
+  path.closePath();
+  const top = frame.at(0, -1);
+  path.moveTo(top.x, top.y);
+  path.lineTo(handle.x, handle.y);
+  context.lineWidth = 3 / factor;
+  context.strokeStyle = "rgb(255 255 255 / 80%)";
+  context.stroke(path);
+  context.lineWidth = 1.5 / factor;
+  context.strokeStyle = ACCENT;
+  context.stroke(path);
+  if (desk.isClosed) return;
+  context.fillStyle = "#ffffff";
+  for (const [k, { x, y }] of [...frame.corners, handle].entries()) {
+    context.save();
+    context.translate(x, y);
+    context.rotate(frame.angle);
+    const size = 4.5 / factor;
+    context.beginPath();
+    if (k < 4) context.rect(-size, -size, 2 * size, 2 * size);
+    else context.arc(0, 0, size * 1.2, 0, 2 * Math.PI);
+    context.fill();
+    context.stroke();
+    context.restore();
+  }
+}
+
+/** A ring in the making. */
+export function drawRing(context, factor, ring) {
+  context.lineWidth = 1.5 / factor;
+  context.beginPath();
+  for (let i = 0; i < ring.length; i += 2) context.lineTo(ring[i], ring[i + 1]);
+  context.strokeStyle = "#ffffff";
+  context.stroke();
+  context.strokeStyle = ACCENT;
+  context.setLineDash([5 / factor, 4 / factor]);
+  context.stroke();
+  context.setLineDash([]);
 }
 
 /** The rectangle of a selection in the making. */
@@ -123,15 +171,16 @@ export function drawShapePreview(context, view, ring) {
   prepare(context, view);
   for (let i = 0; i < ring.length; i += 2) context.lineTo(ring[i], ring[i + 1]);
   context.closePath();
-  if (view.settings.layer === "paint") context.fill();
-  else context.stroke();
+  if (view.desk.kind === "sketch") context.stroke();
+  else context.fill();
   context.globalAlpha = 1;
 }
 
 function prepare(context, view) {
-  const { layer, color, opacity, importance } = view.settings;
-  context.globalAlpha = layer === "sketch" ? importance : opacity;
-  context.strokeStyle = context.fillStyle = layer === "sketch" ? `rgb(${SKETCH_COLOR.join(" ")})` : color;
+  const { color, opacity, importance } = view.settings;
+  const isSketch = view.desk.kind === "sketch";
+  context.globalAlpha = isSketch ? importance : opacity;
+  context.strokeStyle = context.fillStyle = isSketch ? `rgb(${SKETCH_COLOR.join(" ")})` : color;
   context.lineWidth = view.brushSize;
   context.lineCap = context.lineJoin = "round";
   context.beginPath();

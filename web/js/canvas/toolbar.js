@@ -49,7 +49,7 @@ export class Controls {
     this.tools = new Map(drawn(TOOLS, (name) => change("tool", name, true)));
     this.actions = new Map(drawn([...ACTIONS, ...ARRANGE], action));
     const layer = ([name, text, title]) => {
-      const click = () => change("layer", name, true);
+      const click = () => action(name);
       return [name, html("button", { type: "button", title, click }, text)];
     };
     this.layers = new Map(LAYERS.map(layer));
@@ -85,8 +85,8 @@ export class Controls {
   show(settings, shown, { canUndo, canRedo, paperColor, hasBackground, hasSelection }) {
     const { tools, actions, colors } = this;
     for (const [name, item] of tools) press(item, name === settings.tool);
-    for (const name of ["fill", "pick"]) tools.get(name).hidden = settings.layer === "sketch";
-    for (const [name, item] of this.layers) press(item, name === settings.layer);
+    for (const name of ["fill", "pick"]) tools.get(name).hidden = settings.kind === "sketch";
+    for (const [name, item] of this.layers) press(item, name === settings.kind);
     actions.get("undo").disabled = !canUndo;
     actions.get("redo").disabled = !canRedo;
     for (const [name] of ARRANGE) actions.get(name).disabled = !hasSelection;
@@ -104,7 +104,7 @@ export class Controls {
     this.recentShown = settings.recent;
     this.paper.value = paperColor;
     this.sheet.hidden = hasBackground;
-    set(colors, { "data-off": settings.layer === "sketch" || settings.tool === "eraser" });
+    set(colors, { "data-off": settings.kind === "sketch" || settings.tool === "eraser" });
     for (const swatch of this.swatches.children) press(swatch, swatch.dataset.color === settings.color);
   }
 

@@ -3,21 +3,25 @@
 import { html, set } from "../common/elements.js";
 import { outputOf } from "../common/outputs.js";
 import { clamp } from "../common/numbers.js";
-import { pictureListeners } from "./arrival.js";
+import { actionsOf } from "./actions.js";
+import { Arrival } from "./arrival.js";
 import { Background, backgroundAddress, looksChanged, paletteOf, printOf } from "./background.js";
 import { numbersOf } from "./document.js";
-import { savePicture } from "./export.js";
+import { Heat } from "./heat.js";
 import { press } from "./keys.js";
-import { StrokeLayer } from "./layer.js";
+import { LayerDesk } from "./layer_desk.js";
+import { LayerPanel } from "./layer_panel.js";
 import { historyOf, keepLayers, keptLayers, rememberedSettings, rememberSettings } from "./memory.js";
+import { noticesOf } from "./notices.js";
+import { Pictures } from "./pictures.js";
 import { StrokePointer } from "./pointer.js";
 import { Room } from "./room.js";
 import { Selection } from "./selection.js";
+import { bringStack } from "./stack.js";
 import { LEAST_ZOOM, MOST_ZOOM, drawStage } from "./stage.js";
 import { Controls } from "./toolbar.js";
 import { WholeWindow } from "./window.js";
 
-const SHARPEST = 1536; // pixels of the longer side that layers are kept in
 const FIXED = ["#000000", "#ffffff", "#3f8f3a"]; // what photos rarely have: beside the colours of a background
 const LOOK_AGAIN_MS = 400;
 const SLICE_MS = 20; // of a frame that strokes are drawn in: what is left waits for the next one
@@ -26,7 +30,9 @@ const GLIMPSE_MS = 400; // between two looks at a picture that is not whole yet
 const MOST_RECENT = 10;
 const COLORS = "#1b2a3a #3b6ea5 #8fc1e3 #e8edf0 #3f6b3a #8fb04e #d9b14a #c8673a #8c2f2b #5b4636".split(" ");
 
-const isShape = ({ tool }) => tool === "rectangle" || tool === "ellipse";
+const WITHOUT_STROKES = new Set(["select", "pick", "lasso"]);
+
+const isShape = (tool) => tool === "rectangle" || tool === "ellipse";
 
 export class StrokesView {
   /** @param {import("../common/widget_host.js").WidgetHost} host */
@@ -40,7 +46,11 @@ export class StrokesView {
     this.zoom = 1;
     this.pan = { x: 0, y: 0 };
     this.mirrored = false;
+    this.heat = null; // the map of t0s, while it is shown
     this.selection = new Selection(this);
+    this.desk = new LayerDesk(this);
+    this.arrival = new Arrival(this);
+    this.pictures = new Pictures(() => this.refresh());
     this.preview = null; // a drawing that is shown, but not saved yet
     this.#build();
     this.pointer = new StrokePointer(this);
@@ -59,6 +69,7 @@ export class StrokesView {
     this.history = historyOf(this.key, text);
     this.preview = null;
     this.selection.indices = [];
+    this.desk.begin();
     this.look();
     this.refresh();
   }
@@ -78,7 +89,7 @@ export class StrokesView {
     this.observer.disconnect();
     this.pointer.fingers.dispose();
     this.whole.close();
-    if (this.key && this.layers) keepLayers(this.key, this.layers);
+    if (this.key && this.stack) keepLayers(this.key, this.stack);
   }
 
   // ---- state
@@ -108,9 +119,9 @@ export class StrokesView {
   }
 
   get sizeKey() {
-    const { layer, tool } = this.settings;
+    const { tool } = this.settings;
     if (tool === "eraser") return "eraser";
-    return layer === "sketch" ? "sketch" : tool === "line" ? "line" : "brush";
+    return this.desk.kind === "sketch" ? "sketch" : tool === "line" ? "line" : "brush";
   }
 
   /** Diameter of the brush in pixels of the picture. */
@@ -129,9 +140,10 @@ export class StrokesView {
 
   /** A stroke as the tools are set, without its path. Lengths in units of the drawing. */
   brush(tool = this.settings.tool) {
-    const { layer, color, opacity, hardness, t0, importance } = this.settings;
+    const { color, opacity, hardness, t0, importance } = this.settings;
     const size = this.brushSize / this.sizeScale;
-    return { tool, layer, color, opacity, hardness, t0, importance, size, pressure: null, paths: [] };
+    const { id: layer, kind } = this.desk.active;
+    return { tool, layer, kind, color, opacity, hardness, t0, importance, size, pressure: null, paths: [] };
   }
 
   /** Saves an edit. */
@@ -143,12 +155,13 @@ export class StrokesView {
     if (!drawing.width) Object.assign(drawing, this.frame);
     if (this.background && !drawing.print) drawing.print = this.background.print;
     this.preview = null;
+    this.notice = null;
     this.host.commit(this.history.add(drawing));
     this.refresh();
   }
 
   addStroke(stroke) {
-    if (stroke.tool !== "eraser" && stroke.layer === "paint")
+    if (stroke.tool !== "eraser" && stroke.kind !== "sketch")
       this.settings.recent = [...new Set([stroke.color, ...this.settings.recent])].slice(0, MOST_RECENT);
     rememberSettings(this.settings);
     this.edit({ strokes: [...this.history.now.drawing.strokes, Object.freeze(stroke)] });
@@ -166,12 +179,15 @@ export class StrokesView {
     if (text === null) return;
     this.preview = null;
     this.selection.indices = [];
+    this.desk.begin();
     this.host.commit(text);
     this.refresh();
   }
 
   clear() {
-    const strokes = this.drawing.strokes.filter((stroke) => stroke.layer !== this.settings.layer);
+    if (this.desk.refuses()) return;
+    const { id } = this.desk.active;
+    const strokes = this.drawing.strokes.filter(({ layer }) => layer !== id);
     this.selection.indices = [];
     if (strokes.length < this.drawing.strokes.length) this.edit({ strokes });
   }
@@ -189,12 +205,14 @@ export class StrokesView {
     if (name === "paper") {
       this.edit({ paper: value });
     } else {
-      if (name === "tool" || name === "layer") this.selection.indices = [];
-      if (name === "layer") this.settings.tool = "brush";
+      if (name === "opacity" && this.desk.active.picture) return this.desk.changeOpen({ opacity: value }, done);
+      if (name === "tool") this.selection.indices = [];
+      if (name === "tool" && !WITHOUT_STROKES.has(value)) this.desk.leavePicture();
       if (name === "color") this.#mix(value, done);
       if (name === "size") this.settings.sizes[this.sizeKey] = value;
       else this.settings[name] = value;
       if (done) rememberSettings(this.settings);
+      if (done) this.desk.keepDefault(name, value);
       this.refresh();
     }
   }
@@ -218,7 +236,7 @@ export class StrokesView {
 
   /** Looks at what may have changed outside: sizes, links, the background. */
   look() {
-    if (this.host.element.isConnected === false && this.layers) return;
+    if (this.host.element.isConnected === false && this.stack) return;
     if (this.pointer.action) return; // nothing moves below a stroke in the making
     const seen = outputOf(this.host.owner)?.dpath_canvas?.[0];
     const address = backgroundAddress(this.host.owner, seen?.background);
@@ -264,7 +282,7 @@ export class StrokesView {
   #findSteps() {
     const key = this.#key();
     if (key === this.key) return;
-    [this.key, this.history, this.layers] = [key, historyOf(key, this.host.value), null];
+    [this.key, this.history, this.stack] = [key, historyOf(key, this.host.value), null];
   }
 
   #key() {
@@ -286,7 +304,7 @@ export class StrokesView {
       this.frameRequest = null;
       this.drawnAt = performance.now();
       if (this.behind) this.bringLayers(this.drawnAt + SLICE_MS);
-      for (const layer of Object.values(this.layers ?? {})) layer.live?.show();
+      this.stack?.show();
       drawStage(this);
       if (this.behind) this.#goOn();
     });
@@ -305,57 +323,23 @@ export class StrokesView {
 
   /** Brings the layers to the state, or as near to it as they get until then. */
   bringLayers(until = Infinity) {
-    const { width, height } = this.frame;
-    const sharpness = Math.min(1, SHARPEST / Math.max(width, height));
-    const [w, h] = [Math.max(1, Math.round(width * sharpness)), Math.max(1, Math.round(height * sharpness))];
-    if (this.layers?.paint.width !== w || this.layers.paint.height !== h)
-      this.layers = keptLayers(this.key, w, h) ?? {
-        paint: new StrokeLayer("paint", w, h),
-        sketch: new StrokeLayer("sketch", w, h),
-      };
-    this.layerScale = { x: w / this.reference.width, y: h / this.reference.height };
-    const { x, y } = this.layerScale;
-    const how = { until, draft: this.preview !== null };
-    const { strokes } = this.drawing;
-    this.behind = Object.values(this.layers).filter((layer) => !layer.sync(strokes, x, y, how)).length > 0;
-    set(this.easel, { "aria-busy": this.behind && "true" });
-  }
-
-  /** The visible picture as a canvas, for eyedropper and fill. */
-  composite(longest) {
-    this.bringLayers();
-    const { canvas, width, height } = this.layers.paint;
-    const factor = Math.min(1, longest / Math.max(width, height));
-    const size = { width: Math.max(1, Math.round(width * factor)), height: Math.max(1, Math.round(height * factor)) };
-    const result = Object.assign(document.createElement("canvas"), size);
-    const context = result.getContext("2d", { willReadFrequently: true });
-    context.fillStyle = this.drawing.paper;
-    context.fillRect(0, 0, size.width, size.height);
-    if (this.background?.picture) context.drawImage(this.background.picture.small, 0, 0, size.width, size.height);
-    context.drawImage(canvas, 0, 0, size.width, size.height);
-    return { context, ...size };
+    bringStack(this, until, ([width, height]) => keptLayers(this.key, width, height));
   }
 
   #build() {
-    const acts = {
-      undo: () => this.step(-1),
-      redo: () => this.step(1),
-      clear: () => this.clear(),
-      duplicate: () => this.selection.duplicate(),
-      raise: () => this.selection.raise(1),
-      lower: () => this.selection.raise(-1),
-      remove: () => this.selection.remove(),
-      swap: () => this.swapColors(),
-    };
-    this.controls = new Controls({ change: (...given) => this.change(...given), action: (name) => acts[name]() });
-    const actions = { mirror: () => this.mirror(), fold: () => this.fold(), whole: () => this.whole.toggle() };
-    actions.save = () => savePicture(this).catch(() => this.notify("The picture could not be saved."));
-    this.room = new Room({ zoomBy: (factor) => this.zoomBy(factor), fit: () => this.fit(), ...actions });
+    this.actions = actionsOf(this);
+    const act = (name) => this.actions[name]();
+    this.controls = new Controls({ change: (...given) => this.change(...given), action: act });
+    this.room = new Room(this.actions);
     this.stage = this.room.stage;
     this.easel = this.room.easel;
     const attributes = { class: "dpath-panel dpath-strokes", role: "group", "aria-label": "Stroke canvas" };
-    const arrivals = pictureListeners(this.host.owner, (sentence) => this.notify(sentence));
-    const listeners = { keydown: (event) => press(this, event), click: (event) => this.#clicked(event), ...arrivals };
+    const listeners = {
+      keydown: (event) => press(this, event),
+      click: (event) => this.#clicked(event),
+      ...this.arrival.listeners,
+    };
+    this.layerPanel = new LayerPanel(this.desk, this.actions);
     const parts = [this.controls.head, this.room.element, this.controls.foot];
     this.panel = html("div", { ...attributes, ...listeners }, ...parts);
     this.host.element.append(this.panel);
@@ -387,60 +371,64 @@ export class StrokesView {
     this.draw();
   }
 
-  /** Gives the room of the sliders to the picture, and back. */
-  fold() {
-    this.settings.folded = !this.settings.folded;
+  /** Shows or hides the t0 of every place as a colour. */
+  showHeat() {
+    this.heat = this.heat ? null : new Heat();
+    this.#showControls();
+    this.draw();
+  }
+
+  /** Sliders folded, which gives their room to the picture; layers listed. @param {"folded"|"listed"} setting */
+  turn(setting) {
+    this.settings[setting] = !this.settings[setting];
     rememberSettings(this.settings);
     this.#showControls();
   }
 
   #showControls() {
     const { settings, selectedStroke: stroke, history, drawing } = this;
-    const made = { ...settings, tool: isShape(settings) && settings.layer === "paint" ? "fill" : settings.tool };
-    const numbers = stroke || !["select", "pick"].includes(settings.tool) ? numbersOf(stroke ?? made) : [];
+    const { kind } = this.desk;
+    const made = { kind, tool: isShape(settings.tool) && kind !== "sketch" ? "fill" : settings.tool };
+    const numbers = stroke || !WITHOUT_STROKES.has(settings.tool) ? numbersOf(stroke ?? made) : [];
+    const { picture, opacity, t0 } = this.desk.active;
+    const isListed = this.whole.isOpen || settings.listed; // with a slider for the layer's opacity
+    if (picture) numbers.push(...(isListed ? [] : ["opacity"]), "t0");
+    const own = picture ? { opacity, t0: t0 ?? settings.t0 } : stroke;
     const shown = stroke || !["brush", "eraser"].includes(settings.tool) ? numbers : [...numbers, "smoothing"];
-    this.controls.show({ ...settings, ...stroke, tool: settings.tool, size: this.shownSize }, shown, {
+    this.controls.show({ ...settings, ...own, kind, tool: settings.tool, size: this.shownSize }, shown, {
       canUndo: history.at > 0,
       canRedo: history.at < history.steps.length - 1,
       paperColor: drawing.paper,
       hasBackground: Boolean(this.background),
-      hasSelection: Boolean(stroke),
+      hasSelection: Boolean(stroke ?? picture),
     });
     if (this.locked !== this.wasLocked) this.controls.disable(this.locked);
     this.wasLocked = this.locked;
-    this.#showBanner();
+    this.room.tell(...noticesOf(this));
+    this.#showLayers();
     set(this.panel, { "data-folded": settings.folded, "data-whole": this.whole.isOpen });
-    this.room.show(this.mirrored, settings.folded, this.whole.isOpen);
+    this.room.show(this, settings, this.whole.isOpen);
     this.room.describe(this.frame, drawing.strokes.filter((each) => !("foreign" in each)).length);
   }
 
-  #showBanner() {
-    const { complaint, lost } = this.history.now;
-    if (this.host.readOnly) this.room.tell("The strokes come from the linked input.");
-    else if (lost) this.room.tell(complaint, ["Go on with what is shown", () => this.#accept()]);
-    else if (this.backgroundChanged) {
-      const { print } = this.background;
-      const keep = ["Keep the strokes", () => this.edit({ print })];
-      const clear = ["Clear", () => this.edit({ strokes: [], print })];
-      this.room.tell("The background has changed since this was drawn.", keep, clear);
-    } else if (this.notice) this.room.tell(this.notice, ["OK", () => this.notify("")]);
-    else this.room.tell(...[complaint || this.complaint].filter(Boolean));
+  /** Over the picture of the node where they are wanted, beside it in the window. */
+  #showLayers() {
+    const { element } = this.layerPanel;
+    const place = this.whole.isOpen ? this.controls.foot : this.room.element;
+    if (element.parentElement !== place) place.append(element);
+    element.hidden = !this.whole.isOpen && !this.settings.listed;
+    if (!element.hidden) this.layerPanel.show(this.locked);
   }
 
-  /** Says something until it has been read. */
-  notify(sentence) {
-    this.notice = sentence;
-    this.#showBanner();
-  }
-
-  #accept() {
-    const { now } = this.history;
-    now.lost = false;
-    this.edit({ strokes: [...now.drawing.strokes] });
+  /** Says something until it has been read, or [text, click] of a button has been clicked. */
+  notify(sentence, button = ["OK", () => this.notify("")]) {
+    this.notice = sentence ? [sentence, button] : null;
+    this.room.tell(...noticesOf(this));
   }
 
   /** A button clicked with the mouse leaves the keyboard to the stage. */
   #clicked(event) {
-    if (event.detail > 0 && event.target.closest("button")) this.easel.focus({ preventScroll: true });
+    const writes = document.activeElement?.type === "text"; // a name, which that button began
+    if (event.detail > 0 && !writes && event.target.closest("button")) this.easel.focus({ preventScroll: true });
   }
 }

@@ -1,0 +1,124 @@
+"""Layers of Stroke Canvas: added, ordered, hidden, locked, named, and undone, by mouse and by keys."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from diffusion_path.tests.browser.page import ComfyPage
+from diffusion_path.tests.browser.test_stroke_canvas import button, canvas, part, press, strokes
+
+
+def layers(comfy: ComfyPage, node: int) -> list[dict[str, Any]]:
+    text = comfy.widget(node, "strokes")
+    return json.loads(text).get("layers", []) if text else []
+
+
+def names(comfy: ComfyPage, node: int) -> list[str]:
+    script = "e => [...e.querySelectorAll('.dpath-layer-name')].map(b => b.textContent)"
+    return comfy.page.evaluate(script, comfy.element(node, "strokes"))
+
+
+def test_strokes_go_to_the_layer_that_is_chosen(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.drag(place, [(0.3, 0.3), (0.6, 0.3)])
+    assert json.loads(comfy.widget(node, "strokes"))["version"] == 1, "without layers of its own, the old format"
+    button(comfy, node, "Layers").click()
+    comfy.settle()
+    assert names(comfy, node) == ["Sketch", "Paint"]
+    press(comfy, node, "n")
+    assert names(comfy, node) == ["Sketch", "Paint 2", "Paint"]
+    slider = part(comfy, node, 'input[aria-label="t0"]')
+    slider.focus()
+    comfy.page.keyboard.press("Home")
+    comfy.settle()
+    comfy.drag(place, [(0.3, 0.5), (0.6, 0.5)])
+    press(comfy, node, "Alt+[")
+    comfy.drag(place, [(0.3, 0.7), (0.6, 0.7)])
+    drawn = [(stroke.get("layer", "paint"), stroke.get("t0", 0.6)) for stroke in strokes(comfy, node)]
+    assert drawn == [("paint", 0.6), ("paint 2", 0), ("paint", 0.6)], "each layer begins with a t0 of its own"
+    comfy.screenshot("layers")
+    button(comfy, node, "Rename the layer").click()
+    comfy.page.keyboard.type("Mill")
+    comfy.page.keyboard.press("Enter")
+    comfy.settle()
+    assert names(comfy, node) == ["Sketch", "Paint 2", "Mill"]
+    press(comfy, node, "z")
+    button(comfy, node, "Move the layer up").click()
+    assert [layer["id"] for layer in layers(comfy, node)] == ["paint 2", "paint", "sketch"]
+    button(comfy, node, "Move the layer up").is_disabled()
+    press(comfy, node, "z", "z", "z", "z", "z")
+    assert (names(comfy, node), len(strokes(comfy, node))) == (["Sketch", "Paint"], 1)
+    assert json.loads(comfy.widget(node, "strokes"))["version"] == 1
+    press(comfy, node, *["Shift+z"] * 5)
+    assert [layer["id"] for layer in layers(comfy, node)] == ["paint 2", "paint", "sketch"]
+
+
+def test_layers_by_keys_alone(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.drag(place, [(0.3, 0.3), (0.6, 0.3)])
+    press(comfy, node, "k", "Control+a", "n")
+    assert strokes(comfy, node)[0]["layer"] == "paint 2", "a new layer takes what is selected"
+    part(comfy, node, '.dpath-layer-name[aria-pressed="true"]').focus()
+    comfy.page.keyboard.press("F2")
+    comfy.page.keyboard.type("Sky")
+    comfy.page.keyboard.press("Enter")
+    comfy.settle()
+    assert names(comfy, node) == ["Sketch", "Sky", "Paint"]
+    comfy.page.keyboard.press("ArrowDown")
+    comfy.page.keyboard.press("ArrowUp")
+    comfy.page.keyboard.press("Alt+ArrowDown")
+    comfy.settle()
+    assert names(comfy, node) == ["Sketch", "Paint", "Sky"]
+    focused = comfy.evaluate("() => document.activeElement.textContent")
+    assert focused == "Sky", "the list keeps the keyboard"
+    comfy.page.keyboard.press("Delete")
+    comfy.settle()
+    assert (names(comfy, node), strokes(comfy, node)) == (["Sketch", "Paint"], [])
+    press(comfy, node, "z")
+    assert strokes(comfy, node)[0]["layer"] == "paint 2"
+
+
+def test_hidden_and_locked_layers_say_why_nothing_is_drawn(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    preview = comfy.add("PreviewImage", 700, 100)
+    comfy.connect(node, 2, comfy.add("MaskToImage", 700, 500), "mask")
+    comfy.connect(node, 0, preview, "images")
+    comfy.drag(place, [(0.3, 0.3), (0.6, 0.3)])
+    press(comfy, node, "k")
+    lock, eye = (
+        part(comfy, node, f'.dpath-layer[data-active] button[aria-label="{label}"]')
+        for label in ("Lock or unlock the layer", "Hide or show the layer")
+    )
+    lock.click()
+    comfy.drag(place, [(0.3, 0.6), (0.6, 0.6)])
+    assert part(comfy, node, ".dpath-banner").inner_text().startswith("This layer is locked.")
+    comfy.screenshot("locked")
+    part(comfy, node, ".dpath-banner button").click()
+    comfy.drag(place, [(0.3, 0.6), (0.6, 0.6)])
+    assert len(strokes(comfy, node)) == 2
+    eye.click()
+    comfy.drag(place, [(0.3, 0.8), (0.6, 0.8)])
+    assert len(strokes(comfy, node)) == 2
+    assert layers(comfy, node)[0]["hidden"]
+    run = comfy.queue()
+    assert run.outputs[str(preview)]["images"]
+
+
+def test_the_whole_window_lists_the_layers_beside_the_picture(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.drag(place, [(0.3, 0.3), (0.6, 0.5)])
+    press(comfy, node, "n")
+    comfy.drag(place, [(0.3, 0.5), (0.6, 0.3)])
+    press(comfy, node, "f")
+    panel = comfy.page.wait_for_selector("dialog .dpath-layers")
+    assert panel
+    opacity = panel.query_selector('input[aria-label="Opacity of the layer"]')
+    assert opacity
+    opacity.focus()
+    comfy.page.keyboard.press("Home")
+    comfy.settle()
+    assert layers(comfy, node)[1]["opacity"] == 0
+    comfy.page.keyboard.press("End")
+    comfy.screenshot("window-layers")
+    comfy.page.keyboard.press("Escape")

@@ -1,0 +1,35 @@
+/** What the buttons of a stroke canvas do, by name. */
+
+import { savePicture } from "./export.js";
+
+/** @param {import("./view.js").StrokesView} view */
+export function actionsOf(view) {
+  const { selection, desk, arrival } = view;
+  /** A picture stands for what is selected, where somebody works on one. */
+  const either = (what, ...given) => {
+    return () => (desk.active.picture ? view.locked || desk[what](...given) : selection[what](...given));
+  };
+  return {
+    undo: () => view.step(-1),
+    redo: () => view.step(1),
+    clear: () => (desk.active.picture ? view.locked || desk.remove() : view.clear()),
+    duplicate: either("duplicate"),
+    raise: either("raise", 1),
+    lower: either("raise", -1),
+    remove: either("remove"),
+    swap: () => view.swapColors(),
+    paint: () => desk.chooseKind("paint"),
+    sketch: () => desk.chooseKind("sketch"),
+    add: () => view.locked || desk.add(),
+    picture: () => arrival.choose(),
+    lasso: () => arrival.lasso(),
+    zoomBy: (factor) => view.zoomBy(factor),
+    fit: () => view.fit(),
+    mirror: () => view.mirror(),
+    layers: () => view.turn("listed"),
+    heat: () => view.showHeat(),
+    fold: () => view.turn("folded"),
+    whole: () => view.whole.toggle(),
+    save: () => savePicture(view).catch(() => view.notify("The picture could not be saved.")),
+  };
+}
