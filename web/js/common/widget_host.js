@@ -240,7 +240,10 @@ function promoted(spec, node, input, widgetId, source, parts) {
 function seenFrom(outer, node) {
   const getInputNode = (slot) => {
     const link = node.getInputLink?.(slot);
-    return isFromOutside(link) ? outer.getInputNode?.(link.origin_slot) : node.getInputNode?.(slot);
+    if (!isFromOutside(link)) return node.getInputNode?.(slot);
+    // Of a subgraph node, frontend 1.58 gives by the method of this name what an output comes from.
+    const from = outer.graph && globalThis.LiteGraph.LGraphNode.prototype.getInputLink.call(outer, link.origin_slot);
+    return from ? outer.graph.getNodeById(from.origin_id) : null;
   };
   const get = (_, name) => {
     if (name === "getInputNode") return getInputNode;
