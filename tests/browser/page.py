@@ -57,6 +57,7 @@ class ComfyPage:
         self.server = server
         self.renderer = renderer
         self.problems: list[str] = []
+        self._tabs = 0
         self._post_settings({**_SETTINGS, "Comfy.VueNodes.Enabled": renderer == "nodes2"})
         self._context = browser.new_context(viewport=VIEWPORT)  # type: ignore[arg-type]
         self._context.route(re.compile(r"^https?://"), self._stay_at_home)
@@ -85,7 +86,8 @@ class ComfyPage:
         self.page.keyboard.press("Escape")
         self.set_renderer(self.renderer)
         self.set_setting("Comfy.RightSidePanel.IsOpen", False)
-        self.load(_empty(), "test")
+        self._tabs += 1  # a tab of the same name would bring back the outputs of the one before it
+        self.load(_empty(), f"test-{self._tabs}")
         self.evaluate(_CLOSE_OTHERS)
         self.problems.clear()
 

@@ -17,12 +17,12 @@ def test_an_app_opens_as_a_form_with_all_its_controls(comfy: ComfyPage, app: Pat
     workflow = json.loads(app.read_text(encoding="utf-8"))
     nodes = {node["id"]: node for node in workflow["nodes"]}
     chosen = workflow["extra"]["linearData"]
-    controls = [
-        entry.get("label") or name
-        for node, name, *_ in chosen["inputs"]
-        for entry in nodes[node]["inputs"]
-        if entry["name"] == name
-    ]
+    controls = []
+    for widget, name, *_ in chosen["inputs"]:
+        # As the page writes it: of a node's number alone, it asks itself which graph it is of, and says so.
+        graph, node, called = widget.split(":")
+        assert (graph, called) == (workflow["id"], name)
+        controls += [each.get("label") or name for each in nodes[int(node)]["inputs"] if each["name"] == name]
     assert len(controls) == len(chosen["inputs"])
     assert all(nodes[node]["type"] in ("SaveImage", "PreviewImage") for node in chosen["outputs"])
 

@@ -21,6 +21,25 @@ _BROKEN = """() => { const broken = [], seen = (graph) => { for (const node of g
             broken.push(node.type + " lost the link to " + input.name);
     } }; seen(app.rootGraph); return broken; }"""
 
+# Where every node and group is, titles included: [x, y, width, height], as large as this renderer draws it.
+_BOXES = """() => { const graph = app.canvas.graph, scale = app.canvas.ds.scale;
+    const nodes = graph.nodes.map(n => { const title = LiteGraph.NODE_TITLE_HEIGHT;
+        const shown = LiteGraph.vueNodesMode && document.querySelector(`[data-node-id="${n.id}"]`);
+        const box = shown && shown.getBoundingClientRect(), bare = n.flags.collapsed ? 0 : n.size[1];
+        const height = Math.max(bare + title, n.flags.collapsed || !box ? 0 : box.height / scale);
+        return { name: n.title, type: n.type, box: [n.pos[0], n.pos[1] - title, n.size[0], height],
+            collapsed: !!n.flags.collapsed }; });
+    return { nodes, groups: graph.groups.map(g => ({ name: g.title, box: [...g.pos, ...g.size] })) }; }"""
+_GROUP_TITLE = 38
+_WINDOW = (1920, 1080)
+_HEADINGS = {"# ": 20, "## ": 15}  # pixels of a note's text at zoom 1
+_READABLE = 7.5
+_TEXT_ZOOM = 0.57  # below it the classic canvas draws boxes for text
+_TOO_LARGE = {  # for the window as a whole: their notes are to be zoomed to
+    *("invert-and-reconstruct", "mdp-manipulations-compared", "mdp-mixed-pictures", "qwen-image-edit-strokes"),
+    *("sketch-and-strokes", "soft-masks", "train-edge-predictor", "wan-2-2-strokes-to-video"),
+}
+
 
 def wires(workflow: dict[str, Any]) -> set[tuple[Any, ...]]:
     """Where each link comes from, and the node and the name of the input that it leads to."""
@@ -31,6 +50,38 @@ def wires(workflow: dict[str, Any]) -> set[tuple[Any, ...]]:
         for each in node.get("inputs", [])
         if each.get("link") is not None
     }
+
+
+def overlap(a: list[float], b: list[float]) -> bool:
+    return all(a[i] < b[i] + b[i + 2] and b[i] < a[i] + a[i + 2] for i in (0, 1))
+
+
+def inside(inner: list[float], outer: list[float]) -> bool:
+    return all(outer[i] <= inner[i] and inner[i] + inner[i + 2] <= outer[i] + outer[i + 2] for i in (0, 1))
+
+
+def check_layout(boxes: dict[str, list[dict[str, Any]]], given: dict[str, Any]) -> float:
+    """Nothing overlaps, every node lies in a group, and the note is large; returns the zoom that shows it all."""
+    nodes, groups = boxes["nodes"], boxes["groups"]
+    for kind in (nodes, groups):
+        pairs = [(a["name"], b["name"]) for i, a in enumerate(kind) for b in kind[:i] if overlap(a["box"], b["box"])]
+        assert not pairs
+    for node in nodes:
+        assert [group for group in groups if inside(node["box"], group["box"])], node["name"]
+        assert not [g for g in groups if overlap(node["box"], [*g["box"][:3], _GROUP_TITLE])], node["name"]
+    prompts = [node for node in nodes if node["type"] == "CLIPTextEncode"]
+    assert not [node["name"] for node in prompts if node["collapsed"]]
+
+    corners = [(box[0], box[1], box[0] + box[2], box[1] + box[3]) for box in (node["box"] for node in nodes)]
+    left, top, right, bottom = (
+        f(side) for f, side in zip((min, min, max, max), zip(*corners, strict=True), strict=True)
+    )
+    zoom = 0.75 * min(_WINDOW[0] / (right - left), _WINDOW[1] / (bottom - top))  # of the page's own "fit view"
+    (note,) = [node["widgets_values"][0] for node in given["nodes"] if node["type"] == "MarkdownNote"]
+    title, summary, *_ = note.split("\n\n")
+    sizes = [next(size for mark, size in _HEADINGS.items() if text.startswith(mark)) for text in (title, summary)]
+    assert zoom * min(sizes) >= _READABLE
+    return zoom
 
 
 def test_every_example_opens_clean(comfy: ComfyPage) -> None:
@@ -46,6 +97,8 @@ def test_every_example_opens_clean(comfy: ComfyPage) -> None:
         assert len(opened["nodes"]) == len(given["nodes"]), path.stem
         assert wires(opened) == wires(given), path.stem
         assert not comfy.problems, path.stem
+        zoom = check_layout(comfy.evaluate(_BOXES), given)
+        assert zoom >= _TEXT_ZOOM or path.stem in _TOO_LARGE, path.stem
     comfy.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
     comfy.screenshot("last-example")
 

@@ -145,6 +145,20 @@ def test_example_workflow_has_a_thumbnail_a_note_and_a_row_in_the_readme(path: P
     assert f"example_workflows/{path.name}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "subgraphs").glob("*.json")), ids=lambda path: path.stem)
+def test_a_blueprint_takes_a_model_gives_a_picture_and_has_a_row_in_the_readme(path: Path) -> None:
+    blueprint = json.loads(path.read_text(encoding="utf-8"))
+    (node,), (inside,) = blueprint["nodes"], blueprint["definitions"]["subgraphs"]
+    assert node["type"] == inside["id"]
+    assert path.stem == inside["name"] == node["title"]
+    assert [each["type"] for each in inside["inputs"][:3]] == ["MODEL", "CLIP", "VAE"]
+    assert [each["type"] for each in inside["outputs"]] == ["IMAGE"]
+    assert [each["name"] for each in node["inputs"]] == [each["name"] for each in inside["inputs"]]
+    assert len(node["widgets_values"]) == sum("widget" in each for each in node["inputs"])
+    assert blueprint["extra"]["BlueprintDescription"] == inside["description"]
+    assert f"](<subgraphs/{path.name}>)" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_file_is_too_long_to_hold_in_ones_head(package: str) -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in python_files(package)}

@@ -2,7 +2,7 @@
 import { app } from "../../../scripts/app.js";
 
 import { CurveView } from "./schedule/view.js";
-import { isLinked, linkOf, outputOf } from "./common/outputs.js";
+import { isLinked, outputOf } from "./common/outputs.js";
 import { captureUndo, hostWidget } from "./common/widget_host.js";
 
 const LOOK_AGAIN_MS = 120;
@@ -49,7 +49,7 @@ class ScheduleCurve {
     const run = outputOf(host.owner)?.dpath_schedule?.[0];
     // What comes through a link is known after a run; what is promoted is a widget still.
     const linked = (name) => host.node === host.owner && isLinked(host.owner, name);
-    const beside = (name) => (linked(name) ? run?.[name] : undefined) ?? widgetBeside(host, name)?.value;
+    const beside = (name) => (linked(name) ? run?.[name] : undefined) ?? host.sibling(name);
     const number = (name, otherwise) => (Number.isFinite(Number(beside(name))) ? Number(beside(name)) : otherwise);
     const real = isLinked(host.owner, "sigmas") ? run : null;
     return {
@@ -78,7 +78,7 @@ class ScheduleCurve {
     this.text = text ?? this.text;
     this.snap = snap ?? this.snap;
     for (const [name, value] of Object.entries(beside)) {
-      const widget = widgetBeside(this.host, name);
+      const widget = this.host.beside(name);
       if (!widget || widget.value === value) continue;
       widget.value = value;
       widget.callback?.(value);
@@ -91,13 +91,6 @@ class ScheduleCurve {
     this.host.commit(this.text);
     captureUndo();
   }
-}
-
-/** A widget of the same node; of a promoted editor the one that is promoted with it, if it is. */
-function widgetBeside({ node, owner }, name) {
-  const link = node === owner ? null : linkOf(owner, name);
-  const outer = link && node.inputs?.[link.origin_slot];
-  return (outer && node.getWidgetFromSlot?.(outer)) ?? owner.widgets?.find((widget) => widget.name === name);
 }
 
 hostWidget({

@@ -39,7 +39,10 @@
 import { app } from "../../../../scripts/app.js";
 
 import { html, set, style } from "./elements.js";
-import { isLinked } from "./outputs.js";
+import { isLinked, linkOf } from "./outputs.js";
+
+/** The page's number of the node that a subgraph's inputs come from. */
+const SUBGRAPH_INPUTS = -10;
 
 /** Keys of the graph that stay alive inside a widget: queue, save, open and the like. */
 const GRAPH_KEYS = new Set(["s", "o", "Enter", "F5", "F11", "F12"]);
@@ -87,9 +90,17 @@ export class WidgetHost {
     if (!same) this.view.show(text);
   }
 
-  /** Another widget's value on the owning node, or undefined. */
+  /** Another widget of the owning node; of a promoted one that which is promoted with it, if it is. */
+  beside(name) {
+    const { node, owner } = this;
+    const link = node === owner ? null : linkOf(owner, name);
+    const outer = isFromOutside(link) && node.inputs?.[link.origin_slot];
+    return (outer && node.getWidgetFromSlot?.(outer)) || owner.widgets?.find((widget) => widget.name === name);
+  }
+
+  /** Its value, or undefined. */
   sibling(name) {
-    return this.owner.widgets?.find((widget) => widget.name === name)?.value;
+    return this.beside(name)?.value;
   }
 
   setReadOnly(readOnly) {
@@ -213,7 +224,8 @@ function allowPromotion(spec, node) {
 
 function promoted(spec, node, input, widgetId, source, parts) {
   const store = node._projectPromotedWidget(input); // its value is the one saved with the subgraph node
-  const host = new WidgetHost(spec, node, input.name, source.node ?? node, store);
+  const owner = source.node ? seenFrom(node, source.node) : node;
+  const host = new WidgetHost(spec, node, input.name, owner, store);
   const [{ element }, options] = [host, host.options()];
   const widget = attach(host, new parts.DOMWidgetImpl({ node, name: input.name, type: spec.type, element, options }));
   host.receive(host.value);
@@ -222,6 +234,26 @@ function promoted(spec, node, input, widgetId, source, parts) {
   parts.addWidget({ addCustomWidget() {}, graph: true }, widget);
   queueMicrotask(() => takePlace(host));
   return widget;
+}
+
+/** A node inside of a subgraph as one of the subgraph's nodes has it: what comes through an input comes from there. */
+function seenFrom(outer, node) {
+  const getInputNode = (slot) => {
+    const link = node.getInputLink?.(slot);
+    if (!isFromOutside(link)) return node.getInputNode?.(slot);
+    // Of a subgraph node, frontend 1.58 gives by the method of this name what an output comes from.
+    const from = outer.graph && globalThis.LiteGraph.LGraphNode.prototype.getInputLink.call(outer, link.origin_slot);
+    return from ? outer.graph.getNodeById(from.origin_id) : null;
+  };
+  const get = (_, name) => {
+    if (name === "getInputNode") return getInputNode;
+    return typeof node[name] === "function" ? node[name].bind(node) : node[name];
+  };
+  return new Proxy(node, { get });
+}
+
+function isFromOutside(link) {
+  return Number(link?.origin_id) === SUBGRAPH_INPUTS;
 }
 
 /** In the classic canvas an element swallows what it does not use; Nodes 2.0 hands it on by itself. */

@@ -211,7 +211,7 @@ export class PathView {
     if (!this.data) return;
     if (this.timer) return this.#stop();
     if (this.at === this.data.levels.length - 1) this.go(0);
-    this.play.textContent = "\u275a\u275a";
+    this.#playing(true);
     this.timer = setInterval(() => {
       this.go(this.at + 1);
       if (this.at === this.data.levels.length - 1 || !this.element.isConnected) this.#stop();
@@ -221,7 +221,12 @@ export class PathView {
   #stop() {
     clearInterval(this.timer);
     this.timer = 0;
-    this.play.textContent = "\u25b6";
+    this.#playing(false);
+  }
+
+  #playing(on) {
+    this.play.textContent = on ? "\u275a\u275a" : "\u25b6";
+    set(this.play, { "aria-pressed": String(on) });
   }
 }
 

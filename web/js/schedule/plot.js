@@ -13,10 +13,11 @@ const MOST_TICKS = 200;
 export class CurvePlot {
   constructor(listeners) {
     this.svg = svg("svg", { class: "dpath-plot-svg" });
-    this.axes = svg("g");
-    this.bars = svg("g");
-    this.ticks = svg("g");
-    this.line = svg("polyline");
+    const silent = { "aria-hidden": true }; // the points and the window's ends say what there is to say
+    this.axes = svg("g", silent);
+    this.bars = svg("g", silent);
+    this.ticks = svg("g", silent);
+    this.line = svg("polyline", silent);
     this.bar = svg("rect", { class: "dpath-window-bar", "aria-hidden": true });
     this.grips = { start: grip("start", "Window start"), end: grip("end", "Window end") };
     this.dots = svg("g");
