@@ -79,6 +79,10 @@ class StrokeCanvas(io.ComfyNode):
                     display_name="sketch",
                     tooltip="The sketch lines, light on dark, grey by importance: for Sketch Guidance.",
                 ),
+                io.String.Output(
+                    display_name="drawing",
+                    tooltip="The drawing itself, as text: for Drag Animation, where its last sketch line is the way.",
+                ),
             ],
         )
 
@@ -102,7 +106,7 @@ class StrokeCanvas(io.ComfyNode):
         seen: dict[str, Any] = {"complaints": complaints, "width": width, "height": height}
         if background is not None:
             seen["background"] = ui.PreviewImage(split_alpha(background[:1])[0], cls=cls).as_dict()["images"][0]
-        outputs = (image, rendering.strokes, mask, strength, t0, as_picture(rendering.sketch))
+        outputs = (image, rendering.strokes, mask, strength, t0, as_picture(rendering.sketch), strokes)
         return io.NodeOutput(*outputs, ui={"dpath_canvas": [seen]})
 
     @classmethod
