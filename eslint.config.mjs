@@ -5,7 +5,11 @@ const installed = createRequire(new URL("./.dev/npm/", import.meta.url));
 const js = installed("@eslint/js");
 const globals = installed("globals");
 
-const PURE = ["canvas/{coverage,document,geometry,layers,placing,sha256}", "schedule/{maths,model}", "common/{language,numbers}"];
+const PURE = [
+  "canvas/{coverage,document,geometry,layers,placing,sha256}",
+  "schedule/{maths,model}",
+  "common/{language,numbers}",
+];
 
 /** The rule that imports begin like one of `starts`, a regular expression. */
 const importsOnly = (starts, message) => ["error", { patterns: [{ regex: `^(?!${starts})`, message: `${message}.` }] }];

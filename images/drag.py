@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ def drag(image: Tensor, mask: Tensor, moves: Sequence[Pose], behind: Tensor) -> 
             frames.append(image)
             masks.append(mask)
             continue
-        moved = sample(layer, _sources(image.shape[:2], pose, centre), "zeros")
+        moved = sample(layer, _sources((image.shape[0], image.shape[1]), pose, centre), "zeros")
         alpha = moved[..., 3:]
         frames.append(
             torch.where(
@@ -103,8 +103,8 @@ def fill_hole(image: Tensor, hole: Tensor, how: Hole) -> Tensor:
     inside = hole.numpy()
     if not inside.any() or inside.all():
         return image
-    rows, columns = distance_transform_edt(inside, return_distances=False, return_indices=True)
-    filled = image.numpy()[rows, columns]
+    nearest: Any = distance_transform_edt(inside, return_distances=False, return_indices=True)
+    filled = image.numpy()[tuple(nearest)]
     if how == "blurred":
         spread = _BLUR * max(image.shape[:2])
         filled = gaussian_filter(filled, (spread, spread, 0), mode="nearest")

@@ -164,7 +164,7 @@ def _check_text(entry: Any, value: Any) -> None:
 
 
 def _check_latent(name: str, value: Any) -> None:
-    samples = value.get("samples") if isinstance(value, Mapping) else None
+    samples: Any = value.get("samples") if isinstance(value, Mapping) else None
     nested = isinstance(samples, NestedTensor)
     for part in samples.unbind() if nested else [samples]:
         if not isinstance(part, Tensor) or part.is_nested:

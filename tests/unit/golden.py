@@ -2,7 +2,7 @@
 
     python devtools/inprocess.py tests.unit.golden
 
-writes it anew. That is for the time before the release; from then on the files stay as they are.
+writes it again. That is for the time before the release; from then on the files stay as they are.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def _analytic(kind: ModelType) -> Place:
 def _embedded() -> Place:
     model, clip, _ = load_demo_model()
     texts = ("a landscape, winter, snow", "", "a landscape, summer, green grass")
-    return Place(model, *(clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in texts), _latent(), 2e-3)
+    positive, negative, source = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in texts)
+    return Place(model, positive, negative, source, _latent(), 2e-3)
 
 
 PLACES: dict[str, Callable[[], Place]] = {
