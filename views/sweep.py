@@ -81,4 +81,4 @@ def written(value: float | int) -> str:
 
 def likeness(picture: Tensor) -> tuple[Any, ...]:
     """Plain numbers that tell one picture [B, H, W, C] from another."""
-    return (*picture.shape, float(picture.double().sum()))
+    return (*picture.shape, float(picture.cpu().double().sum()))
