@@ -46,7 +46,9 @@ def loading(info: Info, name: str) -> Graph:
 
 
 def saved(server: Server) -> list[Path]:
-    return sorted(path for path in (server.base / "output").rglob("*") if path.is_file() and "paths" in path.parts[-2])
+    # os.walk, because rglob fails on a writer's folder that is gone by the time it looks into it.
+    walked = os.walk(server.base / "output")
+    return sorted(Path(folder) / name for folder, _, names in walked for name in names if "paths" in Path(folder).name)
 
 
 @linux
