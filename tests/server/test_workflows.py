@@ -16,7 +16,7 @@ from diffusion_path.devtools.client import Client, Progress
 from diffusion_path.devtools.workflow import to_prompt, without_files
 from PIL import Image
 
-STEPS = 8  # enough to pass through every node; `./dev demo` runs the workflows as they are
+MOST = {"steps": 6, "frames": 3}  # enough to pass through every node; `./dev demo` runs the workflows as they are
 TRAINING = {"steps": 6, "batch_size": 2}
 WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "example_workflows").glob("*.json"))
 
@@ -25,9 +25,10 @@ WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "example_workflows").g
 def test_example_workflow_runs(path: Path, client: Client, object_info: dict[str, dict[str, Any]]) -> None:
     prompt = without_files(to_prompt(json.loads(path.read_text(encoding="utf-8")), object_info))
     for node in prompt.values():
-        steps = node["inputs"].get("steps")
-        if isinstance(steps, int):
-            node["inputs"]["steps"] = min(steps, STEPS)
+        for name, most in MOST.items():
+            given = node["inputs"].get(name)
+            if isinstance(given, int):
+                node["inputs"][name] = min(given, most)
         if node["class_type"] == "DPathTrainEdgePredictor":
             node["inputs"] |= TRAINING
     fractions: list[float] = []

@@ -108,11 +108,11 @@ def test_stock_samplers_run(demo: Any, sampler: str) -> None:
 
 
 def test_pictures_follow_their_prompts() -> None:
-    scenes = unseen_scenes(12, seed=77)
-    pictures, _ = generate([full_caption(scene) for scene in scenes], seed=5, batch=12)
+    scenes = unseen_scenes(6, seed=77)
+    pictures, _ = generate([full_caption(scene) for scene in scenes], seed=5, batch=6)
     got = accuracy(pictures, scenes)
     assert np.mean(list(got.values())) > 0.85, got
-    assert min(got["time"], got["season"], got["lake"]) >= 10 / 12, got
+    assert min(got["time"], got["season"], got["lake"]) >= 5 / 6, got
 
 
 def test_a_missing_damaged_or_foreign_file_is_one_sentence(tmp_path: Path) -> None:
