@@ -107,6 +107,8 @@ def test_no_key_pressed_while_painting_reaches_the_graph(comfy: ComfyPage) -> No
             press(comfy, node, pressed)
             if pressed == "f":  # back from the whole window
                 comfy.page.keyboard.press("Escape")
+            elif pressed == "n":  # without the new layer
+                press(comfy, node, "z")
     after = comfy.serialized()
     assert comfy.widget(node, "strokes") == text
     assert [{**each, "order": 0} for each in after["nodes"]] == [{**each, "order": 0} for each in before["nodes"]]
