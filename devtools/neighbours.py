@@ -19,11 +19,10 @@ from .demo import find_workflows
 from .runtime import Runtime
 from .server import Server, prepare_base
 from .settings import PACK_FOLDER, ROOT, DevError
-from .workflow import to_prompt, without_files
+from .workflow import shortened, to_prompt, without_files
 
 USUAL = ("stroke-to-picture", "masked-edit", "soft-masks", "record-and-replay", "invert-and-reconstruct",
          "mdp-manipulations-compared", "mdp-real-picture", "flowedit", "sketch-to-picture", "t0-sweep")  # fmt: skip
-STEPS = 8  # enough to pass through every node
 _WITNESS, _WITNESS_NODE = "zz-diffusion-path-witness", "DiffusionPathWitness"
 _FAILED = ("IMPORT FAILED", "Cannot import")
 
@@ -93,14 +92,6 @@ def trial(runtime: Runtime, packs: Sequence[Path], workflows: Sequence[Path]) ->
 
 def _prompt(path: Path, info: dict[str, Any]) -> Prompt:
     return without_files(to_prompt(json.loads(path.read_text(encoding="utf-8")), info))
-
-
-def shortened(prompt: Prompt) -> Prompt:
-    """The prompt with at most STEPS steps everywhere."""
-    for node in prompt.values():
-        if isinstance(steps := node["inputs"].get("steps"), int):
-            node["inputs"]["steps"] = min(steps, STEPS)
-    return prompt
 
 
 def _pictures(client: Client, prompt: Prompt) -> list[Any]:

@@ -17,6 +17,7 @@ _NEVER, _BYPASS = 2, 4
 _ON_PAGE_ONLY = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}
 _WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 _DYNAMIC_TYPES = {"COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3"}
+_MOST = {"steps": 6, "frames": 3}  # enough to pass through every node
 _SEED_CONTROLS = ("fixed", "increment", "decrement", "randomize")
 
 
@@ -45,6 +46,15 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Info]) -> dict[st
                 (inputs[socket["name"]],) = found
         title = node.get("title") or object_info[kind].get("display_name") or kind
         prompt[str(node["id"])] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
+    return prompt
+
+
+def shortened(prompt: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The prompt with few steps and frames everywhere, for runs that only have to pass through every node."""
+    for node in prompt.values():
+        for name, most in _MOST.items():
+            if isinstance(given := node["inputs"].get(name), int):
+                node["inputs"][name] = min(given, most)
     return prompt
 
 

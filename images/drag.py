@@ -42,7 +42,7 @@ def drag(image: Tensor, mask: Tensor, moves: Sequence[Pose], behind: Tensor) -> 
     """A cut-out moved over what is behind it.
 
     image [H, W, 3], mask [H, W] (1 = the cut-out), behind [1 or N, H, W, 3], one pose per frame. It turns and grows
-    about the middle of the cut-out. In frames where nothing has moved yet, image and mask are returned as they are.
+    about the middle of the cut-out. Over a single picture, frames in which nothing has moved are the image itself.
     Raises ValueError for an empty mask.
     """
     if not bool((mask > 0).any()):
@@ -52,19 +52,15 @@ def drag(image: Tensor, mask: Tensor, moves: Sequence[Pose], behind: Tensor) -> 
     centre = ((inside.amin(dim=0) + inside.amax(dim=0)) / 2).flip(0)  # (x, y)
     layer = torch.cat((image * mask.unsqueeze(-1), mask.unsqueeze(-1)), dim=-1)  # premultiplied, so that no rim shows
     frames, masks = [], []
-    for index, pose in enumerate(moves):
+    for pose, ground in zip(moves, behind.expand(len(moves), -1, -1, -1), strict=True):
         check_interrupt()
-        if pose == _STILL:
+        if pose == _STILL and len(behind) == 1:
             frames.append(image)
             masks.append(mask)
             continue
         moved = sample(layer, _sources((image.shape[0], image.shape[1]), pose, centre), "zeros")
         alpha = moved[..., 3:]
-        frames.append(
-            torch.where(
-                alpha > 0, moved[..., :3] + (1 - alpha) * behind[index % len(behind)], behind[index % len(behind)]
-            )
-        )
+        frames.append(torch.where(alpha > 0, moved[..., :3] + (1 - alpha) * ground, ground))
         masks.append(alpha[..., 0])
     return Animation(torch.stack(frames), torch.stack(masks).clamp(0, 1))
 

@@ -9,9 +9,10 @@ import comfy.samplers
 import numpy as np
 import pytest
 from diffusion_path.devtools import neighbours
-from diffusion_path.devtools.neighbours import Trial, found_packs, report, shortened
+from diffusion_path.devtools.neighbours import Trial, found_packs, report
 from diffusion_path.devtools.settings import PACK_FOLDER, DevError
 from diffusion_path.devtools.witness import replaced
+from diffusion_path.devtools.workflow import shortened
 
 
 def pack(folder: Path) -> Path:
@@ -65,7 +66,7 @@ def test_a_replaced_function_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_workflows_run_with_few_steps() -> None:
     prompt = {"1": {"inputs": {"steps": 50}}, "2": {"inputs": {"steps": ["1", 0]}}, "3": {"inputs": {"steps": 3}}}
-    assert [node["inputs"]["steps"] for node in shortened(prompt).values()] == [8, ["1", 0], 3]
+    assert [node["inputs"]["steps"] for node in shortened(prompt).values()] == [6, ["1", 0], 3]
 
 
 def test_each_workflow_of_the_trial_exists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,22 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 from diffusion_path.devtools.client import Client, Progress
-from diffusion_path.devtools.workflow import to_prompt, without_files
+from diffusion_path.devtools.workflow import shortened, to_prompt, without_files
 from PIL import Image
 
-MOST = {"steps": 6, "frames": 3}  # enough to pass through every node; `./dev demo` runs the workflows as they are
 TRAINING = {"steps": 6, "batch_size": 2}
 WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "example_workflows").glob("*.json"))
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_example_workflow_runs(path: Path, client: Client, object_info: dict[str, dict[str, Any]]) -> None:
-    prompt = without_files(to_prompt(json.loads(path.read_text(encoding="utf-8")), object_info))
+    prompt = shortened(without_files(to_prompt(json.loads(path.read_text(encoding="utf-8")), object_info)))
     for node in prompt.values():
-        for name, most in MOST.items():
-            given = node["inputs"].get(name)
-            if isinstance(given, int):
-                node["inputs"][name] = min(given, most)
         if node["class_type"] == "DPathTrainEdgePredictor":
             node["inputs"] |= TRAINING
     fractions: list[float] = []

@@ -91,6 +91,13 @@ def test_a_cut_out_moves_by_whole_pixels_exactly() -> None:
     assert made.frames[1] == pytest.approx(wanted, abs=1e-5)
 
 
+def test_what_stands_still_stands_before_a_film() -> None:
+    film = torch.stack([torch.full((24, 40, 3), value) for value in (0.0, 0.5)])
+    made = drag(PICTURE, SQUARE, [Pose(), Pose()], film)
+    for frame, ground in zip(made.frames, film, strict=True):
+        assert frame == pytest.approx(torch.where(SQUARE[..., None] > 0, PICTURE, ground), abs=1e-5)
+
+
 def test_a_cut_out_turns_and_grows_about_its_middle() -> None:
     made = drag(PICTURE, SQUARE, [Pose(turn=90), Pose(scale=2)], BEHIND)
     quarter = PICTURE[8:13, 10:15].rot90(-1)  # clockwise
