@@ -27,7 +27,7 @@ export function actionsOf(view) {
     fit: () => view.fit(),
     mirror: () => view.mirror(),
     layers: () => view.turn("listed"),
-    heat: () => view.showHeat(),
+    see: (lens) => view.see(lens),
     fold: () => view.turn("folded"),
     whole: () => view.whole.toggle(),
     save: () => savePicture(view).catch(() => view.notify("The picture could not be saved.")),

@@ -1,6 +1,6 @@
 /** The t0 of every place as a colour over the picture: how far a run may go from what is there. */
 
-import { isSketch } from "./layers.js";
+import { isSketch, PICTURE_T0 } from "./layers.js";
 import { Stack } from "./stack.js";
 
 /** From what stays to what is forgotten: t0, red, green, blue. */
@@ -10,7 +10,6 @@ const RAMP = [
   [0.65, 244, 201, 93],
   [1, 228, 87, 46],
 ];
-const PICTURE_T0 = 0.6; // of one that names none
 const SHARE = 0.88; // of the colour in what is seen
 const VEIL = "rgb(24 26 30 / 60%)"; // over what stays as it is, so that colours of the picture are not taken for t0s
 
@@ -61,6 +60,8 @@ export class HeatPainter {
 
 /** The map of one canvas, drawn while it is wanted. */
 export class Heat {
+  name = "heat";
+
   constructor() {
     this.painter = new HeatPainter();
   }

@@ -4,6 +4,7 @@ import { clamp } from "../common/numbers.js";
 import { claim } from "../common/widget_host.js";
 
 const TOOLS = { b: "brush", l: "line", r: "rectangle", o: "ellipse", e: "eraser", g: "fill", i: "pick", v: "select" };
+const LENSES = { h: "heat", t: "noise", u: "result" };
 const ARROWS = { arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1] };
 
 /** @param {import("./view.js").StrokesView} view */
@@ -24,6 +25,7 @@ function isUsed(view, event) {
   else if (key === "a" && command) view.selection.all();
   else if (command) return false;
   else if (TOOLS[key]) view.controls.choose(TOOLS[key]);
+  else if (LENSES[key]) view.see(LENSES[key]);
   else if (key === "[" || key === "]") view.change("size", nextSize(view.shownSize, key), true);
   else if (key === "0") view.fit();
   else if (key === "+" || key === "-") view.zoomBy(key === "+" ? 1.4 : 1 / 1.4);
@@ -31,7 +33,6 @@ function isUsed(view, event) {
   else if (key === "x") view.swapColors();
   else if (key === "f") view.whole.toggle();
   else if (key === "n") view.actions.add();
-  else if (key === "h") view.showHeat();
   else if (key === "c") view.actions.lasso();
   else if (key === "k") view.actions.layers();
   else if (key === "escape") leave(view);

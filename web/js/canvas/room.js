@@ -8,12 +8,17 @@ const MIRROR = "M12 3v18M9 7 4 17h5zM15 7l5 10h-5z";
 const SLIDERS = "M4 7h9M17 7h3M4 17h3M11 17h9M15 5v4M9 15v4";
 const PILE = "m12 4 9 5-9 5-9-5zM3 13.5l9 5 9-5";
 const WARMTH = "M10 14V5a2 2 0 0 1 4 0v9a4 4 0 1 1-4 0zM12 17v-7";
+const GRAIN = "M6 6h0M12 4h0M18 7h0M4 12h0M10 10h0M15 12h0M20 14h0M7 17h0M13 17h0M17 20h0M10 21h0M20 3h0";
+const RESULT = "M4 4h16v10H4zM4 12l5-4 4 3 3-2 4 3M7 18h10M9 21h6";
 const SAVE = "M12 4v11M7 11l5 5 5-5M4 20h16";
 const WIDEN = "M4 9V4h5M20 15v5h-5M15 4h5v5M9 20H4v-5";
 
+const LAST_RESULT =
+  "Show the last result of the graph below the drawing (U); with Run set to On Change, it follows every stroke";
+
 export class Room {
-  /** What the buttons below the picture do: zoomBy(factor), fit(), mirror(), layers(), heat(), fold(), whole(), save(). */
-  constructor({ zoomBy, fit, mirror, layers, heat, fold, whole, save }) {
+  /** What the buttons below the picture do: zoomBy(factor), fit(), mirror(), layers(), see(lens), fold(), whole(), save(). */
+  constructor({ zoomBy, fit, mirror, layers, see, fold, whole, save }) {
     this.stage = html("canvas", { class: "dpath-picture", "aria-hidden": "true" });
     // Before it is pointed and typed at: the page, and other packs, leave every key to a text box that has the focus.
     // What cannot be written into opens no keyboard on a tablet and takes no handwriting.
@@ -27,10 +32,18 @@ export class Room {
     const icon = (shape) => svg("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, svg("path", { d: shape }));
     this.mirror = button("Mirror the view", "Mirror the view (M): the drawing stays as it is", icon(MIRROR), mirror);
     this.pile = button("Layers", "Show or hide the list of layers (K)", icon(PILE), layers);
-    this.warmth = button("t0 as colours", "Show the t0 of every place as a colour (H)", icon(WARMTH), heat);
+    const lens = (name, ...given) => [name, button(...given, () => see(name))];
+    this.lenses = new Map([
+      lens("heat", "t0 as colours", "Show the t0 of every place as a colour (H)", icon(WARMTH)),
+      lens("noise", "What the model sees", "Show approximately what the model sees at the largest t0 (T)", icon(GRAIN)),
+      lens("result", "Last result", LAST_RESULT, icon(RESULT)),
+    ]);
     const range = html("span", { class: "dpath-heat-scale" });
     range.style.background = heatGradient();
     this.scale = html("div", { class: "dpath-heat", "aria-hidden": "true" }, "t0: 0", range, "1");
+    this.level = html("span", {});
+    this.caption = html("span", {});
+    this.legend = html("div", { class: "dpath-heat" }, this.caption, this.level);
     this.fold = button("Sliders", "Show or hide the sliders", icon(SLIDERS), fold);
     this.whole = button("Whole window", "Draw in the whole window (F; Escape returns)", icon(WIDEN), whole);
     const view = html(
@@ -42,12 +55,21 @@ export class Room {
       button("Zoom in", "Larger (wheel, after a click on the picture; Space drags)", "+", () => zoomBy(1.4)),
       this.mirror,
       button("Save a PNG", "Save the picture as a PNG file", icon(SAVE), save),
-      this.warmth,
+      ...this.lenses.values(),
       this.pile,
       this.fold,
       this.whole,
     );
-    this.element = html("div", { class: "dpath-room" }, this.stage, this.easel, this.scale, this.banner, view);
+    this.element = html(
+      "div",
+      { class: "dpath-room" },
+      this.stage,
+      this.easel,
+      this.scale,
+      this.legend,
+      this.banner,
+      view,
+    );
   }
 
   /** Shows sentences and [text, click] of buttons over the picture; nothing hides the banner. */
@@ -65,18 +87,23 @@ export class Room {
   }
 
   /** How the view stands. */
-  show({ mirrored, heat }, { folded, listed }, isWhole) {
+  show({ mirrored, lens }, { folded, listed }, isWhole) {
     this.stage.style.transform = mirrored ? "scaleX(-1)" : "";
     for (const [item, on] of [
       [this.mirror, mirrored],
       [this.pile, listed],
-      [this.warmth, heat !== null],
+      ...[...this.lenses].map(([name, each]) => [each, name === lens?.name]),
       [this.fold, !folded],
       [this.whole, isWhole],
     ])
       set(item, { "aria-pressed": String(on) });
     this.pile.hidden = isWhole;
-    this.scale.hidden = heat === null;
+    this.scale.hidden = lens?.name !== "heat";
+    this.legend.hidden = !lens?.caption;
+    if (!lens?.caption) return;
+    this.caption.textContent = say(lens.caption);
+    this.level.textContent = lens.level ?? "";
+    this.level.hidden = !lens.level;
   }
 
   describe({ width, height }, count) {

@@ -151,12 +151,14 @@ export function bringStack(view, until, kept) {
 }
 
 /** The visible picture of a view as a canvas, its longer side no more than `longest`, for eyedropper and fill. */
-export function compositeOf({ stack, drawing, background }, longest) {
+export function compositeOf({ stack, drawing, background, lens }, longest) {
   const factor = Math.min(1, longest / Math.max(stack.width, stack.height));
   const [width, height] = [stack.width, stack.height].map((side) => Math.max(1, Math.round(side * factor)));
   const context = paperOf(drawing.paper, width, height);
   if (background?.picture) context.drawImage(background.picture.small, 0, 0, width, height);
+  lens?.lay?.(context, { width, height }, true);
   stack.drawPaint(context, drawing, width, height);
+  lens?.lay?.(context, { width, height }, false);
   return { context, width, height };
 }
 
@@ -164,6 +166,7 @@ export function compositeOf({ stack, drawing, background }, longest) {
 export function paperOf(color, width, height) {
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
   context.fillStyle = color;
   context.fillRect(0, 0, width, height);
   return context;

@@ -8,7 +8,7 @@ export const HANDLE_AWAY = 26; // pixels between a picture and the handle that t
 export const LEAST_ZOOM = 0.2; // of the picture that fits the stage
 export const MOST_ZOOM = 16;
 const MARGIN = 10;
-const HEAT_MS = 12; // of a frame, in which the map of t0s is drawn
+const LENS_MS = 12; // of a frame, in which the map of t0s is drawn
 const MOST_OUTLINES = 200;
 const ACCENT = "#3d8bfd";
 
@@ -25,7 +25,7 @@ export function placeOf({ stage, frame, zoom, pan }) {
 }
 
 export function drawStage(view) {
-  const { stage, frame, stack, desk, background, drawing } = view;
+  const { stage, frame, stack, desk, background, drawing, lens } = view;
   if (!stage.clientWidth || !stack) return;
   const sharpness = sharpnessOf(stage);
   const [width, height] = [Math.round(stage.clientWidth * sharpness), Math.round(stage.clientHeight * sharpness)];
@@ -50,8 +50,10 @@ export function drawStage(view) {
     context.drawImage(picture, 0, 0, frame.width, frame.height);
   }
   context.imageSmoothingEnabled = factor * sharpness < 3;
+  lens?.lay?.(context, frame, true, factor * sharpness);
   stack.drawPaint(context, drawing, frame.width, frame.height, desk.active.id);
-  if (view.heat && !view.heat.draw(context, view, performance.now() + HEAT_MS)) view.draw();
+  lens?.lay?.(context, frame, false, factor * sharpness);
+  if (lens?.draw && !lens.draw(context, view, performance.now() + LENS_MS)) view.draw();
   if (desk.kind === "sketch") {
     context.fillStyle = "rgb(255 255 255 / 60%)";
     context.fillRect(0, 0, frame.width, frame.height);

@@ -7,10 +7,10 @@ import { actionsOf } from "./actions.js";
 import { Arrival } from "./arrival.js";
 import { Background, backgroundAddress, looksChanged, paletteOf, printOf } from "./background.js";
 import { numbersOf } from "./document.js";
-import { Heat } from "./heat.js";
 import { press } from "./keys.js";
 import { LayerDesk } from "./layer_desk.js";
 import { LayerPanel } from "./layer_panel.js";
+import { LENSES } from "./lenses.js";
 import { historyOf, keepLayers, keptLayers, rememberedSettings, rememberSettings } from "./memory.js";
 import { noticesOf } from "./notices.js";
 import { Pictures } from "./pictures.js";
@@ -46,7 +46,7 @@ export class StrokesView {
     this.zoom = 1;
     this.pan = { x: 0, y: 0 };
     this.mirrored = false;
-    this.heat = null; // the map of t0s, while it is shown
+    this.lens = null; // another way to see the drawing
     this.selection = new Selection(this);
     this.desk = new LayerDesk(this);
     this.arrival = new Arrival(this);
@@ -251,6 +251,7 @@ export class StrokesView {
           : COLORS,
       );
     }
+    this.lens?.look?.();
     const complaint = (seen?.complaints ?? []).join(" ");
     const { width, height } = this.background?.picture ?? { width: this.#side("width"), height: this.#side("height") };
     if (arrived || width !== this.frame.width || height !== this.frame.height || complaint !== this.complaint) {
@@ -371,9 +372,9 @@ export class StrokesView {
     this.draw();
   }
 
-  /** Shows or hides the t0 of every place as a colour. */
-  showHeat() {
-    this.heat = this.heat ? null : new Heat();
+  /** Shows the drawing in another way, or as it is again. @param {keyof LENSES} name */
+  see(name) {
+    this.lens = this.lens?.name === name ? null : new LENSES[name](this);
     this.#showControls();
     this.draw();
   }
