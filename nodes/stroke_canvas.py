@@ -29,8 +29,8 @@ class StrokeCanvas(io.ComfyNode):
             node_id="DPathStrokeCanvas",
             display_name="Stroke Canvas",
             category="diffusion path/sdedit",
-            description="Draw on the node: paint for SDEdit, with a t0 for each stroke, and sketch lines for sketch "
-            "guidance. Strokes are vectors and live in the workflow.",
+            description="Draw on the node: paint, pictures and cut-outs for SDEdit, each with its own t0, and sketch "
+            "lines for sketch guidance. Strokes are vectors and live in the workflow.",
             search_aliases=["paint", "draw", "painter", "scribble", "sketch pad", "brush", "canvas", "mask editor"],
             inputs=[
                 io.Image.Input(
@@ -53,27 +53,31 @@ class StrokeCanvas(io.ComfyNode):
                     0,
                     (0, limits.GROW),
                     "Moves the borders of mask and strength outwards by this many pixels, so that an edit can blend "
-                    "the strokes into their surroundings.",
+                    "strokes and pictures into their surroundings.",
                 ),
                 io.String.Input(
                     "strokes",
                     default="",
                     multiline=True,
-                    tooltip="The drawing: JSON with vector strokes. It is drawn on the node, and can be sent over the "
-                    "API; the help page has its format.",
+                    tooltip="The drawing: JSON with strokes, layers and the places of pictures. It is drawn on the "
+                    "node, and can be sent over the API; the help page has its format.",
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The background, or paper, with the strokes on it."),
-                io.Image.Output(display_name="strokes", tooltip="The strokes alone, with alpha."),
-                io.Mask.Output(display_name="mask", tooltip="1 where there is paint: what may change."),
+                io.Image.Output(
+                    display_name="image", tooltip="The background, or paper, with paint and pictures on it."
+                ),
+                io.Image.Output(display_name="strokes", tooltip="Paint, pictures and cut-outs alone, with alpha."),
+                io.Mask.Output(
+                    display_name="mask", tooltip="1 where there is paint, a picture or a cut-out: what may change."
+                ),
                 io.Mask.Output(
                     display_name="strength",
-                    tooltip="Each stroke's t0 relative to the largest: set it as the guide's noise mask, and set "
-                    "SDEdit's mask mode to threshold.",
+                    tooltip="The t0 of each stroke, picture or cut-out relative to the largest: set it as the guide's "
+                    "noise mask, and set SDEdit's mask mode to threshold.",
                 ),
                 io.Float.Output(
-                    display_name="t0", tooltip="The largest t0 of the strokes, for SDEdit; 0 if there are none."
+                    display_name="t0", tooltip="The largest t0 in the drawing, for SDEdit; 0 if it is empty."
                 ),
                 io.Image.Output(
                     display_name="sketch",
