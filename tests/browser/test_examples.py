@@ -35,10 +35,7 @@ _WINDOW = (1920, 1080)
 _HEADINGS = {"# ": 20, "## ": 15}  # pixels of a note's text at zoom 1
 _READABLE = 7.5
 _TEXT_ZOOM = 0.57  # below it the classic canvas draws boxes for text
-_TOO_LARGE = {  # for the window as a whole: their notes are to be zoomed to
-    *("invert-and-reconstruct", "mdp-manipulations-compared", "mdp-mixed-pictures", "qwen-image-edit-strokes"),
-    *("sketch-and-strokes", "soft-masks", "train-edge-predictor", "wan-2-2-strokes-to-video"),
-}
+_TOO_LARGE = {"mdp-manipulations-compared"}  # for the window as a whole: its note is to be zoomed to
 
 
 def wires(workflow: dict[str, Any]) -> set[tuple[Any, ...]]:
