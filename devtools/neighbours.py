@@ -1,7 +1,8 @@
 """Our example workflows beside other packs: what changes, and which functions that we call those packs have replaced.
 
 Two servers run the same workflows, one with this pack alone and one with the others too, in base folders of their own:
-nothing is written to the packs' folders but what Python caches there, and nothing is installed for them.
+nothing is written to the packs' folders but what Python caches there, and nothing is installed for them. The second one
+also runs the mixed graphs of `recipes.py` for the packs that it has.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from .client import Client, Prompt, PromptError
 from .console import say
 from .demo import find_workflows
+from .recipes import Recipe, prompt_of, recipes, shown
 from .runtime import Runtime
 from .server import Server, prepare_base
 from .settings import PACK_FOLDER, ROOT, DevError
@@ -31,12 +33,13 @@ _FAILED = ("IMPORT FAILED", "Cannot import")
 class Trial:
     """What a server gave: the pictures of each workflow as pixels or the reason why it failed; what was replaced.
 
-    failed: packs that could not be loaded, as the log says it.
+    failed: packs that could not be loaded, as the log says it. mixed: what came of each recipe, "" for what should.
     """
 
     pictures: dict[str, Any] = field(default_factory=dict)
     replaced: dict[str, str] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    mixed: dict[str, str] = field(default_factory=dict)
 
 
 def found_packs(folders: Sequence[Path]) -> list[Path]:
@@ -58,7 +61,9 @@ def _is_pack(folder: Path) -> bool:
 
 
 def run_neighbours(runtime: Runtime, folders: Sequence[Path], names: Sequence[str]) -> int:
-    """Say what changes beside the packs; returns the number of workflows whose pictures do."""
+    """Say what changes beside the packs; returns the number of workflows and mixed graphs that are not as they should
+    be.
+    """
     packs = found_packs(folders)
     workflows = [path for name in names or USUAL for path in find_workflows(name)]
     alone, beside = (trial(runtime, others, workflows) for others in ((), packs))
@@ -86,8 +91,22 @@ def trial(runtime: Runtime, packs: Sequence[Path], workflows: Sequence[Path]) ->
                 result.pictures[path.stem] = _pictures(server.client, shortened(_prompt(path, info)))
             except (PromptError, ValueError) as error:
                 result.pictures[path.stem] = f"fails: {error}"
+        for recipe in recipes() if packs else ():
+            if recipe.known_by in info:
+                say(f"  {recipe.pack}: {recipe.name}")
+                result.mixed[f"{recipe.pack}: {recipe.name}"] = _mixed(server.client, recipe, info)
         result.replaced = _replaced(server.client)
     return result
+
+
+def _mixed(client: Client, recipe: Recipe, info: dict[str, Any]) -> str:
+    """What is wrong with the pictures of a mixed graph, "" for nothing."""
+    try:
+        found = shown(recipe, client.run(prompt_of(recipe, info)).outputs)
+        first, *others = [_read(client, images) for images in found]
+    except (PromptError, ValueError) as error:
+        return f"fails: {error}"
+    return next((text for each in others if (text := _difference(first, each))), "") if recipe.alike else ""
 
 
 def _prompt(path: Path, info: dict[str, Any]) -> Prompt:
@@ -95,10 +114,14 @@ def _prompt(path: Path, info: dict[str, Any]) -> Prompt:
 
 
 def _pictures(client: Client, prompt: Prompt) -> list[Any]:
+    return _read(client, [image for _, image in client.run(prompt).images()])
+
+
+def _read(client: Client, images: Sequence[dict[str, str]]) -> list[Any]:
     import numpy as np
     from PIL import Image
 
-    files = [client.picture(image) for _, image in client.run(prompt).images()]
+    files = [client.picture(image) for image in images]
     return [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")).astype(int) for file in files]
 
 
@@ -111,7 +134,7 @@ def _replaced(client: Client) -> dict[str, str]:
 
 
 def report(alone: Trial, beside: Trial) -> tuple[list[str], int]:
-    """What to say of two trials, and how many workflows changed."""
+    """What to say of two trials, and how many workflows changed and mixed graphs went wrong."""
     lines, changed = [f"could not be loaded: {line}" for line in beside.failed if line not in alone.failed], 0
     for name, file in beside.replaced.items():
         if alone.replaced.get(name) != file:
@@ -120,6 +143,9 @@ def report(alone: Trial, beside: Trial) -> tuple[list[str], int]:
         difference = _difference(before, beside.pictures[name])
         changed += bool(difference)
         lines.append(f"{name}: {difference or 'the same pictures'}")
+    for name, wrong in beside.mixed.items():
+        changed += bool(wrong)
+        lines.append(f"{name}: {wrong or 'as it should be'}")
     return lines, changed
 
 

@@ -66,7 +66,7 @@ def without_files(prompt: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]
     loaders = {node for node, given in prompt.items() if given["class_type"] in FILE_LOADERS}
     while loaders:
         kept = {node: given for node, given in kept.items() if node not in loaders}
-        loaders = {node for node, given in kept.items() if _origins(given) & (set(prompt) - set(kept))}
+        loaders = {node for node, given in kept.items() if origins(given) & (set(prompt) - set(kept))}
     served = _served(prompt)
     while idle := (served & set(kept)) - _served(kept):
         kept = {node: given for node, given in kept.items() if node not in idle}
@@ -74,10 +74,10 @@ def without_files(prompt: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]
 
 
 def _served(prompt: dict[str, dict[str, Any]]) -> set[str]:
-    return {origin for given in prompt.values() for origin in _origins(given)}
+    return {origin for given in prompt.values() for origin in origins(given)}
 
 
-def _origins(given: dict[str, Any]) -> set[str]:
+def origins(given: dict[str, Any]) -> set[str]:
     """The nodes that a node of a prompt gets its inputs from."""
     lists = [value for value in given["inputs"].values() if isinstance(value, list) and value]
     return {value[0] for value in lists if isinstance(value[0], str)}
@@ -155,6 +155,21 @@ def _is_widget(spec: list[Any]) -> bool:
 def _has_seed_control(name: str, spec: list[Any]) -> bool:
     options = spec[1] if len(spec) > 1 else {}
     return bool(options.get("control_after_generate")) or (spec[0] == "INT" and name in ("seed", "noise_seed"))
+
+
+def default(spec: list[Any]) -> Any:
+    """The value a widget starts with; None for sockets."""
+    options = spec[1] if len(spec) > 1 else {}
+    if "default" in options:
+        return options["default"]
+    choices = spec[0] if isinstance(spec[0], list) else options.get("options") if spec[0] == "COMBO" else None
+    return choices[0] if choices else None
+
+
+def with_defaults(info: Info, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Inputs of a node, and the defaults of the widgets that are not given."""
+    values = {name: default(spec) for name, spec in _specs(info).items()}
+    return {name: value for name, value in values.items() if value is not None} | inputs
 
 
 def _wrapped(value: Any) -> Any:

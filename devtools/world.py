@@ -30,10 +30,10 @@ def rendered(*scenes: Scene, detail: float = 1.0) -> Tensor:
     return torch.from_numpy(np.stack([render(scene, detail=detail) for scene in scenes])).float() / 255
 
 
-def save_picture(picture: Tensor, file: Path, quality: int = 88) -> None:
-    """Writes a picture [H, W, 3] as a JPEG."""
+def save_picture(picture: Tensor, file: Path, quality: int = 85) -> None:
+    """Writes a picture [H, W, 3] as a JPEG, as small as the quality allows."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(to_uint8(picture)).save(file, quality=quality)
+    Image.fromarray(to_uint8(picture)).save(file, quality=quality, optimize=True, progressive=True)
 
 
 class World:

@@ -187,7 +187,7 @@ class _Run:
         self.seen: Tensor | None = None
         self.warned = False
 
-    def predict(self, executor: Any, x: Tensor, sigma: Tensor, model_options: Any = None, seed: Any = None) -> Tensor:
+    def predict(self, executor: Any, x: Tensor, sigma: Tensor, model_options: Any = None, seed: Any = None) -> Any:
         """D, steered towards the sketch if the step is guided."""
         self.seen = None
         guided = self.guidance.step(self.weights, self.sigmas, float(sigma.max()))
@@ -206,7 +206,11 @@ class _Run:
                 log.warning("Sketch Guidance: the model was skipped or seen only in parts, so this run is not guided.")
                 self.warned = True
             return denoised
-        return bend(call.inner.model_sampling, x, denoised, call.gradient, *guided, self.mask)
+        made = [
+            bend(call.inner.model_sampling, x, each, call.gradient, *guided, self.mask)
+            for each in (denoised if isinstance(denoised, tuple) else [denoised])
+        ]
+        return tuple(made) if isinstance(denoised, tuple) else made[0]  # a tuple: of several guidance scales (LanPaint)
 
     def show(self, callback: Callable[..., Any], step: int, denoised: Tensor, x: Tensor, total: int) -> Any:
         """A sampler's callback, which gets the predicted edges beside the picture, except at the last step."""

@@ -9,10 +9,10 @@ import torch
 from ..console import say
 from ..settings import ROOT
 from ..world import save_picture
-from . import concepts, demo, images, inverse, lep, mdp, paths, sdedit, widgets  # noqa: F401  each lists its pictures
+from . import concepts, demo, front, images, inverse, lep, mdp, paths, sdedit, widgets  # noqa: F401  each lists its pictures
 from .shared import PICTURES
 
-IN_DOCS = ("demo-sheet", "front", "idea")
+IN_DOCS = ("demo-sheet", "front-edits", "front-sketches", "front-strokes", "idea")
 
 if __name__ == "__main__":
     names = sys.argv[1:] or list(PICTURES)

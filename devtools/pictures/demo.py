@@ -1,4 +1,4 @@
-"""Pictures of the embedded world, and the README's first one."""
+"""Pictures of the embedded world."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from ...demo.render import render_with_masks
 from ...demo.scenes import Scene, full_caption
 from ...demo.training.evaluate import generate, sheet, unseen_scenes
 from ...images.tensors import from_uint8
-from ..direct import call
 from ..world import rendered
-from .shared import montage, picture, world
+from .shared import montage, picture
 
 
 @picture
@@ -41,20 +40,3 @@ def demo_scene() -> Tensor:
 def demo_sheet() -> Tensor:
     made, _ = generate([full_caption(scene) for scene in unseen_scenes(40)])
     return from_uint8(sheet(made, columns=8))
-
-
-@picture
-def front() -> Tensor:
-    """Two stroke paintings, each with what SDEdit makes of it at a low and at a high t0."""
-    shown = []
-    for scene in (
-        Scene(seed=5, time="sunset", season="autumn", trees="broadleaf"),
-        Scene(seed=21, house="blue", clouds="cloudy"),
-    ):
-        strokes = rendered(scene, detail=0.0)
-        guide = world().latent(strokes)
-        shown.append(strokes)
-        for t0 in (0.45, 0.7):
-            edited = call("DPathSDEdit", **world().inputs(scene), guide=guide, seed=1, t0=t0, steps=30)[0]
-            shown.append(world().decoded(edited))
-    return montage(torch.cat(shown), columns=3)

@@ -32,7 +32,7 @@ _SCENES = (
 )
 
 
-def _guided(
+def guided(
     sketches: Tensor, scenes: tuple[Scene, ...] = _SCENES, beta: float = DEFAULT_BETA, end: float = DEFAULT_END,
     weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
@@ -87,7 +87,7 @@ def sketch_guidance() -> Tensor:
     sketches = edges.edge_map(rendered(*_SCENES))
     sketches[2] = unsteady(sketches[2], 3)
     columns = [as_picture(of_width(sketches, 2)), world().generated(_SCENES, 5)]
-    columns += [_guided(sketches), _guided(sketches, beta=1.6, end=0.5)]
+    columns += [guided(sketches), guided(sketches, beta=1.6, end=0.5)]
     labels = ["sketch", "unguided", f"beta {DEFAULT_BETA:g}, the default", "beta 1.6, the paper's"]
     return grid(list(torch.stack(columns, dim=1)), col_labels=labels)
 
@@ -101,6 +101,6 @@ def stroke_importance() -> Tensor:
     mask[:, :, :128] = 0.0
     grey = torch.where(mask > 0, full, 0.25 * full)
     given = ((full, None), (grey, None), (full, mask))
-    made = [_guided(read_sketch(as_picture(drawing)), scene, weight=weight) for drawing, weight in given]
+    made = [guided(read_sketch(as_picture(drawing)), scene, weight=weight) for drawing, weight in given]
     labels = ["all strokes white", "left half grey: followed less", "left half masked: not followed"]
     return grid([full, grey, full * (0.15 + 0.85 * mask), *made], col_labels=labels)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import comfy.samplers
 import numpy as np
 import pytest
-from diffusion_path.devtools import neighbours
+from diffusion_path.devtools import neighbours, recipes
 from diffusion_path.devtools.neighbours import Trial, found_packs, report
-from diffusion_path.devtools.settings import PACK_FOLDER, DevError
+from diffusion_path.devtools.settings import PACK_FOLDER, ROOT, DevError
 from diffusion_path.devtools.witness import replaced
 from diffusion_path.devtools.workflow import shortened
 
@@ -37,9 +39,9 @@ def test_what_changes_is_told_in_a_line_each() -> None:
     other[0, 0, 0] = 103
     alone = Trial({"a": [grey], "b": [grey], "c": [grey], "d": "fails: x"}, {"comfy.f": "/core"}, [])
     beside = Trial({"a": [grey], "b": [other], "c": "fails: y", "d": "fails: x"}, {"comfy.f": "/core", "comfy.g": "/n"},
-                   ["IMPORT FAILED: n"])  # fmt: skip
+                   ["IMPORT FAILED: n"], {"n: mixed": "", "n: wrong": "fails: z"})  # fmt: skip
     lines, changed = report(alone, beside)
-    assert changed == 2
+    assert changed == 3
     assert lines == [
         "could not be loaded: IMPORT FAILED: n",
         "replaced: comfy.g, by /n",
@@ -47,6 +49,8 @@ def test_what_changes_is_told_in_a_line_each() -> None:
         "b: other pictures, by up to 3 of 255",
         "c: fails: y (alone: works)",
         "d: the same pictures",
+        "n: mixed: as it should be",
+        "n: wrong: fails: z",
     ]
     assert neighbours._difference([grey], [grey, grey]) == "pictures of other sizes, or another number of them"
 
@@ -79,3 +83,36 @@ def test_each_workflow_of_the_trial_exists(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(neighbours, "trial", trial)
     assert neighbours.run_neighbours(SimpleNamespace(), [pack(tmp_path / "n")], []) == 0
     assert seen == [(0, len(neighbours.USUAL)), (1, len(neighbours.USUAL))]
+
+
+def test_recipes_are_whole() -> None:
+    """With nodes of other packs that take and give anything, each makes a prompt whose links all lead somewhere."""
+    ours = json.loads((ROOT / "tests" / "schemas.json").read_text(encoding="utf-8"))
+    found = recipes.recipes()
+    assert len(found) > 10
+    for recipe in found:
+        kinds = {kind for kind, *_ in recipe.nodes.values()}
+        assert kinds & set(ours) or {link[0] for _, inputs in recipe.nodes.values() for link in _links(inputs)} & _OURS
+        prompt = recipes.prompt_of(recipe, _Anything())
+        assert {link[0] for node in prompt.values() for link in _links(node["inputs"])} <= prompt.keys()
+        assert {kind for kind in (node["class_type"] for node in prompt.values()) if kind.startswith("DPath")} <= set(
+            ours
+        )
+        assert recipe.alike is (len(recipe.outputs) == 2), recipe.name
+
+
+_OURS = {"neutral", "half", "guided", "path"}
+
+
+class _Anything(dict[str, Any]):
+    """What a server would say of nodes that nobody has."""
+
+    def __contains__(self, kind: object) -> bool:
+        return True
+
+    def __missing__(self, kind: str) -> dict[str, Any]:
+        return {"input": {"required": {"steps": ["INT", {"default": 20}]}, "optional": {}}, "output": ["LATENT"] * 9}
+
+
+def _links(inputs: dict[str, Any]) -> list[list[Any]]:
+    return [value for value in inputs.values() if isinstance(value, list)]

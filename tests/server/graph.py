@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from diffusion_path.devtools.workflow import with_defaults
+
 Info = dict[str, dict[str, Any]]
 Link = list[Any]
 
@@ -17,11 +19,7 @@ class Graph:
 
     def add(self, kind: str, **inputs: Any) -> Node:
         """Adds a node; widgets that are not given take their defaults."""
-        groups = self._info[kind]["input"]
-        values = {
-            name: default(spec) for group in ("required", "optional") for name, spec in groups.get(group, {}).items()
-        }
-        values = {name: value for name, value in values.items() if value is not None} | inputs
+        values = with_defaults(self._info[kind], inputs)
         number = str(len(self.prompt) + 1)
         self.prompt[number] = {"class_type": kind, "inputs": values, "_meta": {"title": kind}}
         return Node(number)
@@ -35,12 +33,3 @@ class Node:
 
     def __getitem__(self, slot: int) -> Link:
         return [self.number, slot]
-
-
-def default(spec: list[Any]) -> Any:
-    """The value a widget starts with; None for sockets."""
-    options = spec[1] if len(spec) > 1 else {}
-    if "default" in options:
-        return options["default"]
-    choices = spec[0] if isinstance(spec[0], list) else options.get("options") if spec[0] == "COMBO" else None
-    return choices[0] if choices else None

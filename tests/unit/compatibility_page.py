@@ -80,6 +80,7 @@ _BOTTOM = """
   uncompiled.
 - CFG Override changes the guidance of FlowEdit's target, not of its source.
 """
+_PACKS = "\n## Beside other packs\n"  # written by hand after `./dev neighbours`, and kept
 
 Cells = dict[str, dict[str, str]]
 
@@ -240,14 +241,15 @@ def _filled(text: str) -> str:
 
 
 def write() -> None:
-    """Run everything, and write the page."""
+    """Run everything, and write the page; what it says of other packs stays."""
+    packs = PAGE.read_text(encoding="utf-8").partition(_PACKS)[1:]
     text = text_of(_run())
     cells = families_in(text)
     beside = []
     for name, (family, _) in NEIGHBOURS.items():
         beside.append(f"| {name} | {family.name} | {neighbours.changes(name, usual(cells, name))} |")
         _say(f"{name}: done")
-    PAGE.write_text(text + _NEIGHBOURS + "\n".join(beside) + "\n" + _BOTTOM, encoding="utf-8")
+    PAGE.write_text(text + _NEIGHBOURS + "\n".join(beside) + "\n" + _BOTTOM + "".join(packs), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -375,6 +375,27 @@ def test_a_guider_that_never_runs_the_branch_is_helped(caplog: pytest.LogCapture
     assert "not guided" not in caplog.text
 
 
+def test_a_guider_with_several_predictions_has_all_of_them_guided() -> None:
+    """LanPaint's gives two at once, of two guidance scales."""
+    kind, model = comfy.patcher_extension.WrappersMP.PREDICT_NOISE, tiny.unet()
+    guidance = Guidance(predictor_for(model), sketch_for(model))
+    heard: list[tuple[Tensor, ...]] = []
+
+    def first(executor: Any, *args: Any) -> Tensor:
+        heard.append(executor(*args))
+        return heard[-1][0]
+
+    def twice(executor: Any, *args: Any) -> tuple[Tensor, ...]:
+        return (denoised := executor(*args)), denoised.clone()
+
+    outer = model.clone()
+    outer.add_wrapper_with_key(kind, "outer", first)
+    guided = guide(outer, guidance)
+    guided.add_wrapper_with_key(kind, "inner", twice)
+    assert torch.equal(run(guided), run(guide(model, guidance)))
+    assert all(torch.equal(one, other) for one, other in heard)
+
+
 @pytest.mark.parametrize("error", [Stop(), RuntimeError("broken"), torch.cuda.OutOfMemoryError("CUDA out of memory")])
 def test_nothing_is_left_after_a_failure(error: BaseException) -> None:
     model = tiny.unet()
