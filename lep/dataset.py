@@ -97,7 +97,7 @@ def _latent_items(model: Any, latents: Sequence[dict[str, Any]]) -> list[Tensor]
         samples = latent["samples"]
         if samples.is_nested:
             raise ValueError(
-                "Latents of video with sound cannot train an edge predictor: separate them and connect the video alone."
+                "Latents of video with sound cannot train a map predictor: separate them and connect the video alone."
             )
         process.check_layout(model, samples, "training latent")
         items.extend(samples[i : i + 1] for i in range(samples.shape[0]))

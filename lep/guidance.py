@@ -31,7 +31,7 @@ from ..samplers.noise import item_noise
 from ..samplers.schedule import PathSchedule, Weights, guided_window
 from .features import Capture, Places, capturing, projecting
 from .levels import level_input
-from .predictor import EdgePredictor
+from .predictor import MapPredictor
 from .step import bend
 
 KEY = "diffusion_path_sketch"
@@ -60,7 +60,7 @@ class Guidance:
     and end. sigmas: the levels of the whole run, of which a part may be sampled; `every` counts over them.
     """
 
-    predictor: EdgePredictor
+    predictor: MapPredictor
     sketch: Callable[[int, int], tuple[Tensor, Tensor | None]]
     beta: float = 1.0
     start: float = 1.0
@@ -265,7 +265,7 @@ class _Call:
             if error > 0.0:
                 gradients.refuse_no_gradient(
                     gradient,
-                    "the picture where the edge predictor reads it",
+                    "the picture where the map predictor reads it",
                     "the sketch could not guide anything, so load a predictor that was trained on this model",
                 )
         return found[0]

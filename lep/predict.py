@@ -13,11 +13,11 @@ from ..samplers.experts import enter
 from ..samplers.noise import item_noise
 from .features import Places, projecting, read_features, run_with_prompts
 from .levels import level_input
-from .predictor import EdgePredictor
+from .predictor import MapPredictor
 
 
-def predict_edges(
-    model: Any, predictor: EdgePredictor, latents: Tensor, cond: Any, times: Sequence[float], seed: int = 0
+def predict_map(
+    model: Any, predictor: MapPredictor, latents: Tensor, cond: Any, times: Sequence[float], seed: int = 0
 ) -> list[Tensor]:
     """The prediction for latents [B, C, (T,) h, w] (VAE space) under one CONDITIONING, at each training-time fraction.
 

@@ -56,7 +56,7 @@ class PredictorNetwork(nn.Module, ABC):
 
 
 @dataclass(frozen=True)
-class EdgePredictor:
+class MapPredictor:
     """A trained predictor and all that is needed to use it correctly. Immutable: networks are copied before use.
 
     taps, channels: what it reads. model: the signature of the model it was made for (`families.signature`).

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from .predictor import EdgePredictor
+    from .predictor import MapPredictor
 
 TARGETS = ("latent", "pixels")
 BRANCHES = ("positive", "negative")
@@ -25,8 +25,8 @@ class BadPredictorError(ValueError):
         self.reason = reason
 
 
-def check_predictor(predictor: EdgePredictor) -> None:
-    """Raises BadPredictorError, a ValueError, for a field of another type or range than `EdgePredictor` says."""
+def check_predictor(predictor: MapPredictor) -> None:
+    """Raises BadPredictorError, a ValueError, for a field of another type or range than `MapPredictor` says."""
     taps, channels = predictor.taps, predictor.channels
     _must(_is_name(predictor.kind), "kind", "a short name", predictor.kind)
     good = isinstance(taps, tuple) and bool(taps) and all(map(_is_name, taps))
@@ -70,7 +70,7 @@ def _must(fits: bool, name: str, wanted: str, found: Any) -> None:
     if not fits:
         text = " ".join(repr(found).split())
         described = text if len(text) <= 60 else f"{text[:60]}..."
-        raise BadPredictorError(f"The edge predictor's {name} must be {wanted}, not {described}")
+        raise BadPredictorError(f"The map predictor's {name} must be {wanted}, not {described}")
 
 
 def _is_name(value: Any) -> bool:

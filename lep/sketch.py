@@ -23,7 +23,7 @@ from ..samplers.masks import (
     read_mask,
     reduce_mask,
 )
-from .predictor import EdgePredictor
+from .predictor import MapPredictor
 from .targets import binary, check_drawn, check_target, edge_target, normal
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Sketch:
 
     model: Any
     vae: Any
-    predictor: EdgePredictor
+    predictor: MapPredictor
     strokes: Tensor
     importance: Tensor | None = None
     greys: Greys = "importance"

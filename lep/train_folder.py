@@ -1,10 +1,10 @@
-"""Trains an edge predictor over a folder of pictures, on one machine or many, from ComfyUI's folder:
+"""Trains a map predictor over a folder of pictures, on one machine or many, from ComfyUI's folder:
 
     python -m custom_nodes.ComfyUI-DiffusionPath.lep.train_folder CHECKPOINT PICTURES OUT.safetensors
     torchrun --nproc-per-node 8 -m custom_nodes.ComfyUI-DiffusionPath.lep.train_folder ...
 
 A picture's caption is in a .txt file of its name, its edge map (optional) in EDGES/ under its name. All pictures are
-cut and scaled to --size. The file is the one that Save Edge Predictor writes.
+cut and scaled to --size. The file is the one that Save Map Predictor writes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Training an edge predictor on a few pictures, inside ComfyUI (Voynov et al. 2022, section 4.1).
+"""Training a map predictor on a few pictures, inside ComfyUI (Voynov et al. 2022, section 4.1).
 
 Each picture's latent is noised to a random level, the model is called once on it under its caption, up to the last
 block that the predictor reads, and the predictor learns to give the edge map from the activations: mean square error
@@ -23,7 +23,7 @@ from ..samplers.noise import item_noise, mix_seed
 from .families import check_fits, network_of, signature
 from .features import Places, read_features, run_with_prompts, survey
 from .levels import level_input
-from .predictor import KINDS, EdgePredictor, PredictorNetwork, build_network
+from .predictor import KINDS, MapPredictor, PredictorNetwork, build_network
 from .store import Row, Store
 from .unfinished import Mark, Recipe, Unfinished, identity, on_cpu, optimiser_on_cpu
 
@@ -90,7 +90,7 @@ class Progress:
 class Trained:
     """The predictor with its training record, and the loss of each step."""
 
-    predictor: EdgePredictor
+    predictor: MapPredictor
     losses: list[float]
     held_back: list[int]
     interrupted: bool = False
@@ -109,7 +109,7 @@ def train_predictor(
     model: Any,
     examples: Sequence[Example],
     plan: Plan,
-    start: EdgePredictor | None = None,
+    start: MapPredictor | None = None,
     listen: Callable[[Progress], None] | None = None,
     workers: Workers = Workers(),
 ) -> Trained:
@@ -148,7 +148,7 @@ def check_plan(pictures: int, plan: Plan, workers: Workers) -> None:
     """Refuse what cannot be trained."""
     if pictures < FEWEST:
         raise ValueError(
-            f"{pictures} pictures are too few to train an edge predictor: give at least {FEWEST}, better 100 or more."
+            f"{pictures} pictures are too few to train a map predictor: give at least {FEWEST}, better 100 or more."
         )
     if plan.batch % workers.world:
         raise ValueError(
@@ -161,13 +161,13 @@ def check_plan(pictures: int, plan: Plan, workers: Workers) -> None:
 
 def _blank(
     model: Any, examples: Sequence[Example], plan: Plan, taps: tuple[str, ...], channels: tuple[int, ...]
-) -> EdgePredictor:
+) -> MapPredictor:
     """A predictor of the plan's kind with fresh weights."""
     settings: dict[str, Any] = {"out_channels": int(examples[0].target.shape[1])}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix_seed(plan.seed, "weights"))
         fresh = build_network(plan.kind, channels, **settings)
-    return EdgePredictor(
+    return MapPredictor(
         fresh, plan.kind, taps, channels, signature(model, taps),
         line_width=plan.line_width, noise_range=plan.noise_range, settings=settings,
     )  # fmt: skip
@@ -192,7 +192,7 @@ class _Session:
     """One training: the network and its average, the optimiser, the store, and the best so far."""
 
     def __init__(
-        self, model: Any, examples: Sequence[Example], plan: Plan, blank: EdgePredictor, going_on: bool,
+        self, model: Any, examples: Sequence[Example], plan: Plan, blank: MapPredictor, going_on: bool,
         listen: Callable[[Progress], None] | None, workers: Workers,
     ) -> None:  # fmt: skip
         self.model, self.plan, self.blank, self.going_on = model, plan, blank, going_on
@@ -230,7 +230,7 @@ class _Session:
                 if self.best_state is None:
                     raise
                 self.interrupted = True
-                log.info("Train Edge Predictor: interrupted, keeping the best of %d steps.", len(self.losses))
+                log.info("Train Map Predictor: interrupted, keeping the best of %d steps.", len(self.losses))
 
     def _train(self, network: PredictorNetwork) -> None:
         plan = self.plan

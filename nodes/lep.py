@@ -1,4 +1,4 @@
-"""Latent edge predictors in use: load, save, test, and guide by a sketch."""
+"""Latent map predictors in use: load, save, test, and guide by a sketch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..images.edges import LINES, Lines
 from ..lep.checkpoint import SUFFIXES, load_predictor, write_predictor
 from ..lep.families import check_fits
 from ..lep.guidance import Guidance, guide
-from ..lep.predict import predict_edges
-from ..lep.predictor import EdgePredictor
+from ..lep.predict import predict_map
+from ..lep.predictor import MapPredictor
 from ..lep.sketch import GREYS, Greys, Sketch, read_importance, read_sketch
 from ..lep.targets import edge_picture
 from ..samplers.masks import block_of_vae
@@ -26,9 +26,9 @@ from ..views.reports import predictor_report
 from . import folders, validate
 from .edges import CATEGORY
 from .inputs import LINES_TIP, choice, fraction, model_input, number, schedule_input, seed_input, t0_input, whole
-from .sockets import EdgePredictor as EdgePredictorSocket
+from .sockets import MapPredictor as MapPredictorSocket
 
-FOLDER = "edge_predictors"
+FOLDER = "map_predictors"
 BUILT_IN = "landscape demo model (built in)"
 BUILT_IN_FILE = Path(__file__).parents[1] / "demo" / "weights" / "edges.safetensors"
 MEMORY_MODES = ("fast", "checkpointed")
@@ -40,19 +40,19 @@ _paths, _extensions = folder_paths.folder_names_and_paths[FOLDER]
 folder_paths.folder_names_and_paths[FOLDER] = (_paths, set(_extensions) | set(SUFFIXES))
 
 
-def predictor_input(tooltip: str = "From Train Edge Predictor or Load Edge Predictor.", **kw: Any) -> Any:
-    return EdgePredictorSocket.Input("predictor", tooltip=tooltip, **kw)
+def predictor_input(tooltip: str = "From Train Map Predictor or Load Map Predictor.", **kw: Any) -> Any:
+    return MapPredictorSocket.Input("predictor", tooltip=tooltip, **kw)
 
 
-class LoadEdgePredictor(io.ComfyNode):
+class LoadMapPredictor(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         built_in = [BUILT_IN] if BUILT_IN_FILE.is_file() else []
         return io.Schema(
-            node_id="DPathLoadEdgePredictor",
-            display_name="Load Edge Predictor",
+            node_id="DPathLoadMapPredictor",
+            display_name="Load Map Predictor",
             category=CATEGORY,
-            description="Loads an edge predictor trained with this pack, or a published one for SD1.5 or SDXL: "
+            description="Loads a map predictor trained with this pack, or a published one for SD1.5 or SDXL: "
             "latent guidance predictors, U-Sketch, and Readout Guidance's edge heads. Code in such "
             "files is never run.",
             search_aliases=["latent edge predictor", "lep", "lgp", "readout guidance", "u-sketch"],
@@ -60,10 +60,10 @@ class LoadEdgePredictor(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     options=[*built_in, *folders.listed(FOLDER)],
-                    tooltip="A file in models/edge_predictors or output/edge_predictors. Press R to refresh the list.",
+                    tooltip="A file in models/map_predictors or output/map_predictors. Press R to refresh the list.",
                 )
             ],
-            outputs=[EdgePredictorSocket.Output(display_name="predictor", tooltip="For Sketch Guidance.")],
+            outputs=[MapPredictorSocket.Output(display_name="predictor", tooltip="For Sketch Guidance.")],
         )
 
     @classmethod
@@ -81,7 +81,7 @@ def _file_of(name: str) -> Path:
         return BUILT_IN_FILE
     if Path(name).suffix.lower() not in SUFFIXES:
         raise ValueError(
-            f"{shortened(name)} is not an edge predictor: choose a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file."
+            f"{shortened(name)} is not a map predictor: choose a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file."
         )
     found = folder_paths.get_full_path(FOLDER, name)
     if found is None:
@@ -91,15 +91,15 @@ def _file_of(name: str) -> Path:
     return Path(found)
 
 
-class SaveEdgePredictor(io.ComfyNode):
+class SaveMapPredictor(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DPathSaveEdgePredictor",
-            display_name="Save Edge Predictor",
+            node_id="DPathSaveMapPredictor",
+            display_name="Save Map Predictor",
             category=CATEGORY,
-            description="Saves an edge predictor to output/edge_predictors as safetensors, with what it was made "
-            "for and how it was trained. Load Edge Predictor lists it.",
+            description="Saves a map predictor to output/map_predictors as safetensors, with what it was made "
+            "for and how it was trained. Load Map Predictor lists it.",
             search_aliases=["export predictor", "save lep"],
             is_output_node=True,
             inputs=[
@@ -110,23 +110,23 @@ class SaveEdgePredictor(io.ComfyNode):
                     tooltip="Name of the file; a number is appended. May include subfolders.",
                 ),
             ],
-            outputs=[io.String.Output(display_name="file", tooltip="The name to choose in Load Edge Predictor.")],
+            outputs=[io.String.Output(display_name="file", tooltip="The name to choose in Load Map Predictor.")],
         )
 
     @classmethod
-    def execute(cls, predictor: EdgePredictor, filename_prefix: str) -> io.NodeOutput:
+    def execute(cls, predictor: MapPredictor, filename_prefix: str) -> io.NodeOutput:
         _, name = folders.save_new(FOLDER, filename_prefix, lambda file: write_predictor(predictor, file))
         return io.NodeOutput(name, ui=ui.PreviewText(f"{name}\n{predictor_report(predictor)}"))
 
 
-class PredictEdges(io.ComfyNode):
+class PredictMap(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DPathPredictEdges",
-            display_name="Predict Edges",
+            node_id="DPathPredictMap",
+            display_name="Predict Map",
             category=CATEGORY,
-            description="Shows what an edge predictor sees in a picture with noise added, to test the predictor. At "
+            description="Shows what a map predictor sees in a picture with noise added, to test the predictor. At "
             "high noise it sees the rough layout, at low noise every line.",
             search_aliases=["latent edge predictor preview", "edge prediction", "test predictor"],
             inputs=[
@@ -145,7 +145,7 @@ class PredictEdges(io.ComfyNode):
     def execute(
         cls,
         model: Any,
-        predictor: EdgePredictor,
+        predictor: MapPredictor,
         vae: Any,
         latent: dict[str, Any],
         conditioning: Any,
@@ -155,7 +155,7 @@ class PredictEdges(io.ComfyNode):
         check_fits(model, predictor.model, predictor.taps)
         validate.check_latent(model, {"samples": latent["samples"]}, "latent")
         samples = latent["samples"]
-        seen = predict_edges(model, predictor, samples, conditioning, [t0], seed)[0]
+        seen = predict_map(model, predictor, samples, conditioning, [t0], seed)[0]
         scale = block_of_vae(vae)
         size = (int(samples.shape[-2]) * scale, int(samples.shape[-1]) * scale)
         return io.NodeOutput(edge_picture(model, vae, seen, predictor.target, size))
@@ -169,7 +169,7 @@ class SketchGuidance(io.ComfyNode):
             display_name="Sketch Guidance",
             category=CATEGORY,
             description="Makes a model follow a sketch: each guided step is steered towards pictures in which the "
-            "edge predictor sees the sketch's lines. Works with any sampler and guider. A second one "
+            "map predictor sees the sketch's lines. Works with any sampler and guider. A second one "
             "replaces the first.",
             search_aliases=["sketch to image", "scribble", "latent edge predictor", "lep", "lgp", "gradient guidance"],
             inputs=[
@@ -244,7 +244,7 @@ class SketchGuidance(io.ComfyNode):
     def execute(
         cls,
         model: Any,
-        predictor: EdgePredictor,
+        predictor: MapPredictor,
         vae: Any,
         sketch: Tensor,
         beta: float,
@@ -271,4 +271,4 @@ def _no_sketch(height: int, width: int) -> tuple[Tensor, None]:
     return torch.zeros(1, 1, height, width), None
 
 
-NODES: list[type[io.ComfyNode]] = [LoadEdgePredictor, SaveEdgePredictor, PredictEdges, SketchGuidance]
+NODES: list[type[io.ComfyNode]] = [LoadMapPredictor, SaveMapPredictor, PredictMap, SketchGuidance]

@@ -1,4 +1,4 @@
-"""Training an edge predictor in the graph."""
+"""Training a map predictor in the graph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from ..images.edges import DETAIL, SCALE
 from ..lep.dataset import LINE_WIDTH, captioned, gather
 from ..lep.families import FEATURE_SETS
-from ..lep.predictor import KINDS, EdgePredictor
+from ..lep.predictor import KINDS, MapPredictor
 from ..lep.training import Plan, train_predictor
 from ..samplers.experts import refuse_pair
 from ..views.reports import predictor_report
@@ -19,17 +19,17 @@ from ..views.training import TrainingProgress, training_sheet
 from .edges import CATEGORY
 from .inputs import choice, model_input, number, seed_input, whole
 from .lep import predictor_input
-from .sockets import EdgePredictor as EdgePredictorSocket
+from .sockets import MapPredictor as MapPredictorSocket
 
 log = logging.getLogger(__name__)
 
 
-class TrainEdgePredictor(io.ComfyNode):
+class TrainMapPredictor(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DPathTrainEdgePredictor",
-            display_name="Train Edge Predictor",
+            node_id="DPathTrainMapPredictor",
+            display_name="Train Map Predictor",
             category=CATEGORY,
             description="Trains a small network that reads edges from a model's activations, for Sketch Guidance. A "
             "hundred pictures and a few minutes are enough; thousands are better. Interrupting keeps "
@@ -133,7 +133,7 @@ class TrainEdgePredictor(io.ComfyNode):
                 seed_input("Seed for the weights, the noise and the choice of pictures."),
             ],
             outputs=[
-                EdgePredictorSocket.Output(display_name="predictor", tooltip="The best predictor found in training."),
+                MapPredictorSocket.Output(display_name="predictor", tooltip="The best predictor found in training."),
                 io.LossMap.Output(display_name="loss_map", tooltip="The loss of each step, for Plot Loss Graph."),
                 io.Image.Output(
                     display_name="preview",
@@ -154,10 +154,10 @@ class TrainEdgePredictor(io.ComfyNode):
         images: list[Tensor] | None = None,
         clip: list[Any] | None = None,
         edge_maps: list[Tensor] | None = None,
-        predictor: list[EdgePredictor] | None = None,
+        predictor: list[MapPredictor] | None = None,
         **widgets: list[Any],
     ) -> io.NodeOutput:
-        refuse_pair(model[0], "train an edge predictor on one of the two")
+        refuse_pair(model[0], "train a map predictor on one of the two")
         given = {name: values[0] for name, values in widgets.items()}
         noise_range = (given.pop("noise_from"), given.pop("noise_to"))
         edges = (given.pop("edge_detail"), given.pop("edge_scale"))
@@ -192,4 +192,4 @@ def _texts(clip: list[Any] | None, captions: str, count: int) -> list[Any]:
     return captioned(clip[0], captions, count)
 
 
-NODES: list[type[io.ComfyNode]] = [TrainEdgePredictor]
+NODES: list[type[io.ComfyNode]] = [TrainMapPredictor]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..lep.predictor import EdgePredictor
+from ..lep.predictor import MapPredictor
 from ..samplers import mask_times, masks, parts, process, remarks
 from ..samplers import sdedit as edits
 from ..samplers.conditioning import fingerprint
@@ -194,7 +194,7 @@ def path_report(path: DiffusionPath) -> str:
     )
 
 
-def predictor_report(predictor: EdgePredictor) -> str:
+def predictor_report(predictor: MapPredictor) -> str:
     """Summary of a predictor, in a few lines."""
     record = predictor.record
     lines = [

@@ -1,4 +1,4 @@
-"""The training of an edge predictor: its progress on the node, and what the predictor sees at the end."""
+"""The training of a map predictor: its progress on the node, and what the predictor sees at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..images.edges import as_picture
 from ..images.grid import labelled_grid
 from ..images.realism import middle
 from ..lep.dataset import Dataset
-from ..lep.predict import predict_edges
+from ..lep.predict import predict_map
 from ..lep.targets import edge_picture
 from ..lep.training import Progress, Trained
 from ..samplers import process
@@ -56,7 +56,7 @@ def training_sheet(model: Any, vae: Any, data: Dataset, trained: Trained, seed: 
     for index in shown:
         example = data.examples[index]
         code = process.latent_out(model, example.latent)
-        seen = predict_edges(model, trained.predictor, code, example.cond, _SHOWN_TIMES, seed)
+        seen = predict_map(model, trained.predictor, code, example.cond, _SHOWN_TIMES, seed)
         picture = decoded(vae, code)[:1]
         size = (int(picture.shape[1]), int(picture.shape[2]))
         # The VAE crops sizes that are not multiples of its factor; an edge map has the size before the crop.

@@ -1,4 +1,4 @@
-"""The edge predictor of the embedded model: `./dev train-demo-predictor` trains it from scratch.
+"""The map predictor of the embedded model: `./dev train-demo-predictor` trains it from scratch.
 
 Training runs in rounds, each on freshly rendered scenes, and the file is written after each round. Finished rounds are
 not repeated; delete the work folder to start over. The file of a run with shorter or fewer rounds, or of another kind,

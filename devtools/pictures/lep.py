@@ -61,7 +61,7 @@ def edge_map() -> Tensor:
 
 
 @picture
-def train_edge_predictor() -> Tensor:
+def train_map_predictor() -> Tensor:
     """The node's own preview after a short training."""
     data = rendered_data(100, 5)
     trained = train_predictor(world().model, data.examples, replace(PLAN, steps=150, validation=0.04))
@@ -69,13 +69,13 @@ def train_edge_predictor() -> Tensor:
 
 
 @picture
-def predict_edges() -> Tensor:
+def predict_map() -> Tensor:
     """What the built-in predictor sees of two pictures through more and more noise."""
     model, predictor, times = world().model, load_predictor(BUILT_IN_FILE), (0.1, 0.4, 0.7, 0.95)
     shown = []
     for scene in _SCENES[:2]:
         code = world().latent(rendered(scene))["samples"]
-        found = predict.predict_edges(model, predictor, code, world().encoded(scene), times)
+        found = predict.predict_map(model, predictor, code, world().encoded(scene), times)
         shown.append(rendered(scene))
         shown += [edge_picture(model, world().vae, one, predictor.target, (256, 256))[0].cpu() for one in found]
     return grid(shown, col_labels=["picture", *(f"t0 {time:g}" for time in times)])

@@ -37,7 +37,7 @@ _READABLE = 7.5
 _TEXT_ZOOM = 0.57  # below it the classic canvas draws boxes for text
 _TOO_LARGE = {  # for the window as a whole: their notes are to be zoomed to
     *("invert-and-reconstruct", "mdp-manipulations-compared", "mdp-mixed-pictures", "qwen-image-edit-strokes"),
-    *("sketch-and-strokes", "soft-masks", "train-edge-predictor", "wan-2-2-strokes-to-video"),
+    *("sketch-and-strokes", "soft-masks", "train-map-predictor", "wan-2-2-strokes-to-video"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Training an edge predictor over a folder of pictures, in one process and shared by two."""
+"""Training a map predictor over a folder of pictures, in one process and shared by two."""
 
 from __future__ import annotations
 
