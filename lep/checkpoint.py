@@ -55,7 +55,9 @@ def write_predictor(predictor: MapPredictor, path: Path) -> None:
         "taps": predictor.taps,
         "channels": predictor.channels,
         "model": predictor.model,
+        "map": predictor.map,
         "target": predictor.target,
+        "palette": predictor.palette,
         "line_width": predictor.line_width,
         "branch": predictor.branch,
         "noise_range": predictor.noise_range,
@@ -113,9 +115,10 @@ def _predictor(spec: dict[str, Any], state: dict[str, Tensor]) -> MapPredictor:
     too_large = not sizes or max(sizes) > weights or len(sizes) > len(state) + _PLAIN_SETTINGS
     if too_large or spec["settings"].get("depth", 0) > len(state):
         raise ValueError("no network of that size fits into this file")
-    fields = ("kind", "model", "target", "line_width", "branch", "binarise", "settings", "record")
+    fields = ("kind", "model", "map", "target", "line_width", "branch", "binarise", "settings", "record")
     values: dict[str, Any] = {name: spec[name] for name in fields}
     values |= {name: tuple(spec[name]) for name in ("taps", "channels", "noise_range")}
+    values["palette"] = tuple(map(tuple, spec["palette"]))
     if isinstance(values["model"], dict):
         values["model"] = renewed(values["model"])
     return MapPredictor(network=_filled(spec["kind"], spec["channels"], spec["settings"], state), **values)

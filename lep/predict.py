@@ -21,7 +21,7 @@ def predict_map(
 ) -> list[Tensor]:
     """The prediction for latents [B, C, (T,) h, w] (VAE space) under one CONDITIONING, at each training-time fraction.
 
-    Returns [B, C', (T,) h, w] per time, in the predictor's own target space. The noise of item i is the same at every
+    Returns [B, C', (T,) h, w] per time, encoded as the predictor's maps are. The noise of item i is the same at every
     time. The model is called up to the last block that the predictor reads.
     """
     if latents.is_nested:

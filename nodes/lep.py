@@ -19,8 +19,7 @@ from ..lep.families import check_fits
 from ..lep.guidance import Guidance, guide
 from ..lep.predict import predict_map
 from ..lep.predictor import MapPredictor
-from ..lep.sketch import GREYS, Greys, Sketch, read_importance, read_sketch
-from ..lep.targets import edge_picture
+from ..lep.sketch import GREYS, Greys, read_drawing
 from ..samplers.masks import block_of_vae
 from ..views.reports import predictor_report
 from . import folders, validate
@@ -52,9 +51,9 @@ class LoadMapPredictor(io.ComfyNode):
             node_id="DPathLoadMapPredictor",
             display_name="Load Map Predictor",
             category=CATEGORY,
-            description="Loads a map predictor trained with this pack, or a published one for SD1.5 or SDXL: "
-            "latent guidance predictors, U-Sketch, and Readout Guidance's edge heads. Code in such "
-            "files is never run.",
+            description="Loads a predictor of edges, depth or another map that was trained with this pack, or a "
+            "published one of edges for SD1.5 or SDXL: latent guidance predictors, U-Sketch, and Readout Guidance's "
+            "edge heads. Code in such files is never run.",
             search_aliases=["latent edge predictor", "lep", "lgp", "readout guidance", "u-sketch"],
             inputs=[
                 io.Combo.Input(
@@ -127,7 +126,7 @@ class PredictMap(io.ComfyNode):
             display_name="Predict Map",
             category=CATEGORY,
             description="Shows what a map predictor sees in a picture with noise added, to test the predictor. At "
-            "high noise it sees the rough layout, at low noise every line.",
+            "high noise it sees the rough layout, at low noise every detail.",
             search_aliases=["latent edge predictor preview", "edge prediction", "test predictor"],
             inputs=[
                 model_input("The model that the predictor was made for."),
@@ -138,7 +137,9 @@ class PredictMap(io.ComfyNode):
                 t0_input("How much noise to add, as a fraction of training time: 0 = none, 1 = pure noise."),
                 seed_input("Seed for the added noise."),
             ],
-            outputs=[io.Image.Output(display_name="edges", tooltip="Light lines on dark, as the predictor sees them.")],
+            outputs=[
+                io.Image.Output(display_name="map", tooltip="The map as the predictor sees it: edges as light lines.")
+            ],
         )
 
     @classmethod
@@ -158,7 +159,7 @@ class PredictMap(io.ComfyNode):
         seen = predict_map(model, predictor, samples, conditioning, [t0], seed)[0]
         scale = block_of_vae(vae)
         size = (int(samples.shape[-2]) * scale, int(samples.shape[-1]) * scale)
-        return io.NodeOutput(edge_picture(model, vae, seen, predictor.target, size))
+        return io.NodeOutput(predictor.encoding.picture(model, vae, seen, size))
 
 
 class SketchGuidance(io.ComfyNode):
@@ -168,9 +169,9 @@ class SketchGuidance(io.ComfyNode):
             node_id="DPathSketchGuidance",
             display_name="Sketch Guidance",
             category=CATEGORY,
-            description="Makes a model follow a sketch: each guided step is steered towards pictures in which the "
-            "map predictor sees the sketch's lines. Works with any sampler and guider. A second one "
-            "replaces the first.",
+            description="Makes a model follow a sketch, or a drawn map of depth, classes or anything else that the "
+            "predictor reads: each guided step is steered towards pictures in which it sees what was drawn. Works "
+            "with any sampler and guider. A second one replaces the first.",
             search_aliases=["sketch to image", "scribble", "latent edge predictor", "lep", "lgp", "gradient guidance"],
             inputs=[
                 model_input("The model that the predictor was made for, with LoRAs and patches."),
@@ -178,8 +179,9 @@ class SketchGuidance(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="The model's VAE: it encodes the sketch."),
                 io.Image.Input(
                     "sketch",
-                    tooltip="The drawing, in the picture's proportions: one for all, or one per batch item. Edge "
-                    "Map makes one from a picture.",
+                    tooltip="What to follow, in the picture's proportions: one for all, or one per batch item. For a "
+                    "predictor of edges, a line drawing; for any other, a map as those it was trained on, drawn or "
+                    "made by a preprocessor. Transparent parts are left to the model.",
                 ),
                 number(
                     "beta",
@@ -198,13 +200,13 @@ class SketchGuidance(io.ComfyNode):
                     "higher values leave more to the model.",
                 ),
                 whole("every", 1, (1, 100), "Guide only every n-th step: faster.", advanced=True),
-                choice("lines", LINES, "auto", LINES_TIP, advanced=True),
+                choice("lines", LINES, "auto", LINES_TIP + " Grey maps: dark on light inverts them.", advanced=True),
                 choice(
                     "greys",
                     GREYS,
                     "importance",
-                    "importance: grey strokes are drawn in full and followed less. shade: the drawing is used "
-                    "unchanged, with its line widths, and a grey stroke asks for a soft edge.",
+                    "For line drawings. importance: grey strokes are drawn in full and followed less. shade: the "
+                    "drawing is used unchanged, with its line widths, and a grey stroke asks for a soft edge.",
                     advanced=True,
                 ),
                 io.Mask.Input(
@@ -234,7 +236,7 @@ class SketchGuidance(io.ComfyNode):
                     "preview",
                     default=False,
                     advanced=True,
-                    tooltip="Show the predicted edges beside the picture while it is guided.",
+                    tooltip="Show the predicted edges beside the picture while it is guided (maps of edges only).",
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model, guided. Connect it to any sampler or guider.")],
@@ -258,12 +260,10 @@ class SketchGuidance(io.ComfyNode):
         if guidance.window is None:  # neutral, whatever else is connected
             return io.NodeOutput(guide(model, guidance))
         check_fits(model, predictor.model, predictor.taps)
-        strokes = read_sketch(sketch, lines)
-        weight = None if importance is None else read_importance(importance, strokes)
-        if weight is not None and not bool(weight.any()):
+        drawing = read_drawing(model, vae, predictor, sketch, importance, lines, greys)
+        if drawing.importance is not None and not bool(drawing.importance.any()):
             log.warning("Sketch Guidance: the importance mask is 0 everywhere, so the sketch is not followed.")
             beta = 0.0
-        drawing = Sketch(model, vae, predictor, strokes, weight, greys)
         return io.NodeOutput(guide(model, replace(guidance, sketch=drawing.at, beta=beta)))
 
 

@@ -11,14 +11,13 @@ from torch import Tensor
 
 from ...benchmarks.sketch import unsteady
 from ...demo.scenes import Scene
-from ...demo.training.edges import PLAN, rendered_data
+from ...demo.training.predictors import PLAN, rendered_data
 from ...images import edges
 from ...images.edges import METHODS, as_picture, of_width
 from ...lep import predict
 from ...lep.checkpoint import load_predictor
 from ...lep.guidance import Guidance, guide
 from ...lep.sketch import Sketch, read_sketch
-from ...lep.targets import edge_picture
 from ...lep.training import train_predictor
 from ...nodes.lep import BUILT_IN_FILE, DEFAULT_BETA, DEFAULT_END
 from ...views.training import training_sheet
@@ -77,7 +76,7 @@ def predict_map() -> Tensor:
         code = world().latent(rendered(scene))["samples"]
         found = predict.predict_map(model, predictor, code, world().encoded(scene), times)
         shown.append(rendered(scene))
-        shown += [edge_picture(model, world().vae, one, predictor.target, (256, 256))[0].cpu() for one in found]
+        shown += [predictor.encoding.picture(model, world().vae, one, (256, 256))[0].cpu() for one in found]
     return grid(shown, col_labels=["picture", *(f"t0 {time:g}" for time in times)])
 
 

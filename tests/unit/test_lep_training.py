@@ -50,7 +50,7 @@ def test_it_learns(kind: str, steps: int) -> None:
     train(model, replace(PLAN, steps=1))  # ComfyUI marks the layers when it first loads them
     state = snapshot(model)
     heard: list[Progress] = []
-    plan = replace(PLAN, kind=kind, steps=steps, noise_range=(0.0, 0.1))
+    plan = replace(PLAN, network=kind, steps=steps, noise_range=(0.0, 0.1))
     trained = train(model, plan, examples(model, 24), listen=heard.append)
     assert len(trained.losses) == len(heard) == steps
     assert sum(trained.losses[-5:]) < 0.95 * sum(trained.losses[:5])
@@ -248,7 +248,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(at: str, mon
         (3, PLAN, "3 pictures are too few"),
         (8, replace(PLAN, noise_range=(0.5, 0.5)), "noise range 0.5 to 0.5 is empty"),
         (8, replace(PLAN, feature_set="none"), "no feature set 'none'"),
-        (8, replace(PLAN, kind="rnn"), "choose mlp or unet"),
+        (8, replace(PLAN, network="rnn"), "choose mlp or unet"),
     ],
 )
 def test_bad_plans_are_refused(count: int, plan: Plan, message: str) -> None:
