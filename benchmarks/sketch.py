@@ -36,11 +36,12 @@ from ..images.tensors import from_uint8, to_uint8
 from ..lep.checkpoint import load_predictor
 from ..lep.guidance import Guidance, guide
 from ..lep.sketch import Sketch
-from ..nodes.lep import BUILT_IN_FILE, DEFAULT_BETA, DEFAULT_END
+from ..nodes.lep import BUILT_IN, DEFAULT_BETA, DEFAULT_END
 from .common import MODELS, PICTURES, ROOT, add_model, head, machine, parser, row, unrelated_renders
 from .t0 import shown
 
 _SKETCHES, _CURVE = 50, 10
+_EDGES = next(iter(BUILT_IN.values()))
 _BATCH = 10
 _REFERENCE = 8  # renders to compare with, per sketch
 _NEAR, _WIDER = 2.0, 4.0  # pixels
@@ -55,7 +56,7 @@ class Setting:
     beta: float = DEFAULT_BETA
     end: float = DEFAULT_END
     steps: int = 20
-    predictor: Path = BUILT_IN_FILE
+    predictor: Path = _EDGES
 
     @property
     def unguided(self) -> bool:
@@ -240,7 +241,7 @@ def main() -> None:
     if "predictors" in given.only and given.predictors:
         print(f"\nPredictors, {given.curve_sketches} sketches:")
         _head()
-        for file in (*given.predictors, BUILT_IN_FILE):
+        for file in (*given.predictors, _EDGES):
             for steps in (20, 50):
                 small.row(f"{file.stem}, {steps} steps", replace(usual, predictor=file, steps=steps))
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..samplers.files import written_whole
 from ..samplers.tensor_file import DamagedFileError, is_newer, read_tensors
 from .families import renewed
+from .maps import EDGES
 from .pickle_check import TooLargeError, UnsafePickleError, check_pickles
 from .predictor import MapPredictor, PredictorNetwork, build_network
 from .predictor_check import BadPredictorError
@@ -166,14 +167,14 @@ def _recognise(loaded: dict[str, Any], path: Path) -> MapPredictor:
     if sum(each.numel() * each.element_size() for each in weights) > 2 * path.stat().st_size:
         raise ValueError(f"{path.name} claims to hold more weights than fit into it: download it again.")
     if "aggregation_network" in loaded:
-        return _readout(state)
+        return _readout(state, path.stem.lower())
     if "layers.0.weight" in state:
         return _pixel_network(state, path.name)
     if "e1.conv.conv1.weight" in state:
         return _u_sketch(state, path.name)
     raise ValueError(
         f"{path.name} is not a map predictor that this pack knows: it reads its own .safetensors, latent guidance "
-        "predictors with 7080, 9320 or 9324 inputs, U-Sketch and Readout Guidance's edge heads."
+        "predictors with 7080, 9320 or 9324 inputs, U-Sketch and Readout Guidance's heads for edges, depth and pose."
     )
 
 
@@ -212,21 +213,23 @@ def _u_sketch(state: dict[str, Tensor], name: str) -> MapPredictor:
     return _published("u-sketch", _LEP_TAPS, _LEP_CHANNELS, {"encodings": 9}, state, _SD15, binarise=True)
 
 
-def _readout(given: dict[str, Tensor]) -> MapPredictor:
+def _readout(given: dict[str, Tensor], name: str) -> MapPredictor:
+    """A spatial head; what it was trained on only shows in the published file's name."""
     state = {key: value for key, value in given.items() if key != "logit_scale"}
     count = len(state["mixing_weights"])
     channels = tuple(int(state[f"bottleneck_layers.{i}.conv1.weight"].shape[1]) for i in range(count))
     if channels not in _READOUT or state["output_head.4.weight"].shape[0] != 3:
         raise ValueError(
             f"This Readout Guidance head reads blocks of {channels} channels, which is neither SD1.5's nor SDXL's "
-            "spatial head: use readout_sdv15_spatial_edge.pt or readout_sdxl_spatial_edge.pt."
+            "spatial head: use readout_sdv15_spatial_edge.pt or readout_sdxl_spatial_edge.pt, or those for depth or pose."
         )
     settings = {
         "width": int(state["bottleneck_layers.0.conv3.weight"].shape[0]),
         "embedding": int(state["bottleneck_layers.0.emb_layers.weight"].shape[1]),
     }
     taps = tuple(f"output_blocks.{i}.0.out_layers" for i in range(count))
-    return _published("readout", taps, channels, settings, state, _READOUT[channels], target="pixels")
+    shown = "depth" if "depth" in name else "other" if "pose" in name else EDGES
+    return _published("readout", taps, channels, settings, state, _READOUT[channels], map=shown, target="pixels")
 
 
 def _published(

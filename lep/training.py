@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import comfy.model_management
@@ -58,7 +58,7 @@ class Plan:
 
     network: of `predictor.KINDS`. map: the kind of map to learn, of `maps.MAPS`; palette: the colours of its classes.
     validation: share of the pictures that is held back. memory: bytes of activations to keep. line_width: of the edge
-    maps, in pixels, for the record.
+    maps, in pixels, for the record. settings: of the network's size, where it should not be the usual one.
     """
 
     network: str = "mlp"
@@ -74,6 +74,7 @@ class Plan:
     validation: float = 0.1
     memory: int = 2 * 1024**3
     line_width: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _blank(
     model: Any, examples: Sequence[Example], plan: Plan, taps: tuple[str, ...], channels: tuple[int, ...]
 ) -> MapPredictor:
     """A predictor of the plan's kinds with fresh weights."""
-    settings: dict[str, Any] = {"out_channels": int(examples[0].target.shape[1])}
+    settings = {"out_channels": int(examples[0].target.shape[1]), **plan.settings}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix_seed(plan.seed, "weights"))
         fresh = build_network(plan.network, channels, **settings)

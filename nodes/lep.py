@@ -28,8 +28,10 @@ from .inputs import LINES_TIP, choice, fraction, model_input, number, schedule_i
 from .sockets import MapPredictor as MapPredictorSocket
 
 FOLDER = "map_predictors"
-BUILT_IN = "landscape demo model (built in)"
-BUILT_IN_FILE = Path(__file__).parents[1] / "demo" / "weights" / "edges.safetensors"
+BUILT_IN = {
+    f"landscape demo model, {name} (built in)": Path(__file__).parents[1] / "demo" / "weights" / f"{name}.safetensors"
+    for name in ("edges", "depth", "segmentation")
+}
 MEMORY_MODES = ("fast", "checkpointed")
 DEFAULT_BETA, DEFAULT_END = 1.2, 0.2
 
@@ -46,14 +48,14 @@ def predictor_input(tooltip: str = "From Train Map Predictor or Load Map Predict
 class LoadMapPredictor(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        built_in = [BUILT_IN] if BUILT_IN_FILE.is_file() else []
+        built_in = [name for name, file in BUILT_IN.items() if file.is_file()]
         return io.Schema(
             node_id="DPathLoadMapPredictor",
             display_name="Load Map Predictor",
             category=CATEGORY,
             description="Loads a predictor of edges, depth or another map that was trained with this pack, or a "
-            "published one of edges for SD1.5 or SDXL: latent guidance predictors, U-Sketch, and Readout Guidance's "
-            "edge heads. Code in such files is never run.",
+            "published one for SD1.5 or SDXL: latent guidance predictors, U-Sketch, and Readout Guidance's heads for "
+            "edges, depth and pose. Code in such files is never run.",
             search_aliases=["latent edge predictor", "lep", "lgp", "readout guidance", "u-sketch"],
             inputs=[
                 io.Combo.Input(
@@ -76,8 +78,8 @@ class LoadMapPredictor(io.ComfyNode):
 
 
 def _file_of(name: str) -> Path:
-    if name == BUILT_IN:
-        return BUILT_IN_FILE
+    if name in BUILT_IN:
+        return BUILT_IN[name]
     if Path(name).suffix.lower() not in SUFFIXES:
         raise ValueError(
             f"{shortened(name)} is not a map predictor: choose a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file."

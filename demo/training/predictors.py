@@ -19,31 +19,43 @@ import torch
 
 from ...images.tensors import from_uint8
 from ...lep.checkpoint import load_predictor, save_predictor
-from ...lep.dataset import LINE_WIDTH, Dataset, gather
+from ...lep.dataset import LINE_WIDTH, Dataset, Wanted, gather
 from ...lep.maps import EDGES
 from ...lep.predictor import KINDS
 from ...lep.training import Plan, Progress, train_predictor
 from ..model import WEIGHTS, load_demo_model
+from ..render import render_with_maps
 from ..scenes import caption, random_scene
 
-OUT = WEIGHTS.parent / "edges.safetensors"
-WORK = Path(".dev/training/edges")
-ROUNDS, PICTURES, SEED = 7, 1600, 77
+WORK = Path(".dev/training")
+PICTURES, SEED = 1600, 77
 PLAN = Plan(
-    kind="unet", feature_set="all", steps=2000, batch=8, learning_rate=2e-3, reuse=3, line_width=LINE_WIDTH,
+    network="unet", feature_set="all", steps=2000, batch=8, learning_rate=2e-3, reuse=3, line_width=LINE_WIDTH,
     validation=0.02, memory=1024**3,
 )  # fmt: skip
+SMALL = {"width": 16, "depth": 2}
+MAPS: dict[str, tuple[int, str, dict[str, int]]] = {
+    # rounds, what the renderer calls the map (edges are found in the pictures), and the size of the network
+    EDGES: (7, "", {}),
+    "depth": (2, "depth_map", SMALL),
+    "segmentation": (2, "segments", SMALL),
+}
 
 
-def rendered_data(count: int, seed: int) -> Dataset:
-    """Scenes with random captions, and the edge maps of their pictures; every second one is mirrored."""
+def rendered_data(count: int, seed: int, map_kind: str = EDGES) -> Dataset:
+    """Scenes with random captions, and maps of their pictures; every second one is mirrored."""
     rng = np.random.default_rng(seed)
     scenes = [random_scene(rng) for _ in range(count)]
-    pictures = torch.stack([from_uint8(render(scene)) for scene in scenes])
-    pictures[::2] = pictures[::2].flip(2)
+    made = [render_with_maps(scene) for scene in scenes]
+    pictures = [torch.stack([from_uint8(each.picture) for each in made])]
+    shown = MAPS[map_kind][1]
+    if shown:
+        pictures.append(torch.stack([from_uint8(getattr(each, shown)) for each in made]))
+    for each in pictures:
+        each[::2] = each[::2].flip(2)
     model, clip, vae = load_demo_model()
     texts = [clip.encode_from_tokens_scheduled(clip.tokenize(caption(scene, rng))) for scene in scenes]
-    return gather(model, vae, [], [pictures], texts, [])
+    return gather(model, vae, [], pictures[:1], texts, pictures[1:], Wanted(map_kind))
 
 
 def main() -> None:
@@ -88,7 +100,7 @@ def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
     steps = max(1, round(PLAN.steps * options.length))
     plan = replace(
         PLAN, network=options.network, map=options.map, palette=data.palette, steps=steps, learning_rate=rate,
-        seed=SEED + number, line_width=LINE_WIDTH if options.map == EDGES else 0,
+        seed=SEED + number, line_width=LINE_WIDTH if options.map == EDGES else 0, settings=MAPS[options.map][2],
     )  # fmt: skip
     start = load_predictor(options.work / f"{options.network}-{number - 1}.safetensors") if number else None
 

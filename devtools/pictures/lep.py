@@ -19,7 +19,7 @@ from ...lep.checkpoint import load_predictor
 from ...lep.guidance import Guidance, guide
 from ...lep.sketch import Sketch, read_sketch
 from ...lep.training import train_predictor
-from ...nodes.lep import BUILT_IN_FILE, DEFAULT_BETA, DEFAULT_END
+from ...nodes.lep import BUILT_IN, DEFAULT_BETA, DEFAULT_END
 from ...views.training import training_sheet
 from ..world import rendered
 from .shared import grid, picture, world
@@ -36,7 +36,7 @@ def _guided(
     weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """A picture of each scene after its sketch."""
-    predictor = load_predictor(BUILT_IN_FILE)
+    predictor = load_predictor(next(iter(BUILT_IN.values())))
     sketch = Sketch(world().model, world().vae, predictor, sketches, weight)
     model = guide(world().model, Guidance(predictor, sketch.at, beta, 1.0, end))
     return world().generated(scenes, 5, model=model)
@@ -70,7 +70,7 @@ def train_map_predictor() -> Tensor:
 @picture
 def predict_map() -> Tensor:
     """What the built-in predictor sees of two pictures through more and more noise."""
-    model, predictor, times = world().model, load_predictor(BUILT_IN_FILE), (0.1, 0.4, 0.7, 0.95)
+    model, predictor, times = world().model, load_predictor(next(iter(BUILT_IN.values()))), (0.1, 0.4, 0.7, 0.95)
     shown = []
     for scene in _SCENES[:2]:
         code = world().latent(rendered(scene))["samples"]

@@ -13,7 +13,6 @@ import torch
 from diffusion_path.nodes.edges import SKETCH, EdgeMap
 from diffusion_path.nodes.lep import (
     BUILT_IN,
-    BUILT_IN_FILE,
     FOLDER,
     LoadMapPredictor,
     PredictMap,
@@ -42,7 +41,7 @@ def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def settings(**changes: Any) -> dict[str, Any]:
     """Train Map Predictor's widgets, as lists."""
     values = {
-        "captions": "", "kind": "mlp", "features": "levels", "steps": 6, "batch_size": 3, "learning_rate": 1e-3,
+        "captions": "", "map": "edges", "network": "mlp", "features": "levels", "steps": 6, "batch_size": 3, "learning_rate": 1e-3,
         "noise_from": 0.0, "noise_to": 0.5, "reuse": 2, "edge_detail": 0.5, "edge_scale": 2.0, "seed": 0,
     }  # fmt: skip
     return {key: [value] for key, value in {**values, **changes}.items()}
@@ -174,7 +173,8 @@ def test_the_built_in_predictor_fits_the_embedded_model() -> None:
     from diffusion_path.demo.model import load_demo_model
     from diffusion_path.lep.families import check_fits
 
-    assert BUILT_IN_FILE.stat().st_size <= 4 * 1024**2
-    predictor = LoadMapPredictor.execute(BUILT_IN).result[0]
+    name, file = next(iter(BUILT_IN.items()))
+    assert file.stat().st_size <= 4 * 1024**2
+    predictor = LoadMapPredictor.execute(name).result[0]
     assert predictor.model["network"] == "UNetModel"
     check_fits(load_demo_model()[0], predictor.model, predictor.taps)

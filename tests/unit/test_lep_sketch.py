@@ -230,7 +230,7 @@ def pictures(count: int = 5) -> Tensor:
 
 
 def gathered(**kw: Any) -> dataset.Dataset:
-    given: dict[str, Any] = {"latents": [], "images": [pictures()], "conds": [tiny.cond(0)], "edge_maps": [], **kw}
+    given: dict[str, Any] = {"latents": [], "images": [pictures()], "conds": [tiny.cond(0)], "maps": [], **kw}
     return dataset.gather(tiny.unet(), PoolVae(), **given)
 
 
@@ -257,16 +257,16 @@ def test_dataset_from_cores_lists() -> None:
 def test_dataset_with_given_edge_maps() -> None:
     maps = as_picture(cross()).repeat(5, 1, 1, 1)
     for given in ([maps], [1.0 - maps], list(maps.split(1))):
-        data = gathered(edge_maps=given)
+        data = gathered(maps=given)
         assert float(data.maps(0)[0, 31:34, 10, 0].sum()) == 3.0
 
 
 def test_edge_maps_and_pictures_of_any_channels() -> None:
-    wanted = gathered(edge_maps=[as_picture(cross()).repeat(5, 1, 1, 1)])
+    wanted = gathered(maps=[as_picture(cross()).repeat(5, 1, 1, 1)])
     grey = cross().unsqueeze(-1).repeat(5, 1, 1, 1)
     layer = torch.cat([torch.zeros(5, 64, 64, 3), grey], dim=-1)
     for maps in (grey, 1.0 - grey, layer):
-        data = gathered(images=[pictures()[..., :1]], edge_maps=[maps])
+        data = gathered(images=[pictures()[..., :1]], maps=[maps])
         assert torch.equal(data.maps(4), wanted.maps(4))
         assert torch.equal(data.examples[4].latent, wanted.examples[4].latent)
 
@@ -278,10 +278,10 @@ def test_datasets_that_do_not_match_are_refused() -> None:
         ({"images": []}, "nothing to train on"),
         ({"latents": codes}, "5 images for 3 latents"),
         ({"conds": [tiny.cond(0)] * 2}, "2 conditionings for 5 pictures"),
-        ({"edge_maps": [plain]}, "1 edge maps for 5 pictures"),
-        ({"edge_maps": [torch.zeros(5, 64, 64, 3)]}, "edge map of picture 1 .batch item 0. is empty"),
-        ({"edge_maps": [torch.cat([plain] * 3 + [plain * 0.0] * 2)]}, "edge map of picture 4 .batch item 0. is empty"),
-        ({"edge_maps": [plain[:, :32].repeat(5, 1, 1, 1)]}, "edge map is 64 x 32"),
+        ({"maps": [plain]}, "1 maps for 5 pictures"),
+        ({"maps": [torch.zeros(5, 64, 64, 3)]}, "map of picture 1 .batch item 0. is empty"),
+        ({"maps": [torch.cat([plain] * 3 + [plain * 0.0] * 2)]}, "map of picture 4 .batch item 0. is empty"),
+        ({"maps": [plain[:, :32].repeat(5, 1, 1, 1)]}, "map is 64 x 32"),
     ]
     for given, message in cases:
         with pytest.raises(ValueError, match=message):
