@@ -221,7 +221,7 @@ def _readout(given: dict[str, Tensor], name: str) -> MapPredictor:
     if channels not in _READOUT or state["output_head.4.weight"].shape[0] != 3:
         raise ValueError(
             f"This Readout Guidance head reads blocks of {channels} channels, which is neither SD1.5's nor SDXL's "
-            "spatial head: use readout_sdv15_spatial_edge.pt or readout_sdxl_spatial_edge.pt, or those for depth or pose."
+            "spatial head: use readout_sdv15_spatial_edge.pt, readout_sdxl_spatial_edge.pt, or those for depth or pose."
         )
     settings = {
         "width": int(state["bottleneck_layers.0.conv3.weight"].shape[0]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -162,12 +163,15 @@ class _Given:
         """[1, H, W, C], or a video's [T, H, W, C]."""
         if video and len(self.batches) == self.count:
             return self.batches[index]
-        singles = [drawing.unsqueeze(0) for batch in self.batches for drawing in batch]
-        if len(singles) != self.count:
+        if len(self.singles) != self.count:
             raise ValueError(
-                f"There are {len(singles)} maps for {self.count} pictures: give one for each, in the same order."
+                f"There are {len(self.singles)} maps for {self.count} pictures: give one for each, in the same order."
             )
-        return singles[index]
+        return self.singles[index]
+
+    @functools.cached_property
+    def singles(self) -> list[Tensor]:
+        return [drawing.unsqueeze(0) for batch in self.batches for drawing in batch]
 
     def cropped(self, plane: Tensor, code: Tensor) -> Tensor:
         """A plane [T, H, W] of a map, as the VAE crops it for this latent."""

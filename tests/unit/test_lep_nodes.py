@@ -41,8 +41,9 @@ def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def settings(**changes: Any) -> dict[str, Any]:
     """Train Map Predictor's widgets, as lists."""
     values = {
-        "captions": "", "map": "edges", "network": "mlp", "features": "levels", "steps": 6, "batch_size": 3, "learning_rate": 1e-3,
-        "noise_from": 0.0, "noise_to": 0.5, "reuse": 2, "edge_detail": 0.5, "edge_scale": 2.0, "seed": 0,
+        "captions": "", "map": "edges", "network": "mlp", "features": "levels", "steps": 6, "batch_size": 3,
+        "learning_rate": 1e-3, "noise_from": 0.0, "noise_to": 0.5, "reuse": 2, "edge_detail": 0.5, "edge_scale": 2.0,
+        "seed": 0,
     }  # fmt: skip
     return {key: [value] for key, value in {**values, **changes}.items()}
 
