@@ -14,40 +14,47 @@ from .tensors import to_uint8
 Palette = tuple[tuple[int, int, int], ...]
 
 MOST_COLOURS = 32
-_ALIKE = 24.0  # distance of two colours, in 8-bit steps, that compression and resizing can explain
+_ALIKE = 24.0  # distance of two colours, in 8-bit steps, that compression can explain
+_LEVEL = 12  # range of a channel, in 8-bit steps, within the pixels around one inside of an area
 _SMALLEST = 0.005  # share of a picture that a colour must have in one of them
-_FLAT = 0.9  # share of the pixels that must be near a colour of the palette
+_INSIDE, _FLAT = 0.3, 0.9  # shares of pixels: those inside of areas, and those of them near a colour of the palette
 
 
 def find_palette(pictures: Iterable[Tensor]) -> Palette:
     """The colours of flat pictures [H, W, 3 or more channels] in 0..1, as 8-bit RGB, the most frequent first.
 
-    Colours that differ by less than compression explains count as one, and so do the mixed ones along borders. Raises
-    ValueError for more than `MOST_COLOURS`, for fewer than two, and for pictures that are not flat.
+    Only pixels inside of areas count, so that the mixed colours along soft borders do not; colours that differ by less
+    than compression explains are one. Raises ValueError for more than `MOST_COLOURS`, for fewer than two, and for
+    pictures that are not flat.
     """
+    from scipy.ndimage import maximum_filter, minimum_filter
+
     shares: dict[int, float] = {}
     largest: dict[int, float] = {}
     count = 0
     for picture in interruptible(pictures):
-        values = to_uint8(picture[..., :3]).reshape(-1, 3).astype(np.int64)
-        found, counts = np.unique(values @ (65536, 256, 1), return_counts=True)
+        values = to_uint8(picture[..., :3]).astype(np.int64)
+        inside = (maximum_filter(values, (3, 3, 1)) - minimum_filter(values, (3, 3, 1))).max(axis=2) <= _LEVEL
+        found, counts = np.unique(values[inside] @ (65536, 256, 1), return_counts=True)
         count += 1
-        for colour, share in zip(found.tolist(), (counts / len(values)).tolist(), strict=True):
+        for colour, share in zip(found.tolist(), (counts / inside.size).tolist(), strict=True):
             shares[colour] = shares.get(colour, 0.0) + share
             largest[colour] = max(largest.get(colour, 0.0), share)
     chosen: list[tuple[int, int, int]] = []
     for colour in sorted(shares, key=lambda each: -shares[each]):
         rgb = (colour >> 16, colour >> 8 & 255, colour & 255)
-        if largest[colour] >= _SMALLEST and all(np.hypot.reduce(np.subtract(rgb, other)) > _ALIKE for other in chosen):
+        alike = any(np.linalg.norm(np.subtract(rgb, other)) <= _ALIKE for other in chosen)
+        if largest[colour] >= _SMALLEST and not alike:
             chosen.append(rgb)
-    if len(chosen) < 2:
-        raise ValueError(
-            "The segmentation maps have one colour in all: give maps in which each class has a flat colour of its own."
-        )
-    if len(chosen) > MOST_COLOURS or _near(shares, chosen) < _FLAT * count:
+    inside = sum(shares.values())
+    if inside < _INSIDE * count or len(chosen) > MOST_COLOURS or _near(shares, chosen) < _FLAT * inside:
         raise ValueError(
             f"The segmentation maps are not flat or have more than {MOST_COLOURS} colours: give maps in which each "
             "class has a flat colour of its own, or choose the map 'other', which takes any picture."
+        )
+    if len(chosen) < 2:
+        raise ValueError(
+            "The segmentation maps have one colour in all: give maps in which each class has a flat colour of its own."
         )
     return tuple(chosen)
 
