@@ -37,8 +37,8 @@ SMALL = {"width": 16, "depth": 2}
 MAPS: dict[str, tuple[int, str, dict[str, int]]] = {
     # rounds, what the renderer calls the map (edges are found in the pictures), and the size of the network
     EDGES: (7, "", {}),
-    "depth": (2, "depth_map", SMALL),
-    "segmentation": (2, "segments", SMALL),
+    "depth": (1, "depth_map", SMALL),
+    "segmentation": (1, "segments", SMALL),
 }
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder for the rounds")
     parser.add_argument("--length", type=float, default=1.0, help="factor on pictures and steps of every round")
     parser.add_argument("--map", choices=list(MAPS), default=EDGES)
-    parser.add_argument("--rounds", type=int, help="7 for edges, 2 for other maps")
+    parser.add_argument("--rounds", type=int, help="7 for edges, 1 for other maps")
     parser.add_argument("--network", choices=KINDS, default=PLAN.network)
     parser.add_argument("--threads", type=int, help="CPU threads; one is often fastest on a shared machine")
     parser.add_argument("--out", type=Path)
