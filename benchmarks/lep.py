@@ -147,7 +147,7 @@ def plain_training(bench: Bench, steps: int, batch: int) -> float:
 
 
 def our_training(bench: Bench, steps: int, batch: int, reuse: int) -> float:
-    """Samples per second of Train Edge Predictor, without its start."""
+    """Samples per second of Train Map Predictor, without its start."""
     with torch.inference_mode(False):
         examples = [Example(bench.x[:1].clone(), bench.target.clone(), bench.conds[0]) for _ in range(batch + 1)]
     ticks: list[float] = []

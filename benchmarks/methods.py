@@ -137,7 +137,7 @@ def methods(w: World) -> dict[str, Callable[[], Any]]:
         "FlowEdit": w.flowedit,
         "Sketch Guidance, fast": partial(w.guided, False),
         "Sketch Guidance, checkpointed": partial(w.guided, True),
-        "Train Edge Predictor, 8 steps of 4": w.trained,
+        "Train Map Predictor, 8 steps of 4": w.trained,
     }
 
 

@@ -14,7 +14,7 @@ import torch
 from ..demo.model import UNET_CONFIG, LandscapeConfig, LandscapeLatent
 from ..lep import families
 from ..lep.features import survey
-from ..lep.predictor import EdgePredictor, build_network
+from ..lep.predictor import MapPredictor, build_network
 
 _SD15: dict[str, Any] = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [2, 2, 2, 2],
@@ -51,11 +51,11 @@ def random_model(size: str, dtype: torch.dtype) -> Any:
         )
 
 
-def random_predictor(model: Any) -> EdgePredictor:
+def random_predictor(model: Any) -> MapPredictor:
     """A per-pixel predictor for the model."""
     text = [[torch.zeros(1, 77, families.signature(model)["context"]), {}]]
     taps, channels = survey(model, torch.zeros(1, 4, 32, 32), text, "levels")
-    return EdgePredictor(build_network("mlp", channels, 4), "mlp", taps, channels, families.signature(model, taps))
+    return MapPredictor(build_network("mlp", channels, 4), "mlp", taps, channels, families.signature(model, taps))
 
 
 def random_text(size: str) -> list[list[Any]]:

@@ -12,7 +12,7 @@ import torch
 from comfy_extras import nodes_custom_sampler as core
 from torch import Tensor
 
-from ..demo.render import render_with_masks
+from ..demo.render import render_with_maps
 from ..demo.scenes import Scene
 from ..devtools import world
 from ..devtools.direct import call
@@ -30,7 +30,7 @@ class World(world.World):
         super().__init__()
         self.image = rendered(_SCENE, detail=0.0)
         self.reference = rendered(*(Scene(seed=100 + i) for i in range(12)))
-        mask = torch.from_numpy(render_with_masks(_SCENE)[1]["house"].copy()).float()[None, None]
+        mask = torch.from_numpy(render_with_maps(_SCENE).masks["house"].copy()).float()[None, None]
         self.guide = self.latent(self.image)
         self.masked = {**self.guide, "noise_mask": mask}
         self.given = self.inputs(_SCENE)

@@ -3,20 +3,24 @@
 Sketches are edge maps of unseen landscapes, every second one redrawn by an unsteady hand: bent, gappy, without small
 marks. Each is followed from the same noise and caption as an unguided picture. Measured are the edges of the picture
 against the sketch (F1 within two pixels of 256, and within four), the attributes of the caption that can be read in the
-picture, and the distance to rendered landscapes. Pictures are kept in the work folder, so that an interrupted run goes
-on.
+picture, and the distance to rendered landscapes. Maps of depth and of elements are followed in the same way, and read
+back by a network on pixels that was trained on renders. Pictures are kept in the work folder, so that an interrupted
+run goes on.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 from skimage.morphology import remove_small_objects, skeletonize
 from torch import Tensor
@@ -35,17 +39,21 @@ from ..images.realism import RealPictures
 from ..images.tensors import from_uint8, to_uint8
 from ..lep.checkpoint import load_predictor
 from ..lep.guidance import Guidance, guide
-from ..lep.sketch import Sketch
-from ..nodes.lep import BUILT_IN_FILE, DEFAULT_BETA, DEFAULT_END
+from ..lep.predictor import MapPredictor
+from ..lep.sketch import DrawnMap, Sketch
+from ..nodes.lep import BUILT_IN, DEFAULT_BETA, DEFAULT_END
 from .common import MODELS, PICTURES, ROOT, add_model, head, machine, parser, row, unrelated_renders
+from .map_reader import Reader, wanted_maps
 from .t0 import shown
 
 _SKETCHES, _CURVE = 50, 10
+_EDGES = next(iter(BUILT_IN.values()))
 _BATCH = 10
 _REFERENCE = 8  # renders to compare with, per sketch
 _NEAR, _WIDER = 2.0, 4.0  # pixels
 _WOBBLE, _WAVE = 3.0, 32.0  # pixels
-_PARTS = ["default", "beta", "end", "predictors"]
+_BRUSHES = 32  # strokes across a map that is painted by hand
+_PARTS = ["default", "beta", "end", "predictors", "maps"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class Setting:
     beta: float = DEFAULT_BETA
     end: float = DEFAULT_END
     steps: int = 20
-    predictor: Path = BUILT_IN_FILE
+    predictor: Path = _EDGES
 
     @property
     def unguided(self) -> bool:
@@ -124,9 +132,12 @@ class World(world.World):
             predictor = load_predictor(setting.predictor)
             # The kinds share their network: what a predictor reads in one is there in the others.
             predictor = replace(predictor, model={**predictor.model, "network": None, "prediction": None})
-            sketch = Sketch(model, self.vae, predictor, self.sketches[some])
+            sketch = self._drawing(model, predictor, some)
             model = guide(model, Guidance(predictor, sketch.at, setting.beta, 1.0, setting.end))
         return self.generated(self.scenes[some], seed, members.start, model, setting.steps)
+
+    def _drawing(self, model: Any, predictor: MapPredictor, some: slice) -> Sketch | DrawnMap:
+        return Sketch(model, self.vae, predictor, self.sketches[some])
 
     def measure(self, pictures: Tensor) -> Measured:
         pairs = list(zip(edge_map(pictures), self.sketches.repeat(self.seeds, 1, 1), strict=True))
@@ -144,6 +155,43 @@ class World(world.World):
         return found
 
 
+class MapWorld(World):
+    """Exact or painted maps of the same landscapes, and a reader that says how well a picture shows them."""
+
+    def __init__(self, kind: str, by_hand: bool, count: int, seeds: int, work: Path, model_kind: str = NOISE) -> None:
+        super().__init__(count, seeds, work / (f"{kind}-painted" if by_hand else kind), model_kind)
+        self.exact = wanted_maps(kind, self.scenes)
+        self.maps = torch.stack([painted(each, i) for i, each in enumerate(self.exact)]) if by_hand else self.exact
+        self.reader = Reader(kind, work)
+
+    def _drawing(self, model: Any, predictor: MapPredictor, some: slice) -> Sketch | DrawnMap:
+        return DrawnMap(model, self.vae, predictor, self.maps[some])
+
+    def line(self, label: str, setting: Setting) -> None:
+        """A row of the table: agreement with the map that was drawn, attributes, distances."""
+        pictures = self.made(setting)
+        found = self.measure(pictures)
+        shows = self.reader.agreement(pictures, self.maps.repeat(self.seeds, 1, 1, 1))
+        kept = [f"{share:.2f}" for share in found.kept.values()]
+        row(label, f"{shows.mean():.3f}", *kept, shown(found.patch), shown(found.feature))
+
+
+def _maps(given: argparse.Namespace, work: Path, usual: Setting) -> None:
+    """Depth and elements: unguided, and guided by exact and by painted maps."""
+    for file in list(BUILT_IN.values())[1:]:
+        name = file.stem
+        measure = "correlation of depth" if name == "depth" else "mean IoU of elements"
+        print(f"\nPredictor of {name}, {given.sketches} maps:")
+        head("", measure, *ATTRIBUTES, "patch KID", "feature KID")
+        for by_hand in (False, True):
+            w = MapWorld(name, by_hand, given.sketches, given.seeds, work, MODELS[given.model])
+            about = "painted" if by_hand else "exact"
+            row(f"the renders themselves, {about}", f"{w.reader.agreement(rendered(*w.scenes), w.maps).mean():.3f}")
+            w.line(f"unguided, {about}", replace(usual, beta=0.0))
+            for beta in given.betas[1:]:
+                w.line(f"beta {beta:g}, {about}", replace(usual, beta=beta, predictor=file))
+
+
 def _mean(distances: list[Distance]) -> Distance:
     """Mean of distances to one reference; its error is not taken to be smaller than one of theirs."""
     count = len(distances)
@@ -154,14 +202,27 @@ def unsteady(edges: Tensor, seed: int) -> Tensor:
     """An edge map [H, W] as an unsteady hand would draw it: bent by a smooth field, gappy, without small marks."""
     rng = np.random.default_rng(seed)
     height, width = edges.shape
-    bend = [gaussian_filter(rng.standard_normal((height, width)), _WAVE) for _ in range(2)]
-    bend = [_WOBBLE * field / field.std() / math.sqrt(2) for field in bend]
+    bent = _bent_places(rng, height, width)
     lines = remove_small_objects(edges.numpy() > 0.5, max_size=24, connectivity=2)
     lines &= gaussian_filter(rng.standard_normal((height, width)), 6.0) * 6.0 * math.sqrt(4 * math.pi) < 1.5
-    rows, columns = np.mgrid[0:height, 0:width].astype(float)
     thick = of_width(torch.from_numpy(lines)[None].float(), 3)[0].numpy()
-    bent = map_coordinates(thick, [rows + bend[0], columns + bend[1]], order=1, mode="nearest")
-    return torch.from_numpy(bent > 0.5).float()
+    return torch.from_numpy(map_coordinates(thick, bent, order=1, mode="nearest") > 0.5).float()
+
+
+def _bent_places(rng: np.random.Generator, height: int, width: int) -> list[np.ndarray]:
+    """Where an unsteady hand puts each pixel, as rows and columns."""
+    fields = [gaussian_filter(rng.standard_normal((height, width)), _WAVE) for _ in range(2)]
+    places = np.mgrid[0:height, 0:width].astype(float)
+    return [place + _WOBBLE * field / field.std() / math.sqrt(2) for place, field in zip(places, fields, strict=True)]
+
+
+def painted(drawn: Tensor, seed: int) -> Tensor:
+    """A map [H, W, 3] as a hand would paint it: with bent borders, and nothing smaller than a broad brush."""
+    height, width = drawn.shape[:2]
+    bent = _bent_places(np.random.default_rng(seed), height, width)
+    planes = [map_coordinates(plane.numpy(), bent, order=0, mode="nearest") for plane in drawn.unbind(-1)]
+    coarse = F.interpolate(torch.from_numpy(np.stack(planes))[None], size=(_BRUSHES, _BRUSHES), mode="nearest-exact")
+    return F.interpolate(coarse, size=(height, width), mode="nearest-exact")[0].movedim(0, -1)
 
 
 def edge_f1(found: Tensor, wanted: Tensor, near: float = _NEAR) -> float:
@@ -230,6 +291,8 @@ def main() -> None:
     print(f"{machine()}; {kind}, {usual.steps} steps of euler_ancestral, cfg {SAMPLING[kind][1]:g}\n")
     if "default" in given.only:
         _default(World(given.sketches, given.seeds, work, kind), usual, out)
+    if "maps" in given.only:
+        _maps(given, work, usual)
     small = World(given.curve_sketches, 1, work, kind)
     for name, values in (("beta", given.betas), ("end", given.ends)):
         if name in given.only:
@@ -240,7 +303,7 @@ def main() -> None:
     if "predictors" in given.only and given.predictors:
         print(f"\nPredictors, {given.curve_sketches} sketches:")
         _head()
-        for file in (*given.predictors, BUILT_IN_FILE):
+        for file in (*given.predictors, _EDGES):
             for steps in (20, 50):
                 small.row(f"{file.stem}, {steps} steps", replace(usual, predictor=file, steps=steps))
 

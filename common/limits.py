@@ -55,7 +55,7 @@ TABLE = (
     Limit("MDP Sweep", "edits: starts x lengths, or weights", SWEEP_EDITS),
     Limit("SDEdit Sweep, MDP Sweep, Join Sweeps", "parts", SWEEP_PARTS),
     Limit("MDP Attention", "tokens of a prompt", PROMPT_TOKENS),
-    Limit("Train Edge Predictor", "characters of all captions", CAPTIONS),
+    Limit("Train Map Predictor", "characters of all captions", CAPTIONS),
     Limit("Any node", "characters of a list of numbers or weights, or of a prompt that is compared", TEXT),
     Limit("Any node", "characters of one number in a text", NUMBER),
     Limit("Any node", "steps, or levels of a connected SIGMAS minus one", STEPS),

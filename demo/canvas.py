@@ -1,4 +1,4 @@
-"""A float picture with layers: compositing with coverage, lighting by time of day, and the mask of each element."""
+"""A float picture with layers: compositing with coverage, lighting by time of day, masks of elements, and depth."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 
 Colour = np.ndarray  # [3] or [3, h, w], linear in display space, 0..1
 Box = tuple[slice, slice]
+
+_FOOT = 0.12  # how near the ground is at the foot of the mountains
 
 
 def rgb(r: float, g: float, b: float) -> Colour:
@@ -63,9 +65,13 @@ LIGHTS: dict[str, Light] = {
 
 
 class Canvas:
-    """The picture during rendering: planes [3, size, size] and, on request, a visibility mask per element."""
+    """The picture during rendering: planes [3, size, size] and, on request, a visibility mask per element and depth.
 
-    def __init__(self, size: int, masks: bool = False) -> None:
+    horizon: height of the horizon, below which the ground comes nearer. here: how near what is painted next is, 0 at
+    infinity and 1 at the lower border of the picture.
+    """
+
+    def __init__(self, size: int, horizon: float = 0.5, masks: bool = False) -> None:
         self.size = size
         self.px = 1.0 / size
         self.image = np.zeros((3, size, size), dtype=np.float32)
@@ -73,6 +79,13 @@ class Canvas:
         self.x = centres[None, :]
         self.y = centres[:, None]
         self.masks: dict[str, np.ndarray] | None = {} if masks else None
+        self.depth = np.zeros((size, size), dtype=np.float32)
+        self.horizon = horizon
+        self.here: np.ndarray | float = 0.0
+
+    def ground(self, y: np.ndarray | float) -> np.ndarray | float:
+        """How near the ground at height y is: the reciprocal of its distance, as depth preprocessors give it."""
+        return _FOOT + (1.0 - _FOOT) * np.clip((y - self.horizon) / (1.0 - self.horizon), 0.0, 1.0)
 
     def box(self, top: float, bottom: float, left: float = 0.0, right: float = 1.0) -> Box:
         """The pixel window of a rectangle in unit coordinates, clipped to the picture."""
@@ -101,4 +114,6 @@ class Canvas:
             other[rows, columns] *= 1.0 - alpha
         mask = self.masks.setdefault(name, np.zeros((self.size, self.size), dtype=np.float32))
         mask[rows, columns] += alpha
+        here = np.broadcast_to(np.asarray(self.here, dtype=np.float32), self.depth.shape)[rows, columns]
+        self.depth[rows, columns] += alpha * (here - self.depth[rows, columns])
         np.clip(mask, 0.0, 1.0, out=mask)

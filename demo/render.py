@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .canvas import LIGHTS, Canvas, Light, rgb, smooth
@@ -11,6 +13,15 @@ from .textures import patch, profile
 
 SIZE = 256
 ELEMENTS = ("sky", "mountains", "land", "lake", "house", "trees")
+SEGMENTS = {
+    "sky": (70, 130, 220),
+    "mountains": (130, 120, 140),
+    "land": (230, 200, 70),
+    "lake": (20, 40, 120),
+    "house": (210, 40, 40),
+    "trees": (20, 110, 50),
+}
+_RIDGE, _MOUNTAINS = 0.03, 0.07  # how near they are
 
 _GROUND = {"summer": rgb(0.36, 0.56, 0.20), "autumn": rgb(0.70, 0.50, 0.20), "winter": rgb(0.93, 0.95, 0.99)}
 _GRASS = {"summer": rgb(0.22, 0.42, 0.12), "autumn": rgb(0.48, 0.32, 0.12), "winter": rgb(0.74, 0.80, 0.90)}
@@ -25,12 +36,36 @@ def render(scene: Scene, size: int = SIZE, detail: float = 1.0) -> np.ndarray:
     return _to_uint8(_paint(scene, size, detail, masks=False).image)
 
 
-def render_with_masks(scene: Scene, size: int = SIZE, detail: float = 1.0) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The picture and the visible part of each of `ELEMENTS`, float32 [size, size] in 0..1."""
+@dataclass(frozen=True)
+class Rendered:
+    """A picture, uint8 [size, size, 3], and what it shows.
+
+    masks: the visible part of each of `ELEMENTS`, float32 [size, size] in 0..1. depth: how near each pixel is, float32
+    [size, size], 0 = infinitely far, 1 = at the lower border.
+    """
+
+    picture: np.ndarray
+    masks: dict[str, np.ndarray]
+    depth: np.ndarray
+
+    @property
+    def segments(self) -> np.ndarray:
+        """Each pixel in the colour of its element (`SEGMENTS`), uint8 [size, size, 3]."""
+        chosen = np.stack([self.masks[name] for name in ELEMENTS]).argmax(axis=0)
+        return np.array([SEGMENTS[name] for name in ELEMENTS], dtype=np.uint8)[chosen]
+
+    @property
+    def depth_map(self) -> np.ndarray:
+        """Near = light, uint8 [size, size, 3]."""
+        return _to_uint8(np.stack([self.depth] * 3))
+
+
+def render_with_maps(scene: Scene, size: int = SIZE, detail: float = 1.0) -> Rendered:
+    """The picture of a scene, and where its elements are."""
     c = _paint(scene, size, detail, masks=True)
     assert c.masks is not None
     empty = np.zeros((size, size), dtype=np.float32)
-    return _to_uint8(c.image), {name: c.masks.get(name, empty) for name in ELEMENTS}
+    return Rendered(_to_uint8(c.image), {name: c.masks.get(name, empty) for name in ELEMENTS}, c.depth)
 
 
 def _to_uint8(planes: np.ndarray) -> np.ndarray:
@@ -38,7 +73,6 @@ def _to_uint8(planes: np.ndarray) -> np.ndarray:
 
 
 def _paint(scene: Scene, size: int, detail: float, masks: bool) -> Canvas:
-    c = Canvas(size, masks)
     light = LIGHTS[scene.time]
 
     def stream(k: int) -> np.random.Generator:
@@ -48,14 +82,18 @@ def _paint(scene: Scene, size: int, detail: float, masks: bool) -> Canvas:
     horizon = 0.50 + 0.07 * layout.random()
     shore = horizon + 0.06 + 0.03 * layout.random()
     near = 0.79 + 0.06 * layout.random()
+    c = Canvas(size, horizon, masks)
     _sky(c, light, scene.time, horizon, stream(1), detail)
     if scene.clouds == "cloudy":
         _clouds(c, light, stream(2), detail)
+    c.here = _RIDGE
     _far_ridge(c, light, horizon, stream(3))
+    c.here = _MOUNTAINS
     if scene.peak == "hills":
         _hills(c, light, scene.season, horizon, stream(4), detail)
     else:
         _mountains(c, light, scene.peak == "snowy", horizon, stream(5), detail)
+    c.here = c.ground(c.y)
     _land(c, light, scene.season, horizon, stream(6), detail)
     _far_trees(c, light, scene, horizon, shore, stream(7), detail)
     if scene.house != "no house":
@@ -64,7 +102,9 @@ def _paint(scene: Scene, size: int, detail: float, masks: bool) -> Canvas:
         x = 0.58 + 0.10 * (rng.random() + rng.random() - 1)
         width = 0.17 + 0.04 * rng.random()
         night = {"day": 0.0, "sunset": 0.75, "night": 1.0}[scene.time]
+        c.here = c.ground(shore - 0.012)
         house(c, light, scene.house, scene.season == "winter", night, x, shore - 0.012, width, rng, detail)
+    c.here = c.ground(c.y)
     if scene.lake == "lake":
         _lake(c, scene.time, shore, near, stream(9), detail)
     _foreground(c, light, scene.season, near, stream(10), detail)
@@ -207,6 +247,7 @@ def _far_trees(
     for x in np.sort(slots):
         base = horizon + (shore - horizon) * (0.35 + 0.4 * rng.random())
         height = 0.105 + 0.035 * rng.random()
+        c.here = c.ground(base)
         plant(c, light, scene.season, x + 0.03 * rng.standard_normal(), base, height, rng, detail)
 
 
@@ -257,4 +298,5 @@ def _near_trees(c: Canvas, light: Light, scene: Scene, near: float, rng: np.rand
     for x in sides[: 2 if both else 1]:
         height = 0.30 + 0.10 * rng.random()
         base = near + 0.05 + 0.07 * rng.random()
+        c.here = c.ground(base)
         plant(c, light, scene.season, x + 0.07 * (rng.random() - 0.5), base, height, rng, detail)

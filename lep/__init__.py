@@ -1,1 +1,1 @@
-"""The latent edge predictor: reads edges from a diffusion model's activations, and steers sampling by them."""
+"""Map predictors: read edges or other maps from a diffusion model's activations, and steer sampling by them."""

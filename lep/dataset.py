@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..common import limits
 from ..common.interrupts import interruptible
 from ..common.texts import check_length
 from ..images.edges import DETAIL, SCALE, as_picture, edge_map, of_width
+from ..images.palette import Palette, find_palette
 from ..images.tensors import check_image, split_alpha
 from ..samplers import process
 from ..samplers.masks import block_of_vae
+from .maps import EDGES, MAPS, encoding_of_kind
 from .sketch import as_encoded, fit_lines, read_sketch
-from .targets import check_target, edge_target, normal
+from .targets import Classes, Encoding, check_target, normal
 from .training import Example
 
 LINE_WIDTH = 5  # pixels: about half a latent cell; thinner lines are hard to see through noise
@@ -27,10 +31,29 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training examples. edges: makes the edge map [T, H, W] of one of them; all of them at once would fill memory."""
+    """Training examples of one encoding.
+
+    maps: makes the map of one of them, IMAGE [T, H, W, 3]; all of them at once would fill memory.
+    """
 
     examples: list[Example]
-    edges: Callable[[int], Tensor]
+    encoding: Encoding
+    maps: Callable[[int], Tensor]
+
+    @property
+    def palette(self) -> Palette:
+        """The colours of its classes; empty for maps without classes."""
+        return self.encoding.palette if isinstance(self.encoding, Classes) else ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The kind of map to learn, of `MAPS`. detail, scale: of edges that are computed. palette: of known classes."""
+
+    map: str = EDGES
+    detail: float = DETAIL
+    scale: float = SCALE
+    palette: Palette = ()
 
 
 def gather(
@@ -39,18 +62,19 @@ def gather(
     latents: Sequence[dict[str, Any]],
     images: Sequence[Tensor],
     conds: Sequence[Any],
-    edge_maps: Sequence[Tensor],
-    detail: float = DETAIL,
-    scale: float = SCALE,
+    maps: Sequence[Tensor],
+    wanted: Wanted = Wanted(),
     listen: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """Bring pictures, texts and edge maps together, one example per picture.
+    """Bring pictures, texts and maps together, one example per picture.
 
     latents: LATENTs (VAE space), or images: IMAGE batches, which are encoded; with both, the images are the latents'
-    pictures. conds: a CONDITIONING for each picture or one for all. edge_maps: IMAGE batches, one map per picture; none
-    makes them from the pictures (Canny, see `edge_map`). listen: called after each picture with the number done and the
-    total. Raises ValueError if the numbers or the sizes do not match.
+    pictures. conds: a CONDITIONING for each picture or one for all. maps: IMAGE batches, one map per picture; none
+    makes edges from the pictures (Canny, see `edge_map`). listen: called after each picture with the number done and
+    the total. Raises ValueError if the numbers or the sizes do not match, and where maps that cannot be computed are
+    missing.
     """
+    kind = MAPS[wanted.map]
     pictures = [picture.unsqueeze(0) for batch in images for picture in check_image(batch, "images")]
     given = _latent_items(model, latents)
     count = len(given) if latents else len(pictures)
@@ -61,22 +85,31 @@ def gather(
             f"There are {len(pictures)} images for {count} latents: connect the images that the latents were "
             "made of, or none."
         )
+    if kind.source and not maps:
+        raise ValueError(
+            f"There are no maps of {wanted.map} to learn: connect one for each picture to maps, from {kind.source}."
+        )
     texts = _one_each(conds, count, "conditionings")
 
     def code_of(index: int) -> Tensor:
         return given[index] if given else vae.encode(split_alpha(pictures[index])[0])
 
-    singles = [drawing.unsqueeze(0) for batch in edge_maps for drawing in batch]
-    edges = _EdgeMaps(vae, pictures, edge_maps, singles, count, detail, scale)
+    source = _Given(vae, maps, count)
+    palette = wanted.palette
+    if kind.target == "classes" and not palette:
+        palette = find_palette(picture for batch in maps for picture in check_image(batch, "maps"))
+    encoding = encoding_of_kind(wanted.map, palette)
+    made = _Edges(source, pictures, wanted.detail, wanted.scale) if wanted.map == EDGES else source
     examples = []
     for index, text in enumerate(texts):
         code = code_of(index)
-        target = edge_target(model, vae, as_picture(edges(index, code)), "latent")
-        check_target(model, "latent", target, (int(code.shape[-2]), int(code.shape[-1])), "an edge map")
+        size = (int(code.shape[-2]), int(code.shape[-1]))
+        target = encoding.encode(model, vae, made(index, code), size)
+        check_target(model, encoding, target, size, "a map")
         examples.append(Example(normal(process.latent_in(model, code)).cpu(), normal(target).cpu(), text))
         if listen is not None:
             listen(index + 1, count)
-    return Dataset(examples, lambda index: edges(index, code_of(index)))
+    return Dataset(examples, encoding, lambda index: made(index, code_of(index)))
 
 
 def captioned(clip: Any, captions: str, count: int) -> list[Any]:
@@ -97,7 +130,7 @@ def _latent_items(model: Any, latents: Sequence[dict[str, Any]]) -> list[Tensor]
         samples = latent["samples"]
         if samples.is_nested:
             raise ValueError(
-                "Latents of video with sound cannot train an edge predictor: separate them and connect the video alone."
+                "Latents of video with sound cannot train a map predictor: separate them and connect the video alone."
             )
         process.check_layout(model, samples, "training latent")
         items.extend(samples[i : i + 1] for i in range(samples.shape[0]))
@@ -113,34 +146,56 @@ def _one_each(given: Sequence[Any], count: int, name: str) -> list[Any]:
 
 
 @dataclass(frozen=True)
-class _EdgeMaps:
-    """Makes edge maps [T, H, W] for pictures, lines LINE_WIDTH pixels wide; T is 1, or a video's frames."""
+class _Given:
+    """The map [T, H, W, 3] of each picture, as the VAE crops it; T is 1, or a video's frames."""
 
     vae: Any
-    pictures: Sequence[Tensor]
-    given: Sequence[Tensor]
-    singles: Sequence[Tensor]
+    batches: Sequence[Tensor]
     count: int
+
+    def __call__(self, index: int, code: Tensor) -> Tensor:
+        """The map of a picture with this latent."""
+        drawn = split_alpha(check_image(self.drawing(index, code.ndim == 5), f"map of picture {index + 1}"))[0]
+        planes = [self.cropped(plane, code) for plane in drawn.unbind(-1)]
+        return torch.stack(planes, dim=-1)
+
+    def drawing(self, index: int, video: bool) -> Tensor:
+        """[1, H, W, C], or a video's [T, H, W, C]."""
+        if video and len(self.batches) == self.count:
+            return self.batches[index]
+        if len(self.singles) != self.count:
+            raise ValueError(
+                f"There are {len(self.singles)} maps for {self.count} pictures: give one for each, in the same order."
+            )
+        return self.singles[index]
+
+    @functools.cached_property
+    def singles(self) -> list[Tensor]:
+        return [drawing.unsqueeze(0) for batch in self.batches for drawing in batch]
+
+    def cropped(self, plane: Tensor, code: Tensor) -> Tensor:
+        """A plane [T, H, W] of a map, as the VAE crops it for this latent."""
+        return as_encoded(plane, (int(code.shape[-2]), int(code.shape[-1])), block_of_vae(self.vae), "map")
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """Maps of edges [T, H, W, 3] with lines LINE_WIDTH pixels wide: those given, or else computed."""
+
+    given: _Given
+    pictures: Sequence[Tensor]
     detail: float
     scale: float
 
     def __call__(self, index: int, code: Tensor) -> Tensor:
-        """The edge map of a picture with this latent."""
-        if not self.given:
-            picture = self.pictures[index] if self.pictures else self.vae.decode(code).flatten(0, -4)
-            return of_width(edge_map(picture, "canny", self.detail, self.scale), LINE_WIDTH)
-        lines = read_sketch(self._drawing(index, code.ndim == 5), name=f"edge map of picture {index + 1}")
-        grid, block = (int(code.shape[-2]), int(code.shape[-1])), block_of_vae(self.vae)
-        lines = as_encoded(lines, grid, block, "edge map")
-        return of_width(fit_lines(lines, grid[0] * block, grid[1] * block), LINE_WIDTH)
-
-    def _drawing(self, index: int, video: bool) -> Tensor:
-        """[1, H, W, C], or a video's [T, H, W, C]."""
-        if video and len(self.given) == self.count:
-            return self.given[index]
-        if len(self.singles) != self.count:
-            raise ValueError(
-                f"There are {len(self.singles)} edge maps for {self.count} pictures: give one for each, in the same "
-                "order."
-            )
-        return self.singles[index]
+        """The edges of a picture with this latent."""
+        vae = self.given.vae
+        if self.given.batches:
+            drawing = self.given.drawing(index, code.ndim == 5)
+            lines = self.given.cropped(read_sketch(drawing, name=f"map of picture {index + 1}"), code)
+            block = block_of_vae(vae)
+            lines = fit_lines(lines, code.shape[-2] * block, code.shape[-1] * block)
+        else:
+            picture = self.pictures[index] if self.pictures else vae.decode(code).flatten(0, -4)
+            lines = self.given.cropped(edge_map(picture, "canny", self.detail, self.scale), code)
+        return as_picture(of_width(lines, LINE_WIDTH))

@@ -151,14 +151,14 @@ def check_fits(model: Any, wanted: dict[str, Any], taps: Sequence[str]) -> None:
     for key, value in wanted.items():
         if value is not None and found.get(key) != value:
             raise ValueError(
-                f"The edge predictor was made for a model with {key.replace('_', ' ')} {value}, and this one has "
+                f"The map predictor was made for a model with {key.replace('_', ' ')} {value}, and this one has "
                 f"{found.get(key)}: load the predictor that belongs to this model, or train one on it."
             )
     network = network_of(model)
     for tap in taps:
         if tap_module(network, tap) is None:
             raise ValueError(
-                f"The edge predictor reads {tap}, and this model has no such block: load the predictor that belongs to "
+                f"The map predictor reads {tap}, and this model has no such block: load the predictor that belongs to "
                 "this model, or train one on it."
             )
 
@@ -167,6 +167,6 @@ def check_width(tap: str, wanted: int, found: int) -> None:
     """Raise ValueError if a tap has another number of channels than the predictor reads."""
     if wanted != found:
         raise ValueError(
-            f"The edge predictor reads {wanted} channels of {tap}, and this model has {found}: load the predictor that "
+            f"The map predictor reads {wanted} channels of {tap}, and this model has {found}: load the predictor that "
             "belongs to this model, or train one on it."
         )

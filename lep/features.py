@@ -29,7 +29,7 @@ from .families import (
     tap_names,
 )
 from .places import Enough, Place, find_places, latent_of, signature_of
-from .predictor import EdgePredictor, PredictorNetwork
+from .predictor import MapPredictor, PredictorNetwork
 
 Transform = Callable[[int, Tensor], Any]
 """(index of the tap, its value [B, C, h, w]) -> what to keep of it."""
@@ -137,7 +137,7 @@ def capturing(
             handle.remove()
 
 
-def projecting(predictor: EdgePredictor, network: PredictorNetwork) -> Transform:
+def projecting(predictor: MapPredictor, network: PredictorNetwork) -> Transform:
     """Keeps each tap's share of the predictor's first layer. Raises ValueError for a tap of another width."""
 
     def keep(index: int, value: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ def _find(
     missing = [tap for tap, place in found.items() if place is None]
     if missing and not any_block:
         raise ValueError(
-            f"The block {missing[0]} of this model does not show the picture in rows and columns, so edge predictors "
+            f"The block {missing[0]} of this model does not show the picture in rows and columns, so map predictors "
             "cannot read it: load the predictor that belongs to this model, or train one on it."
         )
     return found
@@ -180,7 +180,7 @@ def survey(model: Any, like: Tensor, cond: Any, feature_set: str) -> tuple[tuple
     names = block_names(network)
     if type(network).__name__ in ONLY_WITH_SOUND:
         raise ValueError(
-            f"Edge predictors cannot read a {type(network).__name__} model: it takes video only together with sound, "
+            f"Map predictors cannot read a {type(network).__name__} model: it takes video only together with sound, "
             "and they are trained on pictures or on video alone, so use another model."
         )
     channels: dict[str, int] = {}
@@ -200,7 +200,7 @@ def survey(model: Any, like: Tensor, cond: Any, feature_set: str) -> tuple[tuple
     usable = list(channels)
     if not usable:
         raise ValueError(
-            f"Edge predictors cannot read a {type(network).__name__} model: it has {len(names)} blocks in lists, and "
+            f"Map predictors cannot read a {type(network).__name__} model: it has {len(names)} blocks in lists, and "
             "none of them shows the picture in rows and columns, so use another model."
         )
     taps = tap_names(network, feature_set, usable)
@@ -216,7 +216,7 @@ def run_with_prompts(
     like: a latent of the batch and size to work on, so that ComfyUI makes room for it. seed: for what the model's
     patches draw.
     """
-    guider = comfy.samplers.CFGGuider(without_step_caches(model, "The edge predictor"))
+    guider = comfy.samplers.CFGGuider(without_step_caches(model, "The map predictor"))
     guider.inner_set_conds({"positive": [cond[0] for cond in conds]})
     sigmas = torch.ones(2)
     empty = torch.zeros_like(like)

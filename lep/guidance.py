@@ -31,8 +31,9 @@ from ..samplers.noise import item_noise
 from ..samplers.schedule import PathSchedule, Weights, guided_window
 from .features import Capture, Places, capturing, projecting
 from .levels import level_input
-from .predictor import EdgePredictor
+from .predictor import MapPredictor
 from .step import bend
+from .targets import Encoding, LatentCode
 
 KEY = "diffusion_path_sketch"
 _WRAPPERS = (
@@ -55,12 +56,13 @@ class Guidance:
     video count as a batch), and the importance of each pixel [1 or B, 1, H, W] or None for 1 everywhere.
     beta: length of the guidance step as a multiple of the sampler's own step. start, end: the part of the path that is
     guided, in training time (1 = noise, 0 = picture); nothing unless end is below start. every: guide every n-th of
-    these steps. checkpointed: less memory, more time. preview: show the predicted edges beside the picture while
-    guiding. schedule: multiplies beta along the path, and its zeros are the steps that are not guided, instead of start
-    and end. sigmas: the levels of the whole run, of which a part may be sampled; `every` counts over them.
+    these steps. checkpointed: less memory, more time. preview: show the predicted map, if it is a latent, beside the
+    picture while guiding. schedule: multiplies beta along the path, and its zeros are the steps that are not guided,
+    instead of start and end. sigmas: the levels of the whole run, of which a part may be sampled; `every` counts over
+    them.
     """
 
-    predictor: EdgePredictor
+    predictor: MapPredictor
     sketch: Callable[[int, int], tuple[Tensor, Tensor | None]]
     beta: float = 1.0
     start: float = 1.0
@@ -175,7 +177,7 @@ class _Run:
         self.guidance, self.target = guidance, target
         self.sigmas, self.noise, self.mask = sigmas, noise, mask
         self.size, self.frames = (shape[-2], shape[-1]), shape[2] if len(shape) == 5 else 1
-        self.predictor = guidance.predictor
+        self.predictor, self.encoding = guidance.predictor, guidance.predictor.encoding
         self.network = self.predictor.network_on(noise.device)
         self.keep = projecting(self.predictor, self.network)
         self.weights = guidance.weights(process.model_sampling(model), sigmas)
@@ -213,10 +215,11 @@ class _Run:
         return tuple(made) if isinstance(denoised, tuple) else made[0]  # a tuple: of several guidance scales (LanPaint)
 
     def show(self, callback: Callable[..., Any], step: int, denoised: Tensor, x: Tensor, total: int) -> Any:
-        """A sampler's callback, which gets the predicted edges beside the picture, except at the last step."""
+        """A sampler's callback, which gets a predicted latent beside the picture, except at the last step."""
         # The preview of the last step becomes the node's output.
-        if self.seen is not None and step < total - 1 and self.seen.shape == denoised.shape:
-            denoised = torch.cat([denoised, self.seen.to(denoised)], dim=-1)
+        seen = self.seen if isinstance(self.encoding, LatentCode) and step < total - 1 else None
+        if seen is not None and seen.shape == denoised.shape:
+            denoised = torch.cat([denoised, seen.to(denoised)], dim=-1)
         return callback(step, denoised, x, total)
 
 
@@ -269,7 +272,7 @@ class _Call:
             if error > 0.0:
                 gradients.refuse_no_gradient(
                     gradient,
-                    "the picture where the edge predictor reads it",
+                    "the picture where the map predictor reads it",
                     "the sketch could not guide anything, so load a predictor that was trained on this model",
                 )
         return found[0]
@@ -284,17 +287,17 @@ class _Call:
                 continue  # a regional prompt sees a part of the picture, to which the sketch cannot be matched
             level = level_input(run.network.noise, self.inner, sigma, run.noise, call.batch * frames, frames)
             seen = run.network.combine(reading.values, level, size)
-            total = total + _distance(seen, *run.target)
+            total = total + _distance(run.encoding, seen, *run.target)
             self.seen = seen.detach()[: x.shape[0] * frames]
         return total
 
 
-def _distance(seen: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-    """Sum over the samples of the mean weighted square distance to the sketch.
+def _distance(encoding: Encoding, seen: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    """Sum over the samples of the mean weighted distance to the sketch, square for all maps but classes.
 
     seen [N, C, H, W]; target, weight: [n, C or 1, H, W], repeated to N samples.
     """
-    error = (seen - _spread(target, seen)) ** 2
+    error = encoding.error(seen, _spread(target, seen))
     return (error if weight is None else error * _spread(weight, seen)).flatten(1).mean(dim=1).sum()
 
 

@@ -73,7 +73,7 @@ class Place:
             start = -1
         if start < 0:
             raise ValueError(
-                f"A block of this model gave {length} tokens where it had given {self.length}, so edge predictors "
+                f"A block of this model gave {length} tokens where it had given {self.length}, so map predictors "
                 "cannot tell which are the picture's: use the model without the nodes that change its blocks."
             )
         picture = tokens[:, start : start + count].unflatten(1, self.grid)

@@ -13,15 +13,15 @@ from ..samplers.experts import enter
 from ..samplers.noise import item_noise
 from .features import Places, projecting, read_features, run_with_prompts
 from .levels import level_input
-from .predictor import EdgePredictor
+from .predictor import MapPredictor
 
 
-def predict_edges(
-    model: Any, predictor: EdgePredictor, latents: Tensor, cond: Any, times: Sequence[float], seed: int = 0
+def predict_map(
+    model: Any, predictor: MapPredictor, latents: Tensor, cond: Any, times: Sequence[float], seed: int = 0
 ) -> list[Tensor]:
     """The prediction for latents [B, C, (T,) h, w] (VAE space) under one CONDITIONING, at each training-time fraction.
 
-    Returns [B, C', (T,) h, w] per time, in the predictor's own target space. The noise of item i is the same at every
+    Returns [B, C', (T,) h, w] per time, encoded as the predictor's maps are. The noise of item i is the same at every
     time. The model is called up to the last block that the predictor reads.
     """
     if latents.is_nested:

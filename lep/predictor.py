@@ -22,7 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.texts import quoted
+from ..images.palette import Palette
+from .maps import EDGES, encoding
 from .predictor_check import check_predictor
+from .targets import Encoding
 
 KINDS = ("mlp", "unet")
 PAPER_WIDTHS = (512, 256, 128, 64)
@@ -56,15 +59,16 @@ class PredictorNetwork(nn.Module, ABC):
 
 
 @dataclass(frozen=True)
-class EdgePredictor:
+class MapPredictor:
     """A trained predictor and all that is needed to use it correctly. Immutable: networks are copied before use.
 
-    taps, channels: what it reads. model: the signature of the model it was made for (`families.signature`).
-    target: "latent" (it predicts the encoded edge map, model space) or "pixels" (an RGB edge map in -0.5..0.5 on the
-    latent grid). line_width: pixels of a line on its edge maps, 0 = not normalised. branch: whose
-    activations it was trained on, "positive" or "negative" (the empty prompt). noise_range: the training-time
-    fractions it has seen. binarise: its edge maps were black and white. unfinished: where to continue if its training
-    was interrupted (`unfinished.Unfinished`); not saved in files.
+    kind: of its network. taps, channels: what it reads. model: the signature of the model it was made for
+    (`families.signature`). map: the kind of map that it predicts, of `maps.MAPS`. target: "latent" (the encoded map,
+    model space), "pixels" (colours or greys in -0.5..0.5 on the latent grid) or "classes" (a logit for each colour of
+    its palette). line_width: pixels of a line on its edge maps, 0 = not normalised. branch: whose activations it was
+    trained on, "positive" or "negative" (the empty prompt). noise_range: the training-time fractions it has seen.
+    binarise: its edge maps were black and white. unfinished: where to continue if its training was interrupted
+    (`unfinished.Unfinished`); not saved in files.
     """
 
     network: PredictorNetwork
@@ -72,7 +76,9 @@ class EdgePredictor:
     taps: tuple[str, ...]
     channels: tuple[int, ...]
     model: dict[str, Any]
+    map: str = EDGES
     target: str = "latent"
+    palette: Palette = ()
     line_width: int = 0
     branch: str = "positive"
     noise_range: tuple[float, float] = (0.0, 1.0)
@@ -83,6 +89,11 @@ class EdgePredictor:
 
     def __post_init__(self) -> None:
         check_predictor(self)
+
+    @property
+    def encoding(self) -> Encoding:
+        """How its maps are encoded and compared."""
+        return encoding(self.target, self.settings.get("out_channels", 3), self.palette)
 
     def network_on(self, device: torch.device) -> PredictorNetwork:
         """A frozen copy of the network for use on a device, in float32 at least, of tensors that autograd accepts."""

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-if TYPE_CHECKING:
-    from .predictor import EdgePredictor
+from ..images.palette import MOST_COLOURS
+from .maps import MAPS, TARGETS
 
-TARGETS = ("latent", "pixels")
+if TYPE_CHECKING:
+    from .predictor import MapPredictor
+
 BRANCHES = ("positive", "negative")
 WIDEST_LINE = 512
 LONGEST_NAME = 200  # characters
@@ -25,8 +27,8 @@ class BadPredictorError(ValueError):
         self.reason = reason
 
 
-def check_predictor(predictor: EdgePredictor) -> None:
-    """Raises BadPredictorError, a ValueError, for a field of another type or range than `EdgePredictor` says."""
+def check_predictor(predictor: MapPredictor) -> None:
+    """Raises BadPredictorError, a ValueError, for a field of another type or range than `MapPredictor` says."""
     taps, channels = predictor.taps, predictor.channels
     _must(_is_name(predictor.kind), "kind", "a short name", predictor.kind)
     good = isinstance(taps, tuple) and bool(taps) and all(map(_is_name, taps))
@@ -38,7 +40,9 @@ def check_predictor(predictor: EdgePredictor) -> None:
         for key, value in predictor.model.items()
     )
     _must(good, "model", "names and numbers that tell its model", predictor.model)
+    _must(predictor.map in MAPS, "map", " or ".join(MAPS), predictor.map)
     _must(predictor.target in TARGETS, "target", " or ".join(TARGETS), predictor.target)
+    _check_palette(predictor.palette, predictor.target == "classes")
     _must(predictor.branch in BRANCHES, "branch", " or ".join(BRANCHES), predictor.branch)
     good = _is_whole(predictor.line_width) and predictor.line_width <= WIDEST_LINE
     _must(good, "line_width", f"a whole number of pixels from 0 to {WIDEST_LINE}", predictor.line_width)
@@ -51,10 +55,24 @@ def check_predictor(predictor: EdgePredictor) -> None:
         for key, value in predictor.settings.items()
     )
     _must(good, "settings", "whole numbers by their names", predictor.settings)
+    outputs = {"pixels": (1, 3), "classes": (len(predictor.palette),)}.get(predictor.target)
+    good = outputs is None or predictor.settings.get("out_channels", outputs[-1]) in outputs
+    _must(good, "settings", f"those of {' or '.join(map(str, outputs or ()))} outputs", predictor.settings)
     _check_record(predictor.record)
     for name, tensor in predictor.network.state_dict().items():
         if not tensor.is_meta:
             _must(bool(torch.isfinite(tensor).all()), f"weights {name}", "finite numbers", (math.nan, math.inf))
+
+
+def _check_palette(palette: Any, classes: bool) -> None:
+    counts = range(2, MOST_COLOURS + 1) if classes else range(1)
+    good = isinstance(palette, tuple) and len(palette) in counts and all(map(_is_colour, palette))
+    wanted = f"2 to {MOST_COLOURS} colours of three whole numbers" if classes else "empty, as it predicts no classes"
+    _must(good, "palette", wanted, palette)
+
+
+def _is_colour(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(_is_whole(each) and each < 256 for each in value)
 
 
 def _check_record(record: Any) -> None:
@@ -70,7 +88,7 @@ def _must(fits: bool, name: str, wanted: str, found: Any) -> None:
     if not fits:
         text = " ".join(repr(found).split())
         described = text if len(text) <= 60 else f"{text[:60]}..."
-        raise BadPredictorError(f"The edge predictor's {name} must be {wanted}, not {described}")
+        raise BadPredictorError(f"The map predictor's {name} must be {wanted}, not {described}")
 
 
 def _is_name(value: Any) -> bool:

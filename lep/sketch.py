@@ -1,4 +1,4 @@
-"""A sketch as guidance needs it: lines for the predictor to see, on the latent grid of the run."""
+"""What a person draws as guidance needs it: lines or a map for the predictor to see, on the latent grid of the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..images.edges import FAINT, Lines, as_picture, ink, of_width
-from ..images.tensors import match_batch
+from ..images.palette import hexadecimal, nearest
+from ..images.tensors import check_image, match_batch, split_alpha
 from ..samplers.masks import (
     block_of_vae,
     check_proportions,
@@ -23,8 +24,9 @@ from ..samplers.masks import (
     read_mask,
     reduce_mask,
 )
-from .predictor import EdgePredictor
-from .targets import binary, check_drawn, check_target, edge_target, normal
+from .maps import EDGES, MAPS
+from .predictor import MapPredictor
+from .targets import binary, check_drawn, check_target, normal
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ _CROPPED = (
     "where another node samples a crop of the picture (a detailer, crop and stitch), crop the sketch by the same node, "
     "or give that node the model without this guidance"
 )
+_KNOWN = 0.2  # distance in 0..1 at which a colour is still the palette's
 _NEIGHBOURHOOD = 0.02  # of the shorter side: how far a stroke's own grey reaches
 
 
@@ -50,7 +53,7 @@ class Sketch:
 
     model: Any
     vae: Any
-    predictor: EdgePredictor
+    predictor: MapPredictor
     strokes: Tensor
     importance: Tensor | None = None
     greys: Greys = "importance"
@@ -72,25 +75,93 @@ class Sketch:
             fitted = of_width(fitted, self.predictor.line_width)
         if self.predictor.binarise:
             fitted = binary(fitted)
-        target = edge_target(self.model, self.vae, as_picture(fitted), self.predictor.target, (height, width))
-        check_target(self.model, self.predictor.target, target, (height, width), "the sketch")
-        grid = self._weight(weight, (height, width), block)
-        if grid is None:
-            return normal(target).cpu(), None
-        if len(target) < len(self.strokes) == len(grid):  # a video VAE, which makes one latent of several frames
-            grid = over_time(grid, len(target), "area")
-        return normal(target).cpu(), normal(grid.unsqueeze(1))
+        return _encoded(self, as_picture(fitted), weight, block, (height, width))
 
-    def _weight(self, greys: Tensor | None, size: tuple[int, int], block: int) -> Tensor | None:
-        """The importance of each cell, [B, h, w]: stroke greys by their share of it, the mask by its largest value."""
-        weight = None if greys is None else reduce_mask(greys, size, "area")
-        if self.importance is None:
-            return weight
-        if is_uniform(self.importance):
-            given = self.importance[:, :1, :1].expand(-1, *size)
-        else:
-            given = reduce_mask(as_encoded(self.importance, size, block, "importance mask"), size, "max")
-        return given if weight is None else weight * given
+
+@dataclass(frozen=True)
+class DrawnMap:
+    """A drawn map of another kind than lines, such as depth or classes, and everything that turns it into a target.
+
+    picture [B, H, W, 3]; opacity: how much of each pixel was drawn, [B, H, W], or None for all of it. importance:
+    weight of each pixel [B, H, W], or None.
+    """
+
+    model: Any
+    vae: Any
+    predictor: MapPredictor
+    picture: Tensor
+    opacity: Tensor | None = None
+    importance: Tensor | None = None
+
+    def at(self, height: int, width: int) -> tuple[Tensor, Tensor | None]:
+        """Target and weight as those of `Sketch.at`."""
+        block = block_of_vae(self.vae)
+        planes = [*self.picture.unbind(-1), *([] if self.opacity is None else [self.opacity])]
+        red, green, blue, *drawn = (as_encoded(each, (height, width), block, "sketch", _CROPPED) for each in planes)
+        maps = torch.stack([red, green, blue], dim=-1)
+        return _encoded(self, maps, drawn[0] if drawn else None, block, (height, width))
+
+
+def _encoded(
+    drawn: Sketch | DrawnMap, maps: Tensor, own: Tensor | None, block: int, size: tuple[int, int]
+) -> tuple[Tensor, Tensor | None]:
+    """Target and weight of maps [B, H, W, 3]. own: the weight that is in the drawing itself [B, H, W], or None."""
+    encoding = drawn.predictor.encoding
+    target = encoding.encode(drawn.model, drawn.vae, maps, size)
+    check_target(drawn.model, encoding, target, size, "the sketch")
+    grid = _weight(own, drawn.importance, size, block)
+    if grid is None:
+        return normal(target).cpu(), None
+    if len(target) < len(maps) == len(grid):  # a video VAE, which makes one latent of several frames
+        grid = over_time(grid, len(target), "area")
+    return normal(target).cpu(), normal(grid.unsqueeze(1))
+
+
+def _weight(own: Tensor | None, importance: Tensor | None, size: tuple[int, int], block: int) -> Tensor | None:
+    """The importance of each cell, [B, h, w]: stroke greys by their share of it, the mask by its largest value."""
+    weight = None if own is None else reduce_mask(own, size, "area")
+    if importance is None:
+        return weight
+    if is_uniform(importance):
+        given = importance[:, :1, :1].expand(-1, *size)
+    else:
+        given = reduce_mask(as_encoded(importance, size, block, "importance mask"), size, "max")
+    return given if weight is None else weight * given
+
+
+def read_drawing(
+    model: Any, vae: Any, predictor: MapPredictor, image: Tensor, importance: Tensor | None = None,
+    lines: Lines = "auto", greys: Greys = "importance",
+) -> Sketch | DrawnMap:  # fmt: skip
+    """What a person drew for the predictor [B, H, W, C], and a MASK of its importance. Raises ValueError for others."""
+    if predictor.map == EDGES:
+        strokes = read_sketch(image, lines)
+        weight = None if importance is None else read_importance(importance, strokes)
+        return Sketch(model, vae, predictor, strokes, weight, greys)
+    picture, opacity = read_map(image, predictor, lines)
+    weight = None if importance is None else read_importance(importance, picture)
+    return DrawnMap(model, vae, predictor, picture, opacity, weight)
+
+
+def read_map(image: Tensor, predictor: MapPredictor, lines: Lines = "auto") -> tuple[Tensor, Tensor | None]:
+    """A drawn map [B, H, W, C] of the predictor's kind as [B, H, W, 3], and how much of each pixel was drawn.
+
+    The latter is the picture's alpha [B, H, W], None without one. lines: "dark on light" exchanges light and dark of
+    grey maps. Where most of a map of classes is in colours that are not in the palette, a warning says so.
+    """
+    colour, alpha = split_alpha(check_image(image, "sketch"))
+    if MAPS[predictor.map].grey and lines == "dark on light":
+        colour = 1.0 - colour
+    if palette := predictor.palette:
+        known = (nearest(colour, palette)[1] < _KNOWN).float()
+        share = float(known.mean() if alpha is None else (known * alpha[..., 0]).sum() / alpha.sum().clamp_min(1.0))
+        if share < 0.5:
+            known_ones = ", ".join(map(hexadecimal, palette))
+            log.warning(
+                "Sketch Guidance: %.0f %% of the sketch has other colours than the predictor's classes (%s), so each "
+                "pixel counts as the class of the nearest one.", 100 * (1 - share), known_ones,
+            )  # fmt: skip
+    return colour, None if alpha is None else alpha[..., 0]
 
 
 def read_sketch(image: Tensor, lines: Lines = "auto", name: str = "sketch") -> Tensor:
@@ -101,9 +172,9 @@ def read_sketch(image: Tensor, lines: Lines = "auto", name: str = "sketch") -> T
 
 
 def read_importance(mask: Tensor, strokes: Tensor) -> Tensor:
-    """A weight MASK [B, H, W] in 0..1 of the sketch's proportions, of any size where it is the same everywhere.
+    """A weight MASK [B, H, W] in 0..1 of the proportions of a sketch [B, H, W, ...].
 
-    Raises ValueError for other masks.
+    It may have any size where it is the same everywhere. Raises ValueError for other masks.
     """
     weight = read_mask(mask, "importance mask")
     if weight.shape[0] > 1 and strokes.shape[0] > 1:

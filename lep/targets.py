@@ -1,52 +1,121 @@
-"""Edge maps as predictors see them: encoded by the VAE, or reduced to the latent grid."""
+"""What predictors predict: maps encoded by the VAE, or reduced to the latent grid as levels or as classes."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..images.metrics import LUMA
+from ..images.palette import Palette, colours, nearest
 from ..samplers import process
-from ..samplers.masks import find_crop
+from ..samplers.mask_frames import ratio_of_vae
+from ..samplers.masks import find_crop, over_time
 
 BINARY = 0.5
 
 
-def edge_target(model: Any, vae: Any, edges: Tensor, kind: str, size: tuple[int, int] | None = None) -> Tensor:
-    """What a predictor of target `kind` should see for edge maps [B, H, W, 3]: [B or T, C, h, w] in model space.
+class Encoding(ABC):
+    """How a map becomes a target, how a prediction is compared with one, and how it is shown.
 
-    "latent": E(e), the VAE's code of the edge map; a video VAE takes the batch for frames. "pixels": the edge map
-    reduced to the latent grid `size`, in -0.5..0.5.
+    standardised: whether targets have a mean and a spread in whose units a network should predict.
     """
-    if kind == "pixels":
-        if size is None:
-            raise ValueError("The size of the latent grid is needed for an edge map in pixels.")
-        planes = edges[..., :3].movedim(-1, 1).float()
-        crop = find_crop((planes.shape[-2], planes.shape[-1]), size)
-        return F.interpolate(planes if crop is None else crop.of(planes, size), size=size, mode="area") - 0.5
-    return as_frames(process.latent_in(model, vae.encode(edges[..., :3]))).float()
+
+    standardised = True
+
+    @abstractmethod
+    def encode(self, model: Any, vae: Any, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """The target [B or T, C, h, w] of maps [B, H, W, 3] on a latent grid of `size`.
+
+        A video VAE takes the batch for frames.
+        """
+
+    @abstractmethod
+    def picture(self, model: Any, vae: Any, seen: Tensor, size: tuple[int, int]) -> Tensor:
+        """A prediction [B, C, (T,) h, w] as IMAGE [B', H, W, 3] of the given size in pixels."""
+
+    def error(self, seen: Tensor, target: Tensor) -> Tensor:
+        """The distance [N, C or 1, h, w] of predictions from targets [N, C, h, w], zero where they agree."""
+        return (seen - target) ** 2
 
 
-def check_target(model: Any, kind: str, target: Tensor, size: tuple[int, int], name: str) -> None:
+@dataclass(frozen=True)
+class LatentCode(Encoding):
+    """The VAE's code of the map, in model space: what the paper predicts for edges."""
+
+    def encode(self, model: Any, vae: Any, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        return as_frames(process.latent_in(model, vae.encode(maps[..., :3]))).float()
+
+    def picture(self, model: Any, vae: Any, seen: Tensor, size: tuple[int, int]) -> Tensor:
+        decoded = vae.decode(process.latent_out(model, seen))
+        return decoded.reshape(-1, *decoded.shape[-3:]).clamp(0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Levels(Encoding):
+    """The map's mean in each cell of the latent grid, in -0.5..0.5: of its colour, or of its luminance."""
+
+    channels: int = 3
+
+    def encode(self, model: Any, vae: Any, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        shown = maps[..., :3].float()
+        if self.channels == 1:
+            shown = (shown @ torch.tensor(LUMA)).unsqueeze(-1)
+        return _on_grid(shown.movedim(-1, 1), vae, size) - 0.5
+
+    def picture(self, model: Any, vae: Any, seen: Tensor, size: tuple[int, int]) -> Tensor:
+        shown = _in_pixels(as_frames(seen)[:, :3].float() + 0.5, size)
+        return shown.expand(-1, 3, -1, -1).movedim(1, -1).clamp(0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Classes(Encoding):
+    """The share of each class in a cell; a class is a colour of flat maps. Predictions are logits."""
+
+    palette: Palette
+    standardised = False
+
+    def encode(self, model: Any, vae: Any, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        chosen = nearest(maps[..., :3], self.palette)[0]
+        return _on_grid(F.one_hot(chosen, len(self.palette)).movedim(-1, 1).float(), vae, size)
+
+    def picture(self, model: Any, vae: Any, seen: Tensor, size: tuple[int, int]) -> Tensor:
+        chosen = _in_pixels(as_frames(seen).float().softmax(dim=1), size).argmax(dim=1)
+        return colours(self.palette)[chosen.cpu()]
+
+    def error(self, seen: Tensor, target: Tensor) -> Tensor:
+        """The Kullback-Leibler divergence of each cell's classes."""
+        return F.kl_div(seen.log_softmax(dim=1), target, reduction="none").sum(dim=1, keepdim=True)
+
+
+def _on_grid(planes: Tensor, vae: Any, size: tuple[int, int]) -> Tensor:
+    """Planes [B, C, H, W] as their means in the cells of the latents that a VAE makes of them, [B or T, C, h, w]."""
+    crop = find_crop((planes.shape[-2], planes.shape[-1]), size)
+    cells = F.interpolate(planes if crop is None else crop.of(planes, size), size=size, mode="area")
+    ratio, count = ratio_of_vae(vae), len(cells)
+    if ratio is None or count == 1:
+        return cells
+    return over_time(cells.flatten(2), 1 + (count - 1) // ratio, "area", ratio).reshape(-1, *cells.shape[1:])
+
+
+def _in_pixels(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(planes, size=size, mode="bilinear", align_corners=False)
+
+
+def check_target(model: Any, encoding: Encoding, target: Tensor, size: tuple[int, int], name: str) -> None:
     """Raise ValueError for a target [B, C, h, w] that is not of the MODEL's latents of this size."""
-    channels = model.get_model_object("latent_format").latent_channels if kind == "latent" else target.shape[1]
+    latent = isinstance(encoding, LatentCode)
+    channels = model.get_model_object("latent_format").latent_channels if latent else target.shape[1]
     if tuple(target.shape[1:]) != (channels, *size):
         raise ValueError(
             f"The VAE makes a latent of {target.shape[1]} channels, {target.shape[-1]} x {target.shape[-2]}, of "
             f"{name}, but the model works on {channels} channels, {size[1]} x {size[0]}: connect the VAE that belongs "
             "to the model."
         )
-
-
-def edge_picture(model: Any, vae: Any, seen: Tensor, kind: str, size: tuple[int, int]) -> Tensor:
-    """A prediction [B, C, (T,) h, w] as IMAGE [B', H, W, 3] of the given size in pixels: inverts `edge_target`."""
-    if kind == "pixels":
-        picture = F.interpolate(as_frames(seen)[:, :3].float() + 0.5, size=size, mode="bilinear", align_corners=False)
-        return picture.movedim(1, -1).clamp(0.0, 1.0)
-    decoded = vae.decode(process.latent_out(model, seen))
-    return decoded.reshape(-1, *decoded.shape[-3:]).clamp(0.0, 1.0)
 
 
 def as_frames(latent: Tensor) -> Tensor:

@@ -1,17 +1,17 @@
-"""Trains an edge predictor over a folder of pictures, on one machine or many, from ComfyUI's folder:
+"""Trains a map predictor over a folder of pictures, on one machine or many, from ComfyUI's folder:
 
     python -m custom_nodes.ComfyUI-DiffusionPath.lep.train_folder CHECKPOINT PICTURES OUT.safetensors
     torchrun --nproc-per-node 8 -m custom_nodes.ComfyUI-DiffusionPath.lep.train_folder ...
 
-A picture's caption is in a .txt file of its name, its edge map (optional) in EDGES/ under its name. All pictures are
-cut and scaled to --size. The file is the one that Save Edge Predictor writes.
+A picture's caption is in a .txt file of its name, its map in the folder --maps under its name (edges need none). All
+pictures are cut and scaled to --size. The file is the one that Save Map Predictor writes.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from torch import Tensor
 from ..common.processes import this_process
 from ..images.files import picture_files, read_caption, read_square, some_picture_files
 from .checkpoint import load_predictor, save_predictor
-from .dataset import LINE_WIDTH, captioned, gather
+from .dataset import LINE_WIDTH, Wanted, captioned, gather
 from .families import FEATURE_SETS
+from .maps import EDGES, MAPS
+from .predictor import KINDS
 from .training import Plan, Progress, Workers, train_predictor
 
 log = logging.getLogger(__name__)
@@ -32,29 +34,29 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Folder:
-    """The pictures [N, H, W, 3] of a folder, their captions, and their edge maps where there are any."""
+    """The pictures [N, H, W, 3] of a folder, their captions, and their maps where there are any."""
 
     pictures: Tensor
     captions: list[str]
-    edges: Tensor | None
+    maps: Tensor | None
 
 
-def read_folder(folder: Path, edges: Path | None, size: int) -> Folder:
+def read_folder(folder: Path, maps: Path | None, size: int) -> Folder:
     """Read all pictures of a folder, cut to `size` pixels square. Only regular files count.
 
-    Raises ValueError, naming the file, where one cannot be read or lacks its edge map.
+    Raises ValueError, naming the file, where one cannot be read or lacks its map.
     """
     files = some_picture_files(folder)
-    drawn = {file.stem: file for file in picture_files(edges)} if edges is not None else {}
-    maps: list[Tensor] = []
-    for path in files if edges is not None else []:
+    drawn = {file.stem: file for file in picture_files(maps)} if maps is not None else {}
+    read: list[Tensor] = []
+    for path in files if maps is not None else []:
         if path.stem not in drawn:
-            raise ValueError(f"{path.name} has no edge map in {edges}: add one of its name, or leave --edges out.")
-        maps.append(read_square(drawn[path.stem], size))
+            raise ValueError(f"{path.name} has no map in {maps}: add one of its name, or leave --maps out.")
+        read.append(read_square(drawn[path.stem], size))
     return Folder(
         torch.stack([read_square(path, size) for path in files]),
         [read_caption(path.with_suffix(".txt")) for path in files],
-        torch.stack(maps) if maps else None,
+        torch.stack(read) if read else None,
     )
 
 
@@ -77,14 +79,16 @@ def train_folder(model: Any, clip: Any, vae: Any, folder: Folder, plan: Plan, cr
     if clip is None or vae is None:
         raise ValueError("The checkpoint has no CLIP or no VAE: give one that holds model, CLIP and VAE.")
     texts = [captioned(clip, caption, 1)[0] for caption in folder.captions]
-    given = [] if folder.edges is None else [folder.edges]
-    data = gather(model, vae, [], [folder.pictures], texts, given)
+    begun = load_predictor(start) if start else None
+    wanted = Wanted(begun.map, palette=begun.palette) if begun else Wanted(plan.map)
+    data = gather(model, vae, [], [folder.pictures], texts, [] if folder.maps is None else [folder.maps], wanted)
+    plan = replace(plan, palette=data.palette)
 
     def listen(progress: Progress) -> None:
         if crew.rank == 0 and progress.seen is not None:
             log.info("step %d: loss %.4g, held back %.4g", progress.step, progress.loss, progress.validation)
 
-    return train_predictor(model, data.examples, plan, load_predictor(start) if start else None, listen, crew)
+    return train_predictor(model, data.examples, plan, begun, listen, crew)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -92,10 +96,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("checkpoint", type=Path, help="a checkpoint that holds model, CLIP and VAE")
     parser.add_argument("pictures", type=Path, help="folder of pictures and captions")
     parser.add_argument("out", type=Path, help="file to write")
-    parser.add_argument("--edges", type=Path, help="folder of edge maps; without it Canny edges are made")
+    parser.add_argument("--map", choices=list(MAPS), default=EDGES, help="what to predict")
+    parser.add_argument("--maps", type=Path, help="folder of maps; without it Canny edges are made")
     parser.add_argument("--size", type=int, default=512, help="side of the pictures in pixels")
     parser.add_argument("--start", type=Path, help="a predictor to train further")
-    parser.add_argument("--kind", choices=["mlp", "unet"], default=Plan.kind)
+    parser.add_argument("--network", choices=KINDS, default=Plan.network)
     parser.add_argument("--features", choices=FEATURE_SETS, default=Plan.feature_set)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=16, help="of all processes together")
@@ -118,11 +123,12 @@ def run(options: argparse.Namespace) -> None:
     """Train as the command line says. Raises ValueError, in one sentence, for files that cannot be used."""
     if not options.checkpoint.is_file():
         raise ValueError(f"There is no checkpoint {options.checkpoint}: give a file that holds model, CLIP and VAE.")
-    folder = read_folder(options.pictures, options.edges, options.size)
+    folder = read_folder(options.pictures, options.maps, options.size)
     crew = workers()
     plan = Plan(
-        kind=options.kind, feature_set=options.features, steps=options.steps, batch=options.batch,
-        learning_rate=options.learning_rate, reuse=options.reuse, seed=options.seed, line_width=LINE_WIDTH,
+        network=options.network, map=options.map, feature_set=options.features, steps=options.steps,
+        batch=options.batch, learning_rate=options.learning_rate, reuse=options.reuse, seed=options.seed,
+        line_width=LINE_WIDTH if options.map == EDGES else 0,
     )  # fmt: skip
     with torch.inference_mode():
         model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(str(options.checkpoint))

@@ -1,8 +1,9 @@
-"""Training an edge predictor on a few pictures, inside ComfyUI (Voynov et al. 2022, section 4.1).
+"""Training a map predictor on a few pictures, inside ComfyUI (Voynov et al. 2022, section 4.1).
 
 Each picture's latent is noised to a random level, the model is called once on it under its caption, up to the last
-block that the predictor reads, and the predictor learns to give the edge map from the activations: mean square error
-per pixel. Activations are kept and used several times, by several draws, which is where most of the time is saved.
+block that the predictor reads, and the predictor learns to give the map (edges, depth, classes, ...: `maps`) from the
+activations: mean square error per pixel, or cross-entropy for classes. Activations are kept and used several times, by
+several draws, which is where most of the time is saved.
 """
 
 from __future__ import annotations
@@ -10,20 +11,21 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import comfy.model_management
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..images.palette import Palette
 from ..samplers import process
 from ..samplers.noise import item_noise, mix_seed
 from .families import check_fits, network_of, signature
 from .features import Places, read_features, run_with_prompts, survey
 from .levels import level_input
-from .predictor import KINDS, EdgePredictor, PredictorNetwork, build_network
+from .maps import EDGES, MAPS
+from .predictor import KINDS, MapPredictor, PredictorNetwork, build_network
 from .store import Row, Store
 from .unfinished import Mark, Recipe, Unfinished, identity, on_cpu, optimiser_on_cpu
 
@@ -54,11 +56,14 @@ class Example:
 class Plan:
     """How to train. noise_range: training-time fractions, 0 = clean. reuse: how often each activation is used.
 
+    network: of `predictor.KINDS`. map: the kind of map to learn, of `maps.MAPS`; palette: the colours of its classes.
     validation: share of the pictures that is held back. memory: bytes of activations to keep. line_width: of the edge
-    maps, in pixels, for the record.
+    maps, in pixels, for the record. settings: of the network's size, where it should not be the usual one.
     """
 
-    kind: str = "mlp"
+    network: str = "mlp"
+    map: str = EDGES
+    palette: Palette = ()
     feature_set: str = "levels"
     steps: int = 500
     batch: int = 12
@@ -69,6 +74,7 @@ class Plan:
     validation: float = 0.1
     memory: int = 2 * 1024**3
     line_width: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class Progress:
 class Trained:
     """The predictor with its training record, and the loss of each step."""
 
-    predictor: EdgePredictor
+    predictor: MapPredictor
     losses: list[float]
     held_back: list[int]
     interrupted: bool = False
@@ -109,14 +115,14 @@ def train_predictor(
     model: Any,
     examples: Sequence[Example],
     plan: Plan,
-    start: EdgePredictor | None = None,
+    start: MapPredictor | None = None,
     listen: Callable[[Progress], None] | None = None,
     workers: Workers = Workers(),
 ) -> Trained:
     """Train a predictor for the MODEL on the examples.
 
-    start: a predictor to continue from; its kind, taps and settings are kept. An interrupt ends the training with the
-    best predictor so far, once there is one; started from it with the same plan and examples, the training
+    start: a predictor to continue from; its network, map, taps and settings are kept. An interrupt ends the training
+    with the best predictor so far, once there is one; started from it with the same plan and examples, the training
     continues as if there had been no interrupt. Raises ValueError for fewer pictures than four, for a batch that the
     workers cannot share evenly, or for a `start` that does not fit or is of a published kind.
     """
@@ -148,7 +154,7 @@ def check_plan(pictures: int, plan: Plan, workers: Workers) -> None:
     """Refuse what cannot be trained."""
     if pictures < FEWEST:
         raise ValueError(
-            f"{pictures} pictures are too few to train an edge predictor: give at least {FEWEST}, better 100 or more."
+            f"{pictures} pictures are too few to train a map predictor: give at least {FEWEST}, better 100 or more."
         )
     if plan.batch % workers.world:
         raise ValueError(
@@ -161,14 +167,14 @@ def check_plan(pictures: int, plan: Plan, workers: Workers) -> None:
 
 def _blank(
     model: Any, examples: Sequence[Example], plan: Plan, taps: tuple[str, ...], channels: tuple[int, ...]
-) -> EdgePredictor:
-    """A predictor of the plan's kind with fresh weights."""
-    settings: dict[str, Any] = {"out_channels": int(examples[0].target.shape[1])}
+) -> MapPredictor:
+    """A predictor of the plan's kinds with fresh weights."""
+    settings = {"out_channels": int(examples[0].target.shape[1]), **plan.settings}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix_seed(plan.seed, "weights"))
-        fresh = build_network(plan.kind, channels, **settings)
-    return EdgePredictor(
-        fresh, plan.kind, taps, channels, signature(model, taps),
+        fresh = build_network(plan.network, channels, **settings)
+    return MapPredictor(
+        fresh, plan.network, taps, channels, signature(model, taps), plan.map, MAPS[plan.map].target, plan.palette,
         line_width=plan.line_width, noise_range=plan.noise_range, settings=settings,
     )  # fmt: skip
 
@@ -192,10 +198,11 @@ class _Session:
     """One training: the network and its average, the optimiser, the store, and the best so far."""
 
     def __init__(
-        self, model: Any, examples: Sequence[Example], plan: Plan, blank: EdgePredictor, going_on: bool,
+        self, model: Any, examples: Sequence[Example], plan: Plan, blank: MapPredictor, going_on: bool,
         listen: Callable[[Progress], None] | None, workers: Workers,
     ) -> None:  # fmt: skip
         self.model, self.plan, self.blank, self.going_on = model, plan, blank, going_on
+        self.encoding = blank.encoding
         self.listen, self.workers = listen, workers
         self.diffusion = network_of(model)
         self.sampling = process.model_sampling(model)
@@ -230,7 +237,7 @@ class _Session:
                 if self.best_state is None:
                     raise
                 self.interrupted = True
-                log.info("Train Edge Predictor: interrupted, keeping the best of %d steps.", len(self.losses))
+                log.info("Train Map Predictor: interrupted, keeping the best of %d steps.", len(self.losses))
 
     def _train(self, network: PredictorNetwork) -> None:
         plan = self.plan
@@ -243,7 +250,9 @@ class _Session:
         shared = self.workers.wrap(trained)
         optimiser = torch.optim.AdamW(trained.parameters(), lr=plan.learning_rate, weight_decay=1e-4)
         validation = self._resume(trained, average, optimiser, store)
-        unit = float(torch.cat([t.flatten() for t in self.targets]).var().clamp_min(1e-6))
+        unit = 1.0
+        if self.encoding.standardised:
+            unit = float(torch.cat([t.flatten() for t in self.targets]).var().clamp_min(1e-6))
         every = max(_CHECK_STEPS, plan.steps // _CHECKS)
         mark = self._mark()
         try:
@@ -253,7 +262,7 @@ class _Session:
                     self._collect(store, self._read(network))
                 for group in optimiser.param_groups:
                     group["lr"] = plan.learning_rate * _schedule(step, plan.steps)
-                loss = _loss(shared, self._to_device(store.draw(self.choices)))
+                loss = self._loss(shared, self._to_device(store.draw(self.choices)))
                 optimiser.zero_grad(set_to_none=True)
                 (loss / unit).backward()
                 nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
@@ -320,6 +329,8 @@ class _Session:
                 "The chosen features are the same for every pixel of every picture: choose other features, or a model "
                 "that samples pictures."
             )
+        if not self.encoding.standardised:
+            return
         targets = torch.cat([self.targets[i].movedim(1, 0).flatten(1) for i in self.pictures], dim=1)
         network.last.set_statistics(targets.mean(1), targets.std(1))
 
@@ -377,7 +388,7 @@ class _Session:
         current = _copy_state(network)
         network.load_state_dict(average)
         network.train(False)
-        losses = [float(_loss(network, self._to_device(row))) for row in rows]
+        losses = [float(self._loss(network, self._to_device(row))) for row in rows]
         row = self._to_device(rows[_VALIDATION_LEVELS // 2])
         seen = network(list(row.features), row.level, (row.target.shape[-2], row.target.shape[-1]))
         network.train()
@@ -386,6 +397,10 @@ class _Session:
         if mean < self.best:
             self.best, self.best_state = mean, {key: value.clone() for key, value in average.items()}
         return mean, seen[:1]
+
+    def _loss(self, network: nn.Module, row: Row) -> Tensor:
+        size = (row.target.shape[-2], row.target.shape[-1])
+        return self.encoding.error(network(list(row.features), row.level, size), row.target).mean()
 
     def _to_device(self, row: Row) -> Row:
         features = tuple(f.to(self.device, self.dtype) for f in row.features)
@@ -417,11 +432,6 @@ class _Session:
             unfinished=self.unfinished,
         )
         return Trained(predictor, self.losses, self.held_back, self.interrupted)
-
-
-def _loss(network: nn.Module, row: Row) -> Tensor:
-    size = (row.target.shape[-2], row.target.shape[-1])
-    return F.mse_loss(network(list(row.features), row.level, size), row.target)
 
 
 def _schedule(step: int, steps: int) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
+
 import comfy.utils
 import numpy as np
 import torch
@@ -9,12 +12,17 @@ from comfy_api.latest import io
 
 from ..common.interrupts import answering, interruptible
 from ..demo.model import KINDS, NOISE, load_demo_model
-from ..demo.render import ELEMENTS, render_with_masks
+from ..demo.render import ELEMENTS, Rendered, render_with_maps
 from ..demo.scenes import ATTRIBUTES, Scene, full_caption, random_scene
 from .inputs import choice, seed_input, whole
 
 CATEGORY = "diffusion path/demo"
-LOOKS = {"picture": 1.0, "stroke painting": 0.0}
+LOOKS: dict[str, tuple[float, Callable[[Rendered], np.ndarray]]] = {
+    "picture": (1.0, attrgetter("picture")),
+    "stroke painting": (0.0, attrgetter("picture")),
+    "depth map": (1.0, attrgetter("depth_map")),
+    "segmentation": (1.0, attrgetter("segments")),
+}
 ANY = "any"
 
 _TOOLTIPS = {
@@ -82,8 +90,8 @@ class DemoScene(io.ComfyNode):
             node_id="DPathDemoScene",
             display_name="Landscape Demo Picture",
             category=CATEGORY,
-            description="Paints a landscape of the demo model's world, as a picture or as a flat stroke painting, "
-            "with the mask of one element and a caption. No model is needed.",
+            description="Paints a landscape of the demo model's world, as a picture, a flat stroke painting, or a map "
+            "of depth or elements, with the mask of one element and a caption. No model is needed.",
             search_aliases=["demo image", "stroke painting", "test picture", "render landscape"],
             inputs=[
                 *attributes,
@@ -91,7 +99,8 @@ class DemoScene(io.ComfyNode):
                     "look",
                     LOOKS,
                     "picture",
-                    "A textured picture, or flat areas of paint as a person would block them in: a guide for SDEdit.",
+                    "picture: with textures. stroke painting: flat areas of paint as a person would block them in, a "
+                    "guide for SDEdit. depth map: near is light. segmentation: each element in a colour of its own.",
                 ),
                 choice(
                     "element",
@@ -129,12 +138,13 @@ class DemoScene(io.ComfyNode):
         cls, look: str, element: str, seed: int, batch_size: int, size: int, **attributes: str
     ) -> io.NodeOutput:
         scenes = [_scene(attributes, seed + i) for i in range(batch_size)]
+        detail, shown = LOOKS[look]
         bar, painted = comfy.utils.ProgressBar(batch_size), []
         for scene in interruptible(scenes):
-            painted.append(answering(render_with_masks, scene, size, LOOKS[look]))
+            painted.append(answering(render_with_maps, scene, size, detail))
             bar.update(1)
-        images = torch.stack([torch.from_numpy(picture.copy()) for picture, _ in painted]).float() / 255.0
-        masks = torch.stack([torch.from_numpy(elements[element].copy()) for _, elements in painted])
+        images = torch.stack([torch.from_numpy(shown(each).copy()) for each in painted]).float() / 255.0
+        masks = torch.stack([torch.from_numpy(each.masks[element].copy()) for each in painted])
         captions = [full_caption(scene) for scene in scenes]
         return io.NodeOutput(images, masks, captions[0] if len(set(captions)) == 1 else "\n".join(captions))
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..common import limits
 from ..common.texts import check_length, quoted
 from ..inverse.measurement import Measurement
-from ..lep.predictor import EdgePredictor
+from ..lep.predictor import MapPredictor
 from ..samplers.conditioning import check_conditioning
 from ..samplers.path import DiffusionPath
 from ..samplers.schedule import PathSchedule
@@ -44,7 +44,7 @@ _CLASSES: dict[str, type | tuple[type, ...]] = {
     "COMBO": str,
     "DIFFUSION_PATH": DiffusionPath,
     "PATH_SCHEDULE": PathSchedule,
-    "EDGE_PREDICTOR": EdgePredictor,
+    "MAP_PREDICTOR": MapPredictor,
     "MEASUREMENT": Measurement,
     "SWEEP_CELLS": Swept,
 }

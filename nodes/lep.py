@@ -1,4 +1,4 @@
-"""Latent edge predictors in use: load, save, test, and guide by a sketch."""
+"""Latent map predictors in use: load, save, test, and guide by a sketch."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from ..images.edges import LINES, Lines
 from ..lep.checkpoint import SUFFIXES, load_predictor, write_predictor
 from ..lep.families import check_fits
 from ..lep.guidance import Guidance, guide
-from ..lep.predict import predict_edges
-from ..lep.predictor import EdgePredictor
-from ..lep.sketch import GREYS, Greys, Sketch, read_importance, read_sketch
-from ..lep.targets import edge_picture
+from ..lep.predict import predict_map
+from ..lep.predictor import MapPredictor
+from ..lep.sketch import GREYS, Greys, read_drawing
 from ..samplers.masks import block_of_vae
 from ..views.reports import predictor_report
 from . import folders, validate
 from .edges import CATEGORY
 from .inputs import LINES_TIP, choice, fraction, model_input, number, schedule_input, seed_input, t0_input, whole
-from .sockets import EdgePredictor as EdgePredictorSocket
+from .sockets import MapPredictor as MapPredictorSocket
 
-FOLDER = "edge_predictors"
-BUILT_IN = "landscape demo model (built in)"
-BUILT_IN_FILE = Path(__file__).parents[1] / "demo" / "weights" / "edges.safetensors"
+FOLDER = "map_predictors"
+BUILT_IN = {
+    f"landscape demo model, {name} (built in)": Path(__file__).parents[1] / "demo" / "weights" / f"{name}.safetensors"
+    for name in ("edges", "depth", "segmentation")
+}
 MEMORY_MODES = ("fast", "checkpointed")
 DEFAULT_BETA, DEFAULT_END = 1.2, 0.2
 
@@ -40,30 +41,30 @@ _paths, _extensions = folder_paths.folder_names_and_paths[FOLDER]
 folder_paths.folder_names_and_paths[FOLDER] = (_paths, set(_extensions) | set(SUFFIXES))
 
 
-def predictor_input(tooltip: str = "From Train Edge Predictor or Load Edge Predictor.", **kw: Any) -> Any:
-    return EdgePredictorSocket.Input("predictor", tooltip=tooltip, **kw)
+def predictor_input(tooltip: str = "From Train Map Predictor or Load Map Predictor.", **kw: Any) -> Any:
+    return MapPredictorSocket.Input("predictor", tooltip=tooltip, **kw)
 
 
-class LoadEdgePredictor(io.ComfyNode):
+class LoadMapPredictor(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        built_in = [BUILT_IN] if BUILT_IN_FILE.is_file() else []
+        built_in = [name for name, file in BUILT_IN.items() if file.is_file()]
         return io.Schema(
-            node_id="DPathLoadEdgePredictor",
-            display_name="Load Edge Predictor",
+            node_id="DPathLoadMapPredictor",
+            display_name="Load Map Predictor",
             category=CATEGORY,
-            description="Loads an edge predictor trained with this pack, or a published one for SD1.5 or SDXL: "
-            "latent guidance predictors, U-Sketch, and Readout Guidance's edge heads. Code in such "
-            "files is never run.",
+            description="Loads a predictor of edges, depth or another map that was trained with this pack, or a "
+            "published one for SD1.5 or SDXL: latent guidance predictors, U-Sketch, and Readout Guidance's heads for "
+            "edges, depth and pose. Code in such files is never run.",
             search_aliases=["latent edge predictor", "lep", "lgp", "readout guidance", "u-sketch"],
             inputs=[
                 io.Combo.Input(
                     "file",
                     options=[*built_in, *folders.listed(FOLDER)],
-                    tooltip="A file in models/edge_predictors or output/edge_predictors. Press R to refresh the list.",
+                    tooltip="A file in models/map_predictors or output/map_predictors. Press R to refresh the list.",
                 )
             ],
-            outputs=[EdgePredictorSocket.Output(display_name="predictor", tooltip="For Sketch Guidance.")],
+            outputs=[MapPredictorSocket.Output(display_name="predictor", tooltip="For Sketch Guidance.")],
         )
 
     @classmethod
@@ -77,11 +78,11 @@ class LoadEdgePredictor(io.ComfyNode):
 
 
 def _file_of(name: str) -> Path:
-    if name == BUILT_IN:
-        return BUILT_IN_FILE
+    if name in BUILT_IN:
+        return BUILT_IN[name]
     if Path(name).suffix.lower() not in SUFFIXES:
         raise ValueError(
-            f"{shortened(name)} is not an edge predictor: choose a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file."
+            f"{shortened(name)} is not a map predictor: choose a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file."
         )
     found = folder_paths.get_full_path(FOLDER, name)
     if found is None:
@@ -91,15 +92,15 @@ def _file_of(name: str) -> Path:
     return Path(found)
 
 
-class SaveEdgePredictor(io.ComfyNode):
+class SaveMapPredictor(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DPathSaveEdgePredictor",
-            display_name="Save Edge Predictor",
+            node_id="DPathSaveMapPredictor",
+            display_name="Save Map Predictor",
             category=CATEGORY,
-            description="Saves an edge predictor to output/edge_predictors as safetensors, with what it was made "
-            "for and how it was trained. Load Edge Predictor lists it.",
+            description="Saves a map predictor to output/map_predictors as safetensors, with what it was made "
+            "for and how it was trained. Load Map Predictor lists it.",
             search_aliases=["export predictor", "save lep"],
             is_output_node=True,
             inputs=[
@@ -110,24 +111,24 @@ class SaveEdgePredictor(io.ComfyNode):
                     tooltip="Name of the file; a number is appended. May include subfolders.",
                 ),
             ],
-            outputs=[io.String.Output(display_name="file", tooltip="The name to choose in Load Edge Predictor.")],
+            outputs=[io.String.Output(display_name="file", tooltip="The name to choose in Load Map Predictor.")],
         )
 
     @classmethod
-    def execute(cls, predictor: EdgePredictor, filename_prefix: str) -> io.NodeOutput:
+    def execute(cls, predictor: MapPredictor, filename_prefix: str) -> io.NodeOutput:
         _, name = folders.save_new(FOLDER, filename_prefix, lambda file: write_predictor(predictor, file))
         return io.NodeOutput(name, ui=ui.PreviewText(f"{name}\n{predictor_report(predictor)}"))
 
 
-class PredictEdges(io.ComfyNode):
+class PredictMap(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DPathPredictEdges",
-            display_name="Predict Edges",
+            node_id="DPathPredictMap",
+            display_name="Predict Map",
             category=CATEGORY,
-            description="Shows what an edge predictor sees in a picture with noise added, to test the predictor. At "
-            "high noise it sees the rough layout, at low noise every line.",
+            description="Shows what a map predictor sees in a picture with noise added, to test the predictor. At "
+            "high noise it sees the rough layout, at low noise every detail.",
             search_aliases=["latent edge predictor preview", "edge prediction", "test predictor"],
             inputs=[
                 model_input("The model that the predictor was made for."),
@@ -138,14 +139,16 @@ class PredictEdges(io.ComfyNode):
                 t0_input("How much noise to add, as a fraction of training time: 0 = none, 1 = pure noise."),
                 seed_input("Seed for the added noise."),
             ],
-            outputs=[io.Image.Output(display_name="edges", tooltip="Light lines on dark, as the predictor sees them.")],
+            outputs=[
+                io.Image.Output(display_name="map", tooltip="The map as the predictor sees it: edges as light lines.")
+            ],
         )
 
     @classmethod
     def execute(
         cls,
         model: Any,
-        predictor: EdgePredictor,
+        predictor: MapPredictor,
         vae: Any,
         latent: dict[str, Any],
         conditioning: Any,
@@ -155,10 +158,10 @@ class PredictEdges(io.ComfyNode):
         check_fits(model, predictor.model, predictor.taps)
         validate.check_latent(model, {"samples": latent["samples"]}, "latent")
         samples = latent["samples"]
-        seen = predict_edges(model, predictor, samples, conditioning, [t0], seed)[0]
+        seen = predict_map(model, predictor, samples, conditioning, [t0], seed)[0]
         scale = block_of_vae(vae)
         size = (int(samples.shape[-2]) * scale, int(samples.shape[-1]) * scale)
-        return io.NodeOutput(edge_picture(model, vae, seen, predictor.target, size))
+        return io.NodeOutput(predictor.encoding.picture(model, vae, seen, size))
 
 
 class SketchGuidance(io.ComfyNode):
@@ -168,9 +171,9 @@ class SketchGuidance(io.ComfyNode):
             node_id="DPathSketchGuidance",
             display_name="Sketch Guidance",
             category=CATEGORY,
-            description="Makes a model follow a sketch: each guided step is steered towards pictures in which the "
-            "edge predictor sees the sketch's lines. Works with any sampler and guider. A second one "
-            "replaces the first.",
+            description="Makes a model follow a sketch, or a drawn map of depth, classes or anything else that the "
+            "predictor reads: each guided step is steered towards pictures in which it sees what was drawn. Works "
+            "with any sampler and guider. A second one replaces the first.",
             search_aliases=["sketch to image", "scribble", "latent edge predictor", "lep", "lgp", "gradient guidance"],
             inputs=[
                 model_input("The model that the predictor was made for, with LoRAs and patches."),
@@ -178,8 +181,9 @@ class SketchGuidance(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="The model's VAE: it encodes the sketch."),
                 io.Image.Input(
                     "sketch",
-                    tooltip="The drawing, in the picture's proportions: one for all, or one per batch item. Edge "
-                    "Map makes one from a picture.",
+                    tooltip="What to follow, in the picture's proportions: one for all, or one per batch item. For a "
+                    "predictor of edges, a line drawing; for any other, a map as those it was trained on, drawn or "
+                    "made by a preprocessor. Transparent parts are left to the model.",
                 ),
                 number(
                     "beta",
@@ -198,13 +202,13 @@ class SketchGuidance(io.ComfyNode):
                     "higher values leave more to the model.",
                 ),
                 whole("every", 1, (1, 100), "Guide only every n-th step: faster.", advanced=True),
-                choice("lines", LINES, "auto", LINES_TIP, advanced=True),
+                choice("lines", LINES, "auto", LINES_TIP + " Grey maps: dark on light inverts them.", advanced=True),
                 choice(
                     "greys",
                     GREYS,
                     "importance",
-                    "importance: grey strokes are drawn in full and followed less. shade: the drawing is used "
-                    "unchanged, with its line widths, and a grey stroke asks for a soft edge.",
+                    "For line drawings. importance: grey strokes are drawn in full and followed less. shade: the "
+                    "drawing is used unchanged, with its line widths, and a grey stroke asks for a soft edge.",
                     advanced=True,
                 ),
                 io.Mask.Input(
@@ -234,7 +238,7 @@ class SketchGuidance(io.ComfyNode):
                     "preview",
                     default=False,
                     advanced=True,
-                    tooltip="Show the predicted edges beside the picture while it is guided.",
+                    tooltip="Show the predicted edges beside the picture while it is guided (maps of edges only).",
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model, guided. Connect it to any sampler or guider.")],
@@ -244,7 +248,7 @@ class SketchGuidance(io.ComfyNode):
     def execute(
         cls,
         model: Any,
-        predictor: EdgePredictor,
+        predictor: MapPredictor,
         vae: Any,
         sketch: Tensor,
         beta: float,
@@ -258,12 +262,10 @@ class SketchGuidance(io.ComfyNode):
         if guidance.window is None:  # neutral, whatever else is connected
             return io.NodeOutput(guide(model, guidance))
         check_fits(model, predictor.model, predictor.taps)
-        strokes = read_sketch(sketch, lines)
-        weight = None if importance is None else read_importance(importance, strokes)
-        if weight is not None and not bool(weight.any()):
+        drawing = read_drawing(model, vae, predictor, sketch, importance, lines, greys)
+        if drawing.importance is not None and not bool(drawing.importance.any()):
             log.warning("Sketch Guidance: the importance mask is 0 everywhere, so the sketch is not followed.")
             beta = 0.0
-        drawing = Sketch(model, vae, predictor, strokes, weight, greys)
         return io.NodeOutput(guide(model, replace(guidance, sketch=drawing.at, beta=beta)))
 
 
@@ -271,4 +273,4 @@ def _no_sketch(height: int, width: int) -> tuple[Tensor, None]:
     return torch.zeros(1, 1, height, width), None
 
 
-NODES: list[type[io.ComfyNode]] = [LoadEdgePredictor, SaveEdgePredictor, PredictEdges, SketchGuidance]
+NODES: list[type[io.ComfyNode]] = [LoadMapPredictor, SaveMapPredictor, PredictMap, SketchGuidance]

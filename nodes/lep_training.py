@@ -1,17 +1,19 @@
-"""Training an edge predictor in the graph."""
+"""Training a map predictor in the graph."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..images.edges import DETAIL, SCALE
-from ..lep.dataset import LINE_WIDTH, captioned, gather
+from ..lep.dataset import LINE_WIDTH, Wanted, captioned, gather
 from ..lep.families import FEATURE_SETS
-from ..lep.predictor import KINDS, EdgePredictor
+from ..lep.maps import EDGES, MAPS
+from ..lep.predictor import KINDS, MapPredictor
 from ..lep.training import Plan, train_predictor
 from ..samplers.experts import refuse_pair
 from ..views.reports import predictor_report
@@ -19,26 +21,33 @@ from ..views.training import TrainingProgress, training_sheet
 from .edges import CATEGORY
 from .inputs import choice, model_input, number, seed_input, whole
 from .lep import predictor_input
-from .sockets import EdgePredictor as EdgePredictorSocket
+from .sockets import MapPredictor as MapPredictorSocket
 
 log = logging.getLogger(__name__)
 
 
-class TrainEdgePredictor(io.ComfyNode):
+class TrainMapPredictor(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="DPathTrainEdgePredictor",
-            display_name="Train Edge Predictor",
+            node_id="DPathTrainMapPredictor",
+            display_name="Train Map Predictor",
             category=CATEGORY,
-            description="Trains a small network that reads edges from a model's activations, for Sketch Guidance. A "
-            "hundred pictures and a few minutes are enough; thousands are better. Interrupting keeps "
-            "the best weights so far.",
-            search_aliases=["train lep", "train latent edge predictor", "train sketch guidance", "lgp"],
+            description="Trains a small network that reads a map (edges, depth, classes, ...) from a model's "
+            "activations, for Sketch Guidance. A hundred pictures and a few minutes are enough; thousands are "
+            "better. Interrupting keeps the best weights so far.",
+            search_aliases=[
+                "train lep",
+                "train latent edge predictor",
+                "train sketch guidance",
+                "lgp",
+                "depth",
+                "readout guidance",
+            ],
             is_input_list=True,
             inputs=[
                 model_input("The model to read. It is not changed."),
-                io.Vae.Input("vae", tooltip="The model's VAE: it encodes the edge maps."),
+                io.Vae.Input("vae", tooltip="The model's VAE: it encodes the pictures and the edges."),
                 io.Latent.Input(
                     "latents", optional=True, tooltip="The pictures, from Make Training Dataset. Or connect images."
                 ),
@@ -55,11 +64,11 @@ class TrainEdgePredictor(io.ComfyNode):
                 ),
                 io.Clip.Input("clip", optional=True, tooltip="Encodes the captions if no conditioning is connected."),
                 io.Image.Input(
-                    "edge_maps",
+                    "maps",
                     optional=True,
-                    tooltip="One edge map per picture, from any preprocessor. Without them, Canny edges are computed.",
+                    tooltip="One map per picture, from any preprocessor. Without them, Canny edges are computed.",
                 ),
-                predictor_input("A predictor to train further. Its kind and features are kept.", optional=True),
+                predictor_input("A predictor to train further. Its map, network and features are kept.", optional=True),
                 io.String.Input(
                     "captions",
                     default="",
@@ -67,7 +76,15 @@ class TrainEdgePredictor(io.ComfyNode):
                     tooltip="One line per picture, or one for all. Used with clip.",
                 ),
                 choice(
-                    "kind",
+                    "map",
+                    MAPS,
+                    EDGES,
+                    "What to learn. edges: lines, encoded by the VAE, as in the paper. depth, saliency: greys. "
+                    "normals: the colours of a normal map. segmentation: flat colours, one for each class. other: any "
+                    "map in colour. All but edges need maps.",
+                ),
+                choice(
+                    "network",
                     KINDS,
                     "mlp",
                     "mlp: the paper's network, which sees one latent pixel at a time. unet: sees the surroundings "
@@ -133,11 +150,11 @@ class TrainEdgePredictor(io.ComfyNode):
                 seed_input("Seed for the weights, the noise and the choice of pictures."),
             ],
             outputs=[
-                EdgePredictorSocket.Output(display_name="predictor", tooltip="The best predictor found in training."),
+                MapPredictorSocket.Output(display_name="predictor", tooltip="The best predictor found in training."),
                 io.LossMap.Output(display_name="loss_map", tooltip="The loss of each step, for Plot Loss Graph."),
                 io.Image.Output(
                     display_name="preview",
-                    tooltip="Held-out pictures, their edge maps, and what the predictor sees at three noise levels.",
+                    tooltip="Held-out pictures, their maps, and what the predictor sees at three noise levels.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -153,26 +170,31 @@ class TrainEdgePredictor(io.ComfyNode):
         conditioning: list[Any] | None = None,
         images: list[Tensor] | None = None,
         clip: list[Any] | None = None,
-        edge_maps: list[Tensor] | None = None,
-        predictor: list[EdgePredictor] | None = None,
+        maps: list[Tensor] | None = None,
+        predictor: list[MapPredictor] | None = None,
         **widgets: list[Any],
     ) -> io.NodeOutput:
-        refuse_pair(model[0], "train an edge predictor on one of the two")
+        refuse_pair(model[0], "train a map predictor on one of the two")
         given = {name: values[0] for name, values in widgets.items()}
         noise_range = (given.pop("noise_from"), given.pop("noise_to"))
-        edges = (given.pop("edge_detail"), given.pop("edge_scale"))
+        wanted = Wanted(given["map"], given.pop("edge_detail"), given.pop("edge_scale"))
+        begun = predictor[0] if predictor else None
+        if begun is not None:
+            wanted = replace(wanted, map=begun.map, palette=begun.palette)
+        count = sum(len(latent["samples"]) for latent in latents or []) or sum(len(batch) for batch in images or [])
+        conds = conditioning or _texts(clip, captions[0], count)
+        progress = TrainingProgress(model[0], count, given["steps"], cls.hidden.unique_id if cls.hidden else None)
+        data = gather(model[0], vae[0], latents or [], images or [], conds, maps or [], wanted, progress.prepared)
+        progress.encoding = data.encoding
         plan = Plan(
             feature_set=given.pop("features"),
             batch=given.pop("batch_size"),
+            palette=data.palette,
             noise_range=noise_range,
-            line_width=LINE_WIDTH,
-            **given,
+            line_width=LINE_WIDTH if wanted.map == EDGES else 0,
+            **{**given, "map": wanted.map},
         )
-        count = sum(len(latent["samples"]) for latent in latents or []) or sum(len(batch) for batch in images or [])
-        conds = conditioning or _texts(clip, captions[0], count)
-        progress = TrainingProgress(model[0], count, plan.steps, cls.hidden.unique_id if cls.hidden else None)
-        data = gather(model[0], vae[0], latents or [], images or [], conds, edge_maps or [], *edges, progress.prepared)
-        trained = train_predictor(model[0], data.examples, plan, predictor[0] if predictor else None, progress.trained)
+        trained = train_predictor(model[0], data.examples, plan, begun, progress.trained)
         text = predictor_report(trained.predictor)
         if trained.interrupted:
             text += (
@@ -192,4 +214,4 @@ def _texts(clip: list[Any] | None, captions: str, count: int) -> list[Any]:
     return captioned(clip[0], captions, count)
 
 
-NODES: list[type[io.ComfyNode]] = [TrainEdgePredictor]
+NODES: list[type[io.ComfyNode]] = [TrainMapPredictor]

@@ -6,6 +6,6 @@ from comfy_api.latest import io
 
 DiffusionPath = io.Custom("DIFFUSION_PATH")
 PathSchedule = io.Custom("PATH_SCHEDULE")
-EdgePredictor = io.Custom("EDGE_PREDICTOR")
+MapPredictor = io.Custom("MAP_PREDICTOR")
 Measurement = io.Custom("MEASUREMENT")
 SweepCells = io.Custom("SWEEP_CELLS")

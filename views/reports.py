@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..lep.predictor import EdgePredictor
+from ..images.palette import hexadecimal
+from ..lep.predictor import MapPredictor
 from ..samplers import mask_times, masks, parts, process, remarks
 from ..samplers import sdedit as edits
 from ..samplers.conditioning import fingerprint
@@ -194,14 +195,16 @@ def path_report(path: DiffusionPath) -> str:
     )
 
 
-def predictor_report(predictor: EdgePredictor) -> str:
+def predictor_report(predictor: MapPredictor) -> str:
     """Summary of a predictor, in a few lines."""
     record = predictor.record
     lines = [
-        f"{predictor.kind}, reads {len(predictor.taps)} blocks ({sum(predictor.channels)} channels)",
+        f"{predictor.map}: {predictor.kind}, reads {len(predictor.taps)} blocks ({sum(predictor.channels)} channels)",
         "model: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in predictor.model.items() if value),
         f"noise: {predictor.noise_range[0]:.2f} to {predictor.noise_range[1]:.2f} of training time",
     ]
+    if predictor.palette:
+        lines.append(f"classes: {', '.join(map(hexadecimal, predictor.palette))}")
     if "steps" in record and "pictures" in record:
         lines.append(f"trained {record['steps']} steps on {record['pictures']} pictures")
     if "validation_loss" in record:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...demo.render import render_with_masks
+from ...demo.render import render_with_maps
 from ...demo.scenes import Scene, full_caption
 from ...demo.training.evaluate import generate, sheet, unseen_scenes
 from ...images.tensors import from_uint8
@@ -31,7 +31,8 @@ def demo_model() -> Tensor:
 @picture
 def demo_scene() -> Tensor:
     scene = Scene(seed=5, trees="broadleaf", time="sunset", house="red")
-    pixels, masks = render_with_masks(scene)
+    made = render_with_maps(scene)
+    pixels, masks = made.picture, made.masks
     house = torch.from_numpy(masks["house"].copy())[..., None].expand(-1, -1, 3)
     return montage(torch.stack([from_uint8(pixels), rendered(scene, detail=0.0)[0], house]), columns=3)
 

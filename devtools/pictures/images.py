@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...demo.attributes import features
-from ...demo.render import render_with_masks
+from ...demo.render import render_with_maps
 from ...demo.scenes import Scene
 from ...demo.training.evaluate import unseen_scenes
 from ...images.composite import composite_exact
@@ -81,7 +81,8 @@ def _pen_strokes(size: int) -> Tensor:
 def composite() -> Tensor:
     """A new house through the autoencoder, laid back into the original; differences enlarged eight times."""
     scene = _SCENE.with_(lake="meadow")
-    pixels, masks = render_with_masks(scene)
+    made = render_with_maps(scene)
+    pixels, masks = made.picture, made.masks
     original, mask = from_uint8(pixels)[None], grow(torch.from_numpy(masks["house"].copy())[None], 4)
     edited = world().decoded(world().latent(rendered(scene.with_(house="red"))))
     result = composite_exact(original, edited, mask, border=4, color_match=1.0).image

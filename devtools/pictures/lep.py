@@ -11,16 +11,15 @@ from torch import Tensor
 
 from ...benchmarks.sketch import unsteady
 from ...demo.scenes import Scene
-from ...demo.training.edges import PLAN, rendered_data
+from ...demo.training.predictors import PLAN, rendered_data
 from ...images import edges
 from ...images.edges import METHODS, as_picture, of_width
 from ...lep import predict
 from ...lep.checkpoint import load_predictor
 from ...lep.guidance import Guidance, guide
 from ...lep.sketch import Sketch, read_sketch
-from ...lep.targets import edge_picture
 from ...lep.training import train_predictor
-from ...nodes.lep import BUILT_IN_FILE, DEFAULT_BETA, DEFAULT_END
+from ...nodes.lep import BUILT_IN, DEFAULT_BETA, DEFAULT_END
 from ...views.training import training_sheet
 from ..world import rendered
 from .shared import grid, picture, world
@@ -37,7 +36,7 @@ def guided(
     weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """A picture of each scene after its sketch."""
-    predictor = load_predictor(BUILT_IN_FILE)
+    predictor = load_predictor(next(iter(BUILT_IN.values())))
     sketch = Sketch(world().model, world().vae, predictor, sketches, weight)
     model = guide(world().model, Guidance(predictor, sketch.at, beta, 1.0, end))
     return world().generated(scenes, 5, model=model)
@@ -61,7 +60,7 @@ def edge_map() -> Tensor:
 
 
 @picture
-def train_edge_predictor() -> Tensor:
+def train_map_predictor() -> Tensor:
     """The node's own preview after a short training."""
     data = rendered_data(100, 5)
     trained = train_predictor(world().model, data.examples, replace(PLAN, steps=150, validation=0.04))
@@ -69,15 +68,15 @@ def train_edge_predictor() -> Tensor:
 
 
 @picture
-def predict_edges() -> Tensor:
+def predict_map() -> Tensor:
     """What the built-in predictor sees of two pictures through more and more noise."""
-    model, predictor, times = world().model, load_predictor(BUILT_IN_FILE), (0.1, 0.4, 0.7, 0.95)
+    model, predictor, times = world().model, load_predictor(next(iter(BUILT_IN.values()))), (0.1, 0.4, 0.7, 0.95)
     shown = []
     for scene in _SCENES[:2]:
         code = world().latent(rendered(scene))["samples"]
-        found = predict.predict_edges(model, predictor, code, world().encoded(scene), times)
+        found = predict.predict_map(model, predictor, code, world().encoded(scene), times)
         shown.append(rendered(scene))
-        shown += [edge_picture(model, world().vae, one, predictor.target, (256, 256))[0].cpu() for one in found]
+        shown += [predictor.encoding.picture(model, world().vae, one, (256, 256))[0].cpu() for one in found]
     return grid(shown, col_labels=["picture", *(f"t0 {time:g}" for time in times)])
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...demo.model import FILM
-from ...demo.render import render_with_masks
+from ...demo.render import render_with_maps
 from ...demo.scenes import Scene
 from ...images.plot import Axis, Series, line_plot
 from ...images.tensors import from_uint8
@@ -67,7 +67,8 @@ def reverse_sde() -> Tensor:
 
 def _sky_and_land() -> tuple[Tensor, Tensor, Tensor]:
     """A picture by day with the masks of its sky and its land."""
-    pixels, masks = render_with_masks(_SCENE.with_(time="day"))
+    made = render_with_maps(_SCENE.with_(time="day"))
+    pixels, masks = made.picture, made.masks
     sky, land = (torch.from_numpy(masks[name].copy()).float()[None] for name in ("sky", "land"))
     return from_uint8(pixels)[None], sky, land
 
@@ -76,7 +77,8 @@ def _sky_and_land() -> tuple[Tensor, Tensor, Tensor]:
 def drag() -> Tensor:
     """A house dragged over a meadow, and the film of it."""
     film, scene = World(FILM), _SCENE.with_(time="day", lake="meadow")
-    pixels, masks = render_with_masks(scene)
+    made = render_with_maps(scene)
+    pixels, masks = made.picture, made.masks
     kind = {"kind": "cut-out", "mask": torch.from_numpy(masks["house"].copy()).float()[None], "hole": "blurred"}
     kind |= {"t0_inside": 0.35, "t0_outside": 0.6}
     given = {"image": from_uint8(pixels)[None], "frames": 10, "moves": "0: 0 0\n1: -75 12", "kind": kind}

@@ -42,7 +42,7 @@ SOURCES: dict[str, tuple[tuple[str, int], ...]] = {
     "IMAGE": (("DPathDemoScene", 0),), "MASK": (("DPathDemoScene", 1), ("SolidMask", 0)),
     "NOISE": (("RandomNoise", 0), ("DisableNoise", 0)), "SIGMAS": (("BasicScheduler", 0),),
     "SAMPLER": (("KSamplerSelect", 0),), "GUIDER": (("CFGGuider", 0),), "CLIP_VISION": (),
-    "EDGE_PREDICTOR": (("DPathLoadEdgePredictor", 0),), "SWEEP_CELLS": (("DPathSweep", 4),),
+    "MAP_PREDICTOR": (("DPathLoadMapPredictor", 0),), "SWEEP_CELLS": (("DPathSweep", 4),),
 }  # fmt: skip
 ONCE = ("MODEL", "CLIP", "VAE")  # one embedded model serves the whole prompt
 PREFIX, DEPTH, DYNAMIC, GROWING = "DPath", 2, "COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3"

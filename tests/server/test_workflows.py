@@ -24,7 +24,7 @@ WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "example_workflows").g
 def test_example_workflow_runs(path: Path, client: Client, object_info: dict[str, dict[str, Any]]) -> None:
     prompt = shortened(without_files(to_prompt(json.loads(path.read_text(encoding="utf-8")), object_info)))
     for node in prompt.values():
-        if node["class_type"] == "DPathTrainEdgePredictor":
+        if node["class_type"] == "DPathTrainMapPredictor":
             node["inputs"] |= TRAINING
     fractions: list[float] = []
 

@@ -303,21 +303,21 @@ def measurement_guidance(w: World) -> str:
     return EXACT
 
 
-def predict_edges(w: World) -> str:
+def predict_map(w: World) -> str:
     given = {"model": w.model, "predictor": w.predictor, "vae": w.vae, "latent": w.latent}
-    finite(call("DPathPredictEdges", **given, conditioning=w.positive, t0=0.5, seed=1)[0])
+    finite(call("DPathPredictMap", **given, conditioning=w.positive, t0=0.5, seed=1)[0])
     return WORKS
 
 
 def train_predictor(w: World) -> str:
     settings = {"captions": "", "kind": "mlp", "steps": 2, "batch_size": 2, "reuse": 2, "noise_to": 0.5, "seed": 0}
-    defaults = {i.id: [i.default] for i in NODES["DPathTrainEdgePredictor"].GET_SCHEMA().inputs
+    defaults = {i.id: [i.default] for i in NODES["DPathTrainMapPredictor"].GET_SCHEMA().inputs
                 if getattr(i, "default", None) is not None}  # fmt: skip
     side = max(64, w.image.shape[1])
     images = [torch.rand(1, side, side, 3, generator=torch.Generator().manual_seed(i)) for i in range(4)]
     given = {**defaults, **{key: [value] for key, value in settings.items()}, "features": ["levels"]}
     inputs = {"model": [w.model], "vae": [w.vae], "images": images, "conditioning": [w.positive]}
-    _, losses, preview = NODES["DPathTrainEdgePredictor"].execute(**{**given, **inputs}).args
+    _, losses, preview = NODES["DPathTrainMapPredictor"].execute(**{**given, **inputs}).args
     finite(preview, torch.tensor(losses["loss"]))
     return WORKS
 
@@ -362,9 +362,9 @@ CASES: dict[str, Case] = {
     "DPathMDPEdit": mdp_edit,
     "DPathMDPSweep": mdp_sweep,
     "DPathFlowEdit": flowedit,
-    "DPathPredictEdges": predict_edges,
+    "DPathPredictMap": predict_map,
     "DPathSketchGuidance": sketch_guidance,
-    "DPathTrainEdgePredictor": train_predictor,
+    "DPathTrainMapPredictor": train_predictor,
     "DPathMeasurementGuidance": measurement_guidance,
     "DPathJoinModels": join_models,
 }

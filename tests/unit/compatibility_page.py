@@ -74,7 +74,7 @@ modules before and after importing the pack and after these runs.
 _BOTTOM = """
 - **skipped**: Sketch Guidance reads activations of the whole picture. Where the network sees only parts of it, or is
   skipped, the run is not guided and the log says so.
-- Inversion, reconstruction, FlowEdit and the edge predictor bypass EasyCache and LazyCache, because estimated
+- Inversion, reconstruction, FlowEdit and the map predictor bypass EasyCache and LazyCache, because estimated
   evaluations would make their results wrong.
 - torch.compile changes nothing; while a gradient is computed (null text, Sketch Guidance, training), the network runs
   uncompiled.

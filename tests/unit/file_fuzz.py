@@ -26,7 +26,7 @@ import torch
 from diffusion_path.benchmarks.common import parser
 from diffusion_path.devtools.console import say
 from diffusion_path.lep.checkpoint import load_predictor, save_predictor
-from diffusion_path.lep.predictor import EdgePredictor, build_network
+from diffusion_path.lep.predictor import MapPredictor, build_network
 from diffusion_path.lep.public import BatchNormPixelNetwork
 from diffusion_path.samplers.path import DiffusionPath, ModelKind
 from diffusion_path.samplers.path_file import load_path, save_path
@@ -63,7 +63,7 @@ def good_predictor(file: Path) -> None:
     channels, settings = (8, 16), {"out_channels": 4, "widths": (8, 8)}
     record = {"steps": 5, "pictures": 2, "validation_loss": 0.5}
     save_predictor(
-        EdgePredictor(
+        MapPredictor(
             network=build_network("mlp", channels, **settings), kind="mlp", taps=("input_blocks.1", "output_blocks.2"),
             channels=channels, model={"network": "UNetModel", "context": None}, settings=settings, record=record,
         ), file,
@@ -84,7 +84,7 @@ def used_path(path: DiffusionPath) -> None:
     assert path.from_sigma(float(path.sigmas[1])).steps >= 1
 
 
-def used_predictor(predictor: EdgePredictor) -> None:
+def used_predictor(predictor: MapPredictor) -> None:
     assert predictor_report(predictor)
     if predictor.network.noise == "angle":
         seen = predictor.network([torch.ones(1, n, 2, 2) for n in predictor.channels], torch.tensor([0.5]), (2, 2))

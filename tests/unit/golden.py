@@ -22,7 +22,7 @@ from diffusion_path.demo.model import load_demo_model
 from diffusion_path.devtools import schemas
 from diffusion_path.devtools.direct import call
 from diffusion_path.lep.checkpoint import load_predictor, save_predictor
-from diffusion_path.lep.predictor import EdgePredictor, build_network
+from diffusion_path.lep.predictor import MapPredictor, build_network
 from diffusion_path.samplers.flowedit_methods import METHODS as FLOW_METHODS
 from diffusion_path.samplers.mdp.edit import KINDS
 from diffusion_path.samplers.path_file import load_path, save_path
@@ -153,8 +153,8 @@ def summary(result: Tensor) -> list[float]:
     return [round(float(value), 6) for value in (*flat[places], flat.mean(), flat.std())]
 
 
-def predictor(kind: str) -> EdgePredictor:
-    """A small edge predictor, with weights that follow from their places."""
+def predictor(kind: str) -> MapPredictor:
+    """A small map predictor, with weights that follow from their places."""
     settings = {"out_channels": 4, **PREDICTORS[kind]}
     network = build_network(kind, (8, 6), **settings)
     with torch.no_grad():
@@ -162,7 +162,7 @@ def predictor(kind: str) -> EdgePredictor:
             values = torch.sin(torch.arange(weight.numel()) * 0.37 + number).reshape(weight.shape) * 0.25
             weight.copy_(values.half())  # as the file keeps them
     taps, record = ("input_blocks.0", "input_blocks.1"), {"steps": 7, "loss": 0.25}
-    return EdgePredictor(network, kind, taps, (8, 6), {"network": "UNetModel"}, noise_range=(0.1, 0.9),
+    return MapPredictor(network, kind, taps, (8, 6), {"network": "UNetModel"}, noise_range=(0.1, 0.9),
                          settings=settings, record=record)  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from diffusion_path.lep import families
 from diffusion_path.lep.features import survey
-from diffusion_path.lep.predictor import EdgePredictor, build_network
+from diffusion_path.lep.predictor import MapPredictor, build_network
 from diffusion_path.samplers import process
 from diffusion_path.tests.unit import tiny
 from torch import Tensor
@@ -21,14 +21,14 @@ STEPS = 4
 def predictor_for(
     model: ModelPatcher, kind: str = "mlp", feature_set: str = "levels", seed: int = 0, like: Tensor | None = None,
     cond: Any = None,
-) -> EdgePredictor:  # fmt: skip
+) -> MapPredictor:  # fmt: skip
     """Random weights: guidance must be right for any predictor. like, cond: a latent and a prompt of the model."""
     like = tiny.latent(model)["samples"] if like is None else like
     taps, channels = survey(model, like, cond or tiny.cond(), feature_set)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = build_network(kind, channels, int(like.shape[1]))
-    return EdgePredictor(fresh, kind, taps, channels, families.signature(model, taps))
+    return MapPredictor(fresh, kind, taps, channels, families.signature(model, taps))
 
 
 def drawing_for(model: ModelPatcher, batch: int = 1, seed: int = 4) -> Tensor:

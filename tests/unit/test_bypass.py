@@ -38,7 +38,7 @@ PASSED: dict[str, dict[str, str]] = {
     "DPathStrokes": {"IMAGE": "image"},
     "DPathSweep": {"grid": "image"},
     "DPathToSampling": {"model": "model"},
-    "DPathTrainEdgePredictor": {"predictor": "predictor"},
+    "DPathTrainMapPredictor": {"predictor": "predictor"},
 }
 """By node: outputs and the inputs that take their place, if the node shows them. Others pass nothing."""
 
@@ -48,7 +48,7 @@ BY_TYPE_ALONE: dict[str, dict[str, str]] = {
     "DPathMeasurementExact": {"change": "image"},
     "DPathStrokeCanvas": {"strokes": "background", "sketch": "background"},
     "DPathSweep": {"plot": "image"},
-    "DPathTrainEdgePredictor": {"preview": "images"},
+    "DPathTrainMapPredictor": {"preview": "images"},
 }
 """Where the page passes a picture for want of a better one: no input is of the output's kind."""
 

@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from diffusion_path.lep.checkpoint import load_predictor, save_predictor
 from diffusion_path.lep.pickle_check import check_pickles
-from diffusion_path.lep.predictor import EdgePredictor, build_network
+from diffusion_path.lep.predictor import MapPredictor, build_network
 from diffusion_path.samplers.path import DiffusionPath, ModelKind
 from diffusion_path.samplers.path_file import load_path, save_path
 from diffusion_path.tests.unit.file_fuzz import CASES, Case, fuzz, limited_memory
@@ -47,7 +47,7 @@ def good_predictor(folder: Path) -> Path:
     file = folder / "predictor.safetensors"
     channels, options = (8, 16), {"out_channels": 4, "widths": (8, 8)}
     save_predictor(
-        EdgePredictor(
+        MapPredictor(
             network=build_network("mlp", channels, **options), kind="mlp", taps=("input_blocks.1", "output_blocks.2"),
             channels=channels, model={"network": "UNetModel"}, settings=options, record={},
         ), file,
@@ -222,7 +222,7 @@ def test_what_training_scripts_save_is_plain(archive: bool, tmp_path: Path) -> N
     }  # fmt: skip
     torch.save(content, file, _use_new_zipfile_serialization=archive)
     check_pickles(file)
-    assert "all.pt is not an edge predictor that this pack knows" in read(load_predictor, file)
+    assert "all.pt is not a map predictor that this pack knows" in read(load_predictor, file)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])

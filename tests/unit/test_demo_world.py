@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from diffusion_path.demo import textures
-from diffusion_path.demo.render import ELEMENTS, render, render_with_masks
+from diffusion_path.demo.render import ELEMENTS, render, render_with_maps
 from diffusion_path.demo.scenes import ATTRIBUTES, Scene, caption, full_caption, random_scene, vocabulary
 from diffusion_path.demo.text import MAX_TOKENS, PAD, START, UNKNOWN, WordTokenizer
 from diffusion_path.nodes.demo import DemoScene
@@ -50,7 +50,8 @@ def test_changing_one_attribute_changes_the_picture_but_keeps_the_layout(name: s
 
 
 def test_masks_cover_the_picture_once_and_absent_elements_are_empty() -> None:
-    picture, masks = render_with_masks(Scene(seed=5, house="red", trees="pines", lake="lake"))
+    made = render_with_maps(Scene(seed=5, house="red", trees="pines", lake="lake"))
+    picture, masks = made.picture, made.masks
     assert np.array_equal(picture, render(Scene(seed=5, house="red", trees="pines", lake="lake")))
     assert set(masks) == set(ELEMENTS)
     total = np.sum(list(masks.values()), axis=0)
@@ -58,7 +59,8 @@ def test_masks_cover_the_picture_once_and_absent_elements_are_empty() -> None:
     assert total.max() < 1.1
     for name in ("house", "trees", "lake", "sky"):
         assert 0.005 < masks[name].mean() < 0.6
-    _, bare = render_with_masks(Scene(seed=5, house="no house", trees="no trees", lake="meadow"))
+    made = render_with_maps(Scene(seed=5, house="no house", trees="no trees", lake="meadow"))
+    _, bare = made.picture, made.masks
     assert all(bare[name].max() == 0 for name in ("house", "trees", "lake"))
 
 

@@ -17,7 +17,7 @@ from comfy.samplers import KSAMPLER
 from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 from diffusion_path.devtools.direct import call
 from diffusion_path.lep.guidance import Guidance, guide
-from diffusion_path.lep.predict import predict_edges
+from diffusion_path.lep.predict import predict_map
 from diffusion_path.samplers import process
 from diffusion_path.samplers.experts import experts_of, join
 from diffusion_path.samplers.mdp.conditions import mix_guidance
@@ -215,8 +215,8 @@ def test_the_gradient_of_a_sketch_is_that_of_the_model_at_work(pair):
 def test_predicted_edges_are_those_of_the_model_at_the_level(pair):
     high, low = experts()
     given = {"latents": tiny.latent(high)["samples"], "cond": tiny.cond(0), "times": (0.8, 0.3)}
-    alone = [predict_edges(model, predictor_for(high), **given) for model in (high, low)]
-    made = predict_edges(pair, predictor_for(high), **given)
+    alone = [predict_map(model, predictor_for(high), **given) for model in (high, low)]
+    made = predict_map(pair, predictor_for(high), **given)
     assert torch.equal(made[0], alone[0][0])
     assert torch.equal(made[1], alone[1][1])
     assert not torch.equal(*[each[1] for each in alone])
@@ -272,7 +272,7 @@ def test_one_schedule_for_both_models():
 
 
 METHODS = ["DPathSDEdit", "DPathRecord", "DPathReconstruct", "DPathToSampling", "DPathMDPEdit", "DPathFlowEdit",
-           "DPathSketchGuidance", "DPathPredictEdges", "DPathSweep",
+           "DPathSketchGuidance", "DPathPredictMap", "DPathSweep",
            *(label for label in CASES if label.startswith(("DPathInvert", "DPathMDP: ")))]  # fmt: skip
 
 
@@ -390,7 +390,7 @@ def test_a_lora_after_joining_is_refused(pair):
 
 
 def test_calls_across_the_boundary_are_refused(pair):
-    assert outcome("DPathTrainEdgePredictor", worlds()[1])[0] == REFUSED
+    assert outcome("DPathTrainMapPredictor", worlds()[1])[0] == REFUSED
     mixed = torch.tensor([0.9, 0.3])
     found = experts_of(pair)
     assert found is not None

@@ -36,7 +36,7 @@ NOT_OF_THE_KIND = {
     "CLIP_VISION": ("text", 5, {}),
     "DIFFUSION_PATH": ANYTHING[1:],
     "PATH_SCHEDULE": ANYTHING[1:],
-    "EDGE_PREDICTOR": ANYTHING[1:],
+    "MAP_PREDICTOR": ANYTHING[1:],
     "MEASUREMENT": ANYTHING[1:],
     "COMFY_AUTOGROW_V3": (None, "text", {}, *({"part0": each} for each in ANYTHING)),
 }

@@ -83,7 +83,7 @@ def sampled(w: World, model: Any) -> Tensor:
 
 def predicted(w: World) -> Tensor:
     inputs = {"predictor": w.predictor, "vae": w.vae, "latent": w.latent, "conditioning": w.positive}
-    return call("DPathPredictEdges", model=w.model, **inputs, t0=0.5, seed=1)[0]
+    return call("DPathPredictMap", model=w.model, **inputs, t0=0.5, seed=1)[0]
 
 
 def trained(w: World) -> Tensor:
@@ -94,7 +94,7 @@ def trained(w: World) -> Tensor:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("diffusion_path.tests.unit.compatibility.finite", listen)
-        CASES["DPathTrainEdgePredictor"](w)
+        CASES["DPathTrainMapPredictor"](w)
     return torch.cat([each.flatten() for each in kept])
 
 
@@ -121,8 +121,8 @@ RUNS: dict[str, Callable[[World], Tensor]] = {
     **{f"Invert, {method}": lambda w, m=method: inverted(w, m).states for method in METHODS},
     "Record Path": lambda w: recorded(w)[0].states,
     "Reconstruct": lambda w: reconstructed(w, inverted(w, "euler"))[0]["samples"],
-    "Predict Edges": predicted,
-    "Train Edge Predictor": trained,
+    "Predict Map": predicted,
+    "Train Map Predictor": trained,
 }
 
 

@@ -1,4 +1,4 @@
-"""Edge predictors on disk: round trip, published layouts, and files that are damaged, foreign or dangerous."""
+"""Map predictors on disk: round trip, published layouts, and files that are damaged, foreign or dangerous."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pytest
 import torch
 from diffusion_path.lep import checkpoint
 from diffusion_path.lep.checkpoint import load_predictor, save_predictor
-from diffusion_path.lep.predictor import EdgePredictor, build_network
+from diffusion_path.lep.predictor import MapPredictor, build_network
 from diffusion_path.lep.public import ReadoutNetwork, USketchNetwork
 from safetensors.torch import save_file
 from torch import Tensor
 
 
-def own(kind: str = "mlp", channels: tuple[int, ...] = (8, 6)) -> EdgePredictor:
+def own(kind: str = "mlp", channels: tuple[int, ...] = (8, 6)) -> MapPredictor:
     torch.manual_seed(1)
     settings = {"out_channels": 4}
     network = build_network(kind, channels, **settings)
     taps = tuple(f"input_blocks.{i}" for i in range(len(channels)))
     record = {"steps": 7, "loss": 0.25}
-    return EdgePredictor(
+    return MapPredictor(
         network,
         kind,
         taps,
@@ -198,15 +198,15 @@ def bad_files(folder: Path) -> dict[str, str]:
     torch.save(mlp_state(7080), whole_pt)
     whole_pt.write_bytes(whole_pt.read_bytes()[:5000])
     return {
-        "missing.safetensors": "There is no edge predictor",
+        "missing.safetensors": "There is no map predictor",
         "cut.safetensors": "is damaged",
         "noise.safetensors": "is damaged",
         "empty.pt": "is damaged",
         "cut.pt": "is damaged",
-        "foreign.safetensors": "is not an edge predictor",
+        "foreign.safetensors": "is not a map predictor",
         "newer.safetensors": "newer version",
         "bare.safetensors": "does not hold what its description says",
-        "other.pt": "not an edge predictor that this pack knows",
+        "other.pt": "not a map predictor that this pack knows",
         "list.pt": "holds no weights by name",
         "inputs.pt": "with 1234 inputs, which is not one of the known layouts",
         "short.pt": "parts of it are missing",

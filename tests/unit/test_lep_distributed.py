@@ -1,4 +1,4 @@
-"""Training an edge predictor over a folder of pictures, in one process and shared by two."""
+"""Training a map predictor over a folder of pictures, in one process and shared by two."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def test_reading_a_folder(pictures: Path, tmp_path: Path) -> None:
     assert read.pictures.shape == (7, 32, 32, 3)
     assert read.captions[3] == ""
     assert "landscape" in read.captions[0]
-    assert read.edges is None
+    assert read.maps is None
     with pytest.raises(ValueError, match=r"6\.png has no edge map in .*: add one of its name"):
         train_folder.read_folder(pictures, edges, 32)
     Image.new("L", (96, 96)).save(edges / "6.png")
-    found = train_folder.read_folder(pictures, edges, 32).edges
+    found = train_folder.read_folder(pictures, edges, 32).maps
     assert found is not None
     assert found.shape == (7, 32, 32, 3)
     with pytest.raises(ValueError, match="There are no pictures in"):
@@ -89,15 +89,15 @@ def test_names_with_brackets_and_pictures_on_their_side(tmp_path: Path) -> None:
         Image.fromarray(stored).save(folder / "photo [1].png", exif=turned)
     Image.new("RGB", (32, 32)).save(edges / "photo [1].2.png")
     read = train_folder.read_folder(tmp_path, edges, 32)
-    assert read.edges is not None
-    for picture in (read.pictures[0], read.edges[0]):
+    assert read.maps is not None
+    for picture in (read.pictures[0], read.maps[0]):
         assert float(picture[:12].max()) < 0.1
         assert float(picture[20:].min()) > 0.9
 
 
 def test_the_command_line() -> None:
-    options = train_folder.parse(["model.safetensors", "pictures", "out.safetensors", "--steps", "7", "--kind", "unet"])
-    assert (options.steps, options.kind, options.size) == (7, "unet", 512)
+    options = train_folder.parse(["model.safetensors", "pictures", "out", "--steps", "7", "--network", "unet"])
+    assert (options.steps, options.network, options.size) == (7, "unet", 512)
     assert train_folder.workers().world == 1
 
 

@@ -14,7 +14,7 @@ import torch
 from diffusion_path import gradients
 from diffusion_path.lep import families
 from diffusion_path.lep.guidance import KEY, Guidance, guide
-from diffusion_path.lep.predictor import EdgePredictor, build_network
+from diffusion_path.lep.predictor import MapPredictor, build_network
 from diffusion_path.lep.step import bend
 from diffusion_path.samplers import process
 from diffusion_path.tests.unit import analytic, tiny
@@ -259,7 +259,7 @@ def test_taps_inside_a_recomputed_block() -> None:
     model = tiny.unet()
     taps = tuple(f"output_blocks.{i}.0.out_layers" for i in range(2))
     channels = (64, 64)
-    predictor = EdgePredictor(build_network("mlp", channels, 4), "mlp", taps, channels, families.signature(model))
+    predictor = MapPredictor(build_network("mlp", channels, 4), "mlp", taps, channels, families.signature(model))
     sketch = sketch_for(model)
     fast, lean = (run(guide(model, Guidance(predictor, sketch, checkpointed=c)), steps=2) for c in (False, True))
     assert not torch.allclose(fast, run(model, steps=2))
@@ -419,7 +419,7 @@ def test_a_predictor_that_does_not_see_the_picture_is_refused() -> None:
     with torch.no_grad():
         for parameter in predictor.network.parameters():
             parameter.zero_()
-    with pytest.raises(ValueError, match="does not depend on the picture where the edge predictor reads it"):
+    with pytest.raises(ValueError, match="does not depend on the picture where the map predictor reads it"):
         run(guide(model, Guidance(predictor, sketch_for(model))))
 
 

@@ -1,5 +1,5 @@
-"""The sketch nodes as a workflow calls them: DPathEdgeMap, DPathTrainEdgePredictor, DPathSaveEdgePredictor,
-DPathLoadEdgePredictor, DPathPredictEdges and DPathSketchGuidance."""
+"""The sketch nodes as a workflow calls them: DPathEdgeMap, DPathTrainMapPredictor, DPathSaveMapPredictor,
+DPathLoadMapPredictor, DPathPredictMap and DPathSketchGuidance."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ import torch
 from diffusion_path.nodes.edges import SKETCH, EdgeMap
 from diffusion_path.nodes.lep import (
     BUILT_IN,
-    BUILT_IN_FILE,
     FOLDER,
-    LoadEdgePredictor,
-    PredictEdges,
-    SaveEdgePredictor,
+    LoadMapPredictor,
+    PredictMap,
+    SaveMapPredictor,
     SketchGuidance,
 )
-from diffusion_path.nodes.lep_training import TrainEdgePredictor
+from diffusion_path.nodes.lep_training import TrainMapPredictor
 from diffusion_path.tests.unit import tiny
 from diffusion_path.tests.unit.guided import predictor_for, run
 from diffusion_path.tests.unit.test_lep_sketch import PoolVae, cross, pictures
@@ -40,17 +39,18 @@ def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    """Train Edge Predictor's widgets, as lists."""
+    """Train Map Predictor's widgets, as lists."""
     values = {
-        "captions": "", "kind": "mlp", "features": "levels", "steps": 6, "batch_size": 3, "learning_rate": 1e-3,
-        "noise_from": 0.0, "noise_to": 0.5, "reuse": 2, "edge_detail": 0.5, "edge_scale": 2.0, "seed": 0,
+        "captions": "", "map": "edges", "network": "mlp", "features": "levels", "steps": 6, "batch_size": 3,
+        "learning_rate": 1e-3, "noise_from": 0.0, "noise_to": 0.5, "reuse": 2, "edge_detail": 0.5, "edge_scale": 2.0,
+        "seed": 0,
     }  # fmt: skip
     return {key: [value] for key, value in {**values, **changes}.items()}
 
 
 def trained(**inputs: Any) -> Any:
     given: dict[str, Any] = {"images": [pictures(6)], "conditioning": [tiny.cond(0)], **inputs}
-    return TrainEdgePredictor.execute(model=[tiny.unet()], vae=[PoolVae()], **{**settings(), **given}).result
+    return TrainMapPredictor.execute(model=[tiny.unet()], vae=[PoolVae()], **{**settings(), **given}).result
 
 
 def test_edge_map() -> None:
@@ -70,13 +70,13 @@ def test_train_save_load(output: Path) -> None:
         assert len(losses["loss"]) == 6
         assert preview.ndim == 4
         assert preview.shape[-1] == 3
-        name = SaveEdgePredictor.execute(predictor, "mine/edges").result[0]
+        name = SaveMapPredictor.execute(predictor, "mine/edges").result[0]
         assert (output / FOLDER / name).is_file()
-        listed: Any = LoadEdgePredictor.GET_SCHEMA().inputs[0]
+        listed: Any = LoadMapPredictor.GET_SCHEMA().inputs[0]
         assert name in listed.options
-        loaded = LoadEdgePredictor.execute(name).result[0]
+        loaded = LoadMapPredictor.execute(name).result[0]
         assert loaded.record["steps"] == 6
-        assert LoadEdgePredictor.fingerprint_inputs(name) == (output / FOLDER / name).stat().st_mtime
+        assert LoadMapPredictor.fingerprint_inputs(name) == (output / FOLDER / name).stat().st_mtime
         further = trained(predictor=[loaded])[0]
     assert further.record["steps"] == 12
 
@@ -106,22 +106,22 @@ def test_training_from_latents_and_captions() -> None:
 @pytest.mark.parametrize("name", ["../secret.safetensors", "nothing.safetensors", "weights.ckpt", "/etc/passwd"])
 def test_files_that_are_not_there(name: str, output: Path) -> None:
     with pytest.raises(ValueError, match=r"press R to refresh|choose a .safetensors"):
-        LoadEdgePredictor.execute(name)
+        LoadMapPredictor.execute(name)
 
 
 def test_names_cannot_leave_the_output_folder(output: Path) -> None:
     with pytest.raises(ValueError, match="leads out of the output folder"):
-        SaveEdgePredictor.execute(predictor_for(tiny.unet()), "../../escape")
+        SaveMapPredictor.execute(predictor_for(tiny.unet()), "../../escape")
 
 
-def test_predict_edges() -> None:
+def test_predict_map() -> None:
     model = tiny.unet()
     latent = tiny.latent(model, 2)
     with torch.inference_mode():
-        seen = PredictEdges.execute(model, predictor_for(model), PoolVae(), latent, tiny.cond(0), 0.3, 0).result[0]
+        seen = PredictMap.execute(model, predictor_for(model), PoolVae(), latent, tiny.cond(0), 0.3, 0).result[0]
     assert seen.shape == (2, 64, 64, 3)
     with pytest.raises(ValueError, match="made for a model with network UNetModel, and this one has Flux"):
-        PredictEdges.execute(tiny.flux(), predictor_for(model), PoolVae(), latent, tiny.cond(0), 0.3, 0)
+        PredictMap.execute(tiny.flux(), predictor_for(model), PoolVae(), latent, tiny.cond(0), 0.3, 0)
 
 
 def sketch() -> Tensor:
@@ -174,7 +174,8 @@ def test_the_built_in_predictor_fits_the_embedded_model() -> None:
     from diffusion_path.demo.model import load_demo_model
     from diffusion_path.lep.families import check_fits
 
-    assert BUILT_IN_FILE.stat().st_size <= 4 * 1024**2
-    predictor = LoadEdgePredictor.execute(BUILT_IN).result[0]
+    name, file = next(iter(BUILT_IN.items()))
+    assert file.stat().st_size <= 4 * 1024**2
+    predictor = LoadMapPredictor.execute(name).result[0]
     assert predictor.model["network"] == "UNetModel"
     check_fits(load_demo_model()[0], predictor.model, predictor.taps)

@@ -16,7 +16,7 @@ from diffusion_path.lep import families as architectures
 from diffusion_path.lep.features import Places, call_network, capturing, run_with_prompts, survey
 from diffusion_path.lep.guidance import Guidance, guide
 from diffusion_path.lep.places import find_places, latent_of
-from diffusion_path.lep.predictor import EdgePredictor
+from diffusion_path.lep.predictor import MapPredictor
 from diffusion_path.samplers.marking import Call
 from diffusion_path.tests.unit import families
 from diffusion_path.tests.unit.families import EVERY, FAMILIES, Family
@@ -145,7 +145,7 @@ def surveyed(name: str, feature_set: str = "all") -> tuple[tuple[str, ...], tupl
         return survey(model_of(name), picture_of(EVERY[name]), families.cond(EVERY[name]), feature_set)
 
 
-def predictor_of(name: str) -> EdgePredictor:
+def predictor_of(name: str) -> MapPredictor:
     return predictor_for(model_of(name), like=picture_of(EVERY[name]), cond=families.cond(EVERY[name]))
 
 

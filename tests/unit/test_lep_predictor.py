@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from diffusion_path.lep import checkpoint, families
 from diffusion_path.lep.features import capturing, survey
-from diffusion_path.lep.predict import predict_edges
+from diffusion_path.lep.predict import predict_map
 from diffusion_path.lep.predictor import PixelNetwork, UNetNetwork, build_network, encode_level
 from diffusion_path.lep.public import (
     BatchNormPixelNetwork,
@@ -266,7 +266,7 @@ def test_signature_and_refusals(name: str) -> None:
         families.check_fits(model, {**found, "blocks": None}, ("input_blocks.99",))
     narrow = replace(predictor, channels=(7, *predictor.channels[1:]))
     with pytest.raises(ValueError, match=f"reads 7 channels of {taps[0]}, and this model has {predictor.channels[0]}"):
-        predict_edges(model, narrow, tiny.latent(model)["samples"], tiny.cond(), [0.5])
+        predict_map(model, narrow, tiny.latent(model)["samples"], tiny.cond(), [0.5])
 
 
 def test_prediction_names() -> None:

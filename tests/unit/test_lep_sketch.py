@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from diffusion_path.images.edges import as_picture
-from diffusion_path.lep import dataset, sketch, targets
+from diffusion_path.lep import dataset, sketch
+from diffusion_path.lep.maps import encoding
 from diffusion_path.lep.sketch import Sketch, by_importance, fit_lines, read_importance, read_sketch
+from diffusion_path.lep.targets import binary
 from diffusion_path.tests.unit import tiny
 from diffusion_path.tests.unit.test_lep_guidance import predictor_for
 from torch import Tensor
@@ -197,13 +199,13 @@ def test_a_vae_of_another_size_is_refused() -> None:
 def test_edge_pictures_there_and_back() -> None:
     model = tiny.unet()
     picture = as_picture(cross())
-    pixels = targets.edge_target(model, PoolVae(), picture, "pixels", (8, 8))
+    pixels = encoding("pixels").encode(model, PoolVae(), picture, (8, 8))
     assert pixels.shape == (1, 3, 8, 8)
     assert float(pixels.min()) >= -0.5
-    back = targets.edge_picture(model, PoolVae(), pixels, "pixels", (64, 64))
+    back = encoding("pixels").picture(model, PoolVae(), pixels, (64, 64))
     assert back.shape == (1, 64, 64, 3)
-    latent = targets.edge_target(model, PoolVae(), picture, "latent")
-    assert targets.edge_picture(model, PoolVae(), latent, "latent", (64, 64)).shape == (1, 64, 64, 3)
+    latent = encoding("latent").encode(model, PoolVae(), picture, (8, 8))
+    assert encoding("latent").picture(model, PoolVae(), latent, (64, 64)).shape == (1, 64, 64, 3)
 
 
 @pytest.mark.parametrize("kind", ["latent", "pixels"])
@@ -214,9 +216,9 @@ def test_edge_pictures_of_several_videos(kind: str) -> None:
             return latent[:, :3].movedim(1, -1)
 
     seen = torch.rand(2, 16, 3, 8, 8)
-    shown = targets.edge_picture(tiny.wan(), VideoVae(), seen, kind, (8, 8))
+    shown = encoding(kind).picture(tiny.wan(), VideoVae(), seen, (8, 8))
     assert shown.shape == (6, 8, 8, 3)
-    one = targets.edge_picture(tiny.wan(), VideoVae(), seen.flip(0), kind, (8, 8))
+    one = encoding(kind).picture(tiny.wan(), VideoVae(), seen.flip(0), (8, 8))
     assert torch.equal(one.unflatten(0, (2, 3))[0], shown.unflatten(0, (2, 3))[1])
 
 
@@ -228,7 +230,7 @@ def pictures(count: int = 5) -> Tensor:
 
 
 def gathered(**kw: Any) -> dataset.Dataset:
-    given: dict[str, Any] = {"latents": [], "images": [pictures()], "conds": [tiny.cond(0)], "edge_maps": [], **kw}
+    given: dict[str, Any] = {"latents": [], "images": [pictures()], "conds": [tiny.cond(0)], "maps": [], **kw}
     return dataset.gather(tiny.unet(), PoolVae(), **given)
 
 
@@ -241,7 +243,7 @@ def test_dataset_from_images() -> None:
         one.latent, model.get_model_object("process_latent_in")(PoolVae().encode(pictures()[2:3]))
     )
     assert one.target.shape == (1, 4, 8, 8)
-    assert float(data.edges(2).max()) == 1.0
+    assert float(data.maps(2).max()) == 1.0
 
 
 def test_dataset_from_cores_lists() -> None:
@@ -255,17 +257,17 @@ def test_dataset_from_cores_lists() -> None:
 def test_dataset_with_given_edge_maps() -> None:
     maps = as_picture(cross()).repeat(5, 1, 1, 1)
     for given in ([maps], [1.0 - maps], list(maps.split(1))):
-        data = gathered(edge_maps=given)
-        assert float(data.edges(0)[0, 31:34, 10].sum()) == 3.0
+        data = gathered(maps=given)
+        assert float(data.maps(0)[0, 31:34, 10, 0].sum()) == 3.0
 
 
 def test_edge_maps_and_pictures_of_any_channels() -> None:
-    wanted = gathered(edge_maps=[as_picture(cross()).repeat(5, 1, 1, 1)])
+    wanted = gathered(maps=[as_picture(cross()).repeat(5, 1, 1, 1)])
     grey = cross().unsqueeze(-1).repeat(5, 1, 1, 1)
     layer = torch.cat([torch.zeros(5, 64, 64, 3), grey], dim=-1)
     for maps in (grey, 1.0 - grey, layer):
-        data = gathered(images=[pictures()[..., :1]], edge_maps=[maps])
-        assert torch.equal(data.edges(4), wanted.edges(4))
+        data = gathered(images=[pictures()[..., :1]], maps=[maps])
+        assert torch.equal(data.maps(4), wanted.maps(4))
         assert torch.equal(data.examples[4].latent, wanted.examples[4].latent)
 
 
@@ -276,10 +278,10 @@ def test_datasets_that_do_not_match_are_refused() -> None:
         ({"images": []}, "nothing to train on"),
         ({"latents": codes}, "5 images for 3 latents"),
         ({"conds": [tiny.cond(0)] * 2}, "2 conditionings for 5 pictures"),
-        ({"edge_maps": [plain]}, "1 edge maps for 5 pictures"),
-        ({"edge_maps": [torch.zeros(5, 64, 64, 3)]}, "edge map of picture 1 .batch item 0. is empty"),
-        ({"edge_maps": [torch.cat([plain] * 3 + [plain * 0.0] * 2)]}, "edge map of picture 4 .batch item 0. is empty"),
-        ({"edge_maps": [plain[:, :32].repeat(5, 1, 1, 1)]}, "edge map is 64 x 32"),
+        ({"maps": [plain]}, "1 maps for 5 pictures"),
+        ({"maps": [torch.zeros(5, 64, 64, 3)]}, "map of picture 1 .batch item 0. is empty"),
+        ({"maps": [torch.cat([plain] * 3 + [plain * 0.0] * 2)]}, "map of picture 4 .batch item 0. is empty"),
+        ({"maps": [plain[:, :32].repeat(5, 1, 1, 1)]}, "map is 64 x 32"),
     ]
     for given, message in cases:
         with pytest.raises(ValueError, match=message):
@@ -302,5 +304,5 @@ def test_captions() -> None:
 
 
 def test_binary_and_widths() -> None:
-    assert torch.equal(targets.binary(torch.tensor([0.2, 0.5, 0.9])), torch.tensor([0.0, 1.0, 1.0]))
+    assert torch.equal(binary(torch.tensor([0.2, 0.5, 0.9])), torch.tensor([0.0, 1.0, 1.0]))
     assert sketch.as_shades(cross())[1] is None

@@ -11,8 +11,8 @@ import comfy.model_management as management
 import pytest
 import torch
 from diffusion_path.lep import families, training
-from diffusion_path.lep.predict import predict_edges
-from diffusion_path.lep.predictor import EdgePredictor
+from diffusion_path.lep.predict import predict_map
+from diffusion_path.lep.predictor import MapPredictor
 from diffusion_path.lep.store import Row, Store
 from diffusion_path.lep.training import Example, Plan, Progress, Trained, train_predictor
 from diffusion_path.samplers import process
@@ -50,7 +50,7 @@ def test_it_learns(kind: str, steps: int) -> None:
     train(model, replace(PLAN, steps=1))  # ComfyUI marks the layers when it first loads them
     state = snapshot(model)
     heard: list[Progress] = []
-    plan = replace(PLAN, kind=kind, steps=steps, noise_range=(0.0, 0.1))
+    plan = replace(PLAN, network=kind, steps=steps, noise_range=(0.0, 0.1))
     trained = train(model, plan, examples(model, 24), listen=heard.append)
     assert len(trained.losses) == len(heard) == steps
     assert sum(trained.losses[-5:]) < 0.95 * sum(trained.losses[:5])
@@ -82,7 +82,7 @@ def test_every_family_trains_and_predicts(name: str) -> None:
     families.check_fits(model, predictor.model, predictor.taps)
     latent = tiny.latent(model, 2)["samples"]
     with torch.inference_mode():
-        seen = predict_edges(model, predictor, latent, tiny.cond(0), [0.2, 0.8])
+        seen = predict_map(model, predictor, latent, tiny.cond(0), [0.2, 0.8])
     assert [s.shape for s in seen] == [latent.shape] * 2
     assert not torch.allclose(seen[0], seen[1])
 
@@ -248,7 +248,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(at: str, mon
         (3, PLAN, "3 pictures are too few"),
         (8, replace(PLAN, noise_range=(0.5, 0.5)), "noise range 0.5 to 0.5 is empty"),
         (8, replace(PLAN, feature_set="none"), "no feature set 'none'"),
-        (8, replace(PLAN, kind="rnn"), "choose mlp or unet"),
+        (8, replace(PLAN, network="rnn"), "choose mlp or unet"),
     ],
 )
 def test_bad_plans_are_refused(count: int, plan: Plan, message: str) -> None:
@@ -308,8 +308,8 @@ def test_saved_predictor_predicts_the_same(tmp_path: Path) -> None:
     loaded = load_predictor(tmp_path / "p.safetensors")
     latent = tiny.latent(model)["samples"]
 
-    def seen(predictor: EdgePredictor) -> Tensor:
+    def seen(predictor: MapPredictor) -> Tensor:
         with torch.inference_mode():
-            return predict_edges(model, predictor, latent, tiny.cond(0), [0.4])[0]
+            return predict_map(model, predictor, latent, tiny.cond(0), [0.4])[0]
 
     torch.testing.assert_close(seen(loaded), seen(trained), rtol=2e-2, atol=2e-2)

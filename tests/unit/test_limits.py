@@ -55,7 +55,7 @@ def test_widgets_and_the_page_know_the_same_numbers() -> None:
     assert widest["DPathStrokeCanvas", "grow"] == limits.GROW
     assert widest["DPathLatentMask", "grow"] <= limits.GROW
     assert {most for (_, key), most in widest.items() if key in ("part", "parts")} == {limits.SWEEP_PARTS}
-    steps = {most for (name, key), most in widest.items() if key == "steps" and name != "DPathTrainEdgePredictor"}
+    steps = {most for (name, key), most in widest.items() if key == "steps" and name != "DPathTrainMapPredictor"}
     assert max(steps) == limits.STEPS
     script = (ROOT / "web" / "js" / "canvas" / "document.js").read_text(encoding="utf-8")
     for name, value in (

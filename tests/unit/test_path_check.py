@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusion_path.lep.predictor import EdgePredictor, build_network
+from diffusion_path.lep.predictor import MapPredictor, build_network
 from diffusion_path.samplers.path import DiffusionPath, ModelKind
 from diffusion_path.samplers.path_check import check_falling
 from diffusion_path.samplers.replay import replay_sampler, stand_in
@@ -151,12 +151,12 @@ WRONG_PREDICTORS: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("field", "value"), WRONG_PREDICTORS, ids=[case[0] for case in WRONG_PREDICTORS])
 def test_a_wrong_field_of_a_predictor_is_one_sentence(field: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"^The edge predictor's .*{field}.* must be .*: train or save it again\.$"):
+    with pytest.raises(ValueError, match=rf"^The map predictor's .*{field}.* must be .*: train or save it again\.$"):
         dataclasses.replace(own(), **{field: value})
 
 
 def test_every_field_of_a_predictor_is_checked() -> None:
-    fields = {field.name for field in dataclasses.fields(EdgePredictor)}
+    fields = {field.name for field in dataclasses.fields(MapPredictor)}
     assert {case[0] for case in WRONG_PREDICTORS} | {"network", "unfinished"} == fields  # the last is never in a file
 
 

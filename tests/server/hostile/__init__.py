@@ -103,7 +103,7 @@ VALUES: dict[str, Callable[[], Values]] = {
     "LATENT": latents, "IMAGE": pictures, "MASK": masks, "SIGMAS": sigmas, "CONDITIONING": conditionings,
     "STRING": texts, "INT": numbers, "FLOAT": numbers,
     **dict.fromkeys(("MODEL", "CLIP", "VAE", "NOISE", "SAMPLER", "GUIDER"), dict),
-    **dict.fromkeys(("DIFFUSION_PATH", "PATH_SCHEDULE", "EDGE_PREDICTOR"), dict),
+    **dict.fromkeys(("DIFFUSION_PATH", "PATH_SCHEDULE", "MAP_PREDICTOR"), dict),
 }  # fmt: skip
 ERRORS = {
     "RuntimeError": RuntimeError("a kernel that this machine does not have"),

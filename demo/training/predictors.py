@@ -1,8 +1,8 @@
-"""The edge predictor of the embedded model: `./dev train-demo-predictor` trains it from scratch.
+"""The map predictors of the embedded model: `./dev train-demo-predictor --map edges` trains one from scratch.
 
 Training runs in rounds, each on freshly rendered scenes, and the file is written after each round. Finished rounds are
-not repeated; delete the work folder to start over. The file of a run with shorter or fewer rounds, or of another kind,
-stays in the work folder unless --out says otherwise.
+not repeated; delete the work folder to start over. The file of a run with shorter or fewer rounds, or of another
+network, stays in the work folder unless --out says otherwise.
 """
 
 from __future__ import annotations
@@ -19,52 +19,70 @@ import torch
 
 from ...images.tensors import from_uint8
 from ...lep.checkpoint import load_predictor, save_predictor
-from ...lep.dataset import LINE_WIDTH, Dataset, gather
+from ...lep.dataset import LINE_WIDTH, Dataset, Wanted, gather
+from ...lep.maps import EDGES
+from ...lep.predictor import KINDS
 from ...lep.training import Plan, Progress, train_predictor
 from ..model import WEIGHTS, load_demo_model
-from ..render import render
+from ..render import render_with_maps
 from ..scenes import caption, random_scene
 
-OUT = WEIGHTS.parent / "edges.safetensors"
-WORK = Path(".dev/training/edges")
-ROUNDS, PICTURES, SEED = 7, 1600, 77
+WORK = Path(".dev/training")
+PICTURES, SEED = 1600, 77
 PLAN = Plan(
-    kind="unet", feature_set="all", steps=2000, batch=8, learning_rate=2e-3, reuse=3, line_width=LINE_WIDTH,
+    network="unet", feature_set="all", steps=2000, batch=8, learning_rate=2e-3, reuse=3, line_width=LINE_WIDTH,
     validation=0.02, memory=1024**3,
 )  # fmt: skip
+SMALL = {"width": 16, "depth": 2}
+MAPS: dict[str, tuple[int, str, dict[str, int]]] = {
+    # rounds, what the renderer calls the map (edges are found in the pictures), and the size of the network
+    EDGES: (7, "", {}),
+    "depth": (1, "depth_map", SMALL),
+    "segmentation": (1, "segments", SMALL),
+}
 
 
-def rendered_data(count: int, seed: int) -> Dataset:
-    """Scenes with random captions, and the edge maps of their pictures; every second one is mirrored."""
+def rendered_data(count: int, seed: int, map_kind: str = EDGES) -> Dataset:
+    """Scenes with random captions, and maps of their pictures; every second one is mirrored."""
     rng = np.random.default_rng(seed)
     scenes = [random_scene(rng) for _ in range(count)]
-    pictures = torch.stack([from_uint8(render(scene)) for scene in scenes])
-    pictures[::2] = pictures[::2].flip(2)
+    made = [render_with_maps(scene) for scene in scenes]
+    pictures = [torch.stack([from_uint8(each.picture) for each in made])]
+    shown = MAPS[map_kind][1]
+    if shown:
+        pictures.append(torch.stack([from_uint8(getattr(each, shown)) for each in made]))
+    for each in pictures:
+        each[::2] = each[::2].flip(2)
     model, clip, vae = load_demo_model()
     texts = [clip.encode_from_tokens_scheduled(clip.tokenize(caption(scene, rng))) for scene in scenes]
-    return gather(model, vae, [], [pictures], texts, [])
+    return gather(model, vae, [], pictures[:1], texts, pictures[1:], Wanted(map_kind))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="./dev train-demo-predictor", description=__doc__)
     parser.add_argument("--work", type=Path, help="folder for the rounds")
     parser.add_argument("--length", type=float, default=1.0, help="factor on pictures and steps of every round")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--kind", choices=["mlp", "unet"], default=PLAN.kind)
+    parser.add_argument("--map", choices=list(MAPS), default=EDGES)
+    parser.add_argument("--rounds", type=int, help="7 for edges, 1 for other maps")
+    parser.add_argument("--network", choices=KINDS, default=PLAN.network)
     parser.add_argument("--threads", type=int, help="CPU threads; one is often fastest on a shared machine")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    whole = options.kind == PLAN.kind and options.length >= 1 and options.rounds >= ROUNDS
+    rounds = MAPS[options.map][0]
+    if options.rounds is None:
+        options.rounds = rounds
+    whole = options.network == PLAN.network and options.length >= 1 and options.rounds >= rounds
     if options.work is None:
-        options.work = WORK if options.length == 1 else WORK / f"{options.length:g}"
+        options.work = WORK / options.map / (f"{options.length:g}" if options.length != 1 else "")
     if options.out is None:
-        options.out = OUT if whole else options.work / f"{options.kind}.safetensors"
+        work_file = options.work / f"{options.network}.safetensors"
+        options.out = WEIGHTS.parent / f"{options.map}.safetensors" if whole else work_file
     if options.threads:
         torch.set_num_threads(options.threads)
     comfy.utils.PROGRESS_BAR_ENABLED = False
     options.work.mkdir(parents=True, exist_ok=True)
     for number in range(options.rounds):
-        file = options.work / f"{options.kind}-{number}.safetensors"
+        file = options.work / f"{options.network}-{number}.safetensors"
         if not file.exists():
             _train_round(options, number, file)
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -75,13 +93,16 @@ def main() -> None:
 @torch.inference_mode()
 def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
     begin = time.time()
-    data = rendered_data(max(8, round(PICTURES * options.length)), SEED + number)
+    data = rendered_data(max(8, round(PICTURES * options.length)), SEED + number, options.map)
     print(f"round {number}: {len(data.examples)} scenes, {time.time() - begin:.0f} s", flush=True)
     # Later rounds refine the existing weights, so their peak learning rate is lower.
     rate = PLAN.learning_rate * 0.8**number
     steps = max(1, round(PLAN.steps * options.length))
-    plan = replace(PLAN, kind=options.kind, steps=steps, learning_rate=rate, seed=SEED + number)
-    start = load_predictor(options.work / f"{options.kind}-{number - 1}.safetensors") if number else None
+    plan = replace(
+        PLAN, network=options.network, map=options.map, palette=data.palette, steps=steps, learning_rate=rate,
+        seed=SEED + number, line_width=LINE_WIDTH if options.map == EDGES else 0, settings=MAPS[options.map][2],
+    )  # fmt: skip
+    start = load_predictor(options.work / f"{options.network}-{number - 1}.safetensors") if number else None
 
     def listen(progress: Progress) -> None:
         if progress.seen is not None:

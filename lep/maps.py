@@ -1,0 +1,49 @@
+"""The kinds of map that a predictor can be trained to read, in one table: "any spatial map from another domain"
+(Voynov et al. 2022), of which edges are one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..images.palette import Palette
+from .targets import Classes, Encoding, LatentCode, Levels
+
+TARGETS = ("latent", "pixels", "classes")
+
+
+@dataclass(frozen=True)
+class MapKind:
+    """target: how maps of this kind are encoded, of `TARGETS`. channels: of "pixels". drawn: how one is drawn.
+
+    grey: whether light and dark may be exchanged. source: where training maps come from; "" where they are computed.
+    """
+
+    target: str
+    drawn: str
+    source: str = ""
+    channels: int = 3
+    grey: bool = False
+
+
+EDGES = "edges"
+MAPS: dict[str, MapKind] = {
+    EDGES: MapKind("latent", "lines"),
+    "depth": MapKind("pixels", "greys, near = light", "a depth preprocessor", channels=1, grey=True),
+    "segmentation": MapKind("classes", "a flat colour for each class", "a segmentation preprocessor"),
+    "normals": MapKind("pixels", "a normal map's colours", "a normal map preprocessor"),
+    "saliency": MapKind("pixels", "greys, what matters = light", "a saliency preprocessor", channels=1, grey=True),
+    "other": MapKind("pixels", "as the maps that it was trained on", "any node that makes a picture of each picture"),
+}
+
+
+def encoding(target: str, channels: int = 3, palette: Palette = ()) -> Encoding:
+    """The encoding of a predictor's `target`. channels: of "pixels"; palette: of "classes"."""
+    if target == "latent":
+        return LatentCode()
+    return Classes(palette) if target == "classes" else Levels(channels)
+
+
+def encoding_of_kind(map_kind: str, palette: Palette = ()) -> Encoding:
+    """The encoding of maps of a kind, of `MAPS`."""
+    kind = MAPS[map_kind]
+    return encoding(kind.target, kind.channels, palette)
