@@ -9,7 +9,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from ...benchmarks.sketch import unsteady
+from ...benchmarks.map_reader import wanted_maps
+from ...benchmarks.sketch import painted, unsteady
 from ...demo.scenes import Scene
 from ...demo.training.predictors import PLAN, rendered_data
 from ...images import edges
@@ -17,7 +18,7 @@ from ...images.edges import METHODS, as_picture, of_width
 from ...lep import predict
 from ...lep.checkpoint import load_predictor
 from ...lep.guidance import Guidance, guide
-from ...lep.sketch import Sketch, read_sketch
+from ...lep.sketch import DrawnMap, Sketch, read_sketch
 from ...lep.training import train_predictor
 from ...nodes.lep import BUILT_IN, DEFAULT_BETA, DEFAULT_END
 from ...views.training import training_sheet
@@ -89,6 +90,22 @@ def sketch_guidance() -> Tensor:
     columns += [guided(sketches), guided(sketches, beta=1.6, end=0.5)]
     labels = ["sketch", "unguided", f"beta {DEFAULT_BETA:g}, the default", "beta 1.6, the paper's"]
     return grid(list(torch.stack(columns, dim=1)), col_labels=labels)
+
+
+@picture
+def map_guidance() -> Tensor:
+    """Elements painted by hand and a map of depth, of other landscapes than the noise makes, with and without them."""
+    scene, other = _SCENES[2], _SCENES[2].with_(seed=12)
+    rows = []
+    for kind, by_hand in (("segmentation", True), ("depth", False)):
+        drawn = wanted_maps(kind, [other])
+        drawn = painted(drawn[0], 0)[None] if by_hand else drawn
+        file = next(file for file in BUILT_IN.values() if file.stem == kind)
+        predictor = load_predictor(file)
+        target = DrawnMap(world().model, world().vae, predictor, drawn)
+        model = guide(world().model, Guidance(predictor, target.at, DEFAULT_BETA, 1.0, DEFAULT_END))
+        rows += [drawn, world().generated([scene], 5), world().generated([scene], 5, model=model)]
+    return grid(rows, col_labels=["map", "unguided", "guided"])
 
 
 @picture
