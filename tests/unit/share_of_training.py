@@ -19,7 +19,7 @@ from diffusion_path.lep.checkpoint import save_predictor
 from diffusion_path.lep.predictor import build_network
 from diffusion_path.lep.training import Plan
 
-PLAN = Plan(kind="mlp", feature_set="decoder", steps=6, batch=4, reuse=2)
+PLAN = Plan(network="mlp", feature_set="decoder", steps=6, batch=4, reuse=2)
 
 
 def main(pictures: Path, out: Path) -> Any:
