@@ -68,7 +68,7 @@ def test_reading_a_folder(pictures: Path, tmp_path: Path) -> None:
     assert read.captions[3] == ""
     assert "landscape" in read.captions[0]
     assert read.maps is None
-    with pytest.raises(ValueError, match=r"6\.png has no edge map in .*: add one of its name"):
+    with pytest.raises(ValueError, match=r"6\.png has no map in .*: add one of its name"):
         train_folder.read_folder(pictures, edges, 32)
     Image.new("L", (96, 96)).save(edges / "6.png")
     found = train_folder.read_folder(pictures, edges, 32).maps
