@@ -61,7 +61,7 @@ def prompt_of(recipe: Recipe, info: dict[str, Info]) -> Prompt:
     waiting = [name + _SHOWN for name in recipe.outputs]
     while waiting:
         name = waiting.pop()
-        kind, inputs = nodes[name][0], nodes[name][-1] if len(nodes[name]) > 1 else {}
+        kind, inputs = nodes[name]
         prompt[name] = {"class_type": kind, "inputs": with_defaults(_known(kind, info), inputs)}
         waiting += sorted(origins(prompt[name]) - prompt.keys())
     return prompt
