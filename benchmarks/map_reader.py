@@ -41,19 +41,19 @@ def _targets(kind: str, maps: Tensor) -> Tensor:
 
 
 class Reader:
-    """The trained network of a kind of map. agreement: see `agreement`."""
+    """The trained network of a kind of map."""
 
     def __init__(self, kind: str, work: Path) -> None:
         self.kind, file = kind, work / f"reader-{kind}.pt"
-        torch.manual_seed(_SEED)
-        self.network = UNetNetwork((3,), 1 if kind == "depth" else len(ELEMENTS), width=24)
-        if file.exists():
-            self.network.load_state_dict(torch.load(file, weights_only=True))
-        else:
-            with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
+            torch.manual_seed(_SEED)
+            self.network = UNetNetwork((3,), 1 if kind == "depth" else len(ELEMENTS), width=24)
+            if file.exists():
+                self.network.load_state_dict(torch.load(file, weights_only=True))
+            else:
                 self._train()
-            work.mkdir(parents=True, exist_ok=True)
-            torch.save(self.network.state_dict(), file)
+                work.mkdir(parents=True, exist_ok=True)
+                torch.save(self.network.state_dict(), file)
         self.network.train(False)
 
     def _train(self) -> None:
