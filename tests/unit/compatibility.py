@@ -310,7 +310,7 @@ def predict_map(w: World) -> str:
 
 
 def train_predictor(w: World) -> str:
-    settings = {"captions": "", "map": "edges", "network": "mlp", "steps": 2, "batch_size": 2, "reuse": 2, "noise_to": 0.5, "seed": 0}
+    settings = {"captions": "", "steps": 2, "batch_size": 2, "reuse": 2, "noise_to": 0.5, "seed": 0}
     defaults = {i.id: [i.default] for i in NODES["DPathTrainMapPredictor"].GET_SCHEMA().inputs
                 if getattr(i, "default", None) is not None}  # fmt: skip
     side = max(64, w.image.shape[1])
