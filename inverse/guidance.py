@@ -167,15 +167,18 @@ class _Run:
             return state
         return state[..., : math.prod(self.shape[1:])].reshape(-1, *self.shape[1:])
 
-    def predict(self, executor: Any, x: Tensor, sigma: Tensor, model_options: Any = None, seed: Any = None) -> Tensor:
+    def predict(self, executor: Any, x: Tensor, sigma: Tensor, model_options: Any = None, seed: Any = None) -> Any:
         """D, moved towards the measurement if the step is guided."""
-        denoised = executor(x, sigma, model_options, seed)
-        level = float(sigma.max())
-        weight = 0.0 if self.weights is None else self.weights.at(level)
-        if weight <= 0.0:
-            return denoised
+        made, level = executor(x, sigma, model_options, seed), float(sigma.max())
         r = spread(executor.class_obj.inner_model.model_sampling, level)
-        if self.weights is None or r == 0.0:
+        if isinstance(made, tuple):  # of several guidance scales (LanPaint), which are moved alike
+            return tuple(self._moved(each, level, r) for each in made)
+        return self._moved(made, level, r)
+
+    def _moved(self, denoised: Tensor, level: float, r: float) -> Tensor:
+        """A prediction that is moved by as much as the first one of its step."""
+        weight = 0.0 if self.weights is None else self.weights.at(level)
+        if weight <= 0.0 or self.weights is None or r == 0.0:
             return denoised
         own, step = self.part(denoised), self.weights.step(level)
         shift, last = self.shift, self.solved + self.guidance.every

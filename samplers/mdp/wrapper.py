@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from comfy.patcher_extension import WrappersMP
@@ -22,13 +22,20 @@ KEY = "diffusion_path_mdp"
 
 @dataclass(frozen=True)
 class Prediction:
-    """D(x*, sigma) as a solver requests it of a guider; a call evaluates it, with another state or options if given."""
+    """D(x*, sigma) as a solver requests it of a guider; a call evaluates it, with another state or options if given.
 
-    executor: Callable[..., Tensor]
+    Some guiders give several predictions at once, for several guidance scales (LanPaint): a call returns the one of
+    `index`, and `given` keeps all of them, by call. Those after the first are read from there, without evaluations.
+    """
+
+    executor: Callable[..., Any]
     x: Tensor
     timestep: Tensor
     options: dict[str, Any]
     seed: int | None
+    index: int = 0
+    given: list[tuple[Tensor, ...]] = field(default_factory=list)
+    calls: list[None] = field(default_factory=list)
 
     @property
     def guider(self) -> Any:
@@ -39,8 +46,13 @@ class Prediction:
         return float(self.timestep.reshape(-1)[0])
 
     def __call__(self, x: Tensor | None = None, options: dict[str, Any] | None = None) -> Tensor:
+        if self.index:
+            self.calls.append(None)
+            return self.given[len(self.calls) - 1][self.index]
         x, options = self.x if x is None else x, self.options if options is None else options
-        return self.executor(x, self.timestep, options, self.seed)
+        made = self.executor(x, self.timestep, options, self.seed)
+        self.given.append(made if isinstance(made, tuple) else (made,))
+        return self.given[-1][0]
 
 
 class Manipulation(ABC):
@@ -48,6 +60,7 @@ class Manipulation(ABC):
 
     name: str
     run: Any = None
+    count: int | None = None  # of the predictions that the run's guider gives at once, once it is known
 
     def on(self, model: Any) -> Any:
         """A clone of the MODEL with this manipulation."""
@@ -75,16 +88,32 @@ class Manipulation(ABC):
         guider = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
         shapes = kwargs.get("latent_shapes") or ()
         like = parts.unpack(noise, tuple(map(tuple, shapes)) if len(shapes) > 1 else None)
-        outer, self.run = self.run, self.begin(guider, like, sampler, sigmas, denoise_mask)
+        outer, self.run, self.count = self.run, self.begin(guider, like, sampler, sigmas, denoise_mask), None
         try:
             return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
         finally:
             self.run = outer
 
     def predict_noise(self, executor: Callable[..., Tensor], x: Tensor, timestep: Tensor,
-                      model_options: dict[str, Any] | None = None, seed: int | None = None) -> Tensor:  # fmt: skip
+                      model_options: dict[str, Any] | None = None, seed: int | None = None) -> Any:  # fmt: skip
+        if self.run is None:
+            return executor(x, timestep, model_options or {}, seed)
         prediction = Prediction(executor, x, timestep, model_options or {}, seed)
-        return prediction() if self.run is None else self.predict(self.run, prediction)
+        made = self.predict(self.run, prediction)
+        if prediction.given:
+            self.count = len(prediction.given[0])
+        elif self.count is None and not _is_core(prediction.guider):
+            prediction()  # to see how many it gives; where the path's prediction is used, none of them is
+            self.count = len(prediction.given.pop())
+        if self.count in (None, 1):
+            return made
+        others = range(1, self.count)
+        return made, *(self.predict(self.run, replace(prediction, index=index, calls=[])) for index in others)
+
+
+def _is_core(guider: Any) -> bool:
+    """Whether the guider's predictions are made by ComfyUI's own code, which gives one at a time."""
+    return type(guider).predict_noise.__module__.partition(".")[0] in ("comfy", "comfy_extras")
 
 
 def weights_along(path: DiffusionPath, schedule: PathSchedule) -> Weights:

@@ -8,6 +8,7 @@ from typing import Any
 import comfy.samplers
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 from comfy_extras import nodes_context_windows as windows
 from comfy_extras import nodes_differential_diffusion as differential
 from comfy_extras import nodes_pag as pag
@@ -94,3 +95,28 @@ def test_chains_run_and_are_exact_where_they_are_neutral(name: str) -> None:
         assert bool(torch.isfinite(edited).all())
         assert not torch.allclose(edited, plain, atol=1e-3)
         assert torch.equal(world.run(world.model), plain), "nothing is left behind"
+
+
+class Double(comfy.samplers.CFGGuider):
+    """Gives two predictions at once, as LanPaint's guider does for two guidance scales."""
+
+    def predict_noise(self, *args: Any, **kwargs: Any) -> Any:
+        return (denoised := super().predict_noise(*args, **kwargs)), denoised.clone()
+
+
+def test_a_guider_with_several_predictions_has_all_of_them_manipulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[Tensor, ...]] = []
+
+    def first(executor: Any, *args: Any) -> Tensor:
+        heard.append(executor(*args))
+        return heard[-1][0]
+
+    with torch.inference_mode():
+        world = World("nothing")
+        expected = world.run(world.chained(1.0))
+        world.model = world.model.clone()
+        world.model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "outer", first)
+        monkeypatch.setattr(comfy.samplers, "CFGGuider", Double)
+        assert torch.equal(world.run(world.chained(1.0)), expected)
+    assert len(heard) == STEPS
+    assert all(torch.equal(one, other) for one, other in heard)
