@@ -24,7 +24,7 @@ from ..lep.targets import Classes, Levels
 SIZE, GRID = 128, 64
 _PALETTE = tuple(SEGMENTS[name] for name in ELEMENTS)
 ENCODINGS = {"depth": Levels(1), "segmentation": Classes(_PALETTE)}
-_SCENES, _STEPS, _BATCH, _RATE, _SEED = 1200, 1500, 16, 2e-3, 4711
+_SCENES, _STEPS, _BATCH, _RATE, _SEED = 800, 600, 16, 3e-3, 4711
 
 
 def wanted_maps(kind: str, scenes: Sequence[Scene]) -> Tensor:
@@ -47,7 +47,7 @@ class Reader:
         self.kind, file = kind, work / f"reader-{kind}.pt"
         with torch.inference_mode(False), torch.enable_grad():
             torch.manual_seed(_SEED)
-            self.network = UNetNetwork((3,), 1 if kind == "depth" else len(ELEMENTS), width=24)
+            self.network = UNetNetwork((3,), 1 if kind == "depth" else len(ELEMENTS), width=16)
             if file.exists():
                 self.network.load_state_dict(torch.load(file, weights_only=True))
             else:

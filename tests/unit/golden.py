@@ -41,6 +41,11 @@ INVERSIONS: dict[str, dict[str, Any]] = {
     "controlled": {"gamma": 0.5, "pull": 0.9, "stop_at": 0.25, "trend": "constant"},
 }
 PREDICTORS: dict[str, dict[str, Any]] = {"mlp": {"widths": [16, 8]}, "unet": {"width": 8, "depth": 1}}
+CLASSES = {
+    "map": "segmentation",
+    "target": "classes",
+    "palette": ((70, 130, 220), (230, 200, 70), (20, 110, 50), (210, 40, 40)),
+}
 MODES = ("blend", "threshold", "paper")
 
 
@@ -163,7 +168,7 @@ def predictor(kind: str) -> MapPredictor:
             weight.copy_(values.half())  # as the file keeps them
     taps, record = ("input_blocks.0", "input_blocks.1"), {"steps": 7, "loss": 0.25}
     return MapPredictor(network, kind, taps, (8, 6), {"network": "UNetModel"}, noise_range=(0.1, 0.9),
-                         settings=settings, record=record)  # fmt: skip
+                         settings=settings, record=record, **(CLASSES if kind == "unet" else {}))  # fmt: skip
 
 
 def predicted(network: Any) -> Tensor:
@@ -187,8 +192,10 @@ def of_files() -> dict[str, list[float]]:
         for method in INVERSIONS:
             path, place = load_path(path_file(method)), PLACES["analytic, flow"]()
             found[f"path, {method}"] = [*summary(path.states), *summary(replayed(place, path))]
-    for kind in PREDICTORS:
-        found[f"predictor, {kind}"] = summary(predicted(load_predictor(predictor_file(kind)).network))
+    loaded = {kind: load_predictor(predictor_file(kind)) for kind in PREDICTORS}
+    seen = {kind: predicted(each.network) for kind, each in loaded.items()}
+    found |= {f"predictor, {kind}": summary(each) for kind, each in seen.items()}
+    found["predictor, unet, shown"] = summary(loaded["unet"].encoding.picture(None, None, seen["unet"], (16, 16)))
     return found
 
 
