@@ -27,7 +27,8 @@ from .dataset import LINE_WIDTH, Wanted, captioned, gather
 from .families import FEATURE_SETS
 from .maps import EDGES, MAPS
 from .predictor import KINDS
-from .training import Plan, Progress, Workers, train_predictor
+from .training import Plan, Progress, train_predictor
+from .workers import ALONE, Workers
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def workers() -> Workers:
     """This process among those that torchrun started; alone without it."""
     rank, world = this_process()
     if world == 1:
-        return Workers()
+        return ALONE
     torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     return Workers(rank, world, share)
 

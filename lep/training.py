@@ -28,6 +28,7 @@ from .maps import EDGES, MAPS
 from .predictor import KINDS, MapPredictor, PredictorNetwork, build_network
 from .store import Row, Store
 from .unfinished import Mark, Recipe, Unfinished, identity, on_cpu, optimiser_on_cpu
+from .workers import ALONE, Workers
 
 FEWEST = 4
 _VALIDATION_LEVELS = 3
@@ -39,8 +40,6 @@ _CONSTANT = 1e-6  # relative variance below which a channel is the same everywhe
 _AVERAGE = 0.98  # of the weights' moving average, which is what is kept
 
 log = logging.getLogger(__name__)
-
-Sync = Callable[[nn.Module], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -102,22 +101,13 @@ class Trained:
     interrupted: bool = False
 
 
-@dataclass(frozen=True)
-class Workers:
-    """The processes that share a training: this one's rank, their number, and a wrapper that averages gradients."""
-
-    rank: int = 0
-    world: int = 1
-    wrap: Sync = lambda module: module
-
-
 def train_predictor(
     model: Any,
     examples: Sequence[Example],
     plan: Plan,
     start: MapPredictor | None = None,
     listen: Callable[[Progress], None] | None = None,
-    workers: Workers = Workers(),
+    workers: Workers = ALONE,
 ) -> Trained:
     """Train a predictor for the MODEL on the examples.
 
@@ -321,7 +311,7 @@ class _Session:
         for index in range(len(self.blank.taps)):
             values = [row.features[index].to(network.dtype).movedim(1, 0).flatten(1) for row in rows]
             sums = torch.stack([torch.stack([v.mean(1), (v**2).mean(1)]) for v in values]).mean(0)
-            sums = _everywhere(sums, self.workers)
+            sums = self.workers.mean(sums)
             varying |= bool((sums[1] > sums[0] ** 2 * (1 + _CONSTANT)).any())
             network.first.set_statistics(index, sums[0], (sums[1] - sums[0] ** 2).clamp_min(0).sqrt())
         if not varying:
@@ -450,11 +440,3 @@ def _copy_state(network: nn.Module) -> dict[str, Tensor]:
 def _blend(average: dict[str, Tensor], network: nn.Module, keep: float) -> None:
     for key, value in network.state_dict().items():
         average[key].lerp_(value, 1.0 - keep)
-
-
-def _everywhere(tensor: Tensor, workers: Workers) -> Tensor:
-    """The mean over all workers."""
-    if workers.world == 1:
-        return tensor
-    torch.distributed.all_reduce(tensor)
-    return tensor / workers.world
