@@ -24,6 +24,7 @@ from ..lep.targets import Classes, Levels
 SIZE, GRID = 128, 64
 _PALETTE = tuple(SEGMENTS[name] for name in ELEMENTS)
 ENCODINGS = {"depth": Levels(1), "segmentation": Classes(_PALETTE)}
+_USUAL = 200  # landscapes of the mean
 _SCENES, _STEPS, _BATCH, _RATE, _SEED = 800, 600, 16, 3e-3, 4711
 
 
@@ -78,11 +79,16 @@ class Reader:
 
     @torch.no_grad()
     def agreement(self, pictures: Tensor, maps: Tensor) -> Tensor:
-        """How well each picture [N, H, W, 3] shows its map: correlation of depth, or mean IoU of the elements. [N]"""
+        """How well each picture [N, H, W, 3] shows its map: mean IoU of the elements, or correlation of depth. [N]
+
+        The correlation is that of the difference from the mean landscape, which all pictures have in common.
+        """
         seen = torch.cat([self._seen(batch) for batch in _small(pictures).split(50)])
         if self.kind == "depth":
-            wanted = _targets("depth", maps).flatten(1)
-            return F.cosine_similarity(_centred(seen.flatten(1)), _centred(wanted), dim=1)
+            rng = np.random.default_rng(_SEED)
+            usual = _targets("depth", wanted_maps("depth", [random_scene(rng) for _ in range(_USUAL)])).mean(0)
+            pair = ((each - usual).flatten(1) for each in (seen, _targets("depth", maps)))
+            return F.cosine_similarity(*map(_centred, pair), dim=1)
         cells = F.interpolate(maps.movedim(-1, 1), size=(GRID, GRID), mode="nearest-exact").movedim(1, -1)
         return mean_iou(seen.argmax(1), nearest(cells, _PALETTE)[0])
 

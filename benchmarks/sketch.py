@@ -180,7 +180,7 @@ def _maps(given: argparse.Namespace, work: Path, usual: Setting) -> None:
     """Depth and elements: unguided, and guided by exact and by painted maps."""
     for file in list(BUILT_IN.values())[1:]:
         name = file.stem
-        measure = "correlation of depth" if name == "depth" else "mean IoU of elements"
+        measure = "correlation of depth, less the mean" if name == "depth" else "mean IoU of elements"
         print(f"\nPredictor of {name}, {given.sketches} maps:")
         head("", measure, *ATTRIBUTES, "patch KID", "feature KID")
         for by_hand in (False, True):

@@ -40,7 +40,7 @@ def check_predictor(predictor: MapPredictor) -> None:
         for key, value in predictor.model.items()
     )
     _must(good, "model", "names and numbers that tell its model", predictor.model)
-    _must(predictor.map in MAPS, "map", " or ".join(MAPS), predictor.map)
+    _must(predictor.map in tuple(MAPS), "map", " or ".join(MAPS), predictor.map)
     _must(predictor.target in TARGETS, "target", " or ".join(TARGETS), predictor.target)
     _check_palette(predictor.palette, predictor.target == "classes")
     _must(predictor.branch in BRANCHES, "branch", " or ".join(BRANCHES), predictor.branch)

@@ -142,6 +142,7 @@ def test_options_that_a_sampler_does_not_take_lead_to_euler(sampler: str, option
 WRONG_PREDICTORS: list[tuple[str, Any]] = [
     ("kind", ""), ("taps", ()), ("taps", ("a", "")), ("taps", ["a", "b"]), ("channels", (8,)), ("channels", (8, 0)),
     ("channels", (8.0, 6)), ("model", {"family": [1]}), ("model", None), ("target", "depth"), ("target", []),
+    ("map", "sound"), ("map", []), ("palette", ((0, 0, 0), (9, 9, 9))), ("palette", None),
     ("line_width", -1), ("line_width", 10**9), ("line_width", True), ("branch", "both"), ("noise_range", (0.5, 0.5)),
     ("noise_range", (-0.1, 1.0)), ("noise_range", (0.0, NAN)), ("noise_range", (0.0, 0.5, 1.0)), ("binarise", "false"),
     ("settings", {"width": 1.5}), ("settings", {"width": [8, -1]}), ("record", {"steps": "many"}), ("record", []),
