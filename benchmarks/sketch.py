@@ -41,13 +41,12 @@ from ..lep.checkpoint import load_predictor
 from ..lep.guidance import Guidance, guide
 from ..lep.predictor import MapPredictor
 from ..lep.sketch import DrawnMap, Sketch
-from ..nodes.lep import BUILT_IN, DEFAULT_BETA, DEFAULT_END
+from ..nodes.lep import BUILT_IN_FILES, DEFAULT_BETA, DEFAULT_END
 from .common import MODELS, PICTURES, ROOT, add_model, head, machine, parser, row, unrelated_renders
-from .map_reader import Reader, wanted_maps
+from .map_reader import ENCODINGS, Reader, wanted_maps
 from .t0 import shown
 
 _SKETCHES, _CURVE = 50, 10
-_EDGES = next(iter(BUILT_IN.values()))
 _BATCH = 10
 _REFERENCE = 8  # renders to compare with, per sketch
 _NEAR, _WIDER = 2.0, 4.0  # pixels
@@ -63,7 +62,7 @@ class Setting:
     beta: float = DEFAULT_BETA
     end: float = DEFAULT_END
     steps: int = 20
-    predictor: Path = _EDGES
+    predictor: Path = BUILT_IN_FILES["edges"]
 
     @property
     def unguided(self) -> bool:
@@ -160,8 +159,8 @@ class MapWorld(World):
 
     def __init__(self, kind: str, by_hand: bool, count: int, seeds: int, work: Path, model_kind: str = NOISE) -> None:
         super().__init__(count, seeds, work / (f"{kind}-painted" if by_hand else kind), model_kind)
-        self.exact = wanted_maps(kind, self.scenes)
-        self.maps = torch.stack([painted(each, i) for i, each in enumerate(self.exact)]) if by_hand else self.exact
+        exact = wanted_maps(kind, self.scenes)
+        self.maps = torch.stack([painted(each, i) for i, each in enumerate(exact)]) if by_hand else exact
         self.reader = Reader(kind, work)
 
     def _drawing(self, model: Any, predictor: MapPredictor, some: slice) -> Sketch | DrawnMap:
@@ -178,8 +177,8 @@ class MapWorld(World):
 
 def _maps(given: argparse.Namespace, work: Path, usual: Setting) -> None:
     """Depth and elements: unguided, and guided by exact and by painted maps."""
-    for file in list(BUILT_IN.values())[1:]:
-        name = file.stem
+    for name in ENCODINGS:
+        file = BUILT_IN_FILES[name]
         measure = "correlation of depth, less the mean" if name == "depth" else "mean IoU of elements"
         print(f"\nPredictor of {name}, {given.sketches} maps:")
         head("", measure, *ATTRIBUTES, "patch KID", "feature KID")
@@ -188,7 +187,7 @@ def _maps(given: argparse.Namespace, work: Path, usual: Setting) -> None:
             about = "painted" if by_hand else "exact"
             row(f"the renders themselves, {about}", f"{w.reader.agreement(rendered(*w.scenes), w.maps).mean():.3f}")
             w.line(f"unguided, {about}", replace(usual, beta=0.0))
-            for beta in given.betas[1:]:
+            for beta in filter(None, given.betas):
                 w.line(f"beta {beta:g}, {about}", replace(usual, beta=beta, predictor=file))
 
 
@@ -303,7 +302,7 @@ def main() -> None:
     if "predictors" in given.only and given.predictors:
         print(f"\nPredictors, {given.curve_sketches} sketches:")
         _head()
-        for file in (*given.predictors, _EDGES):
+        for file in (*given.predictors, BUILT_IN_FILES["edges"]):
             for steps in (20, 50):
                 small.row(f"{file.stem}, {steps} steps", replace(usual, predictor=file, steps=steps))
 

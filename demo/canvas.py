@@ -114,6 +114,6 @@ class Canvas:
             other[rows, columns] *= 1.0 - alpha
         mask = self.masks.setdefault(name, np.zeros((self.size, self.size), dtype=np.float32))
         mask[rows, columns] += alpha
+        np.clip(mask, 0.0, 1.0, out=mask)
         here = np.broadcast_to(np.asarray(self.here, dtype=np.float32), self.depth.shape)[rows, columns]
         self.depth[rows, columns] += alpha * (here - self.depth[rows, columns])
-        np.clip(mask, 0.0, 1.0, out=mask)

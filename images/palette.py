@@ -46,8 +46,8 @@ def find_palette(pictures: Iterable[Tensor]) -> Palette:
         alike = any(np.linalg.norm(np.subtract(rgb, other)) <= _ALIKE for other in chosen)
         if largest[colour] >= _SMALLEST and not alike:
             chosen.append(rgb)
-    inside = sum(shares.values())
-    if inside < _INSIDE * count or len(chosen) > MOST_COLOURS or _near(shares, chosen) < _FLAT * inside:
+    total = sum(shares.values())
+    if total < _INSIDE * count or len(chosen) > MOST_COLOURS or _near(shares, chosen) < _FLAT * total:
         raise ValueError(
             f"The segmentation maps are not flat or have more than {MOST_COLOURS} colours: give maps in which each "
             "class has a flat colour of its own, or choose the map 'other', which takes any picture."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from ..samplers.masks import block_of_vae
 from .maps import EDGES, MAPS, encoding_of_kind
 from .sketch import as_encoded, fit_lines, read_sketch
 from .targets import Classes, Encoding, check_target, normal
-from .training import Example
+from .training import Example, Plan
 
 LINE_WIDTH = 5  # pixels: about half a latent cell; thinner lines are hard to see through noise
 
@@ -33,17 +33,19 @@ log = logging.getLogger(__name__)
 class Dataset:
     """Training examples of one encoding.
 
-    maps: makes the map of one of them, IMAGE [T, H, W, 3]; all of them at once would fill memory.
+    kind: of map, of `MAPS`. maps: makes the map of one of them, IMAGE [T, H, W, 3]; all of them at once would fill
+    memory.
     """
 
     examples: list[Example]
+    kind: str
     encoding: Encoding
     maps: Callable[[int], Tensor]
 
-    @property
-    def palette(self) -> Palette:
-        """The colours of its classes; empty for maps without classes."""
-        return self.encoding.palette if isinstance(self.encoding, Classes) else ()
+    def planned(self, plan: Plan) -> Plan:
+        """The plan with what these examples decide: the kind of map, its classes, and the width of lines."""
+        palette = self.encoding.palette if isinstance(self.encoding, Classes) else ()
+        return replace(plan, map=self.kind, palette=palette, line_width=LINE_WIDTH if self.kind == EDGES else 0)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def gather(
         examples.append(Example(normal(process.latent_in(model, code)).cpu(), normal(target).cpu(), text))
         if listen is not None:
             listen(index + 1, count)
-    return Dataset(examples, encoding, lambda index: made(index, code_of(index)))
+    return Dataset(examples, wanted.map, encoding, lambda index: made(index, code_of(index)))
 
 
 def captioned(clip: Any, captions: str, count: int) -> list[Any]:

@@ -13,13 +13,12 @@ TARGETS = ("latent", "pixels", "classes")
 
 @dataclass(frozen=True)
 class MapKind:
-    """target: how maps of this kind are encoded, of `TARGETS`. channels: of "pixels". drawn: how one is drawn.
+    """target: how maps of this kind are encoded, of `TARGETS`. channels: of "pixels".
 
     grey: whether light and dark may be exchanged. source: where training maps come from; "" where they are computed.
     """
 
     target: str
-    drawn: str
     source: str = ""
     channels: int = 3
     grey: bool = False
@@ -27,12 +26,12 @@ class MapKind:
 
 EDGES = "edges"
 MAPS: dict[str, MapKind] = {
-    EDGES: MapKind("latent", "lines"),
-    "depth": MapKind("pixels", "greys, near = light", "a depth preprocessor", channels=1, grey=True),
-    "segmentation": MapKind("classes", "a flat colour for each class", "a segmentation preprocessor"),
-    "normals": MapKind("pixels", "a normal map's colours", "a normal map preprocessor"),
-    "saliency": MapKind("pixels", "greys, what matters = light", "a saliency preprocessor", channels=1, grey=True),
-    "other": MapKind("pixels", "as the maps that it was trained on", "any node that makes a picture of each picture"),
+    EDGES: MapKind("latent"),
+    "depth": MapKind("pixels", "a depth preprocessor", channels=1, grey=True),
+    "segmentation": MapKind("classes", "a segmentation preprocessor"),
+    "normals": MapKind("pixels", "a normal map preprocessor"),
+    "saliency": MapKind("pixels", "a saliency preprocessor", channels=1, grey=True),
+    "other": MapKind("pixels", "any node that makes a picture of each picture"),
 }
 
 

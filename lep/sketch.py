@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..images.drag import fill_hole
 from ..images.edges import FAINT, Lines, as_picture, ink, of_width
 from ..images.palette import hexadecimal, nearest
 from ..images.tensors import check_image, match_batch, split_alpha
@@ -146,8 +147,9 @@ def read_drawing(
 def read_map(image: Tensor, predictor: MapPredictor, lines: Lines = "auto") -> tuple[Tensor, Tensor | None]:
     """A drawn map [B, H, W, C] of the predictor's kind as [B, H, W, 3], and how much of each pixel was drawn.
 
-    The latter is the picture's alpha [B, H, W], None without one. lines: "dark on light" exchanges light and dark of
-    grey maps. Where most of a map of classes is in colours that are not in the palette, a warning says so.
+    The latter is the picture's alpha [B, H, W], None without one; what is hidden takes the nearest colour that is not,
+    so that it does not bleed into cells at the border. lines: "dark on light" exchanges light and dark of grey maps.
+    Where most of a map of classes is in colours that are not in the palette, a warning says so.
     """
     colour, alpha = split_alpha(check_image(image, "sketch"))
     if MAPS[predictor.map].grey and lines == "dark on light":
@@ -161,7 +163,10 @@ def read_map(image: Tensor, predictor: MapPredictor, lines: Lines = "auto") -> t
                 "Sketch Guidance: %.0f %% of the sketch has other colours than the predictor's classes (%s), so each "
                 "pixel counts as the class of the nearest one.", 100 * (1 - share), known_ones,
             )  # fmt: skip
-    return colour, None if alpha is None else alpha[..., 0]
+    if alpha is None:
+        return colour, None
+    opacity = alpha[..., 0]
+    return torch.stack([fill_hole(*each, "nearest") for each in zip(colour, opacity == 0, strict=True)]), opacity
 
 
 def read_sketch(image: Tensor, lines: Lines = "auto", name: str = "sketch") -> Tensor:

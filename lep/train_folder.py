@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from ..common.processes import this_process
 from ..images.files import picture_files, read_caption, read_square, some_picture_files
 from .checkpoint import load_predictor, save_predictor
-from .dataset import LINE_WIDTH, Wanted, captioned, gather
+from .dataset import Wanted, captioned, gather
 from .families import FEATURE_SETS
 from .maps import EDGES, MAPS
 from .predictor import KINDS
@@ -83,13 +83,12 @@ def train_folder(model: Any, clip: Any, vae: Any, folder: Folder, plan: Plan, cr
     begun = load_predictor(start) if start else None
     wanted = Wanted(begun.map, palette=begun.palette) if begun else Wanted(plan.map)
     data = gather(model, vae, [], [folder.pictures], texts, [] if folder.maps is None else [folder.maps], wanted)
-    plan = replace(plan, palette=data.palette)
 
     def listen(progress: Progress) -> None:
         if crew.rank == 0 and progress.seen is not None:
             log.info("step %d: loss %.4g, held back %.4g", progress.step, progress.loss, progress.validation)
 
-    return train_predictor(model, data.examples, plan, begun, listen, crew)
+    return train_predictor(model, data.examples, data.planned(plan), begun, listen, crew)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -129,7 +128,6 @@ def run(options: argparse.Namespace) -> None:
     plan = Plan(
         network=options.network, map=options.map, feature_set=options.features, steps=options.steps,
         batch=options.batch, learning_rate=options.learning_rate, reuse=options.reuse, seed=options.seed,
-        line_width=LINE_WIDTH if options.map == EDGES else 0,
     )  # fmt: skip
     with torch.inference_mode():
         model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(str(options.checkpoint))

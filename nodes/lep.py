@@ -1,4 +1,4 @@
-"""Latent map predictors in use: load, save, test, and guide by a sketch."""
+"""Map predictors in use: load, save, test, and guide by what is drawn."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ from .inputs import LINES_TIP, choice, fraction, model_input, number, schedule_i
 from .sockets import MapPredictor as MapPredictorSocket
 
 FOLDER = "map_predictors"
-BUILT_IN = {
-    f"landscape demo model, {name} (built in)": Path(__file__).parents[1] / "demo" / "weights" / f"{name}.safetensors"
+BUILT_IN_FILES = {
+    name: Path(__file__).parents[1] / "demo" / "weights" / f"{name}.safetensors"
     for name in ("edges", "depth", "segmentation")
 }
+BUILT_IN = {f"landscape demo model, {name} (built in)": file for name, file in BUILT_IN_FILES.items()}
 MEMORY_MODES = ("fast", "checkpointed")
 DEFAULT_BETA, DEFAULT_END = 1.2, 0.2
 

@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..images.edges import DETAIL, SCALE
-from ..lep.dataset import LINE_WIDTH, Wanted, captioned, gather
+from ..lep.dataset import Wanted, captioned, gather
 from ..lep.families import FEATURE_SETS
 from ..lep.maps import EDGES, MAPS
 from ..lep.predictor import KINDS, MapPredictor
@@ -177,7 +177,7 @@ class TrainMapPredictor(io.ComfyNode):
         refuse_pair(model[0], "train a map predictor on one of the two")
         given = {name: values[0] for name, values in widgets.items()}
         noise_range = (given.pop("noise_from"), given.pop("noise_to"))
-        wanted = Wanted(given["map"], given.pop("edge_detail"), given.pop("edge_scale"))
+        wanted = Wanted(given.pop("map"), given.pop("edge_detail"), given.pop("edge_scale"))
         begun = predictor[0] if predictor else None
         if begun is not None:
             wanted = replace(wanted, map=begun.map, palette=begun.palette)
@@ -189,12 +189,10 @@ class TrainMapPredictor(io.ComfyNode):
         plan = Plan(
             feature_set=given.pop("features"),
             batch=given.pop("batch_size"),
-            palette=data.palette,
             noise_range=noise_range,
-            line_width=LINE_WIDTH if wanted.map == EDGES else 0,
-            **{**given, "map": wanted.map},
+            **given,
         )
-        trained = train_predictor(model[0], data.examples, plan, begun, progress.trained)
+        trained = train_predictor(model[0], data.examples, data.planned(plan), begun, progress.trained)
         text = predictor_report(trained.predictor)
         if trained.interrupted:
             text += (

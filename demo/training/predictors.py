@@ -19,7 +19,7 @@ import torch
 
 from ...images.tensors import from_uint8
 from ...lep.checkpoint import load_predictor, save_predictor
-from ...lep.dataset import LINE_WIDTH, Dataset, Wanted, gather
+from ...lep.dataset import Dataset, Wanted, gather
 from ...lep.maps import EDGES
 from ...lep.predictor import KINDS
 from ...lep.training import Plan, Progress, train_predictor
@@ -30,7 +30,7 @@ from ..scenes import caption, random_scene
 WORK = Path(".dev/training")
 PICTURES, SEED = 1600, 77
 PLAN = Plan(
-    network="unet", feature_set="all", steps=2000, batch=8, learning_rate=2e-3, reuse=3, line_width=LINE_WIDTH,
+    network="unet", feature_set="all", steps=2000, batch=8, learning_rate=2e-3, reuse=3,
     validation=0.02, memory=1024**3,
 )  # fmt: skip
 SMALL = {"width": 16, "depth": 2}
@@ -99,8 +99,8 @@ def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
     rate = PLAN.learning_rate * 0.8**number
     steps = max(1, round(PLAN.steps * options.length))
     plan = replace(
-        PLAN, network=options.network, map=options.map, palette=data.palette, steps=steps, learning_rate=rate,
-        seed=SEED + number, line_width=LINE_WIDTH if options.map == EDGES else 0, settings=MAPS[options.map][2],
+        PLAN, network=options.network, steps=steps, learning_rate=rate, seed=SEED + number,
+        settings=MAPS[options.map][2],
     )  # fmt: skip
     start = load_predictor(options.work / f"{options.network}-{number - 1}.safetensors") if number else None
 
@@ -110,7 +110,7 @@ def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
             line = f"{progress.step}/{progress.steps}: loss {progress.loss:.4f}, held back {progress.validation:.4f}"
             print(f"{line}, {seconds:.0f} s", flush=True)
 
-    trained = train_predictor(load_demo_model()[0], data.examples, plan, start, listen)
+    trained = train_predictor(load_demo_model()[0], data.examples, data.planned(plan), start, listen)
     save_predictor(trained.predictor, file)
 
 

@@ -20,7 +20,7 @@ from ...lep.checkpoint import load_predictor
 from ...lep.guidance import Guidance, guide
 from ...lep.sketch import DrawnMap, Sketch, read_sketch
 from ...lep.training import train_predictor
-from ...nodes.lep import BUILT_IN, DEFAULT_BETA, DEFAULT_END
+from ...nodes.lep import BUILT_IN_FILES, DEFAULT_BETA, DEFAULT_END
 from ...views.training import training_sheet
 from ..world import rendered
 from .shared import grid, picture, world
@@ -37,7 +37,7 @@ def guided(
     weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """A picture of each scene after its sketch."""
-    predictor = load_predictor(next(iter(BUILT_IN.values())))
+    predictor = load_predictor(BUILT_IN_FILES["edges"])
     sketch = Sketch(world().model, world().vae, predictor, sketches, weight)
     model = guide(world().model, Guidance(predictor, sketch.at, beta, 1.0, end))
     return world().generated(scenes, 5, model=model)
@@ -64,14 +64,14 @@ def edge_map() -> Tensor:
 def train_map_predictor() -> Tensor:
     """The node's own preview after a short training."""
     data = rendered_data(100, 5)
-    trained = train_predictor(world().model, data.examples, replace(PLAN, steps=150, validation=0.04))
+    trained = train_predictor(world().model, data.examples, data.planned(replace(PLAN, steps=150, validation=0.04)))
     return training_sheet(world().model, world().vae, data, trained, 0)[0]
 
 
 @picture
 def predict_map() -> Tensor:
     """What the built-in predictor sees of two pictures through more and more noise."""
-    model, predictor, times = world().model, load_predictor(next(iter(BUILT_IN.values()))), (0.1, 0.4, 0.7, 0.95)
+    model, predictor, times = world().model, load_predictor(BUILT_IN_FILES["edges"]), (0.1, 0.4, 0.7, 0.95)
     shown = []
     for scene in _SCENES[:2]:
         code = world().latent(rendered(scene))["samples"]
@@ -100,8 +100,7 @@ def map_guidance() -> Tensor:
     for kind, by_hand in (("segmentation", True), ("depth", False)):
         drawn = wanted_maps(kind, [other])
         drawn = painted(drawn[0], 0)[None] if by_hand else drawn
-        file = next(file for file in BUILT_IN.values() if file.stem == kind)
-        predictor = load_predictor(file)
+        predictor = load_predictor(BUILT_IN_FILES[kind])
         target = DrawnMap(world().model, world().vae, predictor, drawn)
         model = guide(world().model, Guidance(predictor, target.at, DEFAULT_BETA, 1.0, DEFAULT_END))
         rows += [drawn, world().generated([scene], 5), world().generated([scene], 5, model=model)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from diffusion_path.demo import textures
-from diffusion_path.demo.render import ELEMENTS, render, render_with_maps
+from diffusion_path.demo.render import ELEMENTS, SEGMENTS, render, render_with_maps
 from diffusion_path.demo.scenes import ATTRIBUTES, Scene, caption, full_caption, random_scene, vocabulary
 from diffusion_path.demo.text import MAX_TOKENS, PAD, START, UNKNOWN, WordTokenizer
 from diffusion_path.nodes.demo import DemoScene
@@ -62,6 +62,22 @@ def test_masks_cover_the_picture_once_and_absent_elements_are_empty() -> None:
     made = render_with_maps(Scene(seed=5, house="no house", trees="no trees", lake="meadow"))
     _, bare = made.picture, made.masks
     assert all(bare[name].max() == 0 for name in ("house", "trees", "lake"))
+
+
+def test_maps_of_depth_and_elements_are_exact() -> None:
+    made = render_with_maps(Scene(seed=5, house="red", trees="no trees", lake="lake", clouds="clear"))
+    inside = {name: mask > 0.999 for name, mask in made.masks.items()}
+    assert made.depth[inside["sky"]].max() == 0
+    assert 0 < made.depth[inside["mountains"]].max() < 0.12
+    house = made.depth[inside["house"]]
+    assert house.max() - house.min() < 0.01, "it stands upright, as near as its foot"
+    rows = np.arange(256) >= 200
+    ground = made.depth[rows].mean(axis=1)
+    assert np.all(np.diff(ground) > 0)
+    assert ground[-1] == pytest.approx(1.0, abs=0.01)
+    for name, where in inside.items():
+        assert np.all(made.segments[where] == SEGMENTS[name])
+    assert made.depth_map.shape == made.segments.shape == made.picture.shape
 
 
 def test_a_stroke_painting_is_flat_where_the_picture_is_textured() -> None:
