@@ -108,7 +108,7 @@ class SaveMapPredictor(io.ComfyNode):
                 predictor_input(),
                 io.String.Input(
                     "filename_prefix",
-                    default="edges",
+                    default="predictor",
                     tooltip="Name of the file; a number is appended. May include subfolders.",
                 ),
             ],
@@ -183,7 +183,7 @@ class SketchGuidance(io.ComfyNode):
                 io.Image.Input(
                     "sketch",
                     tooltip="What to follow, in the picture's proportions: one for all, or one per batch item. For a "
-                    "predictor of edges, a line drawing; for any other, a map as those it was trained on, drawn or "
+                    "predictor of edges, a line drawing; for any other, a map like those it was trained on, drawn or "
                     "made by a preprocessor. Transparent parts are left to the model.",
                 ),
                 number(
