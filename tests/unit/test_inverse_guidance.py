@@ -10,7 +10,6 @@ import comfy.model_patcher
 import comfy.samplers
 import pytest
 import torch
-from comfy.patcher_extension import WrappersMP
 from diffusion_path import gradients
 from diffusion_path.inverse import decoder as decoders
 from diffusion_path.inverse import measurement
@@ -20,6 +19,7 @@ from diffusion_path.inverse.posterior import Prediction, posterior_mean, spread
 from diffusion_path.samplers import process
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit import analytic
+from diffusion_path.tests.unit.several import Double, Listener
 from torch import Tensor, nn
 
 BLOCK, CHANNELS = 2, 4
@@ -278,23 +278,10 @@ def test_the_memory_is_said_and_an_error_leaves_nothing(caplog: pytest.LogCaptur
     assert torch.equal(run(guided, noise), before)
 
 
-def test_a_guider_with_several_predictions_has_all_of_them_moved() -> None:
-    """LanPaint's gives two at once, of two guidance scales."""
+def test_a_guider_with_several_predictions_has_all_of_them_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     model, noise = analytic.bent_model(analytic.FAMILIES[0], 0.8), random(1, CHANNELS, 4, 4)
-    guidance = Guidance(LinearVae(), measurement.grey(picture(8)))
-    heard: list[tuple[Tensor, ...]] = []
-
-    def first(executor: Any, *args: Any) -> Tensor:
-        heard.append(executor(*args))
-        return heard[-1][0]
-
-    def twice(executor: Any, *args: Any) -> tuple[Tensor, ...]:
-        return (denoised := executor(*args)), denoised.clone()
-
-    outer = model.clone()
-    outer.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "outer", first)
-    guided = guide(outer, guidance)
-    guided.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "inner", twice)
-    assert torch.equal(run(guided, noise), run(guide(model, guidance), noise))
-    assert heard
-    assert all(torch.equal(one, other) for one, other in heard)
+    listener, guidance = Listener(), Guidance(LinearVae(), measurement.grey(picture(8)))
+    expected = run(guide(model, guidance), noise)
+    monkeypatch.setattr(comfy.samplers, "CFGGuider", Double)
+    assert torch.equal(run(guide(listener.on(model), guidance), noise), expected)
+    assert listener.heard_alike(4)

@@ -19,7 +19,8 @@ from diffusion_path.lep.step import bend
 from diffusion_path.samplers import process
 from diffusion_path.tests.unit import analytic, tiny
 from diffusion_path.tests.unit.gradient_probes import Stop, changes, failing, snapshot
-from diffusion_path.tests.unit.guided import Fixed, Recorder, drawing_for, predictor_for, run, sketch_for
+from diffusion_path.tests.unit.guided import STEPS, Fixed, Recorder, drawing_for, predictor_for, run, sketch_for
+from diffusion_path.tests.unit.several import Double, Listener
 from torch import Tensor
 
 
@@ -375,25 +376,13 @@ def test_a_guider_that_never_runs_the_branch_is_helped(caplog: pytest.LogCapture
     assert "not guided" not in caplog.text
 
 
-def test_a_guider_with_several_predictions_has_all_of_them_guided() -> None:
-    """LanPaint's gives two at once, of two guidance scales."""
-    kind, model = comfy.patcher_extension.WrappersMP.PREDICT_NOISE, tiny.unet()
+def test_a_guider_with_several_predictions_has_all_of_them_guided(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, listener = tiny.unet(), Listener()
     guidance = Guidance(predictor_for(model), sketch_for(model))
-    heard: list[tuple[Tensor, ...]] = []
-
-    def first(executor: Any, *args: Any) -> Tensor:
-        heard.append(executor(*args))
-        return heard[-1][0]
-
-    def twice(executor: Any, *args: Any) -> tuple[Tensor, ...]:
-        return (denoised := executor(*args)), denoised.clone()
-
-    outer = model.clone()
-    outer.add_wrapper_with_key(kind, "outer", first)
-    guided = guide(outer, guidance)
-    guided.add_wrapper_with_key(kind, "inner", twice)
-    assert torch.equal(run(guided), run(guide(model, guidance)))
-    assert all(torch.equal(one, other) for one, other in heard)
+    expected = run(guide(model, guidance))
+    monkeypatch.setattr(comfy.samplers, "CFGGuider", Double)
+    assert torch.equal(run(guide(listener.on(model), guidance)), expected)
+    assert listener.heard_alike(STEPS)
 
 
 @pytest.mark.parametrize("error", [Stop(), RuntimeError("broken"), torch.cuda.OutOfMemoryError("CUDA out of memory")])

@@ -8,7 +8,6 @@ from typing import Any
 import comfy.samplers
 import pytest
 import torch
-from comfy.patcher_extension import WrappersMP
 from comfy_extras import nodes_context_windows as windows
 from comfy_extras import nodes_differential_diffusion as differential
 from comfy_extras import nodes_pag as pag
@@ -19,6 +18,7 @@ from diffusion_path.samplers.path import DiffusionPath
 from diffusion_path.samplers.record import record
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit import tiny
+from diffusion_path.tests.unit.several import Double, Listener
 from torch import Tensor
 
 STEPS, SEED = 4, 7
@@ -97,26 +97,12 @@ def test_chains_run_and_are_exact_where_they_are_neutral(name: str) -> None:
         assert torch.equal(world.run(world.model), plain), "nothing is left behind"
 
 
-class Double(comfy.samplers.CFGGuider):
-    """Gives two predictions at once, as LanPaint's guider does for two guidance scales."""
-
-    def predict_noise(self, *args: Any, **kwargs: Any) -> Any:
-        return (denoised := super().predict_noise(*args, **kwargs)), denoised.clone()
-
-
 def test_a_guider_with_several_predictions_has_all_of_them_manipulated(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[tuple[Tensor, ...]] = []
-
-    def first(executor: Any, *args: Any) -> Tensor:
-        heard.append(executor(*args))
-        return heard[-1][0]
-
+    listener = Listener()
     with torch.inference_mode():
         world = World("nothing")
         expected = world.run(world.chained(1.0))
-        world.model = world.model.clone()
-        world.model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "outer", first)
+        world.model = listener.on(world.model)
         monkeypatch.setattr(comfy.samplers, "CFGGuider", Double)
         assert torch.equal(world.run(world.chained(1.0)), expected)
-    assert len(heard) == STEPS
-    assert all(torch.equal(one, other) for one, other in heard)
+    assert listener.heard_alike(STEPS)
