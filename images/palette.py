@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -9,19 +10,19 @@ import torch
 from torch import Tensor
 
 from ..common.interrupts import interruptible
-from .tensors import to_uint8
+from .tensors import split_alpha, to_uint8
 
 Palette = tuple[tuple[int, int, int], ...]
 
 MOST_COLOURS = 32
-_ALIKE = 24.0  # distance of two colours, in 8-bit steps, that compression can explain
+_ALIKE = 24  # distance of two colours, in 8-bit steps, that compression can explain
 _LEVEL = 12  # range of a channel, in 8-bit steps, within the pixels around one inside of an area
 _SMALLEST = 0.005  # share of a picture that a colour must have in one of them
 _INSIDE, _FLAT = 0.3, 0.9  # shares of pixels: those inside of areas, and those of them near a colour of the palette
 
 
 def find_palette(pictures: Iterable[Tensor]) -> Palette:
-    """The colours of flat pictures [H, W, 3 or more channels] in 0..1, as 8-bit RGB, the most frequent first.
+    """The colours of flat pictures [H, W, 1, 3 or 4 channels] in 0..1, as 8-bit RGB, the most frequent first.
 
     Only pixels inside of areas count, so that the mixed colours along soft borders do not; colours that differ by less
     than compression explains are one. Raises ValueError for more than `MOST_COLOURS`, for fewer than two, and for
@@ -33,19 +34,22 @@ def find_palette(pictures: Iterable[Tensor]) -> Palette:
     largest: dict[int, float] = {}
     count = 0
     for picture in interruptible(pictures):
-        values = to_uint8(picture[..., :3]).astype(np.int64)
+        values = to_uint8(split_alpha(picture)[0])
         inside = (maximum_filter(values, (3, 3, 1)) - minimum_filter(values, (3, 3, 1))).max(axis=2) <= _LEVEL
-        found, counts = np.unique(values[inside] @ (65536, 256, 1), return_counts=True)
+        found, counts = np.unique(values[inside].astype(np.int64) @ (65536, 256, 1), return_counts=True)
         count += 1
         for colour, share in zip(found.tolist(), (counts / inside.size).tolist(), strict=True):
             shares[colour] = shares.get(colour, 0.0) + share
             largest[colour] = max(largest.get(colour, 0.0), share)
     chosen: list[tuple[int, int, int]] = []
-    for colour in sorted(shares, key=lambda each: -shares[each]):
+    frequent = (colour for colour, share in largest.items() if share >= _SMALLEST)
+    for colour in sorted(frequent, key=lambda each: -shares[each]):
         rgb = (colour >> 16, colour >> 8 & 255, colour & 255)
-        alike = any(np.linalg.norm(np.subtract(rgb, other)) <= _ALIKE for other in chosen)
-        if largest[colour] >= _SMALLEST and not alike:
-            chosen.append(rgb)
+        if any(math.dist(rgb, other) <= _ALIKE for other in chosen):
+            continue
+        chosen.append(rgb)
+        if len(chosen) > MOST_COLOURS:
+            break
     total = sum(shares.values())
     if total < _INSIDE * count or len(chosen) > MOST_COLOURS or _near(shares, chosen) < _FLAT * total:
         raise ValueError(
@@ -54,7 +58,8 @@ def find_palette(pictures: Iterable[Tensor]) -> Palette:
         )
     if len(chosen) < 2:
         raise ValueError(
-            "The segmentation maps have one colour in all: give maps in which each class has a flat colour of its own."
+            "The segmentation maps have one colour in all, or colours too much alike: give maps in which each class has "
+            f"a flat colour of its own, more than {_ALIKE} of 255 away from the others."
         )
     return tuple(chosen)
 

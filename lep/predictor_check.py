@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..images.palette import MOST_COLOURS
-from .maps import MAPS, TARGETS
+from .maps import EDGES, MAPS, TARGETS
 
 if TYPE_CHECKING:
     from .predictor import MapPredictor
@@ -42,6 +42,8 @@ def check_predictor(predictor: MapPredictor) -> None:
     _must(good, "model", "names and numbers that tell its model", predictor.model)
     _must(predictor.map in tuple(MAPS), "map", " or ".join(MAPS), predictor.map)
     _must(predictor.target in TARGETS, "target", " or ".join(TARGETS), predictor.target)
+    targets = [MAPS[predictor.map].target, *(["pixels"] if predictor.map == EDGES else [])]
+    _must(predictor.target in targets, f"target for {predictor.map}", " or ".join(targets), predictor.target)
     _check_palette(predictor.palette, predictor.target == "classes")
     _must(predictor.branch in BRANCHES, "branch", " or ".join(BRANCHES), predictor.branch)
     good = _is_whole(predictor.line_width) and predictor.line_width <= WIDEST_LINE
@@ -55,9 +57,10 @@ def check_predictor(predictor: MapPredictor) -> None:
         for key, value in predictor.settings.items()
     )
     _must(good, "settings", "whole numbers by their names", predictor.settings)
-    outputs = {"pixels": (1, 3), "classes": (len(predictor.palette),)}.get(predictor.target)
-    good = outputs is None or predictor.settings.get("out_channels", outputs[-1]) in outputs
-    _must(good, "settings", f"those of {' or '.join(map(str, outputs or ()))} outputs", predictor.settings)
+    coded = predictor.model.get("latent_channels")
+    outputs = {"pixels": (1, 3), "classes": (len(predictor.palette),)}.get(predictor.target, (coded,) if coded else ())
+    good = not outputs or predictor.settings.get("out_channels", outputs[-1]) in outputs
+    _must(good, "settings", f"those of {' or '.join(map(str, outputs))} outputs", predictor.settings)
     _check_record(predictor.record)
     for name, tensor in predictor.network.state_dict().items():
         if not tensor.is_meta:
@@ -67,7 +70,12 @@ def check_predictor(predictor: MapPredictor) -> None:
 def _check_palette(palette: Any, classes: bool) -> None:
     counts = range(2, MOST_COLOURS + 1) if classes else range(1)
     good = isinstance(palette, tuple) and len(palette) in counts and all(map(_is_colour, palette))
-    wanted = f"2 to {MOST_COLOURS} colours of three whole numbers" if classes else "empty, as it predicts no classes"
+    good = good and len(set(palette)) == len(palette)  # a class whose colour another one has would never be seen
+    wanted = (
+        f"2 to {MOST_COLOURS} different colours of three whole numbers"
+        if classes
+        else "empty, as it predicts no classes"
+    )
     _must(good, "palette", wanted, palette)
 
 

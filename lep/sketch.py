@@ -144,6 +144,15 @@ def read_drawing(
     return DrawnMap(model, vae, predictor, picture, opacity, weight)
 
 
+def ignored(drawn: Sketch | DrawnMap) -> str:
+    """Why nothing of a drawing can be followed, as the subject and verb of a sentence; "" where something can."""
+    if drawn.importance is not None and not bool(drawn.importance.any()):
+        return "the importance mask is 0 everywhere"
+    if isinstance(drawn, DrawnMap) and drawn.opacity is not None and not bool(drawn.opacity.any()):
+        return "the sketch is transparent everywhere"
+    return ""
+
+
 def read_map(image: Tensor, predictor: MapPredictor, lines: Lines = "auto") -> tuple[Tensor, Tensor | None]:
     """A drawn map [B, H, W, C] of the predictor's kind as [B, H, W, 3], and how much of each pixel was drawn.
 
@@ -156,8 +165,9 @@ def read_map(image: Tensor, predictor: MapPredictor, lines: Lines = "auto") -> t
         colour = 1.0 - colour
     if palette := predictor.palette:
         known = (nearest(colour, palette)[1] < _KNOWN).float()
-        share = float(known.mean() if alpha is None else (known * alpha[..., 0]).sum() / alpha.sum().clamp_min(1.0))
-        if share < 0.5:
+        drawn = torch.ones_like(known) if alpha is None else alpha[..., 0]
+        share = float((known * drawn).sum() / drawn.sum().clamp_min(1e-6))
+        if share < 0.5 and bool(drawn.any()):
             known_ones = ", ".join(map(hexadecimal, palette))
             log.warning(
                 "Sketch Guidance: %.0f %% of the sketch has other colours than the predictor's classes (%s), so each "

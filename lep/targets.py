@@ -65,7 +65,7 @@ class Levels(Encoding):
         shown = maps[..., :3].float()
         if self.channels == 1:
             shown = (shown @ torch.tensor(LUMA)).unsqueeze(-1)
-        return _on_grid(shown.movedim(-1, 1), vae, size) - 0.5
+        return _in_time(_in_cells(shown.movedim(-1, 1), size), vae) - 0.5
 
     def picture(self, model: Any, vae: Any, seen: Tensor, size: tuple[int, int]) -> Tensor:
         shown = _in_pixels(as_frames(seen)[:, :3].float() + 0.5, size)
@@ -80,22 +80,29 @@ class Classes(Encoding):
     standardised = False
 
     def encode(self, model: Any, vae: Any, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        chosen = nearest(maps[..., :3], self.palette)[0]
-        return _on_grid(F.one_hot(chosen, len(self.palette)).movedim(-1, 1).float(), vae, size)
+        # One map at a time: a plane per class of all frames of a video would take gigabytes.
+        chosen = (nearest(each, self.palette)[0] for each in maps[..., :3].split(1))
+        planes = (F.one_hot(each, len(self.palette)).movedim(-1, 1).float() for each in chosen)
+        return _in_time(torch.cat([_in_cells(each, size) for each in planes]), vae)
 
     def picture(self, model: Any, vae: Any, seen: Tensor, size: tuple[int, int]) -> Tensor:
-        chosen = _in_pixels(as_frames(seen).float().softmax(dim=1), size).argmax(dim=1)
-        return colours(self.palette)[chosen.cpu()]
+        shares = as_frames(seen).float().softmax(dim=1)
+        chosen = torch.cat([_in_pixels(each, size).argmax(dim=1).cpu() for each in shares.split(1)])
+        return colours(self.palette)[chosen]
 
     def error(self, seen: Tensor, target: Tensor) -> Tensor:
         """The Kullback-Leibler divergence of each cell's classes."""
         return F.kl_div(seen.log_softmax(dim=1), target, reduction="none").sum(dim=1, keepdim=True)
 
 
-def _on_grid(planes: Tensor, vae: Any, size: tuple[int, int]) -> Tensor:
-    """Planes [B, C, H, W] as their means in the cells of the latents that a VAE makes of them, [B or T, C, h, w]."""
+def _in_cells(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Planes [B, C, H, W] as their means in the cells of a latent grid, [B, C, h, w]."""
     crop = find_crop((planes.shape[-2], planes.shape[-1]), size)
-    cells = F.interpolate(planes if crop is None else crop.of(planes, size), size=size, mode="area")
+    return F.interpolate(planes if crop is None else crop.of(planes, size), size=size, mode="area")
+
+
+def _in_time(cells: Tensor, vae: Any) -> Tensor:
+    """Cells of frames [B, C, h, w] as the means of those that a video VAE puts into each latent frame."""
     ratio, count = ratio_of_vae(vae), len(cells)
     if ratio is None or count == 1:
         return cells

@@ -19,7 +19,7 @@ from ..lep.families import check_fits
 from ..lep.guidance import Guidance, guide
 from ..lep.predict import predict_map
 from ..lep.predictor import MapPredictor
-from ..lep.sketch import GREYS, Greys, read_drawing
+from ..lep.sketch import GREYS, Greys, ignored, read_drawing
 from ..samplers.masks import block_of_vae
 from ..views.reports import predictor_report
 from . import folders, validate
@@ -264,8 +264,8 @@ class SketchGuidance(io.ComfyNode):
             return io.NodeOutput(guide(model, guidance))
         check_fits(model, predictor.model, predictor.taps)
         drawing = read_drawing(model, vae, predictor, sketch, importance, lines, greys)
-        if drawing.importance is not None and not bool(drawing.importance.any()):
-            log.warning("Sketch Guidance: the importance mask is 0 everywhere, so the sketch is not followed.")
+        if reason := ignored(drawing):
+            log.warning("Sketch Guidance: %s, so the sketch is not followed.", reason)
             beta = 0.0
         return io.NodeOutput(guide(model, replace(guidance, sketch=drawing.at, beta=beta)))
 

@@ -47,7 +47,7 @@ class TrainMapPredictor(io.ComfyNode):
             is_input_list=True,
             inputs=[
                 model_input("The model to read. It is not changed."),
-                io.Vae.Input("vae", tooltip="The model's VAE: it encodes the pictures and the edges."),
+                io.Vae.Input("vae", tooltip="The model's VAE: it encodes the pictures, and maps of edges."),
                 io.Latent.Input(
                     "latents", optional=True, tooltip="The pictures, from Make Training Dataset. Or connect images."
                 ),
@@ -196,7 +196,7 @@ class TrainMapPredictor(io.ComfyNode):
         text = predictor_report(trained.predictor)
         if trained.interrupted:
             text += (
-                "\ninterrupted: the best weights so far are kept. Connect them as predictor of another Train Edge "
+                "\ninterrupted: the best weights so far are kept. Connect them as predictor of another Train Map "
                 "Predictor with the same settings to continue; change the seed to start over"
             )
         sheet = training_sheet(model[0], vae[0], data, trained, plan.seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from diffusion_path.lep.predictor import MapPredictor, build_network
 from diffusion_path.lep.sketch import read_drawing
 from diffusion_path.lep.targets import Classes, Levels
 from diffusion_path.lep.training import Plan, train_predictor
+from diffusion_path.nodes.lep import SketchGuidance
 from diffusion_path.nodes.lep_training import TrainMapPredictor
 from diffusion_path.tests.unit import tiny
 from diffusion_path.tests.unit.guided import predictor_for, run
@@ -94,8 +96,13 @@ def test_the_palette_is_that_of_the_flat_areas() -> None:
         assert sorted(palette.find_palette(given)) == sorted(FLAT)
     with pytest.raises(ValueError, match="not flat or have more than 32"):
         palette.find_palette(torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(0)))
-    with pytest.raises(ValueError, match="one colour in all"):
-        palette.find_palette(torch.zeros(2, 64, 64, 3))
+    for given in (torch.zeros(2, 64, 64, 3), flat() / 255.0):
+        with pytest.raises(ValueError, match="one colour in all, or colours too much alike"):
+            palette.find_palette(given)
+    grey = (flat()[..., :1] > 0.5).float()
+    opaque = torch.cat([flat(), torch.ones(6, 64, 64, 1)], dim=-1)
+    assert sorted(palette.find_palette(grey)) == [(0, 0, 0), (255, 255, 255)]
+    assert sorted(palette.find_palette(opaque)) == sorted(FLAT)
     chosen, distance = palette.nearest(noisy, FLAT)
     assert torch.equal(chosen, palette.nearest(flat(), FLAT)[0])
     assert float(distance.max()) < 0.2
@@ -197,6 +204,7 @@ def test_colours_that_no_class_has_are_noted(caplog: pytest.LogCaptureFixture) -
     ("field", "value"),
     [
         ("map", "sound"), ("palette", ()), ("palette", ((0, 0, 0),)), ("palette", ((0, 0), (1, 1))),
+        ("palette", (RED, RED, BLUE)),
         ("palette", ((0, 0, 0), (0, 0, 256), (1, 2, 3))), ("palette", [RED, GREEN, BLUE]), ("palette", FLAT[:2]),
     ],
 )  # fmt: skip
@@ -204,3 +212,37 @@ def test_predictors_of_impossible_maps_are_refused(field: str, value: Any) -> No
     good = predictor_of(tiny.unet(), "segmentation", FLAT)
     with pytest.raises(ValueError, match="must be"):
         replace(good, **{field: value})
+
+
+def test_predictors_of_maps_in_another_encoding_are_refused() -> None:
+    """Drawings and further training go by the kind of map, so it must be encoded as maps of that kind are."""
+    edges = predictor_of(tiny.unet(), "edges")
+    with pytest.raises(ValueError, match="target for depth must be pixels, not 'latent'"):
+        replace(edges, map="depth")
+    with pytest.raises(ValueError, match="those of 4 outputs"):
+        replace(edges, settings={"out_channels": 5})
+    with pytest.raises(ValueError, match="target for other must be pixels"):
+        replace(predictor_of(tiny.unet(), "segmentation", FLAT), map="other")
+
+
+def test_many_colours_are_refused_quickly() -> None:
+    """Maps that are no segmentation, such as photos, have more colours than can be compared with each other."""
+    drawn = torch.Generator().manual_seed(0)
+    given = (torch.rand(10, 10, 3, generator=drawn).repeat_interleave(4, 0).repeat_interleave(4, 1) for _ in range(40))
+    begin = time.process_time()
+    with pytest.raises(ValueError, match="more than 32"):
+        palette.find_palette(given)
+    assert time.process_time() - begin < 2, "comparing all of them takes longer"
+
+
+@pytest.mark.parametrize("kind", ["depth", "segmentation"])
+def test_a_drawing_with_nothing_on_it_is_not_followed(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    model = tiny.unet()
+    predictor = predictor_of(model, kind, FLAT if kind == "segmentation" else ())
+    empty = torch.cat([torch.ones(1, 64, 64, 3), torch.zeros(1, 64, 64, 1)], dim=-1)
+    widgets: dict[str, Any] = {"beta": 1.0, "start": 1.0, "end": 0.0, "every": 1}
+    guided = SketchGuidance.execute(model, predictor, PoolVae(), empty, **widgets).result[0]
+    assert [each.message for each in caplog.records] == [
+        "Sketch Guidance: the sketch is transparent everywhere, so the sketch is not followed."
+    ]
+    assert torch.equal(run(guided), run(model))
