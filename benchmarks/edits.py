@@ -160,7 +160,7 @@ def residuals(t0: float, steps: int) -> Row:
         world, counter = group.world, Counter(group.world.model, len(group.cases))
         sigmas = sdedit_sigmas(process.model_sampling(world.model), t0, _share(steps, world), world.scheduler)
         kept = Residual(), world.cfg, group.seed
-        path = invert(counter.model, group.source, world.negative, group.latent, sigmas, *kept)
+        path = invert(counter.model, (group.source, world.negative), group.latent, sigmas, *kept)
         edited = sampled_from(path, counter.model, group.target, world.negative, world.cfg, replay_sampler(path))
         return Made(edited, counter.evaluations)
 

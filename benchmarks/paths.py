@@ -47,7 +47,8 @@ class World(world.World):
 
     @torch.inference_mode()
     def invert(self, method: Any, sigmas: Tensor, cfg: float) -> DiffusionPath:
-        return invert(**self.given, latent=self.guide, sigmas=sigmas, method=method, cfg=cfg, seed=1)
+        model, *prompts = (self.given[name] for name in ("model", "positive", "negative"))
+        return invert(model, tuple(prompts), self.guide, sigmas, method, cfg, seed=1)
 
     @torch.inference_mode()
     def reconstruction(self, path: DiffusionPath, cfg: float) -> float:

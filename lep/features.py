@@ -248,7 +248,6 @@ def call_network(
 def read_features(
     guider: Any,
     options: dict[str, Any],
-    network: nn.Module,
     taps: Sequence[str],
     x: Tensor,
     sigma: Tensor,
@@ -263,7 +262,10 @@ def read_features(
     """
     groups, parts = _alike(conds), []
     for group in groups:
-        with capturing(network, taps, keep, stop=True, places=places) as capture, suppress(Enough):
+        with (
+            capturing(guider.inner_model.diffusion_model, taps, keep, stop=True, places=places) as capture,
+            suppress(Enough),
+        ):
             call_network(guider, options, x[group], sigma[group], [conds[i] for i in group])
         parts.append(capture.readings[-1].values)
     if len(groups) == 1:

@@ -42,9 +42,8 @@ def predict_map(
             levels = torch.full((batch,), sigma, device=device)
             x = process.perturb(sampling, x0, noise, levels, prior=False)
             options = enter(guider, levels, options)
-            network = guider.inner_model.diffusion_model
             conds = [guider.conds["positive"][0]] * batch
-            values = read_features(guider, options, network, predictor.taps, x, levels, conds, keep, places)
+            values = read_features(guider, options, predictor.taps, x, levels, conds, keep, places)
             level = level_input(reader.noise, guider.inner_model, levels, noise, batch * frames, frames)
             size = (int(x.shape[-2]), int(x.shape[-1]))
             seen = reader.combine(values, level, size).float().cpu()

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..images.palette import Palette
 from ..samplers import process
 from ..samplers.noise import item_noise, mix_seed
-from .families import check_fits, network_of, signature
+from .families import check_fits, signature
 from .features import Places, read_features, run_with_prompts, survey
 from .levels import level_input
 from .maps import EDGES, MAPS
@@ -194,7 +194,6 @@ class _Session:
         self.model, self.plan, self.blank, self.going_on = model, plan, blank, going_on
         self.encoding = blank.encoding
         self.listen, self.workers = listen, workers
-        self.diffusion = network_of(model)
         self.sampling = process.model_sampling(model)
         self.latents = [example.latent.detach().clone() for example in examples]
         self.targets = [example.target.detach().clone() for example in examples]
@@ -356,8 +355,8 @@ class _Session:
         frames = x.shape[2] if x.ndim == 5 else 1
         with torch.inference_mode():
             conds = [self.conds[i] for i in members]
-            reads = (self.guider, self.options, self.diffusion, self.blank.taps)
-            values = read_features(*reads, x, sigma, conds, lambda _, feature: feature.clone(), self.places)
+            reads = (self.guider, self.options, self.blank.taps, x, sigma, conds)
+            values = read_features(*reads, lambda _, feature: feature.clone(), self.places)
             level = level_input(network.noise, self.guider.inner_model, sigma, noise, len(members) * frames, frames)
         target = torch.cat([self.targets[i] for i in members])
         return Row(tuple(value.clone() for value in values), level.clone(), target, frames)

@@ -141,7 +141,7 @@ class Invert(io.ComfyNode):
         announce(cost, cls.hidden.unique_id if cls.hidden else None)
         callback = latent_preview.prepare_callback(model, count)
         counter = Counter(model, latent["samples"].shape[0])
-        path = invert(counter.model, positive, negative, latent, sigmas, chosen, cfg, seed, callback)
+        path = invert(counter.model, (positive, negative), latent, sigmas, chosen, cfg, seed, callback)
         text, complete = inversion_report(model, path, cfg, count, counter.evaluations)
         if not complete:
             _cut_short.note(cls, given, path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from comfy_api.latest import io
@@ -213,33 +213,51 @@ class MDPAttention(io.ComfyNode):
     def execute(
         cls, model: Any, path: DiffusionPath, schedule: PathSchedule, mode: dict[str, Any], mask: Tensor | None = None
     ) -> io.NodeOutput:
-        controlled = _by_tokens if mode["mode"] == TOKENS else _by_words
-        model, target = controlled(model, path, schedule, mask, **mode)
+        control = (_Tokens if mode["mode"] == TOKENS else _Words)(**mode)
+        model, target = control.on(model, path, schedule, mask)
         if mask is not None:
             model = inject_latent(model, path, replace(schedule, weight=0.0), mask)
         return io.NodeOutput(model, target)
 
 
-def _by_words(
-    model: Any, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None, *, mode: str, clip: Any,
-    source_prompt: str, target_prompt: str, reweight: str, self_attention: float,
-) -> tuple[Any, Any]:  # fmt: skip
-    """The MODEL with Prompt-to-Prompt, and the target prompt's CONDITIONING."""
-    source, target = (clip.encode_from_tokens_scheduled(clip.tokenize(t)) for t in (source_prompt, target_prompt))
-    if schedule.weight == 0.0 and self_attention == 0.0 and mask is None:  # neutral, whatever the prompts
-        return model, target
-    tokens = token_map(tokenized(clip, source_prompt), tokenized(clip, target_prompt), mode, reweight)
-    return control_attention(model, path, source, tokens, schedule, _first_part(self_attention)), target
+@dataclass(frozen=True)
+class _Words:
+    """What `_word_inputs` give."""
+
+    mode: str
+    clip: Any
+    source_prompt: str
+    target_prompt: str
+    reweight: str
+    self_attention: float
+
+    def on(self, model: Any, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None) -> tuple[Any, Any]:
+        """The MODEL with Prompt-to-Prompt, and the target prompt's CONDITIONING."""
+        clip, texts = self.clip, (self.source_prompt, self.target_prompt)
+        source, target = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in texts)
+        if schedule.weight == 0.0 and self.self_attention == 0.0 and mask is None:  # neutral, whatever the prompts
+            return model, target
+        first, second = (tokenized(clip, text) for text in texts)
+        tokens = token_map(first, second, self.mode, self.reweight)
+        return control_attention(model, path, source, tokens, schedule, _first_part(self.self_attention)), target
 
 
-def _by_tokens(
-    model: Any, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None, *, mode: str, positive: Any,
-    source: Any, content: float, layers: str,
-) -> tuple[Any, Any]:  # fmt: skip
-    """The MODEL with the source's queries, keys and values, and the target prompt as it came."""
-    if schedule.weight == 0.0 and content == 0.0 and mask is None:
-        return model, positive
-    return control_tokens(model, path, source, schedule, _first_part(content), layers, mask), positive
+@dataclass(frozen=True)
+class _Tokens:
+    """What `_token_inputs` give."""
+
+    mode: str
+    positive: Any
+    source: Any
+    content: float
+    layers: str
+
+    def on(self, model: Any, path: DiffusionPath, schedule: PathSchedule, mask: Tensor | None) -> tuple[Any, Any]:
+        """The MODEL with the source's queries, keys and values, and the target prompt as it came."""
+        if schedule.weight == 0.0 and self.content == 0.0 and mask is None:
+            return model, self.positive
+        content = _first_part(self.content)
+        return control_tokens(model, path, self.source, schedule, content, self.layers, mask), self.positive
 
 
 def _first_part(share: float) -> PathSchedule | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import latent_preview
 import torch
@@ -142,11 +142,17 @@ def step_positions(model: Any, settings: mdp.MDPSettings, path: DiffusionPath | 
 Callback = Callable[..., None] | None
 
 
+class Prompts(NamedTuple):
+    """CONDITIONING of the target, the negative and the source prompt."""
+
+    positive: Any
+    negative: Any
+    source: Any
+
+
 def prepare(
     model: Any,
-    positive: Any,
-    negative: Any,
-    source: Any,
+    prompts: Prompts,
     latent: dict[str, Any],
     seed: int,
     settings: mdp.MDPSettings,
@@ -168,11 +174,11 @@ def prepare(
     total = before + looks + edits * (settings.path_steps if path is None else path.steps)
     callback = latent_preview.prepare_callback(model, total)
     if path is not None:
-        found = mdp.Source(path, source)
+        found = mdp.Source(path, prompts.source)
     else:
         counted = counting_from(callback, 0, total)
-        found = mdp.find_source(model, source, negative, latent, seed, settings, counted)
-    region = mdp.find_region(model, positive, found, settings, mask, counting_from(callback, before, total))
+        found = mdp.find_source(model, prompts.source, prompts.negative, latent, seed, settings, counted)
+    region = mdp.find_region(model, prompts.positive, found, settings, mask, counting_from(callback, before, total))
     return found, region, counting_from(callback, before + looks, total)
 
 
@@ -225,7 +231,8 @@ class MDPEdit(io.ComfyNode):
     ) -> io.NodeOutput:
         settings = make_settings(**widgets)
         settings.schedule.window(step_positions(model, settings, path))  # refuses an empty window before any work
-        found, region, callback = prepare(model, positive, negative, source, latent, seed, settings, path, mask)
+        prompts = Prompts(positive, negative, source)
+        found, region, callback = prepare(model, prompts, latent, seed, settings, path, mask)
         edited = mdp.edit(model, positive, negative, found, settings, region.mask, callback)
         notes = mdp.shared_remarks(model, positive, negative, found, settings, mask, region)
         notes += mdp.own_remarks(found, settings.schedule, edited)
@@ -313,20 +320,26 @@ class MDPSweep(io.ComfyNode):
             settings.schedule.window(places)
             layout = weight_grid(settings.schedule, parse_numbers(weights, "weights"))
         grid = layout.part(part, parts)
-        found, region, callback = prepare(
-            model, positive, negative, source, latent, seed, settings, path, mask, len(grid)
-        )
+        prompts = Prompts(positive, negative, source)
+        found, region, callback = prepare(model, prompts, latent, seed, settings, path, mask, len(grid))
         cells, complete = run_sweep(model, positive, negative, found, settings, grid, region.mask, callback)
         if not complete:
             _cut_short.note(cls)
-        prompts = [fingerprint(each) for each in (positive, negative, source)]
         swept = mdp_swept(
             vae,
             found,
             region,
             layout,
             cells,
-            same=(*prompts, seed, layout, settings.kind, settings.cfg, found.path.steps, found.path.shape),
+            same=(
+                *map(fingerprint, prompts),
+                seed,
+                layout,
+                settings.kind,
+                settings.cfg,
+                found.path.steps,
+                found.path.shape,
+            ),
             wanted=len(grid),
             levels=mdp.levels_note(found, settings),
             notes=(*mdp.shared_remarks(model, positive, negative, found, settings, mask, region), *layout.missed),

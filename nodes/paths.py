@@ -76,12 +76,10 @@ class RecordPath(io.ComfyNode):
             sampler,
             sigmas,
             noise.generate_noise(latent),
-            latent["samples"],
-            mask=latent.get("noise_mask"),
+            latent,
             callback=latent_preview.prepare_callback(guider.model_patcher, len(sigmas) - 1),
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=noise.seed,
-            batch_index=latent.get("batch_index"),
         )
         latent["samples"] = samples.to(comfy.model_management.intermediate_device())
         return io.NodeOutput(path, latent)

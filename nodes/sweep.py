@@ -15,7 +15,7 @@ from ..images.tensors import check_image, split_alpha
 from ..samplers import mask_times, process, remarks
 from ..samplers.conditioning import fingerprint
 from ..samplers.sdedit import SDEditSettings
-from ..samplers.sweep import DEFAULTS, SETTINGS, parse_values, share_of, total_steps
+from ..samplers.sweep import DEFAULTS, SETTINGS, parse_values, runs_of, share_of, total_steps
 from ..samplers.sweep import sweep as run_sweep
 from ..views.pictures import decoded
 from ..views.reports import levels_notes
@@ -122,9 +122,9 @@ class Sweep(io.ComfyNode):
             )
         guide = validate.masked_latent(model, {"samples": vae.encode(image)}, mask, vae=vae)
         sampling = process.model_sampling(model)
-        own = [numbers[place] for place in places]
-        callback = latent_preview.prepare_callback(model, total_steps(sampling, settings, sweep, own))
-        points, complete = run_sweep(model, positive, negative, guide, seed, settings, sweep, own, callback)
+        runs = runs_of(settings, seed, sweep, [numbers[place] for place in places])
+        callback = latent_preview.prepare_callback(model, total_steps(sampling, runs))
+        points, complete = run_sweep(model, positive, negative, guide, runs, callback)
         if not complete:
             _cut_short.note(cls)
         results = [decoded(vae, point.edit.latent["samples"]) for point in interruptible(points)]
@@ -144,7 +144,7 @@ class Sweep(io.ComfyNode):
             names=tuple(map(written, numbers)),
             same=(*prompts, seed, sweep, tuple(numbers), settings, likeness(image)),
             each=len(results[0]),
-            wanted=len(own),
+            wanted=len(runs),
             results={
                 place: Result(pictures, row, point.edit.latent["samples"], point.edit.evaluations)
                 for place, pictures, row, point in zip(places, results, rows, points, strict=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -115,18 +115,16 @@ def record(
     sampler: Any,
     sigmas: Tensor,
     noise: Any,
-    latent: Any,
-    mask: Any = None,
+    latent: Mapping[str, Any],
     callback: Callable[..., None] | None = None,
     disable_pbar: bool | None = None,
     seed: int = 0,
-    batch_index: list[int] | None = None,
 ) -> tuple[DiffusionPath, Any]:
     """Sample as ``guider.sample`` does, and keep the path.
 
-    noise, latent: [B, C, ...] as LATENT carries them, or nested. Returns the path and the samples, which are core's
-    own. Raises ValueError for an empty or rising schedule, a latent without the parts that the model works on, or a
-    sampler that leaves the schedule.
+    noise: [B, C, ...] or nested. latent: a LATENT of that shape, with its noise_mask and batch_index if it has them.
+    Returns the path and the samples, which are core's own. Raises ValueError for an empty or rising schedule, a latent
+    without the parts that the model works on, or a sampler that leaves the schedule.
     """
     if len(sigmas) > 1 and bool((sigmas.diff() >= 0).any()):
         raise ValueError(
@@ -136,10 +134,11 @@ def record(
         )
     check_falling(sigmas)
     process.model_sampling(guider.model_patcher)  # refuses models without noise, before any work
-    process.check_parts(guider.model_patcher, latent, "latent")
-    check_path_memory(len(sigmas), parts.pack(latent))
+    samples, mask, batch_index = latent["samples"], latent.get("noise_mask"), latent.get("batch_index")
+    process.check_parts(guider.model_patcher, samples, "latent")
+    check_path_memory(len(sigmas), parts.pack(samples))
     recorder = RecordingSampler(sampler)
-    samples = sample_with(guider, noise, latent, recorder, sigmas, mask, callback, disable_pbar=disable_pbar, seed=seed)
+    made = sample_with(guider, noise, samples, recorder, sigmas, mask, callback, disable_pbar=disable_pbar, seed=seed)
     assert recorder.states is not None
     assert recorder.predictions is not None
     path = make_path(
@@ -153,10 +152,10 @@ def record(
         cfg=float(getattr(guider, "cfg", 1.0)),
         conditioning=conditioning.fingerprint(guider.original_conds.get("positive", [])),
         batch_index=None if batch_index is None else tuple(batch_index),
-        latent_shapes=parts.shapes_of(latent),
+        latent_shapes=parts.shapes_of(samples),
     )
     implied = torch.stack([path.prediction(step) for step in range(path.steps)])
     scale = recorder.predictions.square().mean().sqrt() + 1e-12
     if float((implied - recorder.predictions).square().mean().sqrt() / scale) > _IMPLIED:
         path = path.replaced(denoised=recorder.predictions, continuous=False)
-    return path, samples
+    return path, made

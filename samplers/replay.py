@@ -226,10 +226,8 @@ def replay(
     guider = comfy.samplers.CFGGuider(attach(model, path))
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
-    replayed, out = record(
-        guider, sampler or replay_sampler(path), path.sigmas, noise.generate_noise(latent), latent["samples"],
-        callback=callback, disable_pbar=True, seed=path.seed, batch_index=latent.get("batch_index"),
-    )  # fmt: skip
+    solver, drawn = sampler or replay_sampler(path), noise.generate_noise(latent)
+    replayed, out = record(guider, solver, path.sigmas, drawn, latent, callback, True, path.seed)
     ends = (each.visible(each.picture) for each in (path, replayed))
     replayed = replayed.replaced(figures={"latent_psnr": latent_psnr(*ends)})
     return replayed, {**latent, "samples": out.to(comfy.model_management.intermediate_device())}

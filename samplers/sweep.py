@@ -19,6 +19,15 @@ DEFAULTS = {"t0": "0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8", "repeats": "1, 2, 3", "se
 
 
 @dataclass(frozen=True)
+class Run:
+    """What one edit of a sweep runs with."""
+
+    value: float | int
+    settings: SDEditSettings
+    seed: int
+
+
+@dataclass(frozen=True)
 class Point:
     """The edit at one value of the swept setting."""
 
@@ -69,15 +78,19 @@ def share_of(count: int, part: int, parts: int) -> range:
     return range(count * (part - 1) // parts, count * part // parts)
 
 
+def runs_of(settings: SDEditSettings, seed: int, setting: str, values: Sequence[float | int]) -> list[Run]:
+    """One run per value of the setting, one of `SETTINGS`."""
+    if setting == "seed":
+        return [Run(value, settings, int(value)) for value in values]
+    return [Run(value, replace(settings, **{setting: value}), seed) for value in values]
+
+
 def sweep(
     model: Any,
     positive: Any,
     negative: Any,
     guide: dict[str, Any],
-    seed: int,
-    settings: SDEditSettings,
-    setting: str,
-    values: Sequence[float | int],
+    runs: Sequence[Run],
     callback: Callable[..., None] | None = None,
 ) -> tuple[list[Point], bool]:
     """Runs SDEdit once per value; `callback` counts over the whole sweep (see `total_steps`).
@@ -87,22 +100,20 @@ def sweep(
     """
     done, points = 0, []
     sampling = process.model_sampling(model)
-    total = total_steps(sampling, settings, setting, values)
-    for value in values:
-        one = settings if setting == "seed" else replace(settings, **{setting: value})
+    total = total_steps(sampling, runs)
+    for run in runs:
         counted = counting_from(callback, done, total)
         try:
-            edit = sdedit(model, positive, negative, guide, int(value) if setting == "seed" else seed, one, counted)
+            edit = sdedit(model, positive, negative, guide, run.seed, run.settings, counted)
         except comfy.model_management.InterruptProcessingException:
             if not points:
                 raise
             return points, False
-        points.append(Point(value, edit))
-        done += one.run_steps(sampling)
+        points.append(Point(run.value, edit))
+        done += run.settings.run_steps(sampling)
     return points, True
 
 
-def total_steps(sampling: Any, settings: SDEditSettings, setting: str, values: Sequence[float | int]) -> int:
+def total_steps(sampling: Any, runs: Sequence[Run]) -> int:
     """Steps of the whole sweep, for a progress bar."""
-    swept = [settings if setting == "seed" else replace(settings, **{setting: value}) for value in values]
-    return sum(one.run_steps(sampling) for one in swept)
+    return sum(run.settings.run_steps(sampling) for run in runs)

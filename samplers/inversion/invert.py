@@ -23,8 +23,7 @@ from .run import Method, inverting
 
 def invert(
     model: Any,
-    positive: Any,
-    negative: Any,
+    prompts: tuple[Any, Any],
     latent: Mapping[str, Any],
     sigmas: Tensor,
     method: Method,
@@ -32,9 +31,10 @@ def invert(
     seed: int = 0,
     callback: Callable[..., None] | None = None,
 ) -> DiffusionPath:
-    """The path of a LATENT of pictures under a MODEL and its source prompt, for edits at cfg.
+    """The path of a LATENT of pictures under a MODEL and its prompts, for edits at cfg.
 
-    sigmas: falling to 0, as for sampling. Raises ValueError if the method cannot work on these inputs.
+    prompts: CONDITIONING of the source and of the negative prompt. sigmas: falling to 0, as for sampling. Raises
+    ValueError if the method cannot work on these inputs.
     """
     check_falling_to_zero(sigmas)
     process.model_sampling(model)  # refuses models without noise, before any work
@@ -42,7 +42,7 @@ def invert(
     samples = _picture(model, latent)
     check_path_memory(len(sigmas), parts.pack(samples))
     guider = comfy.samplers.CFGGuider(method.prepared(model, cfg, len(sigmas) - 1, samples.shape[0]))
-    guider.set_conds(positive, negative)
+    guider.set_conds(*prompts)
     guider.set_cfg(method.run_cfg(cfg))
     noise = noises.start_run({**latent, "samples": samples}, seed)
     found = run_inside(
@@ -56,7 +56,7 @@ def invert(
         method=method.name,
         sampler="euler",
         seed=seed,
-        conditioning=fingerprint(positive),
+        conditioning=fingerprint(prompts[0]),
         batch_index=tuple(latent["batch_index"]) if latent.get("batch_index") is not None else None,
         latent_shapes=parts.shapes_of(samples),
         **{key: value.cpu().float() if isinstance(value, Tensor) else value for key, value in fields.items()},

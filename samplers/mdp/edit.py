@@ -128,19 +128,16 @@ def find_source(
     counter = Counter(model, samples.shape[0])
     if torch.count_nonzero(parts.video(samples)) > 0:
         method, cfg = settings.inversion, settings.cfg
-        path = invert(counter.model, source, negative, latent, sigmas, method, cfg, seed, callback)
+        path = invert(counter.model, (source, negative), latent, sigmas, method, cfg, seed, callback)
         if path.figures.get("optimised_steps", (path.steps,))[0] < path.steps:
             raise comfy.model_management.InterruptProcessingException
         return Source(path, source, "inverted", counter.evaluations)
     guider = comfy.samplers.CFGGuider(counter.model)
     guider.set_conds(source, negative)
     guider.set_cfg(settings.cfg)
-    euler, noise, indices = (
-        comfy.samplers.sampler_object("euler"),
-        noises.start_run(latent, seed),
-        latent.get("batch_index"),
-    )
-    path, _ = record(guider, euler, sigmas, noise, samples, callback=callback, seed=seed, batch_index=indices)
+    euler, noise = comfy.samplers.sampler_object("euler"), noises.start_run(latent, seed)
+    whole = {**latent, "noise_mask": None}  # the source is all of the picture
+    path, _ = record(guider, euler, sigmas, noise, whole, callback, seed=seed)
     return Source(path, source, "recorded", counter.evaluations)
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -149,38 +148,53 @@ class TokenControl(Manipulation):
             return prediction()
         replacing = Replacing(run.features, (structure, structure, content), run.region)
         state = self.path.at(prediction.sigma).to(prediction.x)
-        branches = partial(_branches, replacing, state, source, prediction.guider)
+        branches = _Branches(replacing, state, source, prediction.guider)
         try:
             return prediction(options=_wrapped(prediction.options, WrappersMP.CALC_COND_BATCH, branches))
         finally:
             run.features.kept.clear()
 
 
-def _branches(
-    replacing: Replacing, state: Tensor, source: list[Any], guider: Any, executor: Callable[..., Any], model: Any,
-    conds: list[Any], x: Tensor, timestep: Tensor, options: dict[str, Any],
-) -> list[Tensor]:  # fmt: skip
+@dataclass
+class _Branches:
     """Core's evaluation of the branches of guidance, after that of their sources.
 
     Branches stay together as core has them, since some patches (NAG) look from one to the other.
     """
-    if options["transformer_options"].get(_KEY):  # the source of another control
-        return executor(model, conds, x, timestep, options)
-    if x.shape != state.shape:
-        raise ValueError(
-            f"{NAME} needs the whole latent in one call, but this run works on parts of it: leave out Context Windows "
-            "and tiled sampling."
+
+    replacing: Replacing
+    state: Tensor
+    source: list[Any]
+    guider: Any
+
+    def __call__(
+        self,
+        executor: Callable[..., Any],
+        model: Any,
+        conds: list[Any],
+        x: Tensor,
+        timestep: Tensor,
+        options: dict[str, Any],
+    ) -> list[Tensor]:
+        if options["transformer_options"].get(_KEY):  # the source of another control
+            return executor(model, conds, x, timestep, options)
+        if x.shape != self.state.shape:
+            raise ValueError(
+                f"{NAME} needs the whole latent in one call, but this run works on parts of it: leave out Context "
+                "Windows and tiled sampling."
+            )
+        targets = {cond["uuid"] for cond in self.guider.conds["positive"]}  # as other manipulations have made them
+        keep, edit = (
+            _wrapped(options, WrappersMP.APPLY_MODEL, each) for each in (self.replacing.keep, self.replacing.edit)
         )
-    targets = {cond["uuid"] for cond in guider.conds["positive"]}  # as other manipulations have made them
-    keep, edit = (_wrapped(options, WrappersMP.APPLY_MODEL, each) for each in (replacing.keep, replacing.edit))
-    keep["transformer_options"][_KEY] = True
-    controlled = [any(cond["uuid"] in targets for cond in branch or ()) for branch in conds]
-    sources = [source if own else branch for branch, own in zip(conds, controlled, strict=True)]
-    of_source = [cond["uuid"] for branch, own in zip(conds, controlled, strict=True) if own for cond in branch]
-    replacing.begin(dict.fromkeys(of_source, source[0]["uuid"]))
-    with torch.no_grad():
-        executor(model, sources, state, timestep, keep)
-    return executor(model, conds, x, timestep, edit)
+        keep["transformer_options"][_KEY] = True
+        controlled = [any(cond["uuid"] in targets for cond in branch or ()) for branch in conds]
+        sources = [self.source if own else branch for branch, own in zip(conds, controlled, strict=True)]
+        of_source = [cond["uuid"] for branch, own in zip(conds, controlled, strict=True) if own for cond in branch]
+        self.replacing.begin(dict.fromkeys(of_source, self.source[0]["uuid"]))
+        with torch.no_grad():
+            executor(model, sources, self.state, timestep, keep)
+        return executor(model, conds, x, timestep, edit)
 
 
 def _wrapped(options: dict[str, Any], kind: str, wrapper: Callable[..., Any]) -> dict[str, Any]:

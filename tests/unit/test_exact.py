@@ -158,7 +158,7 @@ def given(model: Any) -> dict[str, Any]:
 def test_nodes_reconstruct_to_the_last_digits(kind: ModelType, method: Method) -> None:
     model, latent = bent_model(kind, SPREAD), {"samples": picture().float()}
     cfg = 7.5 if isinstance(method, NegativePrompt) else 1.0
-    path = invert(model, cond(SOURCE), cond(NULL), latent, levels(model).float(), method)
+    path = invert(model, (cond(SOURCE), cond(NULL)), latent, levels(model).float(), method)
     assert min(call("DPathReconstruct", **given(model), path=path, cfg=cfg)[1].figures["latent_psnr"]) > 100
     for t0 in (0.9, 0.5, 0.43):  # at the path's start, at one of its levels, between two
         *inputs, attached, _ = call("DPathToSampling", model=model, path=path, t0=t0)
@@ -200,7 +200,7 @@ def test_an_edit_that_asks_for_the_source_returns_the_picture(kind: ModelType) -
 def test_other_solvers_and_schedules_sample_as_without_it() -> None:
     model, latent = bent_model(ModelType.EPS, SPREAD), {"samples": picture().float()}
     sigmas = levels(model).float()
-    path = invert(model, cond(SOURCE), cond(NULL), latent, sigmas, Euler())
+    path = invert(model, (cond(SOURCE), cond(NULL)), latent, sigmas, Euler())
     assert follows(path, EULER, sigmas)
     assert follows(path, EULER, torch.tensor([float(sigmas[2]), 0.9 * float(sigmas[2]), float(sigmas[3])]))
     assert not follows(path, EULER, sigmas[::2])
@@ -219,10 +219,10 @@ def test_other_solvers_and_schedules_sample_as_without_it() -> None:
 
 def test_what_was_asked_stays_with_the_path_s_own_steps_and_its_file(tmp_path: Path) -> None:
     model, latent = bent_model(ModelType.FLOW, SPREAD), {"samples": picture().float()}
-    path = invert(model, cond(SOURCE), cond(NULL), latent, levels(model).float(), Euler("origin"))
+    path = invert(model, (cond(SOURCE), cond(NULL)), latent, levels(model).float(), Euler("origin"))
     assert path.asked == "origin"
     assert path.from_sigma(float(path.sigmas[3])).asked == "origin"
     assert path.from_sigma(0.99 * float(path.sigmas[3])).asked == ""
     save_path(path, tmp_path / "path.safetensors")
     assert load_path(tmp_path / "path.safetensors").asked == "origin"
-    assert invert(model, cond(SOURCE), cond(NULL), latent, path.sigmas, Euler(exact=False)).asked == ""
+    assert invert(model, (cond(SOURCE), cond(NULL)), latent, path.sigmas, Euler(exact=False)).asked == ""

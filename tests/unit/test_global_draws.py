@@ -209,7 +209,7 @@ def test_flowedit_with_equal_prompts_shows_both_the_same_network(world: World) -
 def test_equal_prompts_do_not_differ_along_a_path(world: World) -> None:
     with torch.inference_mode():
         sigmas = world.sigmas
-        path = invert(world.model, world.source, world.negative, world.latent, sigmas, Euler())
+        path = invert(world.model, (world.source, world.negative), world.latent, sigmas, Euler())
         torch.manual_seed(1)
         first = prompt_difference(world.model, path, world.source, world.positive)
         torch.manual_seed(2)

@@ -185,7 +185,7 @@ def test_a_recorded_run_is_told_what_the_run_itself_is() -> None:
     noise, sigmas = noises.draw_noise(guide, 5), edited(model, LTXV, guide, mask_mode="threshold").sigmas
     once, heard.told[:] = list(heard.told), []
     guider = guided(model, LTXV)
-    record(guider, sampler, sigmas, noise, guide["samples"], guide["noise_mask"], seed=5)
+    record(guider, sampler, sigmas, noise, guide, seed=5)
     assert all(map(torch.equal, heard.told, once))
 
 
@@ -219,7 +219,7 @@ def test_where_a_manipulation_shows_the_sources_noise_the_level_is_told() -> Non
     noise, sigmas = noises.draw_noise(guide, 5), torch.tensor([1.0, 0.5, 0.0])
 
     euler = comfy.samplers.sampler_object("euler")
-    path, _ = record(guided(model, family), euler, sigmas, noise, torch.zeros_like(noise), seed=5)
+    path, _ = record(guided(model, family), euler, sigmas, noise, {"samples": torch.zeros_like(noise)}, seed=5)
     region = torch.zeros(3, 4, 4)
     region[:, :2] = 1.0  # the upper half of every frame
     manipulated = inject_noise(model, path, PathSchedule(1.0, 0.0, weight=0.5), region)

@@ -47,7 +47,9 @@ def run(model: Any, positive: Any = TARGET, cfg: float = 3.0, latent: Tensor | N
 @torch.inference_mode()
 def recorded(model: Any) -> DiffusionPath:
     euler = comfy.samplers.sampler_object("euler")
-    return record(guider(model, SOURCE), euler, SIGMAS, NOISE, torch.zeros_like(NOISE), disable_pbar=True)[0]
+    return record(guider(model, SOURCE), euler, SIGMAS, NOISE, {"samples": torch.zeros_like(NOISE)}, disable_pbar=True)[
+        0
+    ]
 
 
 @pytest.fixture(scope="module", params=["unet", "sdxl"])

@@ -61,7 +61,8 @@ class World:
         self.sigmas = comfy.samplers.calculate_sigmas(sampling, "normal", STEPS)
         euler = comfy.samplers.sampler_object("euler")
         self.path: DiffusionPath = record(
-            self.guider(self.model, self.source), euler, self.sigmas, self.noise, self.latent, self.mask,
+            self.guider(self.model, self.source), euler, self.sigmas, self.noise,
+            {"samples": self.latent, "noise_mask": self.mask},
             disable_pbar=True, seed=SEED,
         )[0]  # fmt: skip
 

@@ -52,7 +52,7 @@ def run(model: Any, positive: Any = TARGET, noise: Tensor = NOISE, sigmas: Tenso
 @torch.inference_mode()
 def recorded(model: Any, positive: Any = SOURCE, noise: Tensor = NOISE, **more: Any) -> tuple[DiffusionPath, Tensor]:
     euler, zeros = comfy.samplers.sampler_object("euler"), torch.zeros_like(noise)
-    return record(guider(model, positive, **more), euler, SIGMAS, noise, zeros, disable_pbar=True)
+    return record(guider(model, positive, **more), euler, SIGMAS, noise, {"samples": zeros}, disable_pbar=True)
 
 
 @pytest.fixture(scope="module")

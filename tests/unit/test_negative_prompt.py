@@ -27,7 +27,7 @@ def test_guidance_cancels_out_with_all_that_the_prompt_carries(case: Any, swappe
     with torch.inference_mode():
         latent = tiny.latent(model)
         sigmas = torch.tensor([process.t0_to_sigma(process.model_sampling(model), t) for t in (0.6, 0.3, 0.0)])
-        path = invert(model, source, negative, latent, sigmas, NegativePrompt(), 5.0)
+        path = invert(model, (source, negative), latent, sigmas, NegativePrompt(), 5.0)
         save_path(path, tmp_path / "path.safetensors")
         path = load_path(tmp_path / "path.safetensors")
         plain, guided = (replay(model, source, negative, path, cfg)[1]["samples"] for cfg in (1.0, 5.0))
@@ -60,5 +60,5 @@ def test_what_a_path_cannot_store_is_refused_where_the_prompts_differ_in_it() ->
         sigmas = torch.tensor([0.5, 0.0])
         given = (tiny.latent(model), sigmas, NegativePrompt(), 5.0)
         with pytest.raises(ValueError, match="different model inputs 'ref_latents_method', which a path cannot store"):
-            invert(model, source, tiny.cond(0), *given)
-        assert invert(model, source, source, *given).null["ref_latents.0"].shape == (1, 1, 16, 8, 8)
+            invert(model, (source, tiny.cond(0)), *given)
+        assert invert(model, (source, source), *given).null["ref_latents.0"].shape == (1, 1, 16, 8, 8)

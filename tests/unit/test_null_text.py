@@ -40,7 +40,7 @@ def test_an_interrupted_null_text_continues_as_if_nothing_had_happened(at: int, 
         method = NullText(updates, 0.0, earlier=earlier)
         with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
             patch.setattr(Gradients, "_attempt", interrupt)
-            return invert(model, tiny.cond(0), tiny.cond(1), given, levels(model, 6), method, 4.0), taken[0]
+            return invert(model, (tiny.cond(0), tiny.cond(1)), given, levels(model, 6), method, 4.0), taken[0]
 
     attempt = Gradients._attempt
     before = [each.requires_grad for each in model.model.parameters()]
@@ -82,7 +82,7 @@ def test_an_interrupted_null_text_is_continued_only_as_the_same_run() -> None:
         with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
             patch.setattr(Gradients, "_attempt", counted)
             return invert(
-                model, tiny.cond(prompt), tiny.cond(1), given, sigmas, method, cfg, callback=other.get("callback")
+                model, (tiny.cond(prompt), tiny.cond(1)), given, sigmas, method, cfg, callback=other.get("callback")
             )
 
     def stop(step: int, *_: Any) -> None:
@@ -103,9 +103,9 @@ def test_an_interrupted_null_text_is_continued_only_as_the_same_run() -> None:
 def test_a_finished_null_text_is_where_another_one_starts() -> None:
     model, given = tiny.unet(), tiny.latent(tiny.unet())
     with torch.inference_mode():
-        found = [invert(model, tiny.cond(0), tiny.cond(1), given, levels(model, 6), NullText(3, 0.0), 4.0)]
+        found = [invert(model, (tiny.cond(0), tiny.cond(1)), given, levels(model, 6), NullText(3, 0.0), 4.0)]
         again = NullText(3, 0.0, earlier=found[0])
-        found.append(invert(model, tiny.cond(0), tiny.cond(1), given, levels(model, 6), again, 4.0))
+        found.append(invert(model, (tiny.cond(0), tiny.cond(1)), given, levels(model, 6), again, 4.0))
     first, better = (path.figures["latent_psnr"][0] for path in found)
     assert better >= first
 
@@ -117,6 +117,6 @@ def test_padding_of_zeros_stays_as_it_is_beside_a_prompt(words: int) -> None:
     [[tokens, extra]] = tiny.cond(1)
     negative = [[tokens * (torch.arange(tiny.TOKENS) < words)[:, None], extra]]
     with torch.inference_mode():
-        path = invert(model, tiny.cond(0), negative, tiny.latent(model), levels(model, 2, 0.6), NullText(1, 0.0), 4.0)
+        path = invert(model, (tiny.cond(0), negative), tiny.latent(model), levels(model, 2, 0.6), NullText(1, 0.0), 4.0)
     changed = (path.null[null_text.KEY][0, 0] != negative[0][0][0]).any(-1)
     assert changed.tolist() == [i < words or not words for i in range(tiny.TOKENS)]

@@ -182,7 +182,7 @@ def test_a_masked_run_is_recorded_under_its_inner_sampler_s_name(mode: str) -> N
     guider.set_conds(cond(0.4), cond(-0.2))
     noise = noises.draw_noise({"samples": LATENT}, 7)
     sampler = MaskedSampler(comfy.samplers.ksampler("res_multistep_ancestral", {"eta": 0.0}), mode)
-    path, made = record(guider, sampler, levels(model), noise, LATENT, MASK, seed=7)
+    path, made = record(guider, sampler, levels(model), noise, {"samples": LATENT, "noise_mask": MASK}, seed=7)
     guider.set_cfg(1.0)
     wanted = guider.sample(noise, LATENT, sampler, levels(model), MASK, None, True, 7)
     assert torch.equal(made, wanted)

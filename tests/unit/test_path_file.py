@@ -178,7 +178,7 @@ def test_a_fresh_process_reconstructs_the_same_bit_for_bit(tmp_path: Path, pack_
     model, file = gaussian_model(ModelType.EPS, 1.3), tmp_path / "a.safetensors"
     latent = {"samples": torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(1))}
     sigmas = torch.tensor([9.0, 2.0, 0.4, 0.0])
-    save_path(invert(model, cond(0.7), cond(-0.4), latent, sigmas, Residual(), 4.0, seed=3), file)
+    save_path(invert(model, (cond(0.7), cond(-0.4)), latent, sigmas, Residual(), 4.0, seed=3), file)
     loader = pack_root / "devtools" / "inprocess.py"
     script = f"""
 import importlib.util, pathlib

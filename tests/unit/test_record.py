@@ -47,7 +47,9 @@ def both(kind: ModelType, sampler: Any, steps: int = 20, mask: Tensor | None = N
     torch.manual_seed(0)
     plain = guider(model).sample(noise, latent, sampler(), sigmas.clone(), mask, disable_pbar=True, seed=3)
     torch.manual_seed(0)
-    path, samples = record(guider(model), sampler(), sigmas, noise, latent, mask, disable_pbar=True, seed=3)
+    path, samples = record(
+        guider(model), sampler(), sigmas, noise, {"samples": latent, "noise_mask": mask}, disable_pbar=True, seed=3
+    )
     return path, samples, plain
 
 
@@ -119,7 +121,7 @@ def test_real_networks_give_bit_for_bit_what_core_gives(name: str) -> None:
             core.Noise_RandomNoise(5), made, comfy.samplers.sampler_object("heun"), sigmas, latent
         )
         path, samples = record(
-            made, comfy.samplers.sampler_object("heun"), sigmas, noise, latent["samples"], disable_pbar=True, seed=5
+            made, comfy.samplers.sampler_object("heun"), sigmas, noise, latent, disable_pbar=True, seed=5
         )
         assert torch.equal(samples, run.args[0]["samples"])
     assert path.shape == tuple(latent["samples"].shape)
@@ -142,7 +144,14 @@ def test_the_schedule_that_came_in_is_not_changed() -> None:
     sigmas = schedule(ModelType.FLOW, model)
     before = sigmas.clone()
     latent = torch.zeros(1, 4, 8, 8)
-    record(guider(model), comfy.samplers.sampler_object("uni_pc"), sigmas, latent + 0.3, latent, disable_pbar=True)
+    record(
+        guider(model),
+        comfy.samplers.sampler_object("uni_pc"),
+        sigmas,
+        latent + 0.3,
+        {"samples": latent},
+        disable_pbar=True,
+    )
     assert torch.equal(sigmas, before)
 
 
@@ -152,4 +161,11 @@ def test_schedules_that_repeat_or_rise_are_refused_with_the_reason() -> None:
     noise, euler = torch.randn(1, 4, 4, 4), comfy.samplers.sampler_object("euler")
     for levels in ([8.0, 4.0, 4.0, 0.0], [8.0, 2.0, 4.0, 1.0, 0.0]):
         with pytest.raises(ValueError, match="a path has one state at each level.*SamplerCustomAdvanced"):
-            record(guider(model), euler, torch.tensor(levels), noise, torch.zeros_like(noise), disable_pbar=True)
+            record(
+                guider(model),
+                euler,
+                torch.tensor(levels),
+                noise,
+                {"samples": torch.zeros_like(noise)},
+                disable_pbar=True,
+            )

@@ -46,7 +46,7 @@ def levels(model: Any, steps: int = 10, t0: float = 1.0) -> Tensor:
 
 def inverted(kind: ModelType, method: Method, cfg: float = 1.0, batch: int = 1, t0: float = 0.9) -> Any:
     model = gaussian_model(kind, SPREAD)
-    return model, invert(model, cond(SOURCE), cond(NULL), latent(batch), levels(model, t0=t0), method, cfg, seed=4)
+    return model, invert(model, (cond(SOURCE), cond(NULL)), latent(batch), levels(model, t0=t0), method, cfg, seed=4)
 
 
 def sampled(model: Any, noise: Any, sigmas: Tensor, start: dict[str, Any], cfg: float, sampler: Any = EULER) -> Tensor:
@@ -157,7 +157,7 @@ def test_a_recorded_path_is_walked_by_its_own_solver() -> None:
     names = {"dpmpp_2m": {}, "euler_ancestral": {"eta": 0.5}, "uni_pc": {}, "uni_pc_bh2": {}, "ddim": {}}
     for sampler in (ksampler(name, options) for name, options in names.items()):
         noise = core.Noise_RandomNoise(5).generate_noise(latent())
-        path, _ = record(guider, sampler, levels(model), noise, latent()["samples"], seed=5, disable_pbar=True)
+        path, _ = record(guider, sampler, levels(model), noise, latent(), seed=5, disable_pbar=True)
         walked, _ = replay.replay(model, cond(SOURCE), cond(NULL), path, 3.0)
         assert min(walked.figures["latent_psnr"]) > 90
 
@@ -184,7 +184,7 @@ def recorded_by_another_pack() -> tuple[Any, Any, Any]:
     model, sampler = gaussian_model(ModelType.EPS, SPREAD), comfy.samplers.KSAMPLER(Foreign.sampler, {"scale": 0.9})
     guider = core.CFGGuider.execute(model, cond(SOURCE), cond(NULL), 3.0).args[0]
     noise = core.Noise_RandomNoise(5).generate_noise(latent())
-    path, _ = record(guider, sampler, levels(model), noise, latent()["samples"], seed=5, disable_pbar=True)
+    path, _ = record(guider, sampler, levels(model), noise, latent(), seed=5, disable_pbar=True)
     return model, sampler, path
 
 
@@ -244,7 +244,7 @@ def test_every_method_runs_on_every_kind_of_network_and_the_exact_ones_are_exact
         chosen, cfg = METHODS[method]
         given = tiny.latent(model, 2)
         before = given["samples"].clone()
-        path = invert(model, tiny.cond(0), tiny.cond(1), given, levels(model, 6, 0.4), chosen, cfg, seed=2)
+        path = invert(model, (tiny.cond(0), tiny.cond(1)), given, levels(model, 6, 0.4), chosen, cfg, seed=2)
         assert torch.equal(given["samples"], before)
         assert path.method == method
         assert path.shape == tuple(before.shape)
@@ -262,10 +262,10 @@ def test_a_batch_of_three_is_three_single_runs(method: str) -> None:
     with torch.inference_mode():
         chosen, cfg = METHODS[method]
         batch = tiny.latent(model, 3)
-        path = invert(model, tiny.cond(0), tiny.cond(1), batch, levels(model, 5, 0.4), chosen, cfg, seed=2)
+        path = invert(model, (tiny.cond(0), tiny.cond(1)), batch, levels(model, 5, 0.4), chosen, cfg, seed=2)
         for i in range(3):
             single = {"samples": batch["samples"][i : i + 1], "batch_index": [i]}
-            alone = invert(model, tiny.cond(0), tiny.cond(1), single, levels(model, 5, 0.4), chosen, cfg, seed=2)
+            alone = invert(model, (tiny.cond(0), tiny.cond(1)), single, levels(model, 5, 0.4), chosen, cfg, seed=2)
             torch.testing.assert_close(path.states[:, i : i + 1], alone.states, rtol=2e-4, atol=2e-4)
             if path.residuals is not None and alone.residuals is not None:
                 torch.testing.assert_close(path.residuals[:, i : i + 1], alone.residuals, rtol=2e-4, atol=2e-4)
@@ -283,14 +283,14 @@ def test_null_text_that_the_model_does_not_read_is_refused() -> None:
 
     model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "deaf", deaf)
     with torch.inference_mode(), pytest.raises(ValueError, match=r"does not depend on the text embedding.*fixed point"):
-        invert(model, tiny.cond(0), tiny.cond(1), tiny.latent(model), levels(model, 2), NullText(2, 0.0), 4.0)
+        invert(model, (tiny.cond(0), tiny.cond(1)), tiny.latent(model), levels(model, 2), NullText(2, 0.0), 4.0)
 
 
 def test_null_text_of_another_text_encoder_is_refused() -> None:
     model = tiny.unet()
     given = tiny.latent(model)
     with torch.inference_mode():
-        made = invert(model, tiny.cond(0), tiny.cond(1), given, levels(model, 3), NullText(1), 4.0)
+        made = invert(model, (tiny.cond(0), tiny.cond(1)), given, levels(model, 3), NullText(1), 4.0)
     wide = made.replaced(null={key: torch.cat([tensor, tensor], -1) for key, tensor in made.null.items()})
     assert "made with this text encoder" in refusal(model, given, NullText(1, earlier=wide), levels(model, 3), cfg=4.0)
 
@@ -299,7 +299,12 @@ def refusal(model: Any, given: dict[str, Any], method: Method, sigmas: Tensor | 
     positive, negative = conds.get("positive", cond(SOURCE)), conds.get("negative", cond(NULL))
     with pytest.raises(ValueError) as raised:
         invert(
-            model, positive, negative, given, levels(model) if sigmas is None else sigmas, method, conds.get("cfg", 4.0)
+            model,
+            (positive, negative),
+            given,
+            levels(model) if sigmas is None else sigmas,
+            method,
+            conds.get("cfg", 4.0),
         )
     assert "\n" not in str(raised.value)
     return str(raised.value)

@@ -37,7 +37,7 @@ class World:
         self.latent = {"samples": torch.randn(2, 4, 8, 8, generator=generator) * SPREAD + SOURCE}
         sigmas = sdedit_sigmas(process.model_sampling(self.model), 0.9, 10, scheduler)
         method = Residual(eta)
-        self.path = invert(self.model, cond(SOURCE), cond(NULL), self.latent, sigmas, method, CFG, seed=4)
+        self.path = invert(self.model, (cond(SOURCE), cond(NULL)), self.latent, sigmas, method, CFG, seed=4)
 
     def edit(self, model: Any, positive: Any = None, mask: Tensor | None = None, sampler: Any = None) -> Tensor:
         noise, start = replay.start(model, self.path)
@@ -170,6 +170,6 @@ def _recorded(world: World, solver: Any) -> DiffusionPath:
     guider.set_cfg(CFG)
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(4))
     path, _ = replay.record(
-        guider, solver, world.path.sigmas, noise, torch.zeros_like(noise), seed=4, disable_pbar=True
+        guider, solver, world.path.sigmas, noise, {"samples": torch.zeros_like(noise)}, seed=4, disable_pbar=True
     )
     return path

@@ -43,7 +43,9 @@ class World:
 
     def path(self) -> Any:
         euler = comfy.samplers.sampler_object("euler")
-        return record(self.guider(self.model, 2), euler, self.sigmas, self.noise, self.empty, disable_pbar=True)[0]
+        return record(
+            self.guider(self.model, 2), euler, self.sigmas, self.noise, {"samples": self.empty}, disable_pbar=True
+        )[0]
 
     def run(self, model: Any, sampler: str, *cuts: int) -> Tensor:
         latent, noise = self.empty, self.noise

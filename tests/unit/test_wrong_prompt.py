@@ -63,13 +63,13 @@ def methods(family: Family, bad: Any) -> dict[str, Callable[[], object]]:
     """Everything of ours that samples, with a wrong prompt."""
     model, good, latent = families.model(family.name), families.cond(family), families.latent(family)
     sigmas = torch.tensor([0.6, 0.3, 0.0])
-    path = invert(model, good, good, latent, sigmas, Euler())
+    path = invert(model, (good, good), latent, sigmas, Euler())
     source, everywhere = mdp.Source(path, good), PathSchedule(1.0, 0.0, weight=0.3)
     return {
         "SDEdit": lambda: sdedit(model, bad, good, latent, 0, SDEditSettings(steps=1)),
         "FlowEdit, target": lambda: flowedit(model, good, bad, good, latent, 0, FlowEditSettings(steps=2)),
         "FlowEdit, source": lambda: flowedit(model, bad, good, good, latent, 0, FlowEditSettings(steps=2)),
-        "inversion": lambda: invert(model, bad, bad, latent, sigmas, Euler()),
+        "inversion": lambda: invert(model, (bad, bad), latent, sigmas, Euler()),
         "MDP": lambda: mdp.edit(model, bad, good, source, mdp.MDPSettings("latent", everywhere, region=None)),
         "recording": lambda: mdp.find_source(
             model, bad, good, {"samples": torch.zeros_like(latent["samples"])}, 0, mdp.MDPSettings(steps=2)
