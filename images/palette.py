@@ -58,8 +58,8 @@ def find_palette(pictures: Iterable[Tensor]) -> Palette:
         )
     if len(chosen) < 2:
         raise ValueError(
-            "The segmentation maps have one colour in all, or colours too much alike: give maps in which each class has "
-            f"a flat colour of its own, more than {_ALIKE} of 255 away from the others."
+            "The segmentation maps have one colour in all, or colours that are too much alike: give maps in which each "
+            f"class has a flat colour of its own, more than {_ALIKE} of 255 away from the others."
         )
     return tuple(chosen)
 

@@ -97,7 +97,7 @@ def test_the_palette_is_that_of_the_flat_areas() -> None:
     with pytest.raises(ValueError, match="not flat or have more than 32"):
         palette.find_palette(torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(0)))
     for given in (torch.zeros(2, 64, 64, 3), flat() / 255.0):
-        with pytest.raises(ValueError, match="one colour in all, or colours too much alike"):
+        with pytest.raises(ValueError, match="one colour in all, or colours that are too much alike"):
             palette.find_palette(given)
     grey = (flat()[..., :1] > 0.5).float()
     opaque = torch.cat([flat(), torch.ones(6, 64, 64, 1)], dim=-1)
