@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .canvas import Canvas, Light, rgb, smooth
+from .scenes import Scene
 from .textures import patch
 
 _PINE = {"summer": rgb(0.13, 0.36, 0.20), "autumn": rgb(0.17, 0.36, 0.17), "winter": rgb(0.15, 0.32, 0.24)}
@@ -14,6 +15,7 @@ _CROWN = {
 }
 _BARK = rgb(0.38, 0.27, 0.19)
 _SNOW = rgb(0.97, 0.98, 1.0)
+_DARKNESS = {"day": 0.0, "sunset": 0.75, "night": 1.0}
 _WALLS = {"red": rgb(0.84, 0.16, 0.12), "white": rgb(0.97, 0.95, 0.90), "blue": rgb(0.14, 0.34, 0.86)}
 
 
@@ -114,9 +116,8 @@ def _bare_tree(c: Canvas, light: Light, x: float, base: float, height: float, rn
 
 
 def house(
-    c: Canvas, light: Light, colour: str, winter: bool, night: float, x: float, base: float, width: float,
-    rng: np.random.Generator, detail: float,
-) -> None:  # fmt: skip
+    c: Canvas, light: Light, scene: Scene, x: float, base: float, width: float, rng: np.random.Generator, detail: float
+) -> None:
     """A cabin with a pitched roof, a door and two windows that are lit in the dark."""
     wall_h, roof_h = 0.58 * width, 0.42 * width
     box = c.box(base - wall_h - roof_h - 0.16 * width, base + 0.01, x - 0.66 * width, x + 0.66 * width)
@@ -128,14 +129,14 @@ def house(
         inside = np.minimum(np.minimum(u - left, right - u), np.minimum(v - top, bottom - v))
         return c.cover(inside * width)
 
-    albedo = _WALLS[colour]
+    albedo = _WALLS[scene.house]
     planks = 1.0 - 0.05 * detail * (np.abs(((v * 11.0) % 1.0) - 0.5) < 0.12) + 0 * u
     side = np.where(u < 0.16, 0.78, 0.30) if detail else np.full_like(planks, 0.7)
     walls = light.on(albedo, side.astype(np.float32) + 0 * v) * planks.astype(np.float32)
     side_flip = rng.random() < 0.5
     c.over(walls, rect(-0.46, wall_top, 0.46, 0.0), box, "house")
 
-    roof_albedo = _SNOW if winter else rgb(0.36, 0.25, 0.24)
+    roof_albedo = _SNOW if scene.season == "winter" else rgb(0.36, 0.25, 0.24)
     chimney_x = -0.22 if side_flip else 0.22
     c.over(
         light.on(rgb(0.46, 0.30, 0.27), 0.5),
@@ -149,8 +150,9 @@ def house(
     lines = 1.0 - 0.10 * detail * (np.abs(((v * 14.0) % 1.0) - 0.5) < 0.16) + 0 * u
     c.over(light.on(roof_albedo, 0.72)[:, None, None] * lines.astype(np.float32), roof, box, "house")
 
+    night = _DARKNESS[scene.time]
     glass = rgb(0.34, 0.45, 0.56) * (0.5 + 0.5 * (1 - night)) + night * (rgb(1.0, 0.80, 0.36) - rgb(0.17, 0.22, 0.28))
-    frame = light.on(rgb(0.95, 0.93, 0.88) if colour != "white" else rgb(0.45, 0.36, 0.30), 0.6)
+    frame = light.on(rgb(0.95, 0.93, 0.88) if scene.house != "white" else rgb(0.45, 0.36, 0.30), 0.6)
     door_x = 0.0
     for wx in (-0.27, 0.27):
         c.over(frame, rect(wx - 0.12, wall_top + 0.15, wx + 0.12, wall_top + 0.39), box)

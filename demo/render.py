@@ -101,9 +101,8 @@ def _paint(scene: Scene, size: int, detail: float, masks: bool) -> Canvas:
         # One likely position: with two, the model paints two houses. On the right, as the light comes from the left.
         x = 0.58 + 0.10 * (rng.random() + rng.random() - 1)
         width = 0.17 + 0.04 * rng.random()
-        night = {"day": 0.0, "sunset": 0.75, "night": 1.0}[scene.time]
         c.here = c.ground(shore - 0.012)
-        house(c, light, scene.house, scene.season == "winter", night, x, shore - 0.012, width, rng, detail)
+        house(c, light, scene, x, shore - 0.012, width, rng, detail)
     c.here = c.ground(c.y)
     if scene.lake == "lake":
         _lake(c, scene.time, shore, near, stream(9), detail)

@@ -48,6 +48,23 @@ def method_input() -> Any:
     return io.DynamicCombo.Input("method", options=options, optional=True, tooltip=METHOD_TIP)
 
 
+def _cfg_inputs() -> list[io.Input]:
+    """Guidance of the two predictions."""
+    return [
+        cfg_input(
+            "Guidance of the source's prediction. The paper: 3.5 for SD3, 1.5 for Flux (set by FluxGuidance "
+            "on the prompts, with cfg 1 here). InfEdit: 1. flowalign and uni-edit always use 1.",
+            DEFAULTS.source_cfg,
+            "source_cfg",
+        ),
+        cfg_input(
+            "Guidance of the target's prediction. The paper: 13.5 for SD3, 5.5 for Flux. FlowAlign: 7.5 to "
+            "13.5 for SD3, InfEdit: 2, Uni-Edit: 5.",
+            DEFAULTS.cfg,
+        ),
+    ]
+
+
 def described_method(chosen: dict[str, Any] | None) -> FlowEditMethod:
     """The method that the widgets describe; FlowEdit's own without them."""
     widgets = dict(chosen or {})
@@ -94,17 +111,7 @@ class FlowEdit(io.ComfyNode):
                     "of the layout. The paper starts at 0.66 for SD3, 0.86 for Flux.",
                 ),
                 steps_input("Steps after the start; all of them are run.", DEFAULTS.steps),
-                cfg_input(
-                    "Guidance of the source's prediction. The paper: 3.5 for SD3, 1.5 for Flux (set by FluxGuidance "
-                    "on the prompts, with cfg 1 here). InfEdit: 1. flowalign and uni-edit always use 1.",
-                    DEFAULTS.source_cfg,
-                    "source_cfg",
-                ),
-                cfg_input(
-                    "Guidance of the target's prediction. The paper: 13.5 for SD3, 5.5 for Flux. FlowAlign: 7.5 to "
-                    "13.5 for SD3, InfEdit: 2, Uni-Edit: 5.",
-                    DEFAULTS.cfg,
-                ),
+                *_cfg_inputs(),
                 whole(
                     "n_avg",
                     DEFAULTS.n_avg,

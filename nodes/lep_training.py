@@ -26,6 +26,88 @@ from .sockets import MapPredictor as MapPredictorSocket
 log = logging.getLogger(__name__)
 
 
+def _data_inputs() -> list[io.Input]:
+    """Pictures, captions and maps."""
+    return [
+        io.Latent.Input(
+            "latents", optional=True, tooltip="The pictures, from Make Training Dataset. Or connect images."
+        ),
+        io.Conditioning.Input(
+            "conditioning",
+            optional=True,
+            tooltip="The captions, from Make Training Dataset: one per picture, or one for all.",
+        ),
+        io.Image.Input(
+            "images",
+            optional=True,
+            tooltip="The pictures, if no latents are connected; with latents, the pictures they were encoded from.",
+        ),
+        io.Clip.Input("clip", optional=True, tooltip="Encodes the captions if no conditioning is connected."),
+        io.Image.Input(
+            "maps",
+            optional=True,
+            tooltip="One map per picture, from any preprocessor. Without them, Canny edges are computed.",
+        ),
+        predictor_input("A predictor to train further. Its map, network and features are kept.", optional=True),
+    ]
+
+
+def _training_inputs() -> list[io.Input]:
+    """How long, on what noise and on which edges it is trained."""
+    return [
+        whole("steps", 500, (1, 1000000), "Steps of training. The paper: 3000."),
+        whole("batch_size", 12, (1, 1024), "Pictures per step. The paper: 16."),
+        number(
+            "learning_rate",
+            1e-3,
+            (1e-7, 1.0),
+            1e-5,
+            "Peak learning rate of AdamW; warm-up, then decay to 0.",
+            round=False,
+            advanced=True,
+        ),
+        number(
+            "noise_from",
+            0.0,
+            (0.0, 1.0),
+            0.01,
+            "Lowest noise to train on, as a fraction of training time. 0 = clean.",
+            advanced=True,
+        ),
+        number(
+            "noise_to",
+            1.0,
+            (0.0, 1.0),
+            0.01,
+            "Highest noise to train on. Guidance at the first steps needs 1.",
+            advanced=True,
+        ),
+        whole(
+            "reuse",
+            4,
+            (1, 1000),
+            "How many times each model call is used for training: higher is faster, lower gives fresher data.",
+            advanced=True,
+        ),
+        number(
+            "edge_detail",
+            DETAIL,
+            (0.0, 1.0),
+            0.05,
+            "For edge maps computed here: how weak an edge may be and still be drawn.",
+            advanced=True,
+        ),
+        number(
+            "edge_scale",
+            SCALE,
+            (0.0, 16.0),
+            0.5,
+            "For edge maps computed here: size of the smallest features, in pixels of a 256-pixel picture.",
+            advanced=True,
+        ),
+    ]
+
+
 class TrainMapPredictor(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -48,27 +130,7 @@ class TrainMapPredictor(io.ComfyNode):
             inputs=[
                 model_input("The model to read. It is not changed."),
                 io.Vae.Input("vae", tooltip="The model's VAE: it encodes the pictures, and maps of edges."),
-                io.Latent.Input(
-                    "latents", optional=True, tooltip="The pictures, from Make Training Dataset. Or connect images."
-                ),
-                io.Conditioning.Input(
-                    "conditioning",
-                    optional=True,
-                    tooltip="The captions, from Make Training Dataset: one per picture, or one for all.",
-                ),
-                io.Image.Input(
-                    "images",
-                    optional=True,
-                    tooltip="The pictures, if no latents are connected; with latents, the pictures they were "
-                    "encoded from.",
-                ),
-                io.Clip.Input("clip", optional=True, tooltip="Encodes the captions if no conditioning is connected."),
-                io.Image.Input(
-                    "maps",
-                    optional=True,
-                    tooltip="One map per picture, from any preprocessor. Without them, Canny edges are computed.",
-                ),
-                predictor_input("A predictor to train further. Its map, network and features are kept.", optional=True),
+                *_data_inputs(),
                 io.String.Input(
                     "captions",
                     default="",
@@ -97,56 +159,7 @@ class TrainMapPredictor(io.ComfyNode):
                     "Which blocks it reads. levels: the last of each resolution, as in the paper; for transformers, "
                     "nine from all depths. decoder: those of the second half. all: every block, for small models.",
                 ),
-                whole("steps", 500, (1, 1000000), "Steps of training. The paper: 3000."),
-                whole("batch_size", 12, (1, 1024), "Pictures per step. The paper: 16."),
-                number(
-                    "learning_rate",
-                    1e-3,
-                    (1e-7, 1.0),
-                    1e-5,
-                    "Peak learning rate of AdamW; warm-up, then decay to 0.",
-                    round=False,
-                    advanced=True,
-                ),
-                number(
-                    "noise_from",
-                    0.0,
-                    (0.0, 1.0),
-                    0.01,
-                    "Lowest noise to train on, as a fraction of training time. 0 = clean.",
-                    advanced=True,
-                ),
-                number(
-                    "noise_to",
-                    1.0,
-                    (0.0, 1.0),
-                    0.01,
-                    "Highest noise to train on. Guidance at the first steps needs 1.",
-                    advanced=True,
-                ),
-                whole(
-                    "reuse",
-                    4,
-                    (1, 1000),
-                    "How many times each model call is used for training: higher is faster, lower gives fresher data.",
-                    advanced=True,
-                ),
-                number(
-                    "edge_detail",
-                    DETAIL,
-                    (0.0, 1.0),
-                    0.05,
-                    "For edge maps computed here: how weak an edge may be and still be drawn.",
-                    advanced=True,
-                ),
-                number(
-                    "edge_scale",
-                    SCALE,
-                    (0.0, 16.0),
-                    0.5,
-                    "For edge maps computed here: size of the smallest features, in pixels of a 256-pixel picture.",
-                    advanced=True,
-                ),
+                *_training_inputs(),
                 seed_input("Seed for the weights, the noise and the choice of pictures."),
             ],
             outputs=[

@@ -25,45 +25,53 @@ CLIP_FEATURES, DEMO_FEATURES = "CLIP vision", "landscape demo"
 _CHUNK = 16
 
 
+def _pair_inputs() -> list[io.Input]:
+    """What a comparison of pairs asks for."""
+    return [
+        io.Mask.Input(
+            "mask",
+            optional=True,
+            tooltip="1 = edit, 0 = keep. Splits the numbers: inside is where the mask is above 0, outside "
+            "where it is 0.",
+        ),
+        choice(
+            "region",
+            REGIONS,
+            "whole",
+            "Region of the number outputs. Table and JSON always hold all regions; inside and outside need a mask.",
+        ),
+        io.Boolean.Input(
+            "lpips",
+            default=False,
+            optional=True,
+            advanced=True,
+            tooltip="Add LPIPS, a learned perceptual distance, where the optional lpips package and its "
+            "AlexNet weights are installed. Nothing is downloaded.",
+        ),
+    ]
+
+
+def _set_inputs() -> list[io.Input]:
+    """What a comparison of sets asks for."""
+    return [
+        choice(
+            "features",
+            [CLIP_FEATURES, DEMO_FEATURES],
+            CLIP_FEATURES,
+            "What the pictures are compared by: the embeddings of a CLIP vision model, or the attribute network "
+            "of the landscape demo (for its landscapes only).",
+        ),
+        io.ClipVision.Input(
+            "clip_vision",
+            optional=True,
+            tooltip="From Load CLIP Vision. Compare only numbers that come from the same model.",
+        ),
+    ]
+
+
 class Metrics(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        pairs = [
-            io.Mask.Input(
-                "mask",
-                optional=True,
-                tooltip="1 = edit, 0 = keep. Splits the numbers: inside is where the mask is above 0, outside "
-                "where it is 0.",
-            ),
-            choice(
-                "region",
-                REGIONS,
-                "whole",
-                "Region of the number outputs. Table and JSON always hold all regions; inside and outside need a mask.",
-            ),
-            io.Boolean.Input(
-                "lpips",
-                default=False,
-                optional=True,
-                advanced=True,
-                tooltip="Add LPIPS, a learned perceptual distance, where the optional lpips package and its "
-                "AlexNet weights are installed. Nothing is downloaded.",
-            ),
-        ]
-        sets = [
-            choice(
-                "features",
-                [CLIP_FEATURES, DEMO_FEATURES],
-                CLIP_FEATURES,
-                "What the pictures are compared by: the embeddings of a CLIP vision model, or the attribute network "
-                "of the landscape demo (for its landscapes only).",
-            ),
-            io.ClipVision.Input(
-                "clip_vision",
-                optional=True,
-                tooltip="From Load CLIP Vision. Compare only numbers that come from the same model.",
-            ),
-        ]
         return io.Schema(
             node_id="DPathMetrics",
             display_name="Metrics",
@@ -98,7 +106,10 @@ class Metrics(io.ComfyNode):
                 ),
                 io.DynamicCombo.Input(
                     "compare",
-                    options=[io.DynamicCombo.Option(PAIRS, pairs), io.DynamicCombo.Option(SETS, sets)],
+                    options=[
+                        io.DynamicCombo.Option(PAIRS, _pair_inputs()),
+                        io.DynamicCombo.Option(SETS, _set_inputs()),
+                    ],
                     tooltip="pairs: compares each picture with its reference, which measures faithfulness. sets: "
                     "compares the two batches as a whole, which measures realism when pictures have no "
                     "counterparts.",

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..attributes import INPUT_SIZE, AttributeNet
 from ..scenes import ATTRIBUTES
-from .common import Budget, device, train
+from .common import Budget, Saving, device, train
 from .data import to_model_range
 
 
@@ -60,15 +60,7 @@ def train_attributes(folder: Path, pictures: np.ndarray, rows: np.ndarray, budge
         value = torch.stack(losses).sum()
         return value, [value.item(), *(part.item() for part in losses)]
 
-    result = train(
-        "attributes",
-        folder,
-        module,
-        optimizer,
-        budget,
-        batches(pictures, rows, budget.batch, seed),
-        loss,
-        ["loss", *ATTRIBUTES],
-    )
+    saving = Saving(folder / "attributes.pt", ["loss", *ATTRIBUTES])
+    result = train(module, optimizer, budget, batches(pictures, rows, budget.batch, seed), loss, saving)
     assert isinstance(result, AttributeNet)
     return result

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..autoencoder import LandscapeAutoencoder
-from .common import Budget, device, half_precision, train
+from .common import Budget, Saving, device, half_precision, train
 from .data import crops, to_model_range
 
 KL_WEIGHT = 3e-4
@@ -90,10 +90,8 @@ def train_faithful(
         print(f"autoencoder at {step}: {evaluate(average, held_out[:64])}", flush=True)
 
     batches = crops(pictures, budget.batch, 128, seed)
-    names = ["l1", "gradient", "kl", "psnr"]
-    result = train(
-        "autoencoder", folder, module, optimizer, budget, batches, loss, names, on_save=report, save_every=1000
-    )
+    saving = Saving(folder / "autoencoder.pt", ["l1", "gradient", "kl", "psnr"], every=1000, evaluate=report)
+    result = train(module, optimizer, budget, batches, loss, saving)
     assert isinstance(result, LandscapeAutoencoder)
     set_statistics(result, pictures[:512])
     return result

@@ -92,25 +92,34 @@ class Log:
         print(f"{self.path.stem}: {step + 1}/{total}  {seconds:.0f} s  {text}", flush=True)
 
 
+@dataclass(frozen=True)
+class Saving:
+    """Where a stage keeps its checkpoint, how often, and what is done then.
+
+    names: of the values that its log holds, in a .csv beside the checkpoint. ema: decay of the averaged weights.
+    evaluate(averaged module, step) may print how good they are.
+    """
+
+    path: Path
+    names: list[str]
+    every: int = 500
+    ema: float = 0.999
+    evaluate: Callable[[nn.Module, int], None] | None = None
+
+
 def train(
-    name: str,
-    folder: Path,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     budget: Budget,
     batches: Iterator,
     loss: Callable[[object, int], tuple[torch.Tensor, list[float]]],
-    log_names: list[str],
-    ema: float = 0.999,
-    on_save: Callable[[nn.Module, int], None] | None = None,
-    save_every: int = 500,
+    saving: Saving,
 ) -> nn.Module:
-    """Train `module` and return its averaged weights. Resumes from `folder/<name>.pt` if it exists.
+    """Train `module` and return its averaged weights. Resumes from the checkpoint if there is one.
 
-    loss(batch, step) gives the scalar to minimise and the values to log; on_save(averaged module, step) may evaluate.
+    loss(batch, step) gives the scalar to minimise and the values to log.
     """
-    path = folder / f"{name}.pt"
-    average = Average(module, ema)
+    path, average = saving.path, Average(module, saving.ema)
     first = 0
     if path.exists():
         state = torch.load(path, weights_only=True, map_location=device(), mmap=False)
@@ -118,7 +127,7 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         average.module.load_state_dict(state["average"])
         first = average.count = int(state["step"])
-    log = Log(folder / f"{name}.csv", log_names, first)
+    log = Log(path.with_suffix(".csv"), saving.names, first)
     for step in range(first, budget.steps):
         for group in optimizer.param_groups:
             group["lr"] = budget.rate(step) * group.get("lr_scale", 1.0)
@@ -130,9 +139,9 @@ def train(
             optimizer.step()
             average.update(module)
         log.add(step, budget.steps, *shown)
-        if (step + 1) % save_every == 0 or step + 1 == budget.steps:
+        if (step + 1) % saving.every == 0 or step + 1 == budget.steps:
             state = {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
             save_atomic({**state, "average": average.module.state_dict(), "step": step + 1}, path)
-            if on_save:
-                on_save(average.module, step + 1)
+            if saving.evaluate:
+                saving.evaluate(average.module, step + 1)
     return average.module

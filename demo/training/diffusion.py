@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..model import build_base_model
 from ..scenes import vocabulary
 from ..text import CONFIG, LandscapeTextModel, WordTokenizer, encode_for_training
-from .common import Budget, device, half_precision, train
+from .common import Budget, Saving, device, half_precision, train
 from .latents import LatentData
 from .muon import Muon, split_groups
 
@@ -107,6 +107,7 @@ def train_diffusion(
         return value, [value.item(), error.mean().item(), x0_error.item()]
 
     names = ["loss", "eps", "x0_high"]
-    result = train(name, folder, module, optimizer, budget, batches, loss, names, ema=0.9993, save_every=500)
+    saving = Saving(folder / f"{name}.pt", names, ema=0.9993)
+    result = train(module, optimizer, budget, batches, loss, saving)
     assert isinstance(result, TextToLatent)
     return result

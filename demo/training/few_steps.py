@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ...samplers.files import written_whole
 from ..model import LEVELS, build_base_model, load_demo_model
 from ..scenes import caption, random_scene
-from .common import Budget, device, train
+from .common import Budget, Saving, device, train
 from .diffusion import plain_attention
 from .pack import write_atomic
 
@@ -175,7 +175,8 @@ def train_few_steps(folder: Path, weights: Path, shards: int, budget: Budget, se
         return value, [value.item(), fine.mean().item(), energy.mean().item(), *by_level.tolist()]
 
     names = ["loss", "detail", "energy", *(f"level {t}" for t in LEVELS)]
-    result = train("few_steps", folder, module, optimizer, budget, batches(), loss, names, ema=0.99, save_every=25)
+    saving = Saving(folder / "few_steps.pt", names, every=25, ema=0.99)
+    result = train(module, optimizer, budget, batches(), loss, saving)
     assert isinstance(result, LowRank)
     return result
 

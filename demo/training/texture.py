@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ..autoencoder import LandscapeAutoencoder
 from .autoencoder import evaluate, fine_energy, gradient_loss
-from .common import Budget, device, half_precision, train
+from .common import Budget, Saving, device, half_precision, train
 from .data import crops
 
 ENERGY_WEIGHT = 1.0
@@ -84,8 +84,8 @@ def train_texture(
         assert isinstance(average, LandscapeAutoencoder)
         print(f"texture at {step}: {evaluate(average, held_out[:64])}", flush=True)
 
-    names = ["l1", "energy", "hinge", "psnr"]
     batches = crops(pictures, budget.batch, 128, seed)
-    result = train("texture", folder, module, optimizer, budget, batches, loss, names, on_save=report, save_every=250)
+    saving = Saving(folder / "texture.pt", ["l1", "energy", "hinge", "psnr"], every=250, evaluate=report)
+    result = train(module, optimizer, budget, batches, loss, saving)
     assert isinstance(result, LandscapeAutoencoder)
     return result.requires_grad_(False)

@@ -32,6 +32,10 @@ PACKAGES = (
     "tests",
 )
 LONGEST_FILE = 450
+LONGEST_FUNCTION = 80
+MOST_PARAMETERS = 8
+# Their parameters are decided by ComfyUI, which calls them, besides the `execute` of every node.
+CALLED_BY_COMFYUI = {"sample", "sampler_sample", "muted", "sample_reverse_sde"}
 
 # What each package of the pack may import of the others.
 MAY_IMPORT = {
@@ -163,6 +167,31 @@ def test_a_blueprint_takes_a_model_gives_a_picture_and_has_a_row_in_the_readme(p
 def test_no_file_is_too_long_to_hold_in_ones_head(package: str) -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in python_files(package)}
     assert not {str(path): length for path, length in lengths.items() if length > LONGEST_FILE}
+
+
+def functions(*packages: str) -> list[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """With the file that each is in."""
+    return [
+        (str(path.relative_to(ROOT)), node)
+        for path in python_files(*packages)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+
+def test_no_function_is_too_long_to_hold_in_ones_head() -> None:
+    lengths = {f"{file}: {node.name}": (node.end_lineno or 0) - node.lineno + 1 for file, node in functions(*PACKAGES)}
+    assert not {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION}
+
+
+def test_no_function_takes_more_than_a_call_can_show() -> None:
+    long = set()
+    for file, node in functions(*(package for package in PACKAGES if package != "tests")):
+        given = node.args
+        names = [each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+        if len([name for name in names if name not in ("self", "cls")]) > MOST_PARAMETERS:
+            long.add(f"{file}: {node.name}")
+    assert not {name for name in long if name.split(": ")[1] not in {"execute", *CALLED_BY_COMFYUI}}
 
 
 @pytest.mark.parametrize("package", sorted(MAY_IMPORT))
