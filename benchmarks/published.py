@@ -59,12 +59,12 @@ class Published:
         the difference of both prompts at the same state, stronger where it is larger. picture: [1, C, H, W].
         """
         used = sigmas[-1 - round(alpha * (len(sigmas) - 1)) :]
-        x, slope = picture, torch.zeros_like(picture)
+        x, derivative = picture, torch.zeros_like(picture)
         for sigma, above in itertools.pairwise(used.flip(0)):
-            guess = x + (above - sigma) * slope
+            guess = x + (above - sigma) * derivative
             (denoised,) = self.denoised(guess, above, self.positive)
-            slope = (guess - denoised) / above
-            x = x + (above - sigma) * slope
+            derivative = (guess - denoised) / above
+            x = x + (above - sigma) * derivative
         for sigma, below in itertools.pairwise(used):
             source, wanted = self.denoised(x, sigma, self.positive, target)
             apart = wanted - source

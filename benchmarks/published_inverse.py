@@ -52,12 +52,12 @@ def dps(world: World, captions: list[str], known: Measurement, cfg: float, seed:
             x = x.detach().requires_grad_(True)
             denoised = _guided(each.prompts, x, sigma, cfg)
             error = (y.operator.apply(_decoded(denoised)) - y.value).norm()
-            (slope,) = torch.autograd.grad(error, x)
+            (gradient,) = torch.autograd.grad(error, x)
             down = min(below, ((sigma**2 - below**2) * below**2 / sigma**2).sqrt())
             to = (below**2 - down**2).clamp_min(0).sqrt()
             arrived = denoised + to / sigma * (x - denoised) + down * each.draw()
-            # The scale is that of VP states; one of VE is (1 + sigma^2)^1/2 times as large, and so is the slope.
-            x = (arrived - 0.3 * (1 + below**2).sqrt() * (1 + sigma**2).sqrt() * slope).detach()
+            # The scale is that of VP states; one of VE is (1 + sigma^2)^1/2 times as large, and so is the gradient.
+            x = (arrived - 0.3 * (1 + below**2).sqrt() * (1 + sigma**2).sqrt() * gradient).detach()
         pictures.append(_decoded(x.detach()).detach())
     return as_image(torch.cat(pictures)).clamp(0, 1), 2 * 50
 

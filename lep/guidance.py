@@ -30,9 +30,9 @@ from ..samplers.levels import Levels
 from ..samplers.noise import item_noise
 from ..samplers.schedule import PathSchedule, Weights, guided_window
 from .features import Capture, Places, capturing, projecting
-from .levels import level_input
+from .guided_step import bend
+from .level_input import level_input
 from .predictor import MapPredictor
-from .step import bend
 from .targets import Encoding, LatentCode
 
 KEY = "diffusion_path_sketch"

@@ -12,7 +12,7 @@ from ..samplers import process
 from ..samplers.experts import enter
 from ..samplers.noise import item_noise
 from .features import Places, projecting, read_features, run_with_prompts
-from .levels import level_input
+from .level_input import level_input
 from .predictor import MapPredictor
 
 

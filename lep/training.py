@@ -23,7 +23,7 @@ from ..samplers import process
 from ..samplers.noise import item_noise, mix_seed
 from .families import check_fits, signature
 from .features import Places, read_features, run_with_prompts, survey
-from .levels import level_input
+from .level_input import level_input
 from .maps import EDGES, MAPS
 from .predictor import KINDS, MapPredictor, PredictorNetwork, build_network
 from .store import Row, Store

@@ -48,7 +48,7 @@ def method_input() -> Any:
     return io.DynamicCombo.Input("method", options=options, optional=True, tooltip=METHOD_TIP)
 
 
-def _cfg_inputs() -> list[io.Input]:
+def _cfg_inputs() -> list[Any]:
     """Guidance of the two predictions."""
     return [
         cfg_input(

@@ -26,7 +26,7 @@ from .sockets import MapPredictor as MapPredictorSocket
 log = logging.getLogger(__name__)
 
 
-def _data_inputs() -> list[io.Input]:
+def _data_inputs() -> list[Any]:
     """Pictures, captions and maps."""
     return [
         io.Latent.Input(
@@ -52,7 +52,7 @@ def _data_inputs() -> list[io.Input]:
     ]
 
 
-def _training_inputs() -> list[io.Input]:
+def _training_inputs() -> list[Any]:
     """How long, on what noise and on which edges it is trained."""
     return [
         whole("steps", 500, (1, 1000000), "Steps of training. The paper: 3000."),

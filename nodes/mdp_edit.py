@@ -11,7 +11,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..common.texts import quoted
-from ..samplers import masks, parts, process
+from ..samplers import masks, nested, process
 from ..samplers.conditioning import fingerprint
 from ..samplers.counting import counting_from
 from ..samplers.inversion.fixed_point import FixedPoint
@@ -167,7 +167,7 @@ def prepare(
     if path is None:
         validate.check_latent(model, latent, "latent")
     if mask is not None:
-        shape = parts.video(latent["samples"]).shape if path is None else path.visible_shape
+        shape = nested.video(latent["samples"]).shape if path is None else path.visible_shape
         masks.on_grid_of(model, mask, shape)
     before = 0 if path is not None else settings.path_steps
     looks = len(POSITIONS) if settings.region else 0

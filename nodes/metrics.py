@@ -25,7 +25,7 @@ CLIP_FEATURES, DEMO_FEATURES = "CLIP vision", "landscape demo"
 _CHUNK = 16
 
 
-def _pair_inputs() -> list[io.Input]:
+def _pair_inputs() -> list[Any]:
     """What a comparison of pairs asks for."""
     return [
         io.Mask.Input(
@@ -51,7 +51,7 @@ def _pair_inputs() -> list[io.Input]:
     ]
 
 
-def _set_inputs() -> list[io.Input]:
+def _set_inputs() -> list[Any]:
     """What a comparison of sets asks for."""
     return [
         choice(

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..images.composite import composite_exact
 from ..images.masks import LatentGrid, latent_mask
 from ..images.strokes import PAPER_COLORS, PAPER_KERNEL, simulate_strokes
-from ..samplers import masks, parts
+from ..samplers import masks, nested
 from ..samplers.mask_frames import ratio_of_vae
 from ..samplers.masks import REDUCTIONS, Reduction
 from .inputs import choice, number, whole
@@ -102,7 +102,7 @@ class LatentMaskNode(io.ComfyNode):
         patch: int = 1,
         vae: Any = None,
     ) -> io.NodeOutput:
-        samples = parts.video(latent["samples"])
+        samples = nested.video(latent["samples"])
         video = not masks.is_still(samples.shape)
         masks.check_count(len(masks.read_mask(mask)), samples.shape)
         block, ratio = (None, None) if vae is None else (masks.block_of_vae(vae), ratio_of_vae(vae))
@@ -114,7 +114,7 @@ class LatentMaskNode(io.ComfyNode):
         cells = reduced.grid[None, None] if video else reduced.grid[:, None]  # [1, 1, T, h, w], [B, 1, h, w]
         if samples.ndim == 5 and not video:
             cells = cells[:, :, None]
-        masked = parts.with_mask(latent, cells)
+        masked = nested.with_mask(latent, cells)
         return io.NodeOutput(masked, reduced.pixels, reduced.report, ui=ui.PreviewText(reduced.report))
 
 

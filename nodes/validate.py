@@ -9,7 +9,7 @@ import comfy.sampler_helpers
 import torch
 from torch import Tensor
 
-from ..samplers import masks, parts, process
+from ..samplers import masks, nested, process
 from ..samplers.grey_fill import is_grey_filled
 from ..samplers.mask_frames import ratio_of_vae
 
@@ -40,12 +40,12 @@ def masked_latent(
         check_latent(model, latent, name)
         return latent
     check_latent(model, {key: value for key, value in latent.items() if key != "noise_mask"}, name)
-    shape = parts.video(latent["samples"]).shape
+    shape = nested.video(latent["samples"]).shape
     if vae is None:
         grid = masks.on_grid_of(model, mask, shape)
     else:
         grid = masks.on_grid(mask, shape, masks.block_of_vae(vae), ratio_of_vae(vae))
-    masked = parts.with_mask(latent, grid)
+    masked = nested.with_mask(latent, grid)
     if latent["samples"].is_nested:  # the sound may have a mask of its own
         masks.check_noise_mask(masked["noise_mask"], latent["samples"], name=f"mask of the {name}")
     return masked
@@ -53,7 +53,7 @@ def masked_latent(
 
 def check_finite(samples: Any, name: str) -> None:
     """Raises ValueError that names the batch items with values that are not finite."""
-    broken = ~torch.isfinite(parts.pack(samples))
+    broken = ~torch.isfinite(nested.pack(samples))
     if broken.any():
         items = [i for i, each in enumerate(broken) if each.any()]
         raise ValueError(

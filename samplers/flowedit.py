@@ -13,7 +13,7 @@ from comfy.samplers import CFGGuider
 from torch import Tensor
 from tqdm.auto import trange
 
-from . import mask_times, parts, process, reverse_sde
+from . import mask_times, nested, process, reverse_sde
 from . import noise as noises
 from .caching import without_step_caches
 from .counting import Counter
@@ -59,12 +59,12 @@ class SourceTargetGuider(CFGGuider):
 
     def _guidance(self, difference: Tensor) -> Tensor | float:
         """The method's scale on the difference, [B, 1, ...] or for each number of a packed one; by its parts."""
-        shapes = parts.shapes_in(self)
+        shapes = nested.shapes_in(self)
         if shapes is None:
             return self.method.guidance(difference, self.cfg)
-        by_part = parts.unpack(difference, shapes)
-        return parts.pack(
-            parts.each(lambda part: self.method.guidance(part, self.cfg) * torch.ones_like(part), by_part)
+        by_part = nested.unpack(difference, shapes)
+        return nested.pack(
+            nested.each(lambda part: self.method.guidance(part, self.cfg) * torch.ones_like(part), by_part)
         )
 
     def _predicted(
@@ -99,7 +99,7 @@ class FlowEditSampler(OwnSampler):
             return self._run(given, mask, seen)
 
     def _run(self, given: SamplerRun, mask: Tensor, seen: mask_times.Seen) -> Tensor:
-        guider, sigmas, callback, own = given.guider, given.sigmas, given.callback, parts.own_schedule_in(given.guider)
+        guider, sigmas, callback, own = given.guider, given.sigmas, given.callback, nested.own_schedule_in(given.guider)
         picture = given.latent_image if own is None else own.shared(given.latent_image, 0.0)
         seed, total = given.seed, len(sigmas) - 1
         indices = self.indices or noises.batch_indices(given.noise, seed, len(picture), given.shapes)
@@ -202,7 +202,7 @@ def flowedit(
     edited = sample_with(guider, noise, latent["samples"], sampler, levels, mask, callback, seed=seed)
     edited = process.untouched(model, edited.to(comfy.model_management.intermediate_device()), latent["samples"])
     if mask is not None:  # kept values were rounded on their way to model space and back
-        grid, packed = parts.edit_mask(mask, edited), parts.pack(edited)
-        packed = torch.where(grid > 0, packed, parts.pack(latent["samples"]).to(packed))
-        edited = parts.unpack(packed, parts.shapes_of(edited))
+        grid, packed = nested.edit_mask(mask, edited), nested.pack(edited)
+        packed = torch.where(grid > 0, packed, nested.pack(latent["samples"]).to(packed))
+        edited = nested.unpack(packed, nested.shapes_of(edited))
     return {**latent, "samples": edited}, levels, counter.evaluations

@@ -20,7 +20,7 @@ import torch
 from comfy.model_base import BaseModel
 from torch import Tensor
 
-from . import parts
+from . import nested
 from .masks import noise_mask
 
 _KEYS = ("denoise_mask", "audio_denoise_mask")
@@ -32,10 +32,10 @@ def as_sampled(latent: dict[str, Any]) -> Tensor | None:
 
     Of video with sound, the video's.
     """
-    mask, samples = latent.get("noise_mask"), parts.video(latent["samples"])
+    mask, samples = latent.get("noise_mask"), nested.video(latent["samples"])
     if mask is None or samples.ndim < 4:
         return None
-    mask = parts.video(mask)
+    mask = nested.video(mask)
     return comfy.sampler_helpers.prepare_mask(noise_mask(mask, samples), tuple(samples.shape), torch.device("cpu"))
 
 
@@ -162,7 +162,7 @@ def _told_noisy(cond: dict[str, Any], places: Tensor) -> dict[str, Any]:
     given = cond.get("model_conds", {})
     held = getattr(given.get("denoise_mask"), "cond", None)
     shapes = getattr(given.get("latent_shapes"), "cond", None) or ()
-    places = parts.video(places, tuple(shapes) if len(shapes) > 1 else None)
+    places = nested.video(places, tuple(shapes) if len(shapes) > 1 else None)
     if not isinstance(held, Tensor) or held.shape != places.shape:
         return cond
     freed = held.masked_fill(places.to(held.device), 1.0)

@@ -34,7 +34,7 @@ import torch
 from comfy.model_base import BaseModel
 from torch import Tensor
 
-from . import mask_times, parts, process, remarks
+from . import mask_times, nested, process, remarks
 from . import noise as noises
 from .counting import counting_from
 from .levels import Levels
@@ -142,21 +142,21 @@ class MaskedSampler(OwnSampler):
         """The keep region of the first repeat: of the latent being sampled, or of the original of a split run."""
         original = self.original.latent
         if original is None:
-            indices = self.indices or noises.batch_indices(noise, seed, noise.shape[0], parts.shapes_in(guider))
+            indices = self.indices or noises.batch_indices(noise, seed, noise.shape[0], nested.shapes_in(guider))
             return KeepRegion(mask, guide, noise, seed, indices)
-        samples, shapes = original["samples"], parts.shapes_in(guider)
+        samples, shapes = original["samples"], nested.shapes_in(guider)
         if not samples.is_nested and samples.ndim == guide.ndim - 1:
             samples = samples.unsqueeze(2)
-        found, wanted = parts.sizes(samples), parts.sizes(parts.unpack(guide, shapes))
+        found, wanted = nested.sizes(samples), nested.sizes(nested.unpack(guide, shapes))
         if found != wanted:
             raise ValueError(
                 f"`original` has the shape {found} but the latent being sampled has {wanted}: connect the latent that "
                 "the run started from."
             )
-        drawn = parts.pack(noises.draw_noise({**original, "samples": samples}, self.original.seed))
+        drawn = nested.pack(noises.draw_noise({**original, "samples": samples}, self.original.seed))
         if mask is None and original.get("noise_mask") is not None:
-            mask = parts.edit_mask(noise_mask(original["noise_mask"], samples), samples)
-        kept = process.latent_in(guider.model_patcher, parts.pack(samples)).to(guide)
+            mask = nested.edit_mask(noise_mask(original["noise_mask"], samples), samples)
+        kept = process.latent_in(guider.model_patcher, nested.pack(samples)).to(guide)
         mask = mask if mask is None else mask.to(guide)
         return KeepRegion(mask, kept, drawn.to(noise), self.original.seed, noises.indices_of(original))
 

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ..common.interrupts import answering, interruptible
 from ..common.texts import quoted
-from . import parts
+from . import nested
 from .mask_frames import frames_fit, frames_note, latent_frames, ratio_of
 
 Reduction = Literal["area", "max", "bilinear"]
@@ -253,12 +253,12 @@ def edit_region(mask: Any, model: Any, latent: Any, device: torch.device) -> Ten
     """
     if mask is None:
         return None
-    video = parts.video(latent)
+    video = nested.video(latent)
     grid = on_grid_of(model, mask, video.shape)
     if bool((grid == 1).all()):
         return None
     region = grid.expand(video.shape)
-    return (parts.edit_mask(region, latent) if latent.is_nested else region).to(device)
+    return (nested.edit_mask(region, latent) if latent.is_nested else region).to(device)
 
 
 def reduced(
@@ -356,7 +356,7 @@ def check_noise_mask(mask: Any, samples: Any, block: int | None = None, name: st
         for sound, heard in zip(given[1:], wanted[1:], strict=True):
             check_noise_mask(sound, heard.flatten(2), name=f"sound's part of the {name}")
         return
-    samples = parts.video(samples)
+    samples = nested.video(samples)
     if not isinstance(mask, Tensor) or mask.is_nested:
         raise ValueError(f"The {name} is {_described(mask)}: set one plain mask (Set Latent Noise Mask).")
     flat = mask.ndim in (2, 3) or (mask.ndim == 4 and mask.shape[1] == 1)
@@ -386,8 +386,8 @@ def noise_mask(mask: Any, samples: Any) -> Any:
     them.
     """
     if mask.is_nested:
-        return parts.each(noise_mask, mask, samples)
-    samples = parts.video(samples)
+        return nested.each(noise_mask, mask, samples)
+    samples = nested.video(samples)
     mask = mask if mask.is_floating_point() else mask.float()
     one_each = samples.ndim == 5 and is_still(samples.shape) and mask.ndim < 5
     return mask.reshape(-1, 1, 1, *mask.shape[-2:]) if one_each else mask
@@ -395,8 +395,8 @@ def noise_mask(mask: Any, samples: Any) -> Any:
 
 def losses(mask: Any, samples: Any) -> str:
     """A sentence where strokes of a LATENT's noise_mask vanish as core reduces it; else an empty string."""
-    samples = parts.video(samples)
-    mask = mask if mask is None else parts.video(mask)
+    samples = nested.video(samples)
+    mask = mask if mask is None else nested.video(mask)
     if mask is None or samples.ndim not in (4, 5):
         return ""
     planes, grid = mask.detach().float().cpu().reshape(-1, *mask.shape[-2:]), grid_size(samples)

@@ -26,7 +26,7 @@ import comfy.sample
 import torch
 from torch import Tensor
 
-from . import parts
+from . import nested
 
 # How far the seed's stream is searched for an item that was taken out of its batch: places, and numbers drawn.
 _MAX_INDEX, _MOST_NUMBERS = 256, 2**24
@@ -69,7 +69,7 @@ def draw_noise(latent: dict[str, Any], seed: int) -> Any:
     get nested noise.
     """
     indices, generator = latent.get("batch_index"), torch.Generator("cpu").manual_seed(seed)
-    return parts.each(lambda part: comfy.sample.prepare_noise_inner(part, generator, indices), latent["samples"])
+    return nested.each(lambda part: comfy.sample.prepare_noise_inner(part, generator, indices), latent["samples"])
 
 
 def indices_of(latent: Mapping[str, Any]) -> Sequence[int]:
@@ -77,17 +77,17 @@ def indices_of(latent: Mapping[str, Any]) -> Sequence[int]:
     return latent.get("batch_index") or range(latent["samples"].shape[0])
 
 
-def batch_indices(noise: Tensor | None, seed: int | None, batch: int, shapes: parts.Shapes | None = None) -> list[int]:
+def batch_indices(noise: Tensor | None, seed: int | None, batch: int, shapes: nested.Shapes | None = None) -> list[int]:
     """Which batch_index each item has, read back from its initial noise: the inverse of `draw_noise`.
 
     A SAMPLER is not passed the LATENT's batch_index, but its noise was drawn with it. Items whose noise is not from
-    this seed (no noise, noise of another pack) get their position in the batch. shapes: see `parts.shapes_in`.
+    this seed (no noise, noise of another pack) get their position in the batch. shapes: see `nested.shapes_in`.
     """
     places = list(range(batch))
     if noise is None or seed is None or torch.count_nonzero(noise) == 0:
         return places
     generator = torch.Generator("cpu").manual_seed(seed)
-    wanted, found = parts.video(noise, shapes).detach().cpu().float(), {}  # the part that is drawn first
+    wanted, found = nested.video(noise, shapes).detach().cpu().float(), {}  # the part that is drawn first
     for index in range(max(batch, min(_MAX_INDEX, _MOST_NUMBERS // wanted[0].numel()))):
         drawn = torch.randn([1, *wanted.shape[1:]], generator=generator)[0]
         for item in places:

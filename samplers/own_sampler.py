@@ -18,7 +18,7 @@ import torch
 from comfy.samplers import KSAMPLER
 from torch import Tensor
 
-from . import parts, process
+from . import nested, process
 from .wrong_prompt import sample_with
 
 
@@ -26,7 +26,7 @@ from .wrong_prompt import sample_with
 class SamplerRun:
     """What ComfyUI gives a sampler, all tensors in model space; noise, latent_image, denoise_mask: [B, C, ...].
 
-    Latents of several parts are packed (`samplers/parts.py`).
+    Latents of several parts are packed (`samplers/nested.py`).
     """
 
     guider: Any
@@ -47,9 +47,9 @@ class SamplerRun:
         return self.extra_args.get("model_options", {})
 
     @property
-    def shapes(self) -> parts.Shapes | None:
+    def shapes(self) -> nested.Shapes | None:
         """Shapes of the parts of the latent, None for a plain one."""
-        return parts.shapes_in(self.guider)
+        return nested.shapes_in(self.guider)
 
     def noised(self, picture: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """The forward process inside a run; sound is taken to its own level. [B, C, ...]"""
@@ -59,7 +59,7 @@ class SamplerRun:
 
     def leading(self, picture: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """The noise that leads from a picture to sigma, where sound may have a level of its own."""
-        own = parts.own_schedule_in(self.guider)
+        own = nested.own_schedule_in(self.guider)
         return noise if own is None else own.noise(picture, noise, sigma)
 
     def by(self, sampler: Any, **changes: Any) -> Tensor:

@@ -17,7 +17,7 @@ import comfy.model_sampling
 import torch
 from torch import Tensor
 
-from . import parts, process
+from . import nested, process
 from .levels import Levels
 from .path_check import check_falling, check_path
 from .reverse_sde import ancestral_sigmas
@@ -92,7 +92,7 @@ class DiffusionPath:
     progress: Mapping[str, Tensor] = field(default_factory=dict)
     positions: Tensor | None = None
     asked: str = ""
-    latent_shapes: parts.Shapes | None = None
+    latent_shapes: nested.Shapes | None = None
 
     def __post_init__(self) -> None:
         check_path(self)
@@ -128,7 +128,7 @@ class DiffusionPath:
 
     def visible(self, state: Tensor) -> Tensor:
         """What can be seen of a state or prediction, [B, C, (T,) h, w]: all of it, or the video of one with sound."""
-        return parts.video(state, self.latent_shapes)
+        return nested.video(state, self.latent_shapes)
 
     def replaced(self, **changes: Any) -> DiffusionPath:
         return dataclasses.replace(self, **changes)
@@ -281,7 +281,7 @@ def make_path(model: Any, sigmas: Tensor, states: Tensor, **details: Any) -> Dif
 
     A batch_index that does not match this batch is left out.
     """
-    shapes: parts.Shapes | None = details.get("latent_shapes")
+    shapes: nested.Shapes | None = details.get("latent_shapes")
     levels = sigmas.detach().to("cpu", torch.float32).clone()
     sampling = process.model_sampling(model)
     signal, noise = process.coefficients(sampling, levels.double())

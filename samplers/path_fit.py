@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import parts
+from . import nested
 from .path import DiffusionPath, model_kind
 from .path_check import check_falling
 
@@ -54,7 +54,7 @@ def check_path_fits(path: DiffusionPath, model: Any = None, latent: Any = None, 
 
 def _check_shape(path: DiffusionPath, samples: Any) -> None:
     """samples: of a LATENT, or a state of a run, packed if it has parts."""
-    shapes = parts.shapes_of(samples)
+    shapes = nested.shapes_of(samples)
     if shapes is None and path.latent_shapes is not None and tuple(samples.shape) == path.shape:
         return
     if (shapes is None) != (path.latent_shapes is None):
@@ -86,7 +86,7 @@ def drift(path: DiffusionPath, other: DiffusionPath) -> Tensor:
 
     Of video with sound, the video.
     """
-    check_path_fits(path, latent=parts.unpack(other.states[0], other.latent_shapes), sigmas=other.sigmas)
+    check_path_fits(path, latent=nested.unpack(other.states[0], other.latent_shapes), sigmas=other.sigmas)
     if path.model != other.model:
         raise ValueError(f"The paths belong to different models, {path.model} and {other.model}: compare equal ones.")
     pairs = [(state, path.at(float(sigma))) for state, sigma in zip(other.states, other.sigmas, strict=True)]

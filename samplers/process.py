@@ -19,7 +19,7 @@ import comfy.model_sampling
 import torch
 from torch import Tensor
 
-from . import parts
+from . import nested
 
 _SMALLEST_T0 = 1e-6
 _ITERATIONS = 60
@@ -235,11 +235,11 @@ def check_parts(model: Any, samples: Any, name: str) -> None:
             f"The {name} is a nested latent (video with sound), but this model works on plain ones: connect the "
             "video's part (Separate AV Latent)."
         )
-    shapes = parts.shapes_of(samples) or ()
+    shapes = nested.shapes_of(samples) or ()
     if len(shapes) != 2 or len(shapes[0]) != 5 or len(shapes[1]) != 4 or shapes[0][0] != shapes[1][0]:
         raise ValueError(
-            f"The {name} has the parts {parts.sizes(samples)}, but a video and its sound are expected: connect them in "
-            "this order (Concat AV Latent)."
+            f"The {name} has the parts {nested.sizes(samples)}, but a video and its sound are expected: connect them "
+            "in this order (Concat AV Latent)."
         )
     if makes_sound(model) and shapes[0][0] > 1:
         raise ValueError(
@@ -260,7 +260,7 @@ def check_layout(model: Any, samples: Any, name: str) -> None:
     latent_format = model.get_model_object("latent_format")
     # The format of video with sound may have room for the channels of both.
     wanted = (type(latent_format).__mro__[1] if samples.is_nested else latent_format).latent_channels
-    samples = parts.video(samples)
+    samples = nested.video(samples)
     channels = samples.shape[1] if samples.ndim > 1 else 0
     remedy = "encode the picture with the VAE that belongs to the model."
     if samples.ndim < 3 or channels != wanted:
@@ -272,7 +272,7 @@ def check_layout(model: Any, samples: Any, name: str) -> None:
 def latent_in(model: Any, samples: Any) -> Any:
     """VAE space to model space. All-zero latents stay zero, as in core (an empty latent is not shifted)."""
     if samples.is_nested:
-        return _with_sound_scaled(parts.each(_convert(model, "process_in"), samples), _sound_scale(model))
+        return _with_sound_scaled(nested.each(_convert(model, "process_in"), samples), _sound_scale(model))
     if torch.count_nonzero(samples) == 0:
         return samples
     return model.get_model_object("process_latent_in")(samples)
@@ -281,7 +281,7 @@ def latent_in(model: Any, samples: Any) -> Any:
 def latent_out(model: Any, samples: Any) -> Any:
     """Model space to VAE space, in float32 as core returns it."""
     if samples.is_nested:
-        return parts.each(_convert(model, "process_out"), _with_sound_scaled(samples.float(), 1 / _sound_scale(model)))
+        return nested.each(_convert(model, "process_out"), _with_sound_scaled(samples.float(), 1 / _sound_scale(model)))
     return model.get_model_object("process_latent_out")(samples.to(torch.float32))
 
 
@@ -309,6 +309,6 @@ def untouched(model: Any, edited: Any, original: Any) -> Any:
 
     The conversion to model space and back rounds by up to 2e-7, which would look like an edit.
     """
-    original = parts.each(lambda part, like: part.to(like), original, edited)
+    original = nested.each(lambda part, like: part.to(like), original, edited)
     same = latent_out(model, latent_in(model, original))
-    return parts.each(lambda new, old, back: torch.where(new == back, old, new), edited, original, same)
+    return nested.each(lambda new, old, back: torch.where(new == back, old, new), edited, original, same)

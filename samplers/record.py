@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..common.memory import check_path_memory
-from . import conditioning, parts, process
+from . import conditioning, nested, process
 from .levels import Levels
 from .own_sampler import OwnSampler, SamplerRun, with_options
 from .path import DiffusionPath, make_path
@@ -136,7 +136,7 @@ def record(
     process.model_sampling(guider.model_patcher)  # refuses models without noise, before any work
     samples, mask, batch_index = latent["samples"], latent.get("noise_mask"), latent.get("batch_index")
     process.check_parts(guider.model_patcher, samples, "latent")
-    check_path_memory(len(sigmas), parts.pack(samples))
+    check_path_memory(len(sigmas), nested.pack(samples))
     recorder = RecordingSampler(sampler)
     made = sample_with(guider, noise, samples, recorder, sigmas, mask, callback, disable_pbar=disable_pbar, seed=seed)
     assert recorder.states is not None
@@ -152,7 +152,7 @@ def record(
         cfg=float(getattr(guider, "cfg", 1.0)),
         conditioning=conditioning.fingerprint(guider.original_conds.get("positive", [])),
         batch_index=None if batch_index is None else tuple(batch_index),
-        latent_shapes=parts.shapes_of(samples),
+        latent_shapes=nested.shapes_of(samples),
     )
     implied = torch.stack([path.prediction(step) for step in range(path.steps)])
     scale = recorder.predictions.square().mean().sqrt() + 1e-12

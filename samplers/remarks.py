@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import mask_times, parts, process
+from . import mask_times, nested, process
 from .conditioning import is_same
 from .process import positions
 from .sigmas import ON_LEVEL, nearest
@@ -95,7 +95,7 @@ def about_mask(mask: Any, batch: int) -> list[str]:
     """MASK or noise_mask (1 = edit) that leaves nothing to edit."""
     if mask is None or (mask.is_nested and any(part.any() for part in mask.unbind())):
         return []
-    mask = parts.video(mask)
+    mask = nested.video(mask)
     return for_pictures(
         [not bool(each.any()) for each in per_picture(mask, batch)],
         "the mask is 0 everywhere, so nothing is edited: paint the part to edit (1 = edit), or disconnect the mask.",
@@ -166,7 +166,7 @@ def about_path(path_prompt: str, prompt: str) -> list[str]:
 def about_result(before: Any, after: Any) -> list[str]:
     """Pictures (LATENT samples [B, C, ...], or nested) that an edit returned unchanged."""
     return for_pictures(
-        unchanged(parts.pack(before), parts.pack(after)),
+        unchanged(nested.pack(before), nested.pack(after)),
         "the result is the source, unchanged: check that prompts, mask and strength ask for a change.",
     )
 

@@ -17,12 +17,12 @@ from comfy.patcher_extension import WrappersMP
 from comfy.samplers import KSAMPLER
 from torch import Tensor
 
+from . import nested, process, reverse_sde
 from . import noise as noises
-from . import parts, process, reverse_sde
 from .caching import without_step_caches
 from .conditioning import standing_in
-from .exact import KEY as EXACT_KEY
-from .exact import ExactReplay
+from .exact_replay import KEY as EXACT_KEY
+from .exact_replay import ExactReplay
 from .inversion.negative_prompt import NegativePrompt
 from .path import DiffusionPath
 from .path_fit import check_path_fits, latent_psnr
@@ -42,14 +42,14 @@ class PathNoise:
         self.seed = seed
 
     def generate_noise(self, latent: Mapping[str, Any]) -> Any:
-        own, given = parts.sizes(self.noise), parts.sizes(latent["samples"])
+        own, given = nested.sizes(self.noise), nested.sizes(latent["samples"])
         if own != given:
             raise ValueError(
                 f"This noise belongs to a path of latents {own}, but the latent is {given}: connect the LATENT of the "
                 "same Path to Sampling Inputs."
             )
         noises.start_run({**latent}, self.seed)  # patches draw the same as in the path's own run
-        return parts.each(Tensor.clone, self.noise)
+        return nested.each(Tensor.clone, self.noise)
 
 
 def start(model: Any, path: DiffusionPath) -> tuple[PathNoise, dict[str, Any]]:
@@ -60,16 +60,16 @@ def start(model: Any, path: DiffusionPath) -> tuple[PathNoise, dict[str, Any]]:
     """
     check_path_fits(path, model)
     sampling = process.model_sampling(model)
-    samples = process.latent_out(model, parts.unpack(path.picture, path.latent_shapes))
+    samples = process.latent_out(model, nested.unpack(path.picture, path.latent_shapes))
     # To VAE space and back, as core will see it.
-    picture = parts.pack(process.latent_in(model, samples))
+    picture = nested.pack(process.latent_in(model, samples))
     sigma = path.sigmas[0]
     base = process.perturb(sampling, picture, torch.zeros_like(picture), sigma)
     unit = process.perturb(sampling, torch.zeros_like(picture), torch.ones_like(picture), sigma)
     latent: dict[str, Any] = {"samples": samples}
     if path.batch_index is not None:
         latent["batch_index"] = list(path.batch_index)
-    return PathNoise(parts.unpack((path.states[0] - base) / unit, path.latent_shapes), path.seed), latent
+    return PathNoise(nested.unpack((path.states[0] - base) / unit, path.latent_shapes), path.seed), latent
 
 
 def attach(model: Any, path: DiffusionPath, whole: DiffusionPath | None = None) -> Any:

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm.auto import trange
 
 from ..common.texts import quoted
-from . import noise, parts, process
+from . import nested, noise, process
 
 KINDS = ("ode", "ancestral", "sde_small", "sde_large_vp", "sde_large_ve", "consistency")
 
@@ -124,11 +124,11 @@ def sample_reverse_sde(
     if noise_sampler is None:
         seed = extra_args.get("seed") or 0
         if indices is None:
-            shapes = parts.shapes_in(model.inner_model)
+            shapes = nested.shapes_in(model.inner_model)
             indices = noise.batch_indices(getattr(model, "noise", None), seed, x.shape[0], shapes)
         noise_sampler = noise.step_noise(x, seed, indices)
     s_in = x.new_ones([x.shape[0]])
-    own = None if kind == "ode" else parts.own_schedule_in(model.inner_model)
+    own = None if kind == "ode" else nested.own_schedule_in(model.inner_model)
     for i in trange(len(sigmas) - 1, disable=disable):
         sigma, sigma_next = sigmas[i], sigmas[i + 1]
         denoised = model(x, sigma * s_in, **extra_args)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..common.texts import quoted
+from . import nested, process, reverse_sde
 from . import noise as noises
-from . import parts, process, reverse_sde
 from .counting import Counter
 from .masked import MaskedSampler
 from .masks import noise_mask
@@ -102,16 +102,16 @@ def sdedit(
     sampling = process.model_sampling(model)
     sigmas = settings.schedule(sampling)
     latent = prepared(model, guide)
-    samples, mask, shapes = latent["samples"], latent.get("noise_mask"), parts.shapes_of(latent["samples"])
+    samples, mask, shapes = latent["samples"], latent.get("noise_mask"), nested.shapes_of(latent["samples"])
     # The mask on the latent's grid, and which items (and parts of them) have anything to edit there. [B, C, ...]
-    grid = None if mask is None else parts.edit_mask(mask, samples)
-    touched = None if grid is None else parts.pack(parts.each(_touched, parts.unpack(grid, shapes)))
+    grid = None if mask is None else nested.edit_mask(mask, samples)
+    touched = None if grid is None else nested.pack(nested.each(_touched, nested.unpack(grid, shapes)))
     if len(sigmas) == 0 or (touched is not None and not touched.any()):
         return SDEditResult(latent, dict(latent), torch.empty(0), 0)
 
     noise = noises.start_run(latent, seed)
     start, noise = entered(model, samples, noise, float(sigmas[0]))
-    seen = parts.unpack(process.network_view(sampling, start, sigmas[0]), shapes)
+    seen = nested.unpack(process.network_view(sampling, start, sigmas[0]), shapes)
     counter = Counter(model, samples.shape[0])
     guider = comfy.samplers.CFGGuider(counter.model)
     guider.set_conds(positive, negative)
@@ -124,7 +124,7 @@ def sdedit(
     if grid is not None and touched is not None:
         # A solver's last step rounds. `paper` leaves the noise of the last level in kept pixels.
         kept = (grid == 0 if settings.mask_mode != "paper" else ~touched).to(edited.device)
-        edited = parts.unpack(torch.where(kept, *_alike(samples, edited)), shapes)
+        edited = nested.unpack(torch.where(kept, *_alike(samples, edited)), shapes)
     return SDEditResult(
         {**latent, "samples": edited},
         {**latent, "samples": process.latent_out(model, seen).to(edited.device)},
@@ -138,11 +138,11 @@ def entered(model: Any, samples: Any, noise: Any, sigma: float) -> tuple[Tensor,
 
     The noise is the one given, except for sound that has a noise level of its own.
     """
-    picture, shapes = parts.pack(process.latent_in(model, samples.float())), parts.shapes_of(samples)
-    drawn, own = parts.pack(noise), parts.own_schedule(model.model, model.model_options, shapes)
+    picture, shapes = nested.pack(process.latent_in(model, samples.float())), nested.shapes_of(samples)
+    drawn, own = nested.pack(noise), nested.own_schedule(model.model, model.model_options, shapes)
     if own is not None:
         drawn = own.noise(picture, drawn.to(picture), sigma)
-        noise = parts.unpack(drawn, shapes)
+        noise = nested.unpack(drawn, shapes)
     return process.perturb(process.model_sampling(model), picture, drawn, sigma), noise
 
 
@@ -153,8 +153,8 @@ def _touched(grid: Tensor) -> Tensor:
 
 def _alike(samples: Any, edited: Any) -> tuple[Tensor, Tensor]:
     """Both packed, the first as the second in type and device."""
-    packed = parts.pack(edited)
-    return parts.pack(samples).to(packed), packed
+    packed = nested.pack(edited)
+    return nested.pack(samples).to(packed), packed
 
 
 def prepared(model: Any, latent: dict[str, Any]) -> dict[str, Any]:
@@ -181,20 +181,20 @@ def perturbed(model: Any, latent: dict[str, Any], sigma: float, seed: int) -> tu
     """
     sampling = process.model_sampling(model)
     latent = prepared(model, latent)
-    samples, shapes, mask = latent["samples"].float(), parts.shapes_of(latent["samples"]), latent.get("noise_mask")
-    clean = parts.pack(samples)
-    edit = None if mask is None else parts.edit_mask(mask, samples).to(clean)
+    samples, shapes, mask = latent["samples"].float(), nested.shapes_of(latent["samples"]), latent.get("noise_mask")
+    clean = nested.pack(samples)
+    edit = None if mask is None else nested.edit_mask(mask, samples).to(clean)
 
     def out(x: Tensor) -> Any:
         """A state in VAE space, clean where the mask is 0."""
-        found = process.latent_out(model, parts.unpack(x, shapes))
+        found = process.latent_out(model, nested.unpack(x, shapes))
         if edit is None:
             return found
-        return parts.unpack(torch.where(edit > 0, edit * parts.pack(found) + (1.0 - edit) * clean, clean), shapes)
+        return nested.unpack(torch.where(edit > 0, edit * nested.pack(found) + (1.0 - edit) * clean, clean), shapes)
 
     if sigma == 0.0:  # converting to model space and back would not be exact
         latent["samples"] = samples
-        return latent, parts.video(samples)
+        return latent, nested.video(samples)
     x, _ = entered(model, samples, noises.draw_noise(latent, seed), sigma)
     latent["samples"] = out(process.resumable(sampling, x, sigma))
-    return latent, parts.video(out(process.network_view(sampling, x, sigma)))
+    return latent, nested.video(out(process.network_view(sampling, x, sigma)))

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..common.interrupts import interruptible
 from ..images.grid import labelled_grid
 from ..images.plot import Axis, Series, line_plot
-from ..samplers import parts, remarks
+from ..samplers import nested, remarks
 from ..samplers.mdp import edit as mdp
 from ..samplers.mdp.sweep import Cell, Grid
 from .pictures import decoded
@@ -121,7 +121,7 @@ def mdp_swept(
 
 def _decoded(vae: Any, samples: Any) -> Tensor:
     """The first picture of a batch, or all frames of its first video. [F, H, W, 3]"""
-    return decoded(vae, parts.video(samples)[:1]).cpu()
+    return decoded(vae, nested.video(samples)[:1]).cpu()
 
 
 def _result(vae: Any, source: mdp.Source, guide: Tensor, cell: Cell) -> Result:

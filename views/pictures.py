@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..samplers import parts
+from ..samplers import nested
 
 
 def decoded(vae: Any, samples: Any) -> Tensor:
@@ -14,5 +14,5 @@ def decoded(vae: Any, samples: Any) -> Tensor:
 
     Of video with sound, the video.
     """
-    pictures = vae.decode(parts.video(samples))
+    pictures = vae.decode(nested.video(samples))
     return pictures.reshape(-1, *pictures.shape[-3:])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..images.palette import hexadecimal
 from ..lep.predictor import MapPredictor
-from ..samplers import mask_times, masks, parts, process, remarks
+from ..samplers import mask_times, masks, nested, process, remarks
 from ..samplers import sdedit as edits
 from ..samplers.conditioning import fingerprint
 from ..samplers.experts import is_high
@@ -249,8 +249,8 @@ def _sound(latent: dict[str, Any]) -> str:
     samples = latent["samples"]
     if not samples.is_nested:
         return ""
-    whole = parts.edit_mask(masks.noise_mask(latent["noise_mask"], samples), samples)
-    sound = whole[..., math.prod(parts.video(samples).shape[1:]) :]
+    whole = nested.edit_mask(masks.noise_mask(latent["noise_mask"], samples), samples)
+    sound = whole[..., math.prod(nested.video(samples).shape[1:]) :]
     return f", and {float((sound > 0).float().mean()):.1%} of the sound"
 
 

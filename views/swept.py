@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..images.realism import RealPictures, l2, texture_share
-from ..samplers import parts
+from ..samplers import nested
 
 
 class Measured(NamedTuple):
@@ -87,7 +87,7 @@ class Swept(ABC):
 
     def latents(self) -> dict[str, Any]:
         """The LATENT of all results that were run here, as a batch in their order."""
-        return {"samples": parts.joined([each.samples for each in self.results.values() if each.samples is not None])}
+        return {"samples": nested.joined([each.samples for each in self.results.values() if each.samples is not None])}
 
     def incomplete(self, kind: str) -> list[str]:
         """A line where results are missing. kind: what they are, with a verb in the plural: "values were run"."""

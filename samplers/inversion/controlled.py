@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import parts, process
+from .. import nested, process
 from .euler import euler_up
 from .run import Fields, Method, Run, climbing
 
@@ -44,7 +44,7 @@ class Controlled(Method):
         """One step from sigma up to sigma_next."""
         a, b = process.coefficients(run.sampling, sigma)
         a_next, b_next = process.coefficients(run.sampling, sigma_next)
-        own = parts.own_schedule_in(run.guider)
+        own = nested.own_schedule_in(run.guider)
         held = a_next / a * (x if own is None else own.shared(x, sigma)) + (b_next - a_next * b / a) * run.noise
         held = held if own is None else own.own(held, sigma_next)
         if self.gamma == 1.0:

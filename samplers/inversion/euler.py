@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..exact import question
+from ..exact_replay import question
 from .run import Fields, Method, Run, climbing
 
 LABELS = ("destination", "origin")
@@ -25,8 +25,9 @@ class Euler(Method):
     the network sees the state as it is; the start of the path needs no special case. ``origin``: the state's own level,
     as in a flipped schedule and in the published code of RF-Inversion.
 
-    exact: the way back asks the network what the way up asked (see `samplers/exact.py`), so that the picture comes back
-    exactly at the cfg of the inversion. guided: which is that of the later edit, at twice the cost, instead of 1.
+    exact: the way back asks the network what the way up asked (see `samplers/exact_replay.py`), so that the picture
+    comes back exactly at the cfg of the inversion. guided: which is that of the later edit, at twice the cost, instead
+    of 1.
     """
 
     name = "euler"

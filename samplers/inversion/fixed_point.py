@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..exact import question
+from ..exact_replay import question
 from .run import Fields, Method, Run, climbing
 
 _FARTHEST = 10.0  # longest extrapolation, in lengths of the last step: enough for a contraction by 0.9
@@ -23,7 +23,7 @@ class FixedPoint(Method):
     """iterations: maximum per step, each one evaluation; tolerance: relative change of a state below which they end.
 
     Each step begins where the derivative of the last one leads, the first with the state as it is. iterations 1 is
-    Uni-Inv (Jiao et al. 2026), whose way back is exact (see `samplers/exact.py`).
+    Uni-Inv (Jiao et al. 2026), whose way back is exact (see `samplers/exact_replay.py`).
     """
 
     name = "fixed point"

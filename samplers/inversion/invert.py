@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ...common.memory import check_path_memory
+from .. import nested, process
 from .. import noise as noises
-from .. import parts, process
 from ..caching import without_step_caches
 from ..conditioning import fingerprint
 from ..own_sampler import run_inside
@@ -40,7 +40,7 @@ def invert(
     process.model_sampling(model)  # refuses models without noise, before any work
     model = without_step_caches(model, "Inversion")
     samples = _picture(model, latent)
-    check_path_memory(len(sigmas), parts.pack(samples))
+    check_path_memory(len(sigmas), nested.pack(samples))
     guider = comfy.samplers.CFGGuider(method.prepared(model, cfg, len(sigmas) - 1, samples.shape[0]))
     guider.set_conds(*prompts)
     guider.set_cfg(method.run_cfg(cfg))
@@ -58,7 +58,7 @@ def invert(
         seed=seed,
         conditioning=fingerprint(prompts[0]),
         batch_index=tuple(latent["batch_index"]) if latent.get("batch_index") is not None else None,
-        latent_shapes=parts.shapes_of(samples),
+        latent_shapes=nested.shapes_of(samples),
         **{key: value.cpu().float() if isinstance(value, Tensor) else value for key, value in fields.items()},
     )
 
@@ -67,9 +67,9 @@ def _picture(model: Any, latent: Mapping[str, Any]) -> Any:
     """The LATENT's samples as core would sample them; refuses latents that have no path."""
     samples = latent["samples"]
     process.check_parts(model, samples, "latent")
-    if torch.count_nonzero(parts.video(samples)) == 0:
+    if torch.count_nonzero(nested.video(samples)) == 0:
         raise ValueError("The latent is empty, so there is no picture to invert: connect VAE Encode.")
-    bad = int((~torch.isfinite(parts.pack(samples))).sum())
+    bad = int((~torch.isfinite(nested.pack(samples))).sum())
     if bad:
         raise ValueError(
             f"The latent holds {bad} values that are NaN or infinite: find the node that produces them, often a "

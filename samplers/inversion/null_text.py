@@ -32,7 +32,7 @@ from ...gradients import (
     text_embedding,
     with_text_embedding,
 )
-from .. import parts, process
+from .. import nested, process
 from ..conditioning import fingerprint, single_part
 from ..experts import enter
 from ..path import DiffusionPath
@@ -134,7 +134,7 @@ class NullText(Method):
         fields: Fields = {"states": progress.pivots, "cfg": run.cfg}
         figures: dict[str, tuple[float, ...]] = {"optimised_steps": (float(done),)}
         if done == run.steps:
-            ends = (parts.video(each.cpu(), run.shapes) for each in (run.picture, progress.x))
+            ends = (nested.video(each.cpu(), run.shapes) for each in (run.picture, progress.x))
             figures["latent_psnr"] = latent_psnr(*ends)
         else:
             fields["progress"] = self._marks(run) | {"x": progress.x.cpu().float(), **progress.solver.state()}

@@ -18,8 +18,8 @@ from comfy.samplers import CFGGuider
 from torch import Tensor
 from torch.nn import functional as F
 
+from .. import nested, process
 from .. import noise as noises
-from .. import parts, process
 from ..caching import without_step_caches
 from ..own_sampler import SamplerRun, run_inside
 from ..path import DiffusionPath
@@ -70,9 +70,9 @@ def prompt_difference(
                 given.callback(done, wanted, x, len(steps))
         return torch.stack(differences).mean(0).cpu().float()
 
-    latent = process.latent_out(model, parts.unpack(path.picture, path.latent_shapes))
+    latent = process.latent_out(model, nested.unpack(path.picture, path.latent_shapes))
     noises.start_run({"samples": latent}, path.seed)
-    noise = parts.each(torch.zeros_like, latent)
+    noise = nested.each(torch.zeros_like, latent)
     difference = run_inside(guider, noise, latent, path.sigmas, compare, callback, path.seed)
     spread = path.visible(path.picture).flatten(1).std(1).reshape(-1, *[1] * (difference.ndim - 1))
     return difference / spread.clamp(min=1e-6)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...common.texts import quoted
-from .. import masks, parts, process, remarks
+from .. import masks, nested, process, remarks
 from .. import noise as noises
 from ..conditioning import fingerprint
 from ..counting import Counter
@@ -126,7 +126,7 @@ def find_source(
     samples = latent["samples"]
     sigmas = levels_of(process.model_sampling(model), 1.0, settings.steps, settings.scheduler, settings.sigmas)
     counter = Counter(model, samples.shape[0])
-    if torch.count_nonzero(parts.video(samples)) > 0:
+    if torch.count_nonzero(nested.video(samples)) > 0:
         method, cfg = settings.inversion, settings.cfg
         path = invert(counter.model, (source, negative), latent, sigmas, method, cfg, seed, callback)
         if path.figures.get("optimised_steps", (path.steps,))[0] < path.steps:
@@ -276,7 +276,7 @@ def own_remarks(source: Source, schedule: PathSchedule, result: MDPResult) -> li
     path = source.path
     return [
         *remarks.about_weights(schedule.weights(path.step_positions)),
-        *remarks.about_result(path.to_vae(path.picture), parts.video(result.latent["samples"])),
+        *remarks.about_result(path.to_vae(path.picture), nested.video(result.latent["samples"])),
     ]
 
 

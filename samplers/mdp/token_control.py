@@ -24,7 +24,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...common.texts import check_length, quoted
-from .. import parts
+from .. import nested
 from ..caching import step_caches
 from ..masks import on_grid_of
 from ..path import DiffusionPath
@@ -136,7 +136,7 @@ class TokenControl(Manipulation):
         """The mask on the latent's grid [B or 1, T, h, w]; None where everything is edited."""
         if self.mask is None:
             return None
-        grid = on_grid_of(model, self.mask, parts.video(noise).shape)[:, 0]
+        grid = on_grid_of(model, self.mask, nested.video(noise).shape)[:, 0]
         return None if bool((grid == 1).all()) else grid.reshape(len(grid), -1, *grid.shape[-2:])
 
     def predict(self, run: _Run, prediction: Prediction) -> Tensor:

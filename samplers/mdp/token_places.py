@@ -15,7 +15,7 @@ import torch
 from comfy.nested_tensor import NestedTensor
 from torch import Tensor
 
-from .. import parts
+from .. import nested
 from ..caching import without_cache_wrappers
 from ..marking import (
     Call,
@@ -92,12 +92,12 @@ class Places:
     @torch.no_grad()
     def _find(self, network: Any, apply: Apply, x: Tensor, shapes: Any, options: dict[str, Any]) -> Layers:
         several = shapes if shapes is not None and len(shapes) > 1 else None
-        samples = parts.unpack(x, tuple((len(x), *shape[1:]) for shape in several) if several else None)
-        latent = parts.video(samples)
+        samples = nested.unpack(x, tuple((len(x), *shape[1:]) for shape in several) if several else None)
+        latent = nested.video(samples)
         call = Call.on(latent)
 
         def seen(other: Tensor) -> list[_Attention]:
-            state = parts.pack(NestedTensor([other, *samples.unbind()[1:]])) if several else other
+            state = nested.pack(NestedTensor([other, *samples.unbind()[1:]])) if several else other
             with unchanged(network), drawn_again(x.device):
                 return _looked_at(apply, state, options)
 

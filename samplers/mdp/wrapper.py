@@ -13,7 +13,7 @@ from typing import Any
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from .. import parts
+from .. import nested
 from ..path import DiffusionPath
 from ..schedule import PathSchedule, Weights
 
@@ -87,7 +87,7 @@ class Manipulation(ABC):
                      sigmas: Tensor, denoise_mask: Tensor | None = None, *args: Any, **kwargs: Any):  # fmt: skip
         guider = executor.class_obj  # pyright: ignore[reportFunctionMemberAccess]
         shapes = kwargs.get("latent_shapes") or ()
-        like = parts.unpack(noise, tuple(map(tuple, shapes)) if len(shapes) > 1 else None)
+        like = nested.unpack(noise, tuple(map(tuple, shapes)) if len(shapes) > 1 else None)
         outer, self.run, self.count = self.run, self.begin(guider, like, sampler, sigmas, denoise_mask), None
         try:
             return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)

@@ -14,8 +14,8 @@ import torch
 from diffusion_path import gradients
 from diffusion_path.lep import families
 from diffusion_path.lep.guidance import KEY, Guidance, guide
+from diffusion_path.lep.guided_step import bend
 from diffusion_path.lep.predictor import MapPredictor, build_network
-from diffusion_path.lep.step import bend
 from diffusion_path.samplers import process
 from diffusion_path.tests.unit import analytic, tiny
 from diffusion_path.tests.unit.gradient_probes import Stop, changes, failing, snapshot
@@ -152,7 +152,7 @@ def test_guided_euler_is_the_papers_step() -> None:
 def test_direction_against_central_differences(name: str) -> None:
     """Going along the shift, the distance between prediction and sketch falls as the gradient says."""
     from diffusion_path.lep.features import capturing
-    from diffusion_path.lep.levels import level_input
+    from diffusion_path.lep.level_input import level_input
 
     model = tiny.MODELS[name]()
     predictor, sketch = predictor_for(model), sketch_for(model)

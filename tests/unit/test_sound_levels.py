@@ -9,18 +9,18 @@ import comfy.samplers
 import pytest
 import torch
 from diffusion_path.devtools.direct import call
+from diffusion_path.samplers import nested, process
 from diffusion_path.samplers import noise as noises
-from diffusion_path.samplers import parts, process
 from diffusion_path.samplers.reverse_sde import sampler as reverse_sde
 from diffusion_path.tests.unit.compatibility import SEED, T0, packed
 from diffusion_path.tests.unit.with_sound import (
     H3,
     LTX2,
     flowedit,
-    nested,
     own_levels,
     sound_level,
     split,
+    video_with_sound,
     world,
 )
 from torch import Tensor
@@ -31,8 +31,8 @@ from torch import Tensor
 def test_the_schedule_of_the_sound_in_closed_form(sigma: float) -> None:
     """With x = (1 - s') x0 + s' n the network gives the velocity (n - x0) ds'/ds."""
     w = world(H3)
-    shapes = parts.shapes_of(w.latent["samples"])
-    own = parts.own_schedule(w.model.model, w.model.model_options, shapes)
+    shapes = nested.shapes_of(w.latent["samples"])
+    own = nested.own_schedule(w.model.model, w.model.model_options, shapes)
     assert own is not None
     assert own.ratio == 4.0
     generator = torch.Generator().manual_seed(0)
@@ -58,12 +58,12 @@ def test_the_schedule_of_the_sound_in_closed_form(sigma: float) -> None:
 
 @own_levels
 def test_only_h3_has_one_and_a_node_may_change_it() -> None:
-    shapes = parts.shapes_of(nested(H3)["samples"])
+    shapes = nested.shapes_of(video_with_sound(H3)["samples"])
     h3 = world(H3).model.model
-    assert parts.own_schedule(world(LTX2).model.model, {}, parts.shapes_of(nested(LTX2)["samples"])) is None
-    assert parts.own_schedule(h3, {}, None) is None
+    assert nested.own_schedule(world(LTX2).model.model, {}, nested.shapes_of(video_with_sound(LTX2)["samples"])) is None
+    assert nested.own_schedule(h3, {}, None) is None
     equal = {"minimax_h3_sigma_shift_video": 3.0, "minimax_h3_sigma_shift_audio": 3.0}
-    assert parts.own_schedule(h3, {"transformer_options": equal}, shapes) is None
+    assert nested.own_schedule(h3, {"transformer_options": equal}, shapes) is None
 
 
 @own_levels
@@ -97,9 +97,9 @@ def test_each_repeat_enters_with_the_sound_at_its_own_level() -> None:
     w, starts = world(H3), _Starts()
     with torch.inference_mode():
         w.sampled(sampler=call("DPathMaskedSampler", sampler=starts, repeats=2)[0])
-    shapes, sigma = parts.shapes_of(w.latent["samples"]), float(w.sigmas[0])
+    shapes, sigma = nested.shapes_of(w.latent["samples"]), float(w.sigmas[0])
     assert shapes is not None
-    video, sound = (part.flatten() for part in parts.unpack(starts.starts[1], shapes).unbind())
+    video, sound = (part.flatten() for part in nested.unpack(starts.starts[1], shapes).unbind())
     level = sound_level(sigma)
     for found, share in ((video, sigma), (sound, level)):
         deviation = float((found - (1 - share) * 0.5).std()) / share
@@ -110,9 +110,9 @@ def test_each_repeat_enters_with_the_sound_at_its_own_level() -> None:
 def test_the_reverse_sde_keeps_the_sound_on_its_schedule() -> None:
     """With a network that knows the picture, what is left at the end is the noise of the sound's own level."""
     w = world(H3)
-    own = parts.own_schedule(w.model.model, w.model.model_options, parts.shapes_of(w.latent["samples"]))
+    own = nested.own_schedule(w.model.model, w.model.model_options, nested.shapes_of(w.latent["samples"]))
     assert own is not None
-    x0 = parts.pack(w.latent["samples"])
+    x0 = nested.pack(w.latent["samples"])
 
     def knowing(executor: Any, x: Tensor, sigma: Tensor, *args: Any) -> Tensor:
         share = float(sigma.reshape(-1)[0])
@@ -139,8 +139,8 @@ def test_the_reverse_sde_keeps_the_sound_on_its_schedule() -> None:
 def test_flowedit_of_the_sound_ends_where_the_target_lies(method: str) -> None:
     """With a network that knows both pictures the edit is the target, whatever the level of the sound."""
     w = world(H3)
-    begins, target = w.latent["samples"].unbind()[0].numel(), parts.pack(nested(H3)["samples"]).flip(-1)
-    source = parts.pack(w.latent["samples"])
+    begins, target = w.latent["samples"].unbind()[0].numel(), nested.pack(video_with_sound(H3)["samples"]).flip(-1)
+    source = nested.pack(w.latent["samples"])
 
     def knowing(_: Any, model: Any, conds: list[Any], x: Tensor, sigma: Tensor, options: Any) -> list[Tensor]:
         share = float(sigma.reshape(-1)[0])

@@ -38,7 +38,7 @@ with_h3 = pytest.mark.skipif(H3 not in KNOWN, reason="This ComfyUI has no MiniMa
 own_levels = pytest.mark.skipif(H3 not in KNOWN or SCALED, reason="In this ComfyUI no sound has its own levels.")
 
 
-def nested(family: Family, batch: int = 1) -> dict[str, Any]:
+def video_with_sound(family: Family, batch: int = 1) -> dict[str, Any]:
     return {"samples": NestedTensor([part.clone() for part in families.latent(family, batch)["samples"].unbind()])}
 
 

@@ -15,7 +15,7 @@ from comfy.conds import CONDConstant
 from comfy.nested_tensor import NestedTensor
 from comfy_extras import nodes_custom_sampler as core
 from diffusion_path.devtools.direct import call
-from diffusion_path.samplers import masks, parts
+from diffusion_path.samplers import masks, nested
 from diffusion_path.samplers import noise as noises
 from diffusion_path.samplers.flowedit import SourceTargetGuider
 from diffusion_path.samplers.flowedit_methods import UniEdit
@@ -31,10 +31,10 @@ from diffusion_path.tests.unit.with_sound import (
     both,
     flowedit,
     invert,
-    nested,
     sdedit,
     silent,
     split,
+    video_with_sound,
     with_h3,
     world,
 )
@@ -44,51 +44,51 @@ from diffusion_path.views.reports import mask_line
 
 
 def test_a_latent_is_packed_and_given_back() -> None:
-    samples = nested(LTX2, 2)["samples"]
-    packed, shapes = parts.pack(samples), parts.shapes_of(samples)
+    samples = video_with_sound(LTX2, 2)["samples"]
+    packed, shapes = nested.pack(samples), nested.shapes_of(samples)
     assert packed.shape == (2, 1, 128 * 2 * 4 * 4 + 8 * 4 * 16)
     assert shapes == ((2, 128, 2, 4, 4), (2, 8, 4, 16))
-    for given, back in zip(samples.unbind(), parts.unpack(packed, shapes).unbind(), strict=True):
+    for given, back in zip(samples.unbind(), nested.unpack(packed, shapes).unbind(), strict=True):
         assert torch.equal(given, back)
-    assert torch.equal(parts.video(packed, shapes), samples.unbind()[0])
-    assert torch.equal(parts.video(samples), samples.unbind()[0])
+    assert torch.equal(nested.video(packed, shapes), samples.unbind()[0])
+    assert torch.equal(nested.video(samples), samples.unbind()[0])
 
 
 def test_a_plain_latent_passes_through() -> None:
     plain = torch.randn(1, 4, 8, 8)
-    assert parts.pack(plain) is plain
-    assert parts.unpack(plain, None) is plain
-    assert parts.video(plain) is plain
-    assert parts.shapes_of(plain) is None
+    assert nested.pack(plain) is plain
+    assert nested.unpack(plain, None) is plain
+    assert nested.video(plain) is plain
+    assert nested.shapes_of(plain) is None
 
 
 def test_masks_are_read_as_core_reads_them() -> None:
     """A plain mask is for the video, and the sound is edited; a nested one has a mask for each part."""
-    latent = nested(LTX2)
+    latent = video_with_sound(LTX2)
     samples, half = latent["samples"], torch.zeros(1, 1, 4, 4)
     half[..., 2:] = 1.0
-    video, sound = parts.unpack(parts.edit_mask(half, samples), parts.shapes_of(samples)).unbind()
+    video, sound = nested.unpack(nested.edit_mask(half, samples), nested.shapes_of(samples)).unbind()
     assert torch.equal(video, half[:, :, None].expand_as(video))
     assert bool((sound == 1).all())
-    video, sound = parts.unpack(
-        parts.edit_mask(silent(latent, half)["noise_mask"], samples), parts.shapes_of(samples)
+    video, sound = nested.unpack(
+        nested.edit_mask(silent(latent, half)["noise_mask"], samples), nested.shapes_of(samples)
     ).unbind()
     assert torch.equal(video, half[:, :, None].expand_as(video))
     assert bool((sound == 0).all())
 
 
 def test_batch_index_is_read_from_the_video_of_a_noise() -> None:
-    latent = {**nested(LTX2, 2), "batch_index": [3, 1]}
-    noise = parts.pack(noises.draw_noise(latent, 7))
-    assert noises.batch_indices(noise, 7, 2, parts.shapes_of(latent["samples"])) == [3, 1]
+    latent = {**video_with_sound(LTX2, 2), "batch_index": [3, 1]}
+    noise = nested.pack(noises.draw_noise(latent, 7))
+    assert noises.batch_indices(noise, 7, 2, nested.shapes_of(latent["samples"])) == [3, 1]
 
 
 def test_guidance_by_region_is_found_in_each_part() -> None:
-    latent = nested(LTX2)["samples"]
+    latent = video_with_sound(LTX2)["samples"]
     guider = SourceTargetGuider.__new__(SourceTargetGuider)
     guider.method, guider.cfg = UniEdit(), 2.0
-    guider.conds = {"positive": [{"model_conds": {"latent_shapes": CONDConstant(parts.shapes_of(latent))}}]}
-    scales = parts.unpack(guider._guidance(parts.pack(latent)), parts.shapes_of(latent))
+    guider.conds = {"positive": [{"model_conds": {"latent_shapes": CONDConstant(nested.shapes_of(latent))}}]}
+    scales = nested.unpack(guider._guidance(nested.pack(latent)), nested.shapes_of(latent))
     for scale, part in zip(scales.unbind(), latent.unbind(), strict=True):
         assert torch.equal(scale, UniEdit().guidance(part, 2.0) * torch.ones_like(part))
 
@@ -162,7 +162,7 @@ def test_recorded_paths_have_parts_and_lead_back(family: Family, tmp_path: Path)
         assert torch.equal(packed(latent), w.sampled(positive=w.source))
         noise, levels, start, sampler, model, _ = call("DPathToSampling", model=w.model, path=path, t0=1.0)
         again = w.sampled(model, sampler, start, noise=noise, sigmas=levels, positive=w.source)
-    assert path.latent_shapes == parts.shapes_of(w.latent["samples"])
+    assert path.latent_shapes == nested.shapes_of(w.latent["samples"])
     assert path.visible_shape == (1, *family.parts[0])
     assert isinstance(start["samples"], NestedTensor)
     assert min(latent_psnr(packed(latent), again)) > 60
@@ -174,8 +174,8 @@ def test_recorded_paths_have_parts_and_lead_back(family: Family, tmp_path: Path)
 
 def test_a_residual_path_of_a_batch_equals_its_singles() -> None:
     w = world(LTX2)
-    together = invert(w, nested(LTX2, 2))
-    video, sound = split(nested(LTX2, 2))
+    together = invert(w, video_with_sound(LTX2, 2))
+    video, sound = split(video_with_sound(LTX2, 2))
     for item in range(2):
         one = {"samples": NestedTensor([video[item : item + 1], sound[item : item + 1]]), "batch_index": [item]}
         alone = invert(w, one)
@@ -185,7 +185,7 @@ def test_a_residual_path_of_a_batch_equals_its_singles() -> None:
 
 def test_an_edit_of_a_batch_equals_its_last_single() -> None:
     """Core draws the sound's noise after the video of all items before: only the last item's is the same alone."""
-    w, latent = world(LTX2), nested(LTX2, 2)
+    w, latent = world(LTX2), video_with_sound(LTX2, 2)
     together = split(sdedit(w, guide=latent))
     last = {"samples": NestedTensor([part[1:] for part in split(latent)]), "batch_index": [1]}
     for batch, alone in zip(together, split(sdedit(w, guide=last)), strict=True):
@@ -201,8 +201,8 @@ def test_mdp_holds_the_video_outside_a_mask_and_edits_the_sound(family: Family) 
         for kind in ("noise", "latent"):
             patched = call("DPathMDP", **held, kind=kind, schedule=replace(HALF, weight=0.5))[0]
             made = w.sampled(patched, sampler, start, noise=noise, sigmas=levels)
-            shapes = parts.shapes_of(start["samples"])
-            video, sound = parts.unpack(made, shapes).unbind()
+            shapes = nested.shapes_of(start["samples"])
+            video, sound = nested.unpack(made, shapes).unbind()
             kept = masks.on_grid(w.mask, video.shape) == 0
             before, heard = split(start)
             assert torch.equal(torch.where(kept, video, 0), torch.where(kept, before, 0))
@@ -235,7 +235,7 @@ def test_a_split_masked_run_equals_the_whole(mode: str) -> None:
         one = w.sampled(sampler=call("DPathMaskedSampler", **masked)[0], latent=latent, sigmas=sigmas)
         given = {**masked, "original": latent, "seed": SEED, "sigmas": sigmas}
         first = w.sampled(sampler=call("DPathMaskedSampler", **given)[0], latent=latent, sigmas=sigmas[:3])
-        middle = {**latent, "samples": parts.unpack(first, parts.shapes_of(latent["samples"]))}
+        middle = {**latent, "samples": nested.unpack(first, nested.shapes_of(latent["samples"]))}
         second = w.sampled(
             sampler=call("DPathMaskedSampler", **given)[0], latent=middle, sigmas=sigmas[2:],
             noise=core.Noise_EmptyNoise(),
@@ -266,20 +266,20 @@ def refused(words: str, run: Any) -> None:
 @with_h3
 def test_latents_without_the_right_parts_are_refused() -> None:
     h3, ltx2 = world(H3), world(LTX2)
-    video, sound = split(nested(H3))
+    video, sound = split(video_with_sound(H3))
     refused("guide is a plain latent.*Concat AV Latent", lambda: sdedit(h3, guide={"samples": video}))
-    refused("guide is a batch of 2.*one video at a time", lambda: sdedit(h3, guide=nested(H3, 2)))
+    refused("guide is a batch of 2.*one video at a time", lambda: sdedit(h3, guide=video_with_sound(H3, 2)))
     turned = {"samples": NestedTensor([sound, video])}
     refused(r"parts \[1, 32, 2, 6\] with \[1, 24, 2, 4, 4\].*in this order", lambda: sdedit(h3, guide=turned))
-    refused("24 channels but this model works on 128", lambda: sdedit(ltx2, guide=nested(H3)))
+    refused("24 channels but this model works on 128", lambda: sdedit(ltx2, guide=video_with_sound(H3)))
     refused("latent is a plain latent", lambda: invert(h3, {"samples": video}))
     mute = {"samples": NestedTensor([torch.zeros_like(video), sound])}
     refused("latent is empty", lambda: invert(h3, mute))
     broken = NestedTensor([video, torch.full_like(sound, torch.nan)])
     refused("384 values that are not finite", lambda: sdedit(h3, guide={"samples": broken}))
-    few = {**nested(H3), "noise_mask": NestedTensor([torch.ones(1, 1, 4, 4)])}
+    few = {**video_with_sound(H3), "noise_mask": NestedTensor([torch.ones(1, 1, 4, 4)])}
     refused("mask of the guide has 1 parts, but the latent 2", lambda: sdedit(h3, guide=few))
-    loud = silent(nested(H3))
+    loud = silent(video_with_sound(H3))
     loud["noise_mask"].tensors[1] = torch.full((1, 1, 2, 6), 7.0)
     refused("sound's part of the mask of the guide goes from 7", lambda: sdedit(h3, guide=loud))
 

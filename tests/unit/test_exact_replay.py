@@ -12,7 +12,7 @@ import torch
 from comfy.model_base import ModelType
 from diffusion_path.devtools.direct import call
 from diffusion_path.samplers import process, replay
-from diffusion_path.samplers.exact import follows
+from diffusion_path.samplers.exact_replay import follows
 from diffusion_path.samplers.inversion.euler import LABELS, Euler
 from diffusion_path.samplers.inversion.fixed_point import FixedPoint
 from diffusion_path.samplers.inversion.invert import invert
