@@ -35,7 +35,6 @@ _WINDOW = (1920, 1080)
 _HEADINGS = {"# ": 20, "## ": 15}  # pixels of a note's text at zoom 1
 _READABLE = 7.5
 _TEXT_ZOOM = 0.57  # below it the classic canvas draws boxes for text
-_TOO_LARGE = {"mdp-manipulations-compared"}  # for the window as a whole: its note is to be zoomed to
 
 
 def wires(workflow: dict[str, Any]) -> set[tuple[Any, ...]]:
@@ -95,7 +94,7 @@ def test_every_example_opens_clean(comfy: ComfyPage) -> None:
         assert wires(opened) == wires(given), path.stem
         assert not comfy.problems, path.stem
         zoom = check_layout(comfy.evaluate(_BOXES), given)
-        assert zoom >= _TEXT_ZOOM or path.stem in _TOO_LARGE, path.stem
+        assert zoom >= _TEXT_ZOOM, path.stem
     comfy.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
     comfy.screenshot("last-example")
 
