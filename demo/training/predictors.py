@@ -21,7 +21,7 @@ from ...images.tensors import from_uint8
 from ...lep.checkpoint import load_predictor, save_predictor
 from ...lep.dataset import Dataset, Wanted, gather
 from ...lep.maps import EDGES
-from ...lep.predictor import KINDS
+from ...lep.predictor import KINDS, MapPredictor
 from ...lep.training import Plan, Progress, train_predictor
 from ..model import WEIGHTS, load_demo_model
 from ..render import render_with_maps
@@ -56,6 +56,11 @@ def rendered_data(count: int, seed: int, map_kind: str = EDGES) -> Dataset:
     model, clip, vae = load_demo_model()
     texts = [clip.encode_from_tokens_scheduled(clip.tokenize(caption(scene, rng))) for scene in scenes]
     return gather(model, vae, [], pictures[:1], texts, pictures[1:], Wanted(map_kind))
+
+
+def for_all_kinds(predictor: MapPredictor) -> MapPredictor:
+    """Also for the flow, which shows the same network the same inputs: None fits any network and prediction."""
+    return replace(predictor, model={**predictor.model, "network": None, "prediction": None})
 
 
 def main() -> None:
@@ -111,7 +116,7 @@ def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
             print(f"{line}, {seconds:.0f} s", flush=True)
 
     trained = train_predictor(load_demo_model()[0], data.examples, data.planned(plan), start, listen)
-    save_predictor(trained.predictor, file)
+    save_predictor(for_all_kinds(trained.predictor), file)
 
 
 if __name__ == "__main__":

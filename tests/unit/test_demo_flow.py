@@ -10,7 +10,11 @@ import comfy.samplers
 import pytest
 import torch
 from diffusion_path.demo.flow import noise_model_inputs, velocity
-from diffusion_path.demo.model import FLOW, load_demo_model
+from diffusion_path.demo.model import FLOW, KINDS, load_demo_model
+from diffusion_path.lep.checkpoint import load_predictor
+from diffusion_path.lep.families import check_fits
+from diffusion_path.lep.predict import predict_map
+from diffusion_path.nodes.lep import BUILT_IN_FILES
 from diffusion_path.samplers import process
 from torch import Tensor
 
@@ -91,3 +95,26 @@ def test_an_euler_run_along_the_same_path_gives_the_same_picture(twins: Any) -> 
     drawn = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(2))
     pictures = _sampled(noise, prompt, drawn, sigmas), _sampled(flow, prompt, drawn, sigmas / (1 + sigmas))
     assert (pictures[0] - pictures[1]).abs().max() < 1e-4, (pictures[0] - pictures[1]).abs().max()
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN_FILES))
+@torch.inference_mode()
+def test_the_shipped_predictors_see_in_a_flow_what_they_see_in_the_noise_model(twins: Any, name: str) -> None:
+    predictor, picture = (
+        load_predictor(BUILT_IN_FILES[name]),
+        torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)),
+    )
+    seen = []
+    for model, sigma in zip(twins[:2], (2.0, 2.0 / 3.0), strict=True):
+        check_fits(model, predictor.model, predictor.taps)
+        time = process.sigma_to_t0(process.model_sampling(model), sigma)
+        seen += predict_map(model, predictor, picture, twins[2], [time], seed=4)
+    assert torch.allclose(seen[0], seen[1], atol=1e-3 * float(seen[0].abs().max())), (seen[0] - seen[1]).abs().max()
+
+
+def test_the_shipped_predictors_fit_every_kind_of_the_demo_model() -> None:
+    predictors = [load_predictor(file) for file in BUILT_IN_FILES.values()]
+    for kind in KINDS:
+        model = load_demo_model(kind=kind)[0]
+        for predictor in predictors:
+            check_fits(model, predictor.model, predictor.taps)
