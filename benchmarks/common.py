@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..common.processes import Process
 from ..demo.model import FEW_STEPS, FLOW, NOISE
 from ..demo.training.evaluate import unseen_scenes
 from ..devtools.settings import ROOT
@@ -53,6 +54,23 @@ def row(*cells: object) -> None:
 def head(*names: str) -> None:
     row(*names)
     print("|" + "---|" * len(names), flush=True)
+
+
+def own_file(file: Path, process: Process) -> Path:
+    """Where a process keeps its results: each of many has a file of its own beside that of a process alone."""
+    return file if process.world == 1 else file.with_stem(f"{file.stem}-{process.rank + 1}")
+
+
+def files_of_all(file: Path) -> list[Path]:
+    """The files of results that are there, of a process alone and of many."""
+    return [each for each in (file, *sorted(file.parent.glob(f"{file.stem}-[0-9]*{file.suffix}"))) if each.exists()]
+
+
+def is_one_of_many(process: Process) -> bool:
+    """Whether this process did a share of the work only, which it then says."""
+    if process.world > 1:
+        print(f"process {process.rank + 1} of {process.world}: done; run the command without torchrun for the tables")
+    return process.world > 1
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,14 @@ import torch
 from skimage.morphology import isotropic_dilation
 from torch import Tensor
 
+from ..common.processes import Process
 from ..demo.attributes import read_attributes
 from ..demo.model import NOISE, SAMPLING
 from ..demo.scenes import ATTRIBUTES, Scene, random_scene
 from ..devtools.world import World, rendered
 from ..images.metrics import edit_metrics
 from ..samplers.mdp import edit as mdp
+from .common import files_of_all, own_file
 
 KINDS = ("time", "season", "snow", "colour", "element", "hills")
 STEPS, CFG, _ = SAMPLING[NOISE]
@@ -175,15 +177,14 @@ def _read(world: str, kind: str, row: str, part: str, *values: str) -> Figures:
 
 
 class Results:
-    """A file with a line for each edit. Work that is in it already is not done again."""
+    """A file with a line for each edit, and those of other processes. Work that is in one is not done again."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, process: Process = Process()) -> None:
+        self.path = own_file(path, process)
         self.rows: list[Figures] = []
-        if path.exists():
-            with path.open(newline="") as file:
-                lines = list(csv.reader(file))[1:]
-            self.rows = [_read(*line) for line in lines]
+        for each in files_of_all(path):
+            with each.open(newline="") as file:
+                self.rows += [_read(*line) for line in list(csv.reader(file))[1:]]
         self._done = {(each.world, each.kind, each.row, each.part) for each in self.rows}
 
     def has(self, world: str, kind: str, row: str, part: int) -> bool:

@@ -4,7 +4,9 @@ Landscapes that the model never saw are edited in one attribute (time of day, se
 the house, a lake, house or trees added or removed, mountains to hills). A judge reads the attributes of the result; the
 structure distance is 1 - correlation of blurred edge maps; the background is where the renders before and after the
 edit are alike. Synthetic pictures are made by the model itself from the source prompt. Each part of the work is written
-to the folder `--out` when it is done, and not done again when the command is given again.
+to the folder `--out` when it is done, and not done again when the command is given again. Processes can share it:
+
+    torchrun --no-python --nproc-per-node 2 ./dev bench edits
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ..common.processes import share, this_process
 from ..demo.model import FEW_STEPS
 from ..demo.scenes import full_caption
 from ..devtools.world import World, sampled_from, save_picture
@@ -41,7 +44,7 @@ from ..samplers.schedule import PathSchedule
 from ..samplers.sdedit import SDEditSettings as SDEdit
 from ..samplers.sdedit import sdedit
 from ..samplers.sigmas import sdedit_sigmas
-from .common import MODELS, OUTPUT, PICTURES, add_model, machine, parser
+from .common import MODELS, OUTPUT, PICTURES, add_model, is_one_of_many, machine, parser
 from .editing import KINDS, STEPS, Case, Group, Results, cases, kinds_table, measure, table
 from .published import Published
 
@@ -285,9 +288,11 @@ def main() -> None:
         save_picture(sheet[0], PICTURES / "edits.jpg", 85)
         print(PICTURES / "edits.jpg")
         return
-    results = Results(out / "edits.csv")
+    worker = this_process()
+    results = Results(out / "edits.csv", worker)
     all_cases = {kind: cases(kind, options.scenes, options.seed) for kind in KINDS}
-    for kind_world, kind, part, rows in work(options.scenes, options.others, options.synthetic, options.at_once):
+    parts = list(work(options.scenes, options.others, options.synthetic, options.at_once))
+    for kind_world, kind, part, rows in share(parts, worker):
         wanted = [name for name in rows if options.rows is None or name in options.rows]
         missing = tuple(name for name in wanted if not results.has(kind_world, kind, name, part))
         if not missing:
@@ -296,6 +301,8 @@ def main() -> None:
         group = Group(world, some, options.seed + part, kind_world == _SYNTHETIC)
         run_part(group, kind_world, kind, part, missing, results)
         print(f"{kind_world} {kind} {part}: done", flush=True)
+    if is_one_of_many(worker):
+        return
     print(machine())
     for name in (_REAL, _SYNTHETIC):
         rows = [each for row in (*MAIN, *OTHERS) for each in (row, row + COMPOSITED)]

@@ -1,6 +1,8 @@
 """How well each inversion leads back to its picture, over rendered landscapes: `./dev bench reconstruction`.
 
-Results are kept in a file after every batch, so that a run which was ended goes on where it was.
+Results are kept in a file after every batch, so that a run which was ended goes on where it was. Processes can share it:
+
+    torchrun --no-python --nproc-per-node 2 ./dev bench reconstruction
 """
 
 from __future__ import annotations
@@ -9,18 +11,21 @@ import itertools
 import json
 import statistics
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import comfy.utils
 import torch
 
+from ..common.processes import share, this_process
 from ..demo.scenes import Scene
 from ..demo.training.evaluate import unseen_scenes
 from ..devtools.direct import call
 from ..devtools.world import World, rendered
 from ..images.metrics import edit_metrics
-from .common import MODELS, OUTPUT, add_model, head, machine, parser, row
+from ..samplers.files import written_whole
+from .common import MODELS, OUTPUT, add_model, files_of_all, head, is_one_of_many, machine, own_file, parser, row
 
 _BATCH = 10
 _ROWS: dict[str, tuple[dict[str, Any], float]] = {
@@ -50,6 +55,8 @@ _ORDER = ["euler, not exact, cfg 7.5", "negative prompt, not exact, cfg 7.5", "n
 
 Figures = dict[str, list[float]]
 """latent, picture: PSNR in dB of every scene; ssim; seconds of every batch."""
+Found = dict[str, dict[str, Figures]]
+"""By the run with its row, then by the batch."""
 
 
 def measure(world: World, method: dict[str, Any], cfg: float, scenes: list[Scene], steps: int) -> Figures:
@@ -65,7 +72,16 @@ def measure(world: World, method: dict[str, Any], cfg: float, scenes: list[Scene
     return {"latent": latent_psnr, "picture": values["psnr"], "ssim": values["ssim"], "seconds": [seconds]}
 
 
-def print_table(found: dict[str, list[Figures]]) -> None:
+def kept_figures(file: Path) -> Found:
+    """What all processes have found so far."""
+    found: Found = {}
+    for each in files_of_all(file):
+        for name, parts in json.loads(each.read_text()).items():
+            found.setdefault(name, {}).update(parts)
+    return found
+
+
+def print_table(found: Mapping[str, list[Figures]]) -> None:
     head("method", "pictures", "latent PSNR, worst", "median", "picture PSNR, worst", "median", "SSIM, worst", "s")
     joined = {
         name: {key: [value for part in parts for value in part[key]] for key in parts[0]}
@@ -90,31 +106,32 @@ def print_table(found: dict[str, list[Figures]]) -> None:
 def main() -> None:
     options = parser(__doc__, scenes=50, steps=0)
     add_model(options)
-    text = "what a run that was ended goes on from"
+    text = "what a run that was ended goes on from; without it, one begins again"
     options.add_argument("--results", type=Path, default=OUTPUT / "reconstruction.json", help=text)
     options.add_argument("--rows", default="", help="only the methods whose names begin so")
-    options.add_argument("--fresh", action="store_true", help="forget what is there")
     given = options.parse_args()
     comfy.utils.PROGRESS_BAR_ENABLED = False
     world, scenes = World(MODELS[given.model]), unseen_scenes(given.scenes, 30_000)
     steps = given.steps or world.steps
     run = f"{steps} steps" if given.model == "noise" else f"{given.model}, {steps} steps"
     print(f"{machine()}; {given.scenes} scenes, {run}\n", flush=True)
-    kept = given.results.exists() and not given.fresh
-    found: dict[str, list[Figures]] = json.loads(given.results.read_text()) if kept else {}
+    worker = this_process()
+    file, found = own_file(given.results, worker), kept_figures(given.results)
     rows = {name: chosen for name, chosen in _ROWS.items() if name.startswith(given.rows)}
-    batches = [scenes[start : start + _BATCH] for start in range(0, given.scenes, _BATCH)]
-    for index, batch in enumerate(batches):
-        for name, (method, cfg) in rows.items():
-            parts = found.setdefault(f"{run}, {name}", [])
-            if len(parts) > index:
-                continue
-            parts.append(measure(world, method, cfg, batch, steps))
-            given.results.parent.mkdir(parents=True, exist_ok=True)
-            given.results.write_text(json.dumps(found))
-            print(f"{name}: scenes {index * _BATCH + 1} to {index * _BATCH + len(batch)}", flush=True)
-    print()
-    print_table({name: found[f"{run}, {name}"][: len(batches)] for name in rows})
+    batches = {
+        f"scenes {start + 1} to {min(start + _BATCH, given.scenes)}": scenes[start : start + _BATCH]
+        for start in range(0, given.scenes, _BATCH)
+    }
+    for batch, name in share(list(itertools.product(batches, rows)), worker):
+        if batch in found.get(f"{run}, {name}", {}):
+            continue
+        found.setdefault(f"{run}, {name}", {})[batch] = measure(world, *rows[name], batches[batch], steps)
+        with written_whole(file) as unfinished:
+            unfinished.write_text(json.dumps(found))
+        print(f"{name}: {batch}", flush=True)
+    if not is_one_of_many(worker):
+        print()
+        print_table({name: [found[f"{run}, {name}"][batch] for batch in batches] for name in rows})
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""The processes that share the work on a folder, started by torchrun or by any tool that sets its variables."""
+"""The processes that share the work on many pictures, started by torchrun or by any tool that sets its variables."""
 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 import torch
+
+Item = TypeVar("Item")
 
 
 class Process(NamedTuple):
@@ -23,6 +26,11 @@ def this_process() -> Process:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     return Process(int(os.environ["RANK"]), world)
+
+
+def share(items: Sequence[Item], process: Process) -> list[Item]:
+    """What one process does of a list: every `world`-th item."""
+    return list(items[process.rank :: process.world])
 
 
 def allow_cpu() -> None:

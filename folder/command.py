@@ -8,11 +8,11 @@ from pathlib import Path
 import comfy.sd
 import torch
 
-from ..common.processes import Process
+from ..common.processes import Process, share
 from ..demo.model import load_demo_model
 from . import CAPTION, DEMO
 from .settings import settings_of
-from .work import NODES, Models, Outcome, Task, jobs_of, run, share
+from .work import NODES, Models, Outcome, Task, jobs_of, run
 
 
 def task_of(options: argparse.Namespace) -> Task:

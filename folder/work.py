@@ -1,4 +1,4 @@
-"""What is done with each picture of a folder, and how processes share the pictures."""
+"""What is done with each picture of a folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..common.processes import Process
 from ..images.composite import composite_exact
 from ..images.files import picture_files, read_caption, read_whole, some_picture_files
 from ..images.tensors import to_uint8
@@ -105,11 +104,6 @@ def jobs_of(task: Task, folder: Path, out: Path) -> list[Job]:
             raise ValueError(f"{names[path.stem].name} and {path.name} would have the same result: rename one of them.")
         names[path.stem] = path
     return [Job(path, out / f"{path.stem}{task.suffix}") for path in pictures]
-
-
-def share(jobs: Sequence[Job], process: Process) -> list[Job]:
-    """The jobs of one process: every `world`-th one."""
-    return list(jobs[process.rank :: process.world])
 
 
 def run(task: Task, load: Callable[[], Models], jobs: Sequence[Job]) -> Outcome:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from diffusion_path.benchmarks.editing import KINDS, Figures, Results, cases, kinds_table, table
+from diffusion_path.common.processes import Process, share
 from diffusion_path.demo.scenes import ATTRIBUTES
 
 
@@ -35,3 +36,17 @@ def test_results_are_read_back_and_averaged_over_kinds(tmp_path: Path) -> None:
     assert kinds_table(again, "real", ["MDP-ε"], ("time", "snow")).splitlines()[-1] == (
         "| MDP-ε | 0.50 / 0.300 | 1.00 / 0.100 |"
     )
+
+
+def test_processes_share_the_parts_and_one_reads_the_figures_of_all(tmp_path: Path) -> None:
+    path = tmp_path / "edits.csv"
+    figures = Figures("real", "time", "MDP-ε", 0, 1.0, 0.5, 30.0, 0.9, 0.3, 34, 1.5)
+    parts = range(5)
+    for process in (Process(1, 3), Process(0, 3), Process(2, 3)):
+        results = Results(path, process)
+        for part in share(parts, process):
+            results.add([replace(figures, part=part)])
+    assert not path.exists(), "each writes to a file of its own"
+    assert sorted(each.part for each in Results(path).rows) == list(parts)
+    another = Results(path, Process(1, 2))
+    assert all(another.has("real", "time", "MDP-ε", part) for part in parts), "whatever their number"
