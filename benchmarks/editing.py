@@ -18,7 +18,7 @@ import torch
 from skimage.morphology import isotropic_dilation
 from torch import Tensor
 
-from ..common.processes import Process
+from ..common.processes import ALONE, Process
 from ..demo.attributes import read_attributes
 from ..demo.model import NOISE, SAMPLING
 from ..demo.scenes import ATTRIBUTES, Scene, random_scene
@@ -179,7 +179,7 @@ def _read(world: str, kind: str, row: str, part: str, *values: str) -> Figures:
 class Results:
     """A file with a line for each edit, and those of other processes. Work that is in one is not done again."""
 
-    def __init__(self, path: Path, process: Process = Process()) -> None:
+    def __init__(self, path: Path, process: Process = ALONE) -> None:
         self.path = own_file(path, process)
         self.rows: list[Figures] = []
         for each in files_of_all(path):

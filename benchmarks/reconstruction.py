@@ -1,6 +1,7 @@
 """How well each inversion leads back to its picture, over rendered landscapes: `./dev bench reconstruction`.
 
-Results are kept in a file after every batch, so that a run which was ended goes on where it was. Processes can share it:
+Results are kept in a file after every batch, so that a run which was ended goes on where it was. Processes can share
+it:
 
     torchrun --no-python --nproc-per-node 2 ./dev bench reconstruction
 """

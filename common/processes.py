@@ -18,11 +18,14 @@ class Process(NamedTuple):
     world: int = 1
 
 
+ALONE = Process()
+
+
 def this_process() -> Process:
     """This process, from then on with a graphics card of its own where there are enough; alone without torchrun."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        return Process()
+        return ALONE
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     return Process(int(os.environ["RANK"]), world)
