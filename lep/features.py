@@ -12,6 +12,7 @@ from typing import Any
 
 import comfy.samplers
 import torch
+from comfy.patcher_extension import WrapperExecutor, WrappersMP
 from torch import Tensor, nn
 
 from ..samplers.caching import without_step_caches
@@ -33,6 +34,8 @@ from .predictor import MapPredictor, PredictorNetwork
 
 Transform = Callable[[int, Tensor], Any]
 """(index of the tap, its value [B, C, h, w]) -> what to keep of it."""
+
+_KEY = "dpath_map_features"
 
 Places = dict[tuple[Any, ...], dict[str, "Place | None"]]
 """Where the picture is in the blocks that are read, by the shapes of a call; kept for a run, to be found only once."""
@@ -72,69 +75,123 @@ def capturing(
     place afterwards. stop: end each call after its last tap, by `Enough`, which the caller catches. gradients: record
     history up to the last tap of each call and none after it; between calls recording is as before, because that is
     where ComfyUI cuts the next call's input out of the state. places: what earlier calls have shown. any_block: leave
-    out the taps that do not show the picture. Raises ValueError if the network lacks a tap, or if one of them does not
-    show the picture.
+    out the taps that do not show the picture. Where a wrapper runs the network several times in a call, as Reference
+    ControlNet first runs it on its reference, the last run on the call's own latent is read. Raises ValueError if the
+    network lacks a tap, or if one of them does not show the picture.
     """
-    capture, handles, found = Capture(), [], {} if places is None else places
+    capture, handles = Capture(), []
     modules = {tap: _module(network, tap) for tap in taps}
-    convolutional = is_convolutional(network)
-    recorded = True  # whether history is recorded outside of the calls
-    looking, here = False, {}
-
-    def begin(_: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        nonlocal recorded, looking, here
-        if looking:
-            return
-        if not convolutional:
-            key = signature_of(arguments, keywords)
-            if key not in found:
-                looking = True
-                try:
-                    found[key] = _find(network, modules, arguments, keywords, any_block)
-                finally:
-                    looking = False
-            here = found[key]
-        capture.readings.append(Reading(Call.on(latent_of(arguments)), [None] * len(taps)))
-        if gradients:
-            recorded = torch.is_grad_enabled()
-            torch.set_grad_enabled(True)
-
-    def end(*_: Any) -> None:
-        if not looking:
-            torch.set_grad_enabled(recorded)
-
-    def reader(index: int, tap: str) -> Callable[..., None]:
-        def read(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-            if looking or not capture.readings or index in capture.readings[-1].order:
-                return  # a mark, or a recomputed block in the backward pass
-            reading = capture.readings[-1]
-            if convolutional:
-                picture = output if isinstance(output, Tensor) and output.ndim == 4 else None
-            else:
-                place = here[tap]
-                picture = None if place is None else place.picture(output, reading.call)
-            if picture is None:
-                return
-            reading.values[index] = keep(index, picture)
-            reading.order.append(index)
-            if reading.complete:
-                if stop:
-                    raise Enough
-                if gradients:
-                    torch.set_grad_enabled(False)
-
-        return read
-
+    listener = _Listener(network, modules, keep, stop, gradients, {} if places is None else places, any_block, capture)
     try:
-        handles.append(network.register_forward_pre_hook(begin, with_kwargs=True))
+        handles.append(network.register_forward_pre_hook(listener.begin, with_kwargs=True))
         for index, (tap, module) in enumerate(modules.items()):
-            handles.append(module.register_forward_hook(reader(index, tap)))
+            handles.append(module.register_forward_hook(listener.reader(index, tap)))
         if gradients:
-            handles.append(network.register_forward_hook(end))
+            handles.append(network.register_forward_hook(listener.end))
         yield capture
     finally:
         for handle in handles:
             handle.remove()
+        listener.capture, listener.latent = Capture(), None  # blocks that are to be recomputed still hold the listener
+
+
+@dataclass
+class _Listener:
+    """The hooks of `capturing`, and what they know of a call.
+
+    recorded: whether history is recorded outside of the calls. latent: the network's first argument. own: whether it
+    is what the network runs on, as far as it was read.
+    """
+
+    network: nn.Module
+    modules: dict[str, nn.Module]
+    keep: Transform
+    stop: bool
+    gradients: bool
+    found: Places
+    any_block: bool
+    capture: Capture
+    recorded: bool = True
+    looking: bool = False
+    here: dict[str, Place | None] = field(default_factory=dict)
+    latent: Any = None
+    own: bool = True
+
+    def __post_init__(self) -> None:
+        self.convolutional = is_convolutional(self.network)
+
+    def begin(self, _: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """A call begins."""
+        if self.looking:
+            return None
+        if not self.convolutional:
+            self._find_places(arguments, keywords)
+        self.capture.readings.append(Reading(Call.on(latent_of(arguments)), [None] * len(self.modules)))
+        self.latent, self.own = arguments[0], True
+        if self.gradients:
+            self.recorded = torch.is_grad_enabled()
+            torch.set_grad_enabled(True)
+        return arguments, _inside_all(keywords, self.run)
+
+    def _find_places(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        key = signature_of(arguments, keywords)
+        if key not in self.found:
+            self.looking = True
+            try:
+                self.found[key] = _find(self.network, self.modules, arguments, keywords, self.any_block)
+            finally:
+                self.looking = False
+        self.here = self.found[key]
+
+    def run(self, executor: WrapperExecutor, x: Any, *arguments: Any, **keywords: Any) -> Any:
+        """The network runs, inside of all wrappers: what an earlier run of the call has shown does not count."""
+        reading = self.capture.readings[-1]
+        if x is self.latent or not (self.own and reading.order):
+            self.own = x is self.latent
+            self.capture.readings[-1] = Reading(reading.call, [None] * len(self.modules))
+            if self.gradients:
+                torch.set_grad_enabled(True)
+        return executor(x, *arguments, **keywords)
+
+    def end(self, *_: Any) -> None:
+        """A call ends."""
+        if not self.looking:
+            torch.set_grad_enabled(self.recorded)
+
+    def reader(self, index: int, tap: str) -> Callable[..., None]:
+        """Reads a tap."""
+
+        def read(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+            readings = self.capture.readings
+            if self.looking or not readings or index in readings[-1].order:
+                return  # a mark, or a recomputed block in the backward pass
+            reading = readings[-1]
+            if self.convolutional:
+                picture = output if isinstance(output, Tensor) and output.ndim == 4 else None
+            else:
+                place = self.here[tap]
+                picture = None if place is None else place.picture(output, reading.call)
+            if picture is None:
+                return
+            reading.values[index] = self.keep(index, picture)
+            reading.order.append(index)
+            if reading.complete:
+                if self.stop and self.own:
+                    raise Enough
+                if self.gradients:
+                    torch.set_grad_enabled(False)
+
+        return read
+
+
+def _inside_all(keywords: dict[str, Any], wrapper: Callable[..., Any]) -> dict[str, Any]:
+    """The arguments of a network, with a wrapper inside of all those that they have."""
+    options = keywords.get("transformer_options")
+    if options is None:
+        return keywords
+    kind, wrappers = WrappersMP.DIFFUSION_MODEL, options.get("wrappers", {})
+    wrappers = {**wrappers, kind: {**wrappers.get(kind, {}), _KEY: [wrapper]}}  # the last one is the innermost
+    return {**keywords, "transformer_options": {**options, "wrappers": wrappers}}
 
 
 def projecting(predictor: MapPredictor, network: PredictorNetwork) -> Transform:

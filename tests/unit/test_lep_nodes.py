@@ -10,6 +10,9 @@ from typing import Any
 import folder_paths
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
+from diffusion_path.lep.guidance import Guidance, guide
+from diffusion_path.lep.predict import predict_map
 from diffusion_path.nodes.edges import SKETCH, EdgeMap
 from diffusion_path.nodes.lep import (
     BUILT_IN,
@@ -21,7 +24,7 @@ from diffusion_path.nodes.lep import (
 )
 from diffusion_path.nodes.lep_training import TrainMapPredictor
 from diffusion_path.tests.unit import tiny
-from diffusion_path.tests.unit.guided import predictor_for, run
+from diffusion_path.tests.unit.guided import predictor_for, run, sketch_for
 from diffusion_path.tests.unit.test_lep_sketch import PoolVae, cross, pictures
 from torch import Tensor
 
@@ -143,6 +146,35 @@ def test_sketch_guidance_steers_and_is_neutral_at_zero() -> None:
     assert not torch.allclose(bent, plain)
     assert torch.equal(bent, run(guided(model, sketch=1.0 - sketch())))  # dark lines on light are the same sketch
     assert torch.equal(run(model), plain)  # the model that came in is as it was
+
+
+@pytest.mark.parametrize("order", ["another first", "another last"])
+def test_the_picture_is_read_where_a_call_runs_the_network_on_another_one_too(order: str) -> None:
+    """Reference ControlNet first runs it on its reference, inside the same call."""
+    model, calls = tiny.unet(), 0
+
+    def twice(executor: Any, x: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if order == "another first":
+            executor(torch.ones_like(x), *arguments, **keywords)
+        result = executor(x, *arguments, **keywords)
+        if order == "another last":
+            executor(torch.ones_like(x), *arguments, **keywords)
+        return result
+
+    other = model.clone()
+    other.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "reference", twice)
+    predictor, latent = predictor_for(model), tiny.latent(model)["samples"]
+    guidance = Guidance(predictor, sketch_for(model), end=0.0)
+    steered = run(guide(model, guidance))
+    assert torch.equal(run(guide(other, guidance)), steered)
+    assert not torch.equal(steered, run(model))
+    before = calls
+    with torch.inference_mode():
+        here, there = (predict_map(each, predictor, latent, tiny.cond(0), [0.3], 0)[0] for each in (model, other))
+    assert torch.equal(here, there)
+    assert calls > before > 0
 
 
 def test_importance_of_strokes() -> None:
