@@ -6,7 +6,7 @@ const js = installed("@eslint/js");
 const globals = installed("globals");
 
 const PURE = [
-  "canvas/{coverage,document,geometry,layers,noise,placing,sha256}",
+  "canvas/{carrying,coverage,document,geometry,layers,noise,placing,sha256,sight}",
   "schedule/{maths,model}",
   "common/{language,numbers}",
 ];

@@ -1,8 +1,7 @@
-/** Two fingers on the stage of a stroke canvas: they move and zoom the picture; a tap of both undoes. */
+/** Two fingers on the stage of a stroke canvas: they move, zoom and turn the picture; a tap of both undoes. */
 
 import { set } from "../common/elements.js";
-import { clamp } from "../common/numbers.js";
-import { LEAST_ZOOM, MOST_ZOOM } from "./stage.js";
+import { middleOf, spanOf } from "./sight.js";
 
 const PATIENCE_MS = 400; // a stroke that is older goes on: what comes then is a palm
 const TAP_MS = 300;
@@ -30,15 +29,9 @@ export class Fingers {
     const [first, second] = this.down.values();
     if (second.time - first.time > PATIENCE_MS) return false;
     cancel();
-    const { zoom, pan } = this.view;
-    this.gesture = {
-      start: spanOf(first, second),
-      zoom,
-      pan,
-      time: second.time,
-      far: false,
-      ids: [...this.down.keys()],
-    };
+    const ids = [...this.down.keys()];
+    const held = this.view.sight.held(first, second);
+    this.gesture = { held, middle: middleOf(first, second), time: second.time, far: false, ids };
     return true;
   }
 
@@ -50,10 +43,10 @@ export class Fingers {
     if (!gesture) return false;
     const both = gesture.ids.map((id) => this.down.get(id));
     if (!both.every(Boolean)) return true;
-    const { start } = gesture;
-    const now = spanOf(...both);
-    gesture.far ||= Math.hypot(now.x - start.x, now.y - start.y) + Math.abs(now.length - start.length) > TAP_REACH;
-    if (gesture.far) look(view, gesture, now);
+    const { held, middle } = gesture;
+    const moved = spanOf(middle, middleOf(...both)).length;
+    gesture.far ||= moved + Math.abs(spanOf(...both).length - held.start.length) > TAP_REACH;
+    if (gesture.far) view.sight.follow(held, ...both);
     return true;
   }
 
@@ -67,19 +60,4 @@ export class Fingers {
     this.gesture = null;
     if (!gesture.far && event.timeStamp - gesture.time < TAP_MS && event.type !== "pointercancel") this.view.step(-1);
   }
-}
-
-/** The point of the picture that was between the fingers when they came stays between them. */
-function look(view, { start, zoom, pan }, now) {
-  const { clientWidth, clientHeight } = view.stage;
-  view.zoom = clamp((zoom * now.length) / Math.max(start.length, 1), LEAST_ZOOM, MOST_ZOOM);
-  const kept = (at, middle, by) => ((at - middle - by) * view.zoom) / zoom;
-  const x = now.x - clientWidth / 2 - kept(start.x, clientWidth / 2, pan.x);
-  view.pan = { x, y: now.y - clientHeight / 2 - kept(start.y, clientHeight / 2, pan.y) };
-  view.draw();
-}
-
-/** The middle between two places, and how far they are from each other. */
-function spanOf(a, b) {
-  return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, length: Math.hypot(a.x - b.x, a.y - b.y) };
 }

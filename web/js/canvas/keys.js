@@ -5,6 +5,7 @@ import { claim } from "../common/widget_host.js";
 
 const TOOLS = { b: "brush", l: "line", r: "rectangle", o: "ellipse", e: "eraser", g: "fill", i: "pick", v: "select" };
 const LENSES = { h: "heat", t: "noise", u: "result" };
+const TRANSFORMS = { "[": { factor: 1 / 1.05 }, "]": { factor: 1.05 }, "<": { degrees: -1 }, ">": { degrees: 1 } };
 const ARROWS = { arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1] };
 
 /** @param {import("./view.js").StrokesView} view */
@@ -26,10 +27,12 @@ function isUsed(view, event) {
   else if (command) return false;
   else if (TOOLS[key]) view.controls.choose(TOOLS[key]);
   else if (LENSES[key]) view.see(LENSES[key]);
-  else if (key === "[" || key === "]") view.change("size", nextSize(view.shownSize, key), true);
-  else if (key === "0") view.fit();
-  else if (key === "+" || key === "-") view.zoomBy(key === "+" ? 1.4 : 1 / 1.4);
-  else if (key === "m") view.mirror();
+  else if (TRANSFORMS[key] && view.selectedStroke) view.selection.nudge(TRANSFORMS[key]);
+  else if (key === "[" || key === "]") view.change("size", nextSize(view.brushSize, key), true);
+  else if (key === "0") view.sight.fit();
+  else if (key === "+" || key === "-") view.sight.zoomBy(key === "+" ? 1.4 : 1 / 1.4);
+  else if (key === "m") view.sight.mirror();
+  else if (key === "4" || key === "6") view.sight.turn(key === "6" ? 1 : -1);
   else if (key === "x") view.swapColors();
   else if (key === "f") view.whole.toggle();
   else if (key === "n") view.actions.add();
@@ -46,7 +49,7 @@ function isUsed(view, event) {
 /** The keys of the brush and of strokes, where there is a picture in their place. */
 function isUsedForPicture({ desk, actions }, key, command) {
   if (command) return false;
-  if (key === "[" || key === "]") desk.nudge({ factor: key === "]" ? 1.05 : 1 / 1.05 });
+  if (TRANSFORMS[key]) desk.nudge(TRANSFORMS[key]);
   else if (key === "," || key === ".") desk.nudge({ degrees: key === "." ? 1 : -1 });
   else if (key === "pageup" || key === "pagedown") actions[key === "pageup" ? "raise" : "lower"]();
   else return false;
@@ -63,12 +66,17 @@ function isUsedForLayers(view, code) {
 function isUsedOnStage(view, key, event) {
   if (key === " ") view.pointer.holdSpace(true);
   else if (view.desk.active.picture && ARROWS[key]) {
-    const by = event.shiftKey ? 10 : 1;
-    view.desk.nudge({ way: ARROWS[key].map((step, i) => step * by * (view.mirrored && i === 0 ? -1 : 1)) });
+    view.desk.nudge({ way: wayOf(view, key, event) });
   } else if (key === "delete" || key === "backspace") view.actions.remove();
-  else if (ARROWS[key] && view.selectedStroke) view.moveSelected(...ARROWS[key], event.shiftKey ? 10 : 1);
+  else if (ARROWS[key] && view.selectedStroke) view.moveSelected(wayOf(view, key, event));
   else return false;
   return true;
+}
+
+/** Where an arrow points, in pixels of the picture. */
+function wayOf({ sight }, key, { shiftKey }) {
+  const [x, y] = ARROWS[key].map((step) => step * (shiftKey ? 10 : 1));
+  return sight.wayOnSheet({ x, y });
 }
 
 /** Ends what is being done, then the selection, then the view over the whole window. */

@@ -129,12 +129,12 @@ export class LayerDesk {
     if (done || this.active.picture !== picture) this.change(this.active.id, { picture }, done);
   }
 
-  /** The same by keys: [across, down] in pixels of the picture, by a factor, or by degrees. */
+  /** The same by keys: a way in pixels of the picture, by a factor, or by degrees. */
   nudge({ way = null, factor = 1, degrees = 0 }) {
     const { view, active } = this;
     if (view.locked || this.refuses()) return;
     let { picture } = active;
-    if (way) picture = dragged(picture, view.scale, { move: true }, { x: 0, y: 0 }, { x: way[0], y: way[1] });
+    if (way) picture = dragged(picture, view.scale, { move: true }, { x: 0, y: 0 }, way);
     if (factor !== 1) picture = scaledBy(picture, factor, view.sizeScale);
     if (degrees) picture = turnedTo(picture, picture.rotation + degrees);
     this.place(picture);

@@ -5,10 +5,11 @@ import { placeIn } from "../common/plot.js";
 import { hex } from "./background.js";
 import { rounded } from "./document.js";
 import { Fingers } from "./fingers.js";
+import { ONE } from "./carrying.js";
 import { floodArea, keptPoints, outlines, shapeRing, strokeAt, strokesWithin } from "./geometry.js";
-import { dragged, holdAt } from "./placing.js";
+import { dragged, frameOf, holdAt } from "./placing.js";
 import { compositeOf } from "./stack.js";
-import { drawBand, drawLinePreview, drawRing, drawShapePreview, HANDLE_AWAY, placeOf } from "./stage.js";
+import { drawBand, drawLinePreview, drawRing, drawShapePreview, handleAway, placeOf } from "./stage.js";
 
 const TOLERANCE = 0.35; // pixels of the picture that a simplified path may be off
 const FILL_SIZE = 768; // longer side of the picture in which areas are found
@@ -26,7 +27,7 @@ export class StrokePointer {
     this.hover = null; // in pixels of the picture
     this.action = null; // {move(event), end(cancelled), guide?(context)}
     this.held = null; // the pointer that does it: a palm beside a pen is another one
-    this.fingers = new Fingers(view, (event) => this.#onStage(event));
+    this.fingers = new Fingers(view, (event) => placeIn(view.stage, event));
     this.spaceHeld = false;
     const end = (cancelled) => (event) => event.pointerId === this.held && this.#end(cancelled);
     set(view.easel, {
@@ -104,7 +105,7 @@ export class StrokePointer {
     event.preventDefault();
     event.stopPropagation();
     const pinched = event.ctrlKey ? 4 : 1; // two fingers on a touchpad send small steps of a wheel with Ctrl
-    view.zoomBy(Math.exp(-event.deltaY * 0.002 * pinched), this.#onStage(event));
+    view.sight.zoomBy(Math.exp(-event.deltaY * 0.002 * pinched), this.#onSheet(event));
   }
 
   holdSpace(held) {
@@ -117,16 +118,13 @@ export class StrokePointer {
     this.view.draw();
   }
 
-  /** Pixels of the stage, as it was drawn before it was mirrored. */
-  #onStage(event) {
-    const { stage, mirrored } = this.view;
-    const { x, y } = placeIn(stage, event);
-    return { x: mirrored ? stage.clientWidth - x : x, y };
+  #onSheet(event) {
+    return this.view.sight.onSheet(placeIn(this.view.stage, event));
   }
 
   /** Pixels of the picture. */
   #onPicture(event) {
-    const { x, y } = this.#onStage(event);
+    const { x, y } = this.#onSheet(event);
     const { left, top, factor } = placeOf(this.view);
     return { x: (x - left) / factor, y: (y - top) / factor };
   }
@@ -234,6 +232,8 @@ export class StrokePointer {
     const { view } = this;
     const { selection, scale } = view;
     const { x, y } = this.#onPicture(event);
+    const hold = this.#holdOf(selection.frame, ONE, { x, y });
+    if (hold && !hold.move) return this.#carry(hold, { x, y });
     const { strokes } = view.history.now.drawing;
     const index = strokeAt(strokes, view.desk.active.id, x / scale.x, y / scale.y, this.#slack);
     if (index < 0) return this.#band(event);
@@ -248,11 +248,34 @@ export class StrokePointer {
         selection.shift(...way, false);
       },
       end: (cancelled) => {
-        view.preview = null;
         if (way && !cancelled) selection.shift(...way, true);
-        else view.refresh();
+        else selection.drop();
       },
     };
+  }
+
+  /** Scales or turns what is selected. */
+  #carry(hold, from) {
+    const { selection } = this.view;
+    const before = selection.frame;
+    let now = before;
+    return {
+      move: (next) => {
+        now = dragged(before, ONE, hold, from, this.#onPicture(next), next.shiftKey);
+        selection.carry(before, now, false);
+      },
+      end: (cancelled) => {
+        if (now !== before && !cancelled) selection.carry(before, now, true);
+        else selection.drop();
+      },
+    };
+  }
+
+  /** What of a frame and its handles a point of the picture takes hold of. */
+  #holdOf(placed, scale, point) {
+    const { view } = this;
+    const reach = HANDLE_REACH / placeOf(view).factor;
+    return placed && holdAt(placed, scale, point, reach, handleAway(view, frameOf(placed, scale)));
   }
 
   /** How far beside a stroke it is hit, in units of the drawing. */
@@ -322,8 +345,7 @@ export class StrokePointer {
     const { view } = this;
     const { picture } = view.desk.active;
     const from = this.#onPicture(event);
-    const { factor } = placeOf(view);
-    const hold = holdAt(picture, view.scale, from, HANDLE_REACH / factor, HANDLE_AWAY / factor);
+    const hold = this.#holdOf(picture, view.scale, from);
     if (!hold) return view.desk.chooseAt(from, this.#slack) ? null : this.#band(event);
     let now = picture;
     return {
@@ -341,12 +363,12 @@ export class StrokePointer {
 
   #pan(event) {
     const { view } = this;
-    const from = this.#onStage(event);
-    const before = { ...view.pan };
+    const from = this.#onSheet(event);
+    const before = view.sight.pan;
     return {
       move: (next) => {
-        const to = this.#onStage(next);
-        view.pan = { x: before.x + to.x - from.x, y: before.y + to.y - from.y };
+        const to = this.#onSheet(next);
+        view.sight.moveFrom(before, { x: to.x - from.x, y: to.y - from.y });
       },
       end: () => {},
     };

@@ -51,7 +51,7 @@ export class Room {
       { class: "dpath-view" },
       this.size,
       button("Zoom out", "Smaller (wheel, after a click on the picture)", "\u2212", () => zoomBy(1 / 1.4)),
-      button("Fit", "Fit (0)", this.zoom, fit),
+      button("Fit", "Fit and upright (0); 4 and 6 turn the view", this.zoom, fit),
       button("Zoom in", "Larger (wheel, after a click on the picture; Space drags)", "+", () => zoomBy(1.4)),
       this.mirror,
       button("Save a PNG", "Save the picture as a PNG file", icon(SAVE), save),
@@ -87,10 +87,10 @@ export class Room {
   }
 
   /** How the view stands. */
-  show({ mirrored, lens }, { folded, listed }, isWhole) {
-    this.stage.style.transform = mirrored ? "scaleX(-1)" : "";
+  show({ sight, lens }, { folded, listed }, isWhole) {
+    this.stage.style.transform = sight.mirrored ? "scaleX(-1)" : "";
     for (const [item, on] of [
-      [this.mirror, mirrored],
+      [this.mirror, sight.mirrored],
       [this.pile, listed],
       ...[...this.lenses].map(([name, each]) => [each, name === lens?.name]),
       [this.fold, !folded],

@@ -1,15 +1,20 @@
 /** The strokes that are selected, and what is done to all of them. */
 
+import { carried, frameAround } from "./carrying.js";
 import { numbersOf } from "./document.js";
 import { moved } from "./geometry.js";
+import { scaledBy, turnedTo } from "./placing.js";
+import { placeOf } from "./stage.js";
 
 const BESIDE = 16; // pixels of the picture between a stroke and its copy
+const GAP = 4; // pixels of the stage between strokes and their frame
 
 export class Selection {
   /** @param {import("./view.js").StrokesView} view */
   constructor(view) {
     this.view = view;
     this.indices = [];
+    this.carriedTo = null; // where the frame is while it is dragged
   }
 
   /** Those of them that are there and known. */
@@ -57,6 +62,33 @@ export class Selection {
   /** Moves by units of the drawing from where they were saved. */
   shift(x, y, done) {
     this.#replace((stroke) => moved(stroke, x, y), done);
+  }
+
+  /** What their handles are at: pixels of the picture, as where a picture lies; null where nothing is selected. */
+  get frame() {
+    const { strokes, view } = this;
+    if (!strokes.length || view.locked || view.desk.isClosed) return null;
+    return this.carriedTo ?? frameAround(strokes, view.scale, GAP / placeOf(view).factor);
+  }
+
+  /** Takes the strokes along with their frame. */
+  carry(before, after, done) {
+    const { scale } = this.view;
+    this.carriedTo = done ? null : after;
+    this.#replace((stroke) => carried(stroke, before, after, scale), done);
+  }
+
+  /** Larger or smaller by a factor, turned by degrees, about the middle. */
+  nudge({ factor = 1, degrees = 0 }) {
+    const { frame } = this;
+    if (frame) this.carry(frame, scaledBy(turnedTo(frame, degrees), factor, 1), true);
+  }
+
+  /** Back to what was saved, from what is only shown. */
+  drop() {
+    this.carriedTo = null;
+    this.view.preview = null;
+    this.view.refresh();
   }
 
   remove() {

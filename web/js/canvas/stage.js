@@ -1,19 +1,18 @@
 /** Puts paper, background, strokes and cursor of a stroke canvas on its stage. */
 
-import { boundsOf } from "./geometry.js";
 import { SKETCH_COLOR } from "./blend.js";
+import { ONE } from "./carrying.js";
+import { boundsOf } from "./geometry.js";
 import { frameOf, turningHandle } from "./placing.js";
 
-export const HANDLE_AWAY = 26; // pixels between a picture and the handle that turns it
-export const LEAST_ZOOM = 0.2; // of the picture that fits the stage
-export const MOST_ZOOM = 16;
+const HANDLE_AWAY = 26; // pixels between a picture and the handle that turns it
 const MARGIN = 10;
 const LENS_MS = 12; // of a frame, in which the map of t0s is drawn
 const MOST_OUTLINES = 200;
 const ACCENT = "#3d8bfd";
 
-/** Where the picture lies on the stage: left, top and pixels of the stage per pixel of the picture. */
-export function placeOf({ stage, frame, zoom, pan }) {
+/** Where the picture lies on the sheet: left, top and pixels of the stage per pixel of the picture. */
+export function placeOf({ stage, frame, sight: { zoom, pan } }) {
   const [width, height] = [stage.clientWidth || 1, stage.clientHeight || 1];
   const fit = Math.min((width - 2 * MARGIN) / frame.width, (height - 2 * MARGIN) / frame.height);
   const factor = Math.max(fit, 1e-3) * zoom;
@@ -34,7 +33,10 @@ export function drawStage(view) {
   const { left, top, factor } = placeOf(view);
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, width, height);
-  context.setTransform(sharpness * factor, 0, 0, sharpness * factor, sharpness * left, sharpness * top);
+  context.translate(width / 2, height / 2);
+  context.rotate(view.sight.radians);
+  context.translate(-width / 2, -height / 2);
+  context.transform(sharpness * factor, 0, 0, sharpness * factor, sharpness * left, sharpness * top);
   context.save();
   context.shadowColor = "rgb(0 0 0 / 45%)";
   context.shadowBlur = 10 * sharpness;
@@ -62,10 +64,11 @@ export function drawStage(view) {
   view.pointer.drawGuide(context);
   context.restore();
   outlineSelection(context, view, factor);
-  if (desk.active.picture && !view.locked) outlinePicture(context, view, factor);
+  if (desk.active.picture && !view.locked) outlineFrame(context, view, desk.active.picture, view.scale);
   drawCursor(context, view, factor);
   view.room.size.textContent = `${frame.width} \u00d7 ${frame.height}`;
-  view.room.zoom.textContent = `${Math.round(factor * 100)} %`;
+  const turned = view.sight.degrees && `, ${Math.round(view.sight.degrees)}\u00b0`;
+  view.room.zoom.textContent = `${Math.round(factor * 100)} %${turned || ""}`;
 }
 
 /** Pixels of the bitmap per pixel of the stage: what the screen shows, seen through the zoom of the graph. */
@@ -75,20 +78,33 @@ function sharpnessOf(stage) {
 }
 
 function outlineSelection(context, view, factor) {
-  const { strokes } = view.selection;
+  const { strokes, frame } = view.selection;
   const { x, y } = view.scale;
   const gap = 4 / factor;
-  context.lineWidth = 1.5 / factor;
+  if (frame) outlineFrame(context, view, frame, ONE);
+  if (frame && strokes.length === 1) return;
+  context.lineWidth = 1 / factor;
   for (const stroke of strokes.slice(0, MOST_OUTLINES)) {
     const [left, top, right, bottom] = boundsOf(stroke);
     dashed(context, factor, left * x - gap, top * y - gap, (right - left) * x + 2 * gap, (bottom - top) * y + 2 * gap);
   }
 }
 
-/** The edge of the picture that somebody works on, with a handle at each corner and one that turns it. */
-function outlinePicture(context, { desk, scale }, factor) {
-  const frame = frameOf(desk.active.picture, scale);
-  const handle = turningHandle(frame, HANDLE_AWAY / factor);
+/** How far beyond a frame the handle lies that turns it, in pixels of the picture: inside where it would not be seen. */
+export function handleAway(view, frame) {
+  const { left, top, factor } = placeOf(view);
+  const away = HANDLE_AWAY / factor;
+  const { x, y } = turningHandle(frame, away);
+  const seen = view.sight.onStage({ x: left + x * factor, y: top + y * factor });
+  const { clientWidth, clientHeight } = view.stage;
+  return seen.x > 0 && seen.y > 0 && seen.x < clientWidth && seen.y < clientHeight ? away : -away;
+}
+
+/** The edge of what somebody works on, with a handle at each corner and one that turns it. */
+function outlineFrame(context, view, placed, scale) {
+  const { factor } = placeOf(view);
+  const frame = frameOf(placed, scale);
+  const handle = turningHandle(frame, handleAway(view, frame));
   const path = new Path2D();
   for (const { x, y } of frame.corners) path.lineTo(x, y);
   path.closePath();
@@ -101,7 +117,7 @@ function outlinePicture(context, { desk, scale }, factor) {
   context.lineWidth = 1.5 / factor;
   context.strokeStyle = ACCENT;
   context.stroke(path);
-  if (desk.isClosed) return;
+  if (view.desk.isClosed) return;
   context.fillStyle = "#ffffff";
   for (const [k, { x, y }] of [...frame.corners, handle].entries()) {
     context.save();

@@ -2,7 +2,6 @@
 
 import { html, set } from "../common/elements.js";
 import { outputOf } from "../common/outputs.js";
-import { clamp } from "../common/numbers.js";
 import { actionsOf } from "./actions.js";
 import { Arrival } from "./arrival.js";
 import { Background, backgroundAddress, looksChanged, paletteOf, printOf } from "./background.js";
@@ -17,8 +16,9 @@ import { Pictures } from "./pictures.js";
 import { StrokePointer } from "./pointer.js";
 import { Room } from "./room.js";
 import { Selection } from "./selection.js";
+import { Sight } from "./sight.js";
 import { bringStack } from "./stack.js";
-import { LEAST_ZOOM, MOST_ZOOM, drawStage } from "./stage.js";
+import { drawStage } from "./stage.js";
 import { Controls } from "./toolbar.js";
 import { WholeWindow } from "./window.js";
 
@@ -43,9 +43,10 @@ export class StrokesView {
     this.frame = { width: 512, height: 512 };
     this.background = null; // {picture, print}; picture is null if it cannot be loaded
     this.wanted = ""; // its address
-    this.zoom = 1;
-    this.pan = { x: 0, y: 0 };
-    this.mirrored = false;
+    this.sight = new Sight(
+      () => [this.stage.clientWidth, this.stage.clientHeight],
+      () => this.#looked(),
+    );
     this.lens = null; // another way to see the drawing
     this.selection = new Selection(this);
     this.desk = new LayerDesk(this);
@@ -193,9 +194,8 @@ export class StrokesView {
   }
 
   /** Moves what is selected by pixels of the picture. */
-  moveSelected(x, y, pixels) {
-    const across = (this.mirrored ? -x : x) * pixels;
-    this.selection.shift(across / this.scale.x, (y * pixels) / this.scale.y, true);
+  moveSelected({ x, y }) {
+    this.selection.shift(x / this.scale.x, y / this.scale.y, true);
   }
 
   /** A control was moved. */
@@ -345,30 +345,15 @@ export class StrokesView {
     this.panel = html("div", { ...attributes, ...listeners }, ...parts);
     this.host.element.append(this.panel);
     this.whole = new WholeWindow(this.panel, () => {
-      this.fit();
+      this.sight.fit();
       this.#showControls();
       this.easel.focus({ preventScroll: true });
     });
   }
 
-  zoomBy(factor, at = null) {
-    const before = this.zoom;
-    this.zoom = clamp(before * factor, LEAST_ZOOM, MOST_ZOOM);
-    const { clientWidth, clientHeight } = this.stage;
-    const [x, y] = at ? [at.x - clientWidth / 2, at.y - clientHeight / 2] : [0, 0];
-    this.pan = { x: x - ((x - this.pan.x) * this.zoom) / before, y: y - ((y - this.pan.y) * this.zoom) / before };
-    this.draw();
-  }
-
-  fit() {
-    [this.zoom, this.pan] = [1, { x: 0, y: 0 }];
-    this.draw();
-  }
-
-  /** Turns the view left to right, which shows a painter what is crooked; the drawing stays. */
-  mirror() {
-    this.mirrored = !this.mirrored;
-    this.#showControls();
+  /** It is looked at in another way. */
+  #looked() {
+    this.room.show(this, this.settings, this.whole.isOpen);
     this.draw();
   }
 
