@@ -132,8 +132,21 @@ test("a rectangle selects the strokes of its layer that have a point inside", ()
       ],
     },
   ];
-  assert.deepEqual(strokesWithin(strokes, "paint", [55, 55], [5, 5]), [0, 4]);
-  assert.deepEqual(strokesWithin(strokes, "sketch", [0, 0], [100, 100]), [2]);
+  assert.deepEqual(strokesWithin(strokes, "paint", [5, 5, 55, 5, 55, 55, 5, 55]), [0, 4]);
+  assert.deepEqual(strokesWithin(strokes, "sketch", [0, 0, 100, 0, 100, 100, 0, 100]), [2]);
+});
+
+test("a lasso selects what it goes around and what it crosses, not what it lies in", () => {
+  const triangle = [0, -20, 50, 80, -50, 80];
+  const strokes = [
+    stroke({ paths: [[-10, 50, 10, 50]] }),
+    stroke({ paths: [[-100, 60, 100, 60]] }),
+    stroke({ paths: [[45, 0, 45, 50]] }),
+    stroke({ paths: [[0, 70]] }),
+    stroke({ tool: "fill", paths: [[-200, -200, 200, -200, 200, 200, -200, 200]] }),
+    stroke({ tool: "fill", paths: [[40, 70, 80, 70, 80, 90]] }),
+  ];
+  assert.deepEqual(strokesWithin(strokes, "paint", triangle), [0, 1, 3, 5]);
 });
 
 test("an ellipse touches the middles of its sides", () => {

@@ -64,12 +64,32 @@ export function strokeAt(strokes, layer, x, y, slack) {
   return -1;
 }
 
-/** Indices of the strokes of a layer with a point inside a rectangle. */
-export function strokesWithin(strokes, layer, [ax, ay], [bx, by]) {
-  const [left, right, top, bottom] = [Math.min(ax, bx), Math.max(ax, bx), Math.min(ay, by), Math.max(ay, by)];
-  const isIn = (path, i) => path[i] >= left && path[i] <= right && path[i + 1] >= top && path[i + 1] <= bottom;
-  const touches = (path) => path.some((_, i) => i % 2 === 0 && isIn(path, i));
-  return strokes.flatMap((stroke, i) => (stroke.layer === layer && stroke.paths.some(touches) ? [i] : []));
+/** Indices of the strokes of a layer that lie inside of a ring, or cross it, by the middle of their lines. */
+export function strokesWithin(strokes, layer, ring) {
+  const box = corners([ring]);
+  const touches = (path, isClosed) => {
+    const [left, top, right, bottom] = corners([path]);
+    if (left > box[2] || right < box[0] || top > box[3] || bottom < box[1]) return false;
+    for (let i = isClosed ? 0 : 2, j = isClosed ? path.length - 2 : 0; i < path.length; j = i, i += 2)
+      if (crosses(ring, path[j], path[j + 1], path[i], path[i + 1])) return true;
+    return isInside([ring], path[0], path[1]);
+  };
+  const isWithin = ({ tool, paths }) => paths.some((path) => touches(path, tool === "fill"));
+  return strokes.flatMap((stroke, i) => (stroke.layer === layer && isWithin(stroke) ? [i] : []));
+}
+
+/** Whether a line from a to b crosses the edge of a ring. */
+function crosses(ring, ax, ay, bx, by) {
+  const [left, top, right, bottom] = [Math.min(ax, bx), Math.min(ay, by), Math.max(ax, bx), Math.max(ay, by)];
+  const side = (x0, y0, x1, y1, x, y) => (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) > 0;
+  for (let i = 0, j = ring.length - 2; i < ring.length; j = i, i += 2) {
+    const [cx, cy, dx, dy] = [ring[j], ring[j + 1], ring[i], ring[i + 1]];
+    if (Math.max(cx, dx) < left || Math.min(cx, dx) > right || Math.max(cy, dy) < top || Math.min(cy, dy) > bottom)
+      continue;
+    const isParted = side(ax, ay, bx, by, cx, cy) !== side(ax, ay, bx, by, dx, dy);
+    if (isParted && side(cx, cy, dx, dy, ax, ay) !== side(cx, cy, dx, dy, bx, by)) return true;
+  }
+  return false;
 }
 
 /** The outline of a rectangle or an ellipse between two corners: one ring, x, y, x, y, ... */

@@ -2,8 +2,19 @@
 
 import { clamp } from "../common/numbers.js";
 import { claim } from "../common/widget_host.js";
+import { closeOutline } from "./outlining.js";
 
-const TOOLS = { b: "brush", l: "line", r: "rectangle", o: "ellipse", e: "eraser", g: "fill", i: "pick", v: "select" };
+const TOOLS = {
+  b: "brush",
+  l: "line",
+  r: "rectangle",
+  o: "ellipse",
+  p: "outline",
+  e: "eraser",
+  g: "fill",
+  i: "pick",
+  v: "select",
+};
 const LENSES = { h: "heat", t: "noise", u: "result" };
 const TRANSFORMS = { "[": { factor: 1 / 1.05 }, "]": { factor: 1.05 }, "<": { degrees: -1 }, ">": { degrees: 1 } };
 const ARROWS = { arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1] };
@@ -67,7 +78,9 @@ function isUsedOnStage(view, key, event) {
   if (key === " ") view.pointer.holdSpace(true);
   else if (view.desk.active.picture && ARROWS[key]) {
     view.desk.nudge({ way: wayOf(view, key, event) });
-  } else if (key === "delete" || key === "backspace") view.actions.remove();
+  } else if (key === "enter" && view.pointer.corners) closeOutline(view.pointer);
+  else if (key === "backspace" && view.pointer.isBusy) view.pointer.takeBack();
+  else if (key === "delete" || key === "backspace") view.actions.remove();
   else if (ARROWS[key] && view.selectedStroke) view.moveSelected(wayOf(view, key, event));
   else return false;
   return true;

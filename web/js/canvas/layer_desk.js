@@ -51,6 +51,7 @@ export class LayerDesk {
     const layer = this.#find(id);
     if (!layer) return;
     const { view } = this;
+    view.pointer.cancel();
     if (layer.kind !== this.kind) view.settings.tool = layer.picture ? "select" : "brush";
     if (id !== this.active.id) view.selection.indices = [];
     this.#take(layer);

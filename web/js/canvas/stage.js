@@ -146,6 +146,21 @@ export function drawRing(context, factor, ring) {
   context.setLineDash([]);
 }
 
+/** An area in the making: what it will cover, its outline, and the first corner, which closes it. */
+export function drawCorners(context, view, points, hover = null) {
+  const { factor } = placeOf(view);
+  const ring = hover ? [...points, hover.x, hover.y] : points;
+  if (ring.length >= 6) drawShapePreview(context, view, ring);
+  drawRing(context, factor, ring);
+  for (const i of [0, points.length - 2]) {
+    context.beginPath();
+    context.arc(points[i], points[i + 1], (i ? 3 : 5) / factor, 0, 2 * Math.PI);
+    context.fillStyle = "#ffffff";
+    context.fill();
+    context.stroke();
+  }
+}
+
 /** The rectangle of a selection in the making. */
 export function drawBand(context, factor, from, to) {
   context.lineWidth = 1 / factor;

@@ -2,18 +2,25 @@
 
 import { html, set, svg } from "../common/elements.js";
 
+const ARROW = "m6 3 12 9-6 1-3 6z";
+const ARROW_WITH_LASSO = "m9 9 10 7-5 1-3 5zM8 17c-6 0-7-11 1-13 6-1 11 2 10 7";
 const TOOLS = [
   ["brush", "Brush (B)", "M20 4c-3 1-9 7-11 10l2 2c3-2 8-8 9-12zM8 15c-2 0-3 2-3 3s-1 2-2 2c3 1 7 0 7-3z"],
   ["line", "Straight line (L): Shift keeps to steps of 15 degrees", "M5 19 19 5"],
   ["rectangle", "Rectangle (R): Shift makes it a square", "M4 6h16v12H4z"],
   ["ellipse", "Ellipse (O): Shift makes it a circle", "M3 12c0-9 18-9 18 0s-18 9-18 0z"],
+  [
+    "outline",
+    "Area (P): draw its outline, or click its corners; Enter closes it, Backspace removes the last corner",
+    "M5 9 14 4l6 7-4 8-9-1zM5 9v.1",
+  ],
   ["eraser", "Eraser (E)", "m4 15 9-10 7 6-8 9H8zM9 9l7 7"],
   ["fill", "Fill an area (G)", "m11 4 8 8-7 7-8-8zM4 11h15M20 15c1 2 2 3 0 4-2-1-1-2 0-4z"],
   ["pick", "Pick a colour (I, or hold Alt)", "m4 20 1-4 8-8 3 3-8 8zM12 6l6 6M15 9l3-3c1-1 3 1 2 2l-2 3z"],
   [
     "select",
-    "Select strokes (V): drag moves them, drag beside them selects many, Delete deletes",
-    "m6 3 12 9-6 1-3 6z",
+    "Select strokes (V; V again for a lasso): drag moves them, drag beside them selects many, Delete deletes",
+    ARROW,
   ],
 ];
 const ACTIONS = [
@@ -85,6 +92,8 @@ export class Controls {
   show(settings, shown, { canUndo, canRedo, paperColor, hasBackground, hasSelection }) {
     const { tools, actions, colors } = this;
     for (const [name, item] of tools) press(item, name === settings.tool);
+    const arrow = settings.loop ? ARROW_WITH_LASSO : ARROW;
+    tools.get("select").querySelector("path").setAttribute("d", arrow);
     for (const name of ["fill", "pick"]) tools.get(name).hidden = settings.kind === "sketch";
     for (const [name, item] of this.layers) press(item, name === settings.kind);
     actions.get("undo").disabled = !canUndo;

@@ -32,7 +32,7 @@ const COLORS = "#1b2a3a #3b6ea5 #8fc1e3 #e8edf0 #3f6b3a #8fb04e #d9b14a #c8673a 
 
 const WITHOUT_STROKES = new Set(["select", "pick", "lasso"]);
 
-const isShape = (tool) => tool === "rectangle" || tool === "ellipse";
+const SHAPES = new Set(["rectangle", "ellipse", "outline"]);
 
 export class StrokesView {
   /** @param {import("../common/widget_host.js").WidgetHost} host */
@@ -175,7 +175,7 @@ export class StrokesView {
   }
 
   step(by) {
-    if (this.locked || this.pointer.cancel()) return;
+    if (this.locked || (by < 0 ? this.pointer.takeBack() : this.pointer.cancel())) return;
     const text = this.history.move(by);
     if (text === null) return;
     this.preview = null;
@@ -206,7 +206,7 @@ export class StrokesView {
       this.edit({ paper: value });
     } else {
       if (name === "opacity" && this.desk.active.picture) return this.desk.changeOpen({ opacity: value }, done);
-      if (name === "tool") this.selection.indices = [];
+      if (name === "tool") this.#takeTool(value);
       if (name === "tool" && !WITHOUT_STROKES.has(value)) this.desk.leavePicture();
       if (name === "color") this.#mix(value, done);
       if (name === "size") this.settings.sizes[this.sizeKey] = value;
@@ -215,6 +215,14 @@ export class StrokesView {
       if (done) this.desk.keepDefault(name, value);
       this.refresh();
     }
+  }
+
+  /** The tool for selecting, taken once more, is the other one: rectangle or lasso. */
+  #takeTool(tool) {
+    this.pointer.cancel();
+    const isAgain = tool === "select" && this.settings.tool === "select";
+    if (isAgain) this.settings.loop = !this.settings.loop;
+    else this.selection.indices = [];
   }
 
   /** The colour that a change of it began with is the previous one once the change is done. */
@@ -237,7 +245,7 @@ export class StrokesView {
   /** Looks at what may have changed outside: sizes, links, the background. */
   look() {
     if (this.host.element.isConnected === false && this.stack) return;
-    if (this.pointer.action) return; // nothing moves below a stroke in the making
+    if (this.pointer.isBusy) return; // nothing moves below a stroke in the making
     const seen = outputOf(this.host.owner)?.dpath_canvas?.[0];
     const address = backgroundAddress(this.host.owner, seen?.background);
     this.#findSteps();
@@ -374,7 +382,7 @@ export class StrokesView {
   #showControls() {
     const { settings, selectedStroke: stroke, history, drawing } = this;
     const { kind } = this.desk;
-    const made = { kind, tool: isShape(settings.tool) && kind !== "sketch" ? "fill" : settings.tool };
+    const made = { kind, tool: SHAPES.has(settings.tool) && kind !== "sketch" ? "fill" : settings.tool };
     const numbers = stroke || !WITHOUT_STROKES.has(settings.tool) ? numbersOf(stroke ?? made) : [];
     const { picture, opacity, t0 } = this.desk.active;
     const isListed = this.whole.isOpen || settings.listed; // with a slider for the layer's opacity

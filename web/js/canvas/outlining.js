@@ -1,0 +1,51 @@
+/**
+ * The tool that fills an outline: a drag draws it freely, clicks set its corners, and a drag between two clicks adds a
+ * way that is drawn. It is closed by a click on its beginning, a double click, or Enter.
+ */
+
+import { addArea, Corners } from "./corners.js";
+import { keptPoints } from "./geometry.js";
+import { drawCorners, placeOf } from "./stage.js";
+import { trace } from "./tools.js";
+
+const TOLERANCE = 0.35; // pixels of the picture that a simplified outline may be off
+const REACH = 9; // pixels of the stage around the first corner
+const DOUBLE_MS = 400;
+
+export function outline(pointer, event) {
+  const { view } = pointer;
+  const reach = REACH / placeOf(view).factor;
+  const at = pointer.onPicture(event);
+  const open = pointer.corners;
+  const isDouble = open?.isLast(at, reach) && event.timeStamp - pointer.cornerAt < DOUBLE_MS;
+  if (open && (isDouble || open.isFirst(at, reach))) return (closeOutline(pointer), null);
+  const traced = trace(
+    pointer,
+    event,
+    (ring) => {
+      const way = simplified(ring);
+      if (!open) return addArea(view, way);
+      open.add(way);
+      if (open.isFirst({ x: way.at(-2), y: way.at(-1) }, reach)) closeOutline(pointer);
+    },
+    ([x, y]) => {
+      pointer.corners ??= new Corners(view);
+      pointer.corners.add([x, y]);
+      pointer.cornerAt = event.timeStamp;
+    },
+  );
+  const guide = (context) => drawCorners(context, view, [...(open?.points ?? []), ...traced.ring]);
+  return { ...traced, guide };
+}
+
+/** Fills the outline that is open. */
+export function closeOutline(pointer) {
+  const { corners } = pointer;
+  pointer.corners = null;
+  corners.finish();
+}
+
+function simplified(ring) {
+  const points = Array.from({ length: ring.length / 2 }, (_, i) => [ring[2 * i], ring[2 * i + 1], 0]);
+  return keptPoints(points, TOLERANCE).flatMap((i) => points[i].slice(0, 2));
+}
