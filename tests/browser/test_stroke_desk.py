@@ -1,11 +1,10 @@
-"""What an artist arranges on Stroke Canvas: shapes, many strokes at once, colours, and the picture as a file."""
+"""What an artist arranges on Stroke Canvas: shapes, many strokes at once, and colours."""
 
 from __future__ import annotations
 
 import numpy as np
 from diffusion_path.tests.browser.page import ComfyPage
-from diffusion_path.tests.browser.test_stroke_canvas import button, canvas, on_picture, part, press, strokes
-from PIL import Image
+from diffusion_path.tests.browser.test_stroke_canvas import canvas, on_picture, part, press, strokes
 
 
 def test_shapes_are_filled_on_paint_and_outlined_on_the_sketch(comfy: ComfyPage) -> None:
@@ -84,21 +83,6 @@ def test_colours_swap_and_the_last_ones_stay(comfy: ComfyPage) -> None:
     comfy.screenshot("window-desk")
     comfy.page.keyboard.press("Escape")
     comfy.page.keyboard.press("Escape")
-
-
-def test_the_picture_is_saved_with_all_its_pixels(comfy: ComfyPage) -> None:
-    node, place = canvas(comfy)
-    comfy.set_widget(node, "width", 1792)
-    comfy.set_widget(node, "height", 896)
-    comfy.page.wait_for_timeout(600)
-    press(comfy, node, "r")
-    comfy.drag(place, [(0.4, 0.45), (0.6, 0.55)])
-    with comfy.page.expect_download() as caught:
-        button(comfy, node, "Save a PNG").click()
-    with Image.open(caught.value.path()) as saved:
-        assert saved.size == (1792, 896)
-        colors = {saved.convert("RGB").getpixel(at) for at in ((5, 5), (896, 448))}
-    assert colors == {(255, 255, 255), (59, 110, 165)}
 
 
 def test_no_tooltip_of_the_page_lies_over_the_tools(comfy: ComfyPage) -> None:

@@ -1,6 +1,6 @@
 /** What the buttons of a stroke canvas do, by name. */
 
-import { savePicture } from "./export.js";
+import { copyPicture, savePng, saveSvg } from "./export.js";
 
 /** @param {import("./view.js").StrokesView} view */
 export function actionsOf(view) {
@@ -9,6 +9,7 @@ export function actionsOf(view) {
   const either = (what, ...given) => {
     return () => (desk.active.picture ? view.locked || desk[what](...given) : selection[what](...given));
   };
+  const lost = () => view.notify("The picture could not be saved.");
   return {
     undo: () => view.step(-1),
     redo: () => view.step(1),
@@ -30,6 +31,9 @@ export function actionsOf(view) {
     see: (lens) => view.see(lens),
     fold: () => view.turn("folded"),
     whole: () => view.whole.toggle(),
-    save: () => savePicture(view).catch(() => view.notify("The picture could not be saved.")),
+    save: () => view.room.saving.toggle(),
+    png: () => savePng(view).catch(lost),
+    svg: () => saveSvg(view).catch(lost),
+    copy: () => copyPicture(view),
   };
 }

@@ -1,13 +1,18 @@
-/** The picture as a file: what is seen, with all pixels of the picture. */
+/** The picture as a file or in the clipboard: what is seen, with all pixels of the picture, or as vectors. */
 
 import { html } from "../common/elements.js";
 import { paperOf, Stack } from "./stack.js";
+import { svgOf } from "./svg.js";
 
 const SLICE_MS = 20;
-const NAME = "stroke-canvas.png";
+const NAME = "stroke-canvas";
+const SEEN_MS = 2500; // that a sentence is read in
+const COPIED = "The picture is in the clipboard.";
+const NOT_COPIED =
+  "The browser does not let this page copy pictures: open it by https or on this computer, or save a PNG.";
 
-/** Saves paper, background and paint, drawn at full size in slices between which the page goes on. */
-export async function savePicture({ frame, reference, drawing, background, pictures }) {
+/** Paper, background and paint as a PNG file, drawn at full size in slices between which the page goes on. */
+async function pngOf({ frame, reference, drawing, background, pictures }) {
   const { width, height } = frame;
   const stack = new Stack(width, height);
   const [x, y] = [width / reference.width, height / reference.height];
@@ -18,8 +23,47 @@ export async function savePicture({ frame, reference, drawing, background, pictu
   const context = paperOf(drawing.paper, width, height);
   if (background?.picture) context.drawImage(await background.picture.whole(), 0, 0, width, height);
   stack.drawPaint(context, drawing, width, height);
-  const file = await new Promise((resolve) => context.canvas.toBlob(resolve, "image/png"));
+  return new Promise((resolve) => context.canvas.toBlob(resolve, "image/png"));
+}
+
+export async function savePng(view) {
+  download(await pngOf(view), "png");
+}
+
+/** Saves vectors, with the pictures inside of the file. */
+export async function saveSvg({ frame, drawing, background, pictures }) {
+  const files = new Map();
+  for (const { picture } of drawing.layers) {
+    const file = picture && !files.has(picture.file) ? await pictures.fileOf(picture.file) : null;
+    if (file) files.set(picture.file, await asData(file));
+  }
+  const below = background?.picture ? await asData(background.picture.file) : null;
+  const text = svgOf(drawing, frame, { background: below, files });
+  download(new Blob([text], { type: "image/svg+xml" }), "svg");
+}
+
+/** Puts the picture into the clipboard. It is still drawn when the browser asks: else the click would be forgotten. */
+export async function copyPicture(view) {
+  try {
+    await navigator.clipboard.write([new ClipboardItem({ "image/png": pngOf(view) })]);
+  } catch {
+    view.notify(NOT_COPIED, ["Save as PNG", () => (view.notify(""), view.actions.png())]);
+    return;
+  }
+  view.notify(COPIED);
+  setTimeout(() => view.notice?.[0] === COPIED && view.notify(""), SEEN_MS);
+}
+
+function download(file, ending) {
   const address = URL.createObjectURL(file);
-  html("a", { href: address, download: NAME }).click();
+  html("a", { href: address, download: `${NAME}.${ending}` }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10000);
+}
+
+function asData(file) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    Object.assign(reader, { onload: () => resolve(reader.result), onerror: reject });
+    reader.readAsDataURL(file);
+  });
 }

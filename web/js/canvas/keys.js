@@ -46,6 +46,7 @@ function isUsed(view, event) {
   else if (key === "4" || key === "6") view.sight.turn(key === "6" ? 1 : -1);
   else if (key === "x") view.swapColors();
   else if (key === "f") view.whole.toggle();
+  else if (key === "s") view.actions.save();
   else if (key === "n") view.actions.add();
   else if (key === "c") view.actions.lasso();
   else if (key === "k") view.actions.layers();

@@ -30,6 +30,12 @@ export class Pictures {
     return (await this.known.get(file).picture?.whole()) ?? null;
   }
 
+  /** The file itself, or null. */
+  async fileOf(file) {
+    await this.whole(file);
+    return this.known.get(file).picture?.file ?? null;
+  }
+
   isMissing(file) {
     return this.known.get(file)?.missing === true;
   }

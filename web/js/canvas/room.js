@@ -3,6 +3,7 @@
 import { html, set, svg } from "../common/elements.js";
 import { say } from "../common/language.js";
 import { heatGradient } from "./heat.js";
+import { Menu } from "./menu.js";
 
 const MIRROR = "M12 3v18M9 7 4 17h5zM15 7l5 10h-5z";
 const SLIDERS = "M4 7h9M17 7h3M4 17h3M11 17h9M15 5v4M9 15v4";
@@ -11,14 +12,17 @@ const WARMTH = "M10 14V5a2 2 0 0 1 4 0v9a4 4 0 1 1-4 0zM12 17v-7";
 const GRAIN = "M6 6h0M12 4h0M18 7h0M4 12h0M10 10h0M15 12h0M20 14h0M7 17h0M13 17h0M17 20h0M10 21h0M20 3h0";
 const RESULT = "M4 4h16v10H4zM4 12l5-4 4 3 3-2 4 3M7 18h10M9 21h6";
 const SAVE = "M12 4v11M7 11l5 5 5-5M4 20h16";
+const PIXELS = "M4 4h16v16H4zM4 12h16M12 4v16M4 12h8v8H4z";
+const VECTORS = "M4 19C8 4 16 4 20 19M3 18h3v3H3zM18 18h3v3h-3zM10.5 6h3v3h-3z";
+const COPY = "M9 9h11v11H9zM15 9V4H4v11h5";
 const WIDEN = "M4 9V4h5M20 15v5h-5M15 4h5v5M9 20H4v-5";
 
 const LAST_RESULT =
   "Show the last result of the graph below the drawing (U); with Run set to On Change, it follows every stroke";
 
 export class Room {
-  /** What the buttons below the picture do: zoomBy(factor), fit(), mirror(), layers(), see(lens), fold(), whole(), save(). */
-  constructor({ zoomBy, fit, mirror, layers, see, fold, whole, save }) {
+  /** What the buttons below the picture do: zoomBy(factor), fit(), mirror(), layers(), see(lens), fold(), whole(), png(), svg(), copy(). */
+  constructor({ zoomBy, fit, mirror, layers, see, fold, whole, png, svg: vectors, copy }) {
     this.stage = html("canvas", { class: "dpath-picture", "aria-hidden": "true" });
     // Before it is pointed and typed at: the page, and other packs, leave every key to a text box that has the focus.
     // What cannot be written into opens no keyboard on a tablet and takes no handwriting.
@@ -46,6 +50,15 @@ export class Room {
     this.legend = html("div", { class: "dpath-heat" }, this.caption, this.level);
     this.fold = button("Sliders", "Show or hide the sliders", icon(SLIDERS), fold);
     this.whole = button("Whole window", "Draw in the whole window (F; Escape returns)", icon(WIDEN), whole);
+    this.saving = new Menu(
+      { name: "Save or copy", title: "Save or copy the picture (S)", shape: SAVE },
+      [
+        ["Save as PNG", PIXELS, png],
+        ["Save as SVG", VECTORS, vectors],
+        ["Copy the picture", COPY, copy],
+      ],
+      () => this.easel.focus({ preventScroll: true }),
+    );
     const view = html(
       "div",
       { class: "dpath-view" },
@@ -54,7 +67,7 @@ export class Room {
       button("Fit", "Fit and upright (0); 4 and 6 turn the view", this.zoom, fit),
       button("Zoom in", "Larger (wheel, after a click on the picture; Space drags)", "+", () => zoomBy(1.4)),
       this.mirror,
-      button("Save a PNG", "Save the picture as a PNG file", icon(SAVE), save),
+      this.saving.button,
       ...this.lenses.values(),
       this.pile,
       this.fold,
@@ -68,6 +81,7 @@ export class Room {
       this.scale,
       this.legend,
       this.banner,
+      this.saving.element,
       view,
     );
   }

@@ -1,0 +1,99 @@
+/** A drawing as SVG: layers, lines, outlines of pressure, erasers, pictures. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { readDrawing } from "../../web/js/canvas/document.js";
+import { svgOf } from "../../web/js/canvas/svg.js";
+
+const FRAME = { width: 100, height: 50 };
+const written = (strokes, layers, pictures) =>
+  svgOf(readDrawing(JSON.stringify({ ...FRAME, strokes, layers })).drawing, FRAME, pictures);
+const paths = (text) => text.match(/<path [^>]*>/g) ?? [];
+
+test("a hard line is a stroke with round ends, a point a dot, a fill its rings", () => {
+  const text = written([
+    { color: "#c5281e", size: 8, hardness: 1, opacity: 0.5, points: [10, 20, 30, 40, 50, 20] },
+    { size: 8, hardness: 1, points: [7, 7] },
+    {
+      tool: "fill",
+      color: "#1d5238",
+      rings: [
+        [0, 0, 9, 0, 9, 9],
+        [2, 1, 4, 1, 4, 3],
+      ],
+    },
+  ]);
+  assert.deepEqual(paths(text), [
+    '<path d="M10 20L30 40 50 20" fill="none" stroke="#c5281e" stroke-width="8" opacity="0.5"/>',
+    '<path d="M7 7h0" fill="none" stroke="#000000" stroke-width="8"/>',
+    '<path d="M0 0L9 0 9 9zM2 1L4 1 4 3z" fill="#1d5238"/>',
+  ]);
+  assert.match(text, /stroke-linecap="round"/);
+  assert.match(text, /fill-rule="evenodd"/);
+});
+
+test("lengths are pixels of the picture, and thin lines are fainter, as painted", () => {
+  const { drawing } = readDrawing(
+    JSON.stringify({ ...FRAME, strokes: [{ size: 0.2, hardness: 1, points: [1, 1, 2, 2] }] }),
+  );
+  const [line] = paths(svgOf(drawing, { width: 200, height: 100 }));
+  assert.match(line, /d="M2 2L4 4"/);
+  assert.match(line, /stroke-width="1" opacity="0.4"/);
+});
+
+test("a soft rim is blurred within a box of its own", () => {
+  const text = written([{ size: 20, hardness: 0.5, points: [20, 20, 60, 20] }]);
+  assert.match(text, /<filter id="d1" filterUnits="userSpaceOnUse"[^>]*><feGaussianBlur stdDeviation="1.323"\/>/);
+  assert.match(paths(text)[0], /stroke-width="16" filter="url\(#d1\)"/);
+});
+
+test("pressure makes an outline whose parts all go round in one direction", () => {
+  const text = written([{ size: 20, hardness: 1, pressure: [100, 40], points: [30, 20, 60, 30] }]);
+  const d = /d="([^"]*)"/.exec(paths(text)[0])[1];
+  assert.match(d, /^M20 20a10 10 0 0 1 20 0a10 10 0 0 1 -20 0z/, "clockwise, as y points down");
+  const corners = d
+    .split("z")[1]
+    .match(/-?[\d.]+/g)
+    .map(Number);
+  let area = 0;
+  for (let i = 0, j = corners.length - 2; i < corners.length; j = i, i += 2)
+    area += (corners[j] * corners[i + 1] - corners[i] * corners[j + 1]) / 2;
+  assert.ok(area > 0, "clockwise, too");
+  assert.match(paths(text)[0], /fill-rule="nonzero"/);
+});
+
+test("an eraser masks what was drawn before it, on its layer", () => {
+  const line = { size: 8, hardness: 1, points: [0, 10, 50, 10] };
+  const eraser = { tool: "eraser", size: 4, hardness: 1, points: [20, 0, 20, 50] };
+  const text = written([eraser, line, eraser, eraser, { ...line, color: "#ffffff" }]);
+  assert.equal(text.match(/<mask /g).length, 1, "the first one found nothing");
+  assert.equal(text.split("</mask>")[0].match(/stroke="#000000"/g).length, 2);
+  assert.match(text, /<g mask="url\(#d1\)">\n<path [^>]*stroke="#000000"[^>]*>\n<\/g>\n<path [^>]*stroke="#ffffff"/);
+});
+
+test("layers are groups with names, the sketch and what is hidden are not seen, pictures are inside", () => {
+  const file = "0f3a6c0e5b1d4c22a90f3a6c0e5b1d4c.png";
+  const picture = { id: "p", kind: "picture", file, pixels: [40, 20], x: 50, y: 25, scale: 0.5, rotation: 90 };
+  const layers = [
+    { id: "paint", name: 'Sky & "sea"', opacity: 0.8 },
+    picture,
+    { ...picture, id: "q", hidden: true },
+    { id: "sketch", kind: "sketch" },
+  ];
+  const text = written([{ layer: "sketch", size: 3, importance: 0.5, points: [0, 0, 9, 9] }], layers, {
+    background: "data:image/png;base64,AA",
+    files: new Map([[file, "data:image/png;base64,BB"]]),
+  });
+  const groups = text.match(/<g id[^>]*>/g);
+  assert.match(groups[0], /inkscape:label="Sky &amp; &quot;sea&quot;" opacity="0.8">/);
+  assert.deepEqual(
+    groups.map((group) => group.includes("display")),
+    [false, false, true, true],
+  );
+  assert.match(text, /transform="translate\(50 25\) rotate\(90\) scale\(0.5\)" xlink:href="data:image\/png;base64,BB"/);
+  assert.match(
+    text,
+    /<image width="100" height="50" preserveAspectRatio="none" xlink:href="data:image\/png;base64,AA"/,
+  );
+  assert.match(text, /stroke="rgb\(255,45,149\)"[^>]*opacity="0.5"/);
+});
