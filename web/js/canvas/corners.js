@@ -1,14 +1,23 @@
-/** What is set point by point on a stroke canvas: the outline of an area, or the path of a stroke. */
+/** What is set point by point on a stroke canvas: an area, the path of a stroke, or a part that is cut out. */
 
 import { rounded } from "./document.js";
-import { drawCorners } from "./stage.js";
+import { drawCorners, drawPathPreview } from "./stage.js";
 
 const LEAST_AREA = 1; // pixels of the picture that an area is wide and high
 
+/** What is made of the points in the end, and how they are shown until then. */
+export const AREA = { add: addArea, draw: drawCorners };
+export const PATH = { add: addPath, draw: drawPathPreview };
+export const CUT = { add: (view, ring) => ring.length >= 6 && view.arrival.cut(ring), draw: drawCorners };
+
 export class Corners {
   /** @param {import("./view.js").StrokesView} view */
-  constructor(view) {
-    Object.assign(this, { view, points: [], steps: [] }); // x, y, x, y, ... in pixels of the picture; how many at a time
+  constructor(view, kind) {
+    Object.assign(this, { view, kind, points: [], steps: [] }); // x, y, ... in pixels of the picture; how many at a time
+  }
+
+  get count() {
+    return this.steps.length;
   }
 
   /** Adds one point or a way of many. */
@@ -23,10 +32,10 @@ export class Corners {
     return this.points.length > 0;
   }
 
-  /** Whether a click there closes the outline. */
+  /** Whether a point there closes the outline. */
   isFirst({ x, y }, reach) {
     const [firstX, firstY] = this.points;
-    return this.points.length >= 6 && Math.hypot(x - firstX, y - firstY) <= reach;
+    return this.kind !== PATH && this.points.length >= 6 && Math.hypot(x - firstX, y - firstY) <= reach;
   }
 
   isLast({ x, y }, reach) {
@@ -35,11 +44,11 @@ export class Corners {
   }
 
   draw(context, hover) {
-    drawCorners(context, this.view, this.points, hover);
+    this.kind.draw(context, this.view, this.points, hover);
   }
 
   finish() {
-    addArea(this.view, this.points);
+    this.kind.add(this.view, this.points);
   }
 }
 
@@ -47,8 +56,18 @@ export class Corners {
 export function addArea(view, ring) {
   const [xs, ys] = [0, 1].map((side) => ring.filter((_, i) => i % 2 === side));
   if (ring.length < 6 || [xs, ys].some((each) => Math.max(...each) - Math.min(...each) < LEAST_AREA)) return;
-  const path = ring.map((value, i) => rounded(value / (i % 2 ? view.scale.y : view.scale.x)));
+  const path = inDrawing(view, ring);
   const isPaint = view.desk.kind !== "sketch";
   const paths = [isPaint ? path : [...path, path[0], path[1]]];
   view.addStroke({ ...view.brush(isPaint ? "fill" : "brush"), paths });
+}
+
+/** A stroke of the brush or the eraser along points. */
+function addPath(view, points) {
+  view.addStroke({ ...view.brush(), paths: [inDrawing(view, points)] });
+}
+
+/** Pixels of the picture in units of the drawing. */
+function inDrawing({ scale }, points) {
+  return points.map((value, i) => rounded(value / (i % 2 ? scale.y : scale.x)));
 }

@@ -21,7 +21,9 @@ const ARROWS = { arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrow
 
 /** @param {import("./view.js").StrokesView} view */
 export function press(view, event) {
-  if (!["color", "text"].includes(event.target.type) && isUsed(view, event)) claim(event);
+  if (["color", "text"].includes(event.target.type) || !isUsed(view, event)) return;
+  claim(event);
+  if (event.key !== "Enter") view.pointer.hand.tell();
 }
 
 /** Does what a key means; returns whether it means anything. */
@@ -76,28 +78,38 @@ function isUsedForLayers(view, code) {
 }
 
 function isUsedOnStage(view, key, event) {
-  if (key === " ") view.pointer.holdSpace(true);
-  else if (view.desk.active.picture && ARROWS[key]) {
+  const { pointer } = view;
+  if (key === " ") pointer.holdSpace(true);
+  else if (ARROWS[key] && view.desk.active.picture && view.settings.tool !== "lasso")
     view.desk.nudge({ way: wayOf(view, key, event) });
-  } else if (key === "enter" && view.pointer.corners) closeOutline(view.pointer);
-  else if (key === "backspace" && view.pointer.isBusy) view.pointer.takeBack();
+  else if (key === "enter" && pointer.corners && !pointer.hand.at) closeOutline(pointer);
+  else if (key === "enter") pointer.hand.enter();
+  else if (key === "backspace" && pointer.isBusy) pointer.takeBack();
   else if (key === "delete" || key === "backspace") view.actions.remove();
   else if (ARROWS[key] && view.selectedStroke) view.moveSelected(wayOf(view, key, event));
+  else if (ARROWS[key]) pointer.hand.move(directionOf(view, key), event.shiftKey);
   else return false;
   return true;
 }
 
-/** Where an arrow points, in pixels of the picture. */
-function wayOf({ sight }, key, { shiftKey }) {
-  const [x, y] = ARROWS[key].map((step) => step * (shiftKey ? 10 : 1));
+/** Where an arrow points on the picture. */
+function directionOf({ sight }, key) {
+  const [x, y] = ARROWS[key];
   return sight.wayOnSheet({ x, y });
+}
+
+/** The same in pixels of the picture. */
+function wayOf(view, key, { shiftKey }) {
+  const { x, y } = directionOf(view, key);
+  return shiftKey ? { x: 10 * x, y: 10 * y } : { x, y };
 }
 
 /** Ends what is being done, then the selection, then the view over the whole window. */
 function leave(view) {
-  if (view.pointer.cancel()) return;
-  if (view.selectedStroke) view.selection.choose([]);
-  else if (view.settings.tool === "lasso") view.change("tool", view.desk.active.picture ? "select" : "brush", true);
+  if (view.pointer.hand.end() || view.pointer.cancel()) return;
+  if (view.selectedStroke) return view.selection.choose([]);
+  if (view.pointer.hand.leave()) return;
+  if (view.settings.tool === "lasso") view.change("tool", view.desk.active.picture ? "select" : "brush", true);
   else view.whole.close();
 }
 

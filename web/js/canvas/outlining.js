@@ -3,7 +3,7 @@
  * way that is drawn. It is closed by a click on its beginning, a double click, or Enter.
  */
 
-import { addArea, Corners } from "./corners.js";
+import { addArea, AREA, Corners } from "./corners.js";
 import { keptPoints } from "./geometry.js";
 import { drawCorners, placeOf } from "./stage.js";
 import { trace } from "./tools.js";
@@ -29,7 +29,7 @@ export function outline(pointer, event) {
       if (open.isFirst({ x: way.at(-2), y: way.at(-1) }, reach)) closeOutline(pointer);
     },
     ([x, y]) => {
-      pointer.corners ??= new Corners(view);
+      pointer.corners ??= new Corners(view, AREA);
       pointer.corners.add([x, y]);
       pointer.cornerAt = event.timeStamp;
     },
@@ -38,7 +38,7 @@ export function outline(pointer, event) {
   return { ...traced, guide };
 }
 
-/** Fills the outline that is open. */
+/** Ends what is set point by point. */
 export function closeOutline(pointer) {
   const { corners } = pointer;
   pointer.corners = null;

@@ -3,6 +3,7 @@
 import { set } from "../common/elements.js";
 import { placeIn } from "../common/plot.js";
 import { Fingers } from "./fingers.js";
+import { KeyHand } from "./keyhand.js";
 import { outline } from "./outlining.js";
 import { loop, move, place } from "./selecting.js";
 import { placeOf } from "./stage.js";
@@ -17,7 +18,8 @@ export class StrokePointer {
     this.view = view;
     this.hover = null; // in pixels of the picture
     this.action = null; // {move(event), end(cancelled), guide?(context)}
-    this.held = null; // the pointer that does it: a palm beside a pen is another one
+    this.held = null; // the pointer that does it, null for keys: a palm beside a pen is another one
+    this.hand = new KeyHand(this);
     this.corners = null; // what is set point by point, between two presses: see corners.js
     this.fingers = new Fingers(view, (event) => placeIn(view.stage, event));
     this.spaceHeld = false;
@@ -28,9 +30,9 @@ export class StrokePointer {
       pointerup: end(false),
       pointercancel: end(true),
       lostpointercapture: end(false),
-      pointerleave: () => this.#hoverAt(null),
+      pointerleave: () => this.hand.at || this.#hoverAt(null),
       keyup: (event) => event.key === " " && this.holdSpace(false),
-      blur: () => this.holdSpace(false),
+      blur: () => this.#left(),
     });
     view.easel.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
   }
@@ -66,6 +68,8 @@ export class StrokePointer {
   #down(event) {
     const { view } = this;
     view.easel.focus({ preventScroll: true });
+    this.hand.leave();
+    if (this.action && this.held === null) this.#end(true);
     const isPalm = this.action && this.heldType !== "touch";
     if (!isPalm && this.fingers.came(event, () => this.action && this.#end(true))) return event.stopPropagation();
     if (this.action) return event.stopPropagation();
@@ -74,8 +78,18 @@ export class StrokePointer {
     event.stopPropagation();
     [this.held, this.heldType] = [event.pointerId, event.pointerType];
     view.easel.setPointerCapture(event.pointerId);
-    this.action = this.#toolFor(event, this.spaceHeld || drags)?.(this, event) ?? null;
-    view.draw();
+    this.press(event, this.spaceHeld || drags);
+  }
+
+  /** Begins what the tool does. event: of a pointer, or {at} with a place on the picture. */
+  press(event, drags = false) {
+    this.action = this.#toolFor(event, drags)?.(this, event) ?? null;
+    this.view.draw();
+  }
+
+  /** Ends it. */
+  release() {
+    if (this.action) this.#end(false);
   }
 
   #toolFor({ altKey }, drags) {
@@ -94,6 +108,8 @@ export class StrokePointer {
     if (this.action) event.stopPropagation();
     if (this.fingers.moved(event)) return event.stopPropagation();
     if (this.action && event.pointerId !== this.held) return;
+    if (this.hand.at && !event.movementX && !event.movementY) return; // the page moved below a mouse that rests
+    this.hand.leave();
     this.#hoverAt(event);
     this.action?.move(event);
     this.view.draw();
@@ -101,7 +117,7 @@ export class StrokePointer {
 
   #end(cancelled) {
     const { action } = this;
-    this.action = null;
+    [this.action, this.held] = [null, null];
     action?.end(cancelled);
     this.view.draw();
   }
@@ -122,6 +138,13 @@ export class StrokePointer {
     this.view.easel.toggleAttribute("data-pan", held);
   }
 
+  /** The keyboard is somewhere else. */
+  #left() {
+    this.holdSpace(false);
+    if (this.action && this.held === null) this.#end(true);
+    this.hand.leave();
+  }
+
   #hoverAt(event) {
     this.hover = event && this.onPicture(event);
     this.view.draw();
@@ -133,6 +156,7 @@ export class StrokePointer {
 
   /** Pixels of the picture. */
   onPicture(event) {
+    if (event.at) return event.at;
     const { x, y } = this.onSheet(event);
     const { left, top, factor } = placeOf(this.view);
     return { x: (x - left) / factor, y: (y - top) / factor };

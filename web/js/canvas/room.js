@@ -27,8 +27,10 @@ export class Room {
     // Before it is pointed and typed at: the page, and other packs, leave every key to a text box that has the focus.
     // What cannot be written into opens no keyboard on a tablet and takes no handwriting.
     const quiet = { readonly: true, spellcheck: "false", "data-capture-wheel": "true" };
-    this.easel = html("textarea", { class: "dpath-easel", ...quiet });
+    const keys = { "aria-description": "Arrow keys move a cross, Enter draws there with the tool" };
+    this.easel = html("textarea", { class: "dpath-easel", ...quiet, ...keys });
     this.banner = html("div", { class: "dpath-banner", role: "status", hidden: true });
+    this.status = html("div", { class: "dpath-heat dpath-status", role: "status", hidden: true });
     this.size = html("span", {});
     this.zoom = html("span", {});
     const button = (name, title, content, click) =>
@@ -80,6 +82,7 @@ export class Room {
       this.easel,
       this.scale,
       this.legend,
+      this.status,
       this.banner,
       this.saving.element,
       view,
@@ -98,6 +101,12 @@ export class Room {
     );
     this.banner.hidden = !parts.length;
     this.banner.replaceChildren(...shown);
+  }
+
+  /** Says where the keys are and what they do; nothing hides it. */
+  say(sentence) {
+    this.status.hidden = !sentence;
+    this.status.textContent = say(sentence);
   }
 
   /** How the view stands. */

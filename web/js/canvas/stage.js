@@ -152,13 +152,29 @@ export function drawCorners(context, view, points, hover = null) {
   const ring = hover ? [...points, hover.x, hover.y] : points;
   if (ring.length >= 6) drawShapePreview(context, view, ring);
   drawRing(context, factor, ring);
-  for (const i of [0, points.length - 2]) {
-    context.beginPath();
-    context.arc(points[i], points[i + 1], (i ? 3 : 5) / factor, 0, 2 * Math.PI);
-    context.fillStyle = "#ffffff";
-    context.fill();
+  for (const i of [0, points.length - 2]) dot(context, points[i], points[i + 1], (i ? 3 : 5) / factor);
+}
+
+/** A stroke that is led from point to point. */
+export function drawPathPreview(context, view, points, hover = null) {
+  const { factor } = placeOf(view);
+  const path = hover ? [...points, hover.x, hover.y] : points;
+  if (view.settings.tool !== "eraser") {
+    prepare(context, view);
+    for (let i = 0; i < path.length; i += 2) context.lineTo(path[i], path[i + 1]);
     context.stroke();
+    context.globalAlpha = 1;
   }
+  drawRing(context, factor, path);
+  for (let i = 0; i < points.length; i += 2) dot(context, points[i], points[i + 1], 3 / factor);
+}
+
+function dot(context, x, y, radius) {
+  context.beginPath();
+  context.arc(x, y, radius, 0, 2 * Math.PI);
+  context.fillStyle = "#ffffff";
+  context.fill();
+  context.stroke();
 }
 
 /** The rectangle of a selection in the making. */
@@ -177,7 +193,8 @@ function dashed(context, factor, ...box) {
 }
 
 function drawCursor(context, view, factor) {
-  const { hover } = view.pointer;
+  const { hover, hand } = view.pointer;
+  if (hand.at) drawCross(context, hand.at, factor);
   if (!hover || view.locked || !["brush", "line", "eraser"].includes(view.settings.tool)) return;
   const ring = (color, radius) => {
     context.beginPath();
@@ -188,6 +205,28 @@ function drawCursor(context, view, factor) {
   };
   ring("rgb(0 0 0 / 70%)", view.brushSize / 2 + 0.75 / factor);
   ring("rgb(255 255 255 / 90%)", view.brushSize / 2);
+}
+
+/** Where keys draw. */
+function drawCross(context, { x, y }, factor) {
+  for (const [color, width] of [
+    ["#ffffff", 4],
+    [ACCENT, 2],
+  ]) {
+    context.beginPath();
+    for (const [dx, dy] of [
+      [1, 0],
+      [-1, 0],
+      [0, 1],
+      [0, -1],
+    ]) {
+      context.moveTo(x + (4 * dx) / factor, y + (4 * dy) / factor);
+      context.lineTo(x + (14 * dx) / factor, y + (14 * dy) / factor);
+    }
+    context.lineWidth = width / factor;
+    context.strokeStyle = color;
+    context.stroke();
+  }
 }
 
 /** A straight line before the button is let go. */

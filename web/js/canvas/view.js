@@ -292,6 +292,7 @@ export class StrokesView {
     const key = this.#key();
     if (key === this.key) return;
     [this.key, this.history, this.stack] = [key, historyOf(key, this.host.value), null];
+    this.behind = true;
   }
 
   #key() {

@@ -3,7 +3,7 @@
 import { say } from "./language.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const SPOKEN = new Set(["title", "aria-label", "aria-valuetext", "placeholder"]);
+const SPOKEN = new Set(["title", "aria-label", "aria-description", "aria-valuetext", "placeholder"]);
 
 export function html(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
