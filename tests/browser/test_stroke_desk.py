@@ -85,6 +85,38 @@ def test_colours_swap_and_the_last_ones_stay(comfy: ComfyPage) -> None:
     comfy.page.keyboard.press("Escape")
 
 
+def test_a_colour_is_typed_as_a_hex_code(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    color, code = part(comfy, node, ".dpath-color"), part(comfy, node, ".dpath-code")
+    before = color.input_value()
+    assert code.input_value() == before
+    for typed, expected in (("C5281E", "#c5281e"), ("#fa3", "#ffaa33"), ("nothing", "#ffaa33")):
+        code.click()
+        comfy.page.keyboard.type(typed)
+        comfy.page.keyboard.press("Enter")
+        comfy.settle()
+        assert (color.input_value(), code.input_value()) == (expected, expected)
+    assert part(comfy, node, ".dpath-previous").get_attribute("style") == "background-color: rgb(197, 40, 30);"
+    code.click()
+    comfy.page.keyboard.type("123456")
+    comfy.screenshot("hex-code")
+    comfy.page.keyboard.press("Escape")
+    press(comfy, node, "r")
+    comfy.drag(place, [(0.4, 0.4), (0.6, 0.6)])
+    assert strokes(comfy, node)[0]["color"] == "#ffaa33"
+    press(comfy, node, "v")
+    comfy.click(place, (0.5, 0.5))
+    code.click()
+    comfy.page.keyboard.type("1d5238")
+    comfy.page.keyboard.press("Tab")
+    comfy.settle()
+    assert strokes(comfy, node)[0]["color"] == "#1d5238", "of what is selected"
+    press(comfy, node, "f")
+    comfy.screenshot("window-hex")
+    comfy.page.keyboard.press("Escape")
+    comfy.page.keyboard.press("Escape")
+
+
 def test_no_tooltip_of_the_page_lies_over_the_tools(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
     box = place.bounding_box()

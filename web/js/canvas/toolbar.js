@@ -1,6 +1,7 @@
 /** The controls of the stroke canvas: they show settings and report changes; what these mean is the view's. */
 
 import { html, set, svg } from "../common/elements.js";
+import { hexOf } from "./color.js";
 
 const ARROW = "m6 3 12 9-6 1-3 6z";
 const ARROW_WITH_LASSO = "m9 9 10 7-5 1-3 5zM8 17c-6 0-7-11 1-13 6-1 11 2 10 7";
@@ -63,6 +64,10 @@ export class Controls {
     this.sliders = new Map(SLIDERS.map(([name, ...rest]) => [name, slider(name, ...rest, change)]));
     const color = (done) => () => change("color", this.color.value, done);
     this.color = colorInput("Colour", "dpath-color", { input: color(false), change: color(true) });
+    this.code = codeField(
+      (value) => change("color", value, true),
+      () => this.color.value,
+    );
     const paper = () => change("paper", this.paper.value, true);
     this.paper = colorInput("Colour of the paper", "dpath-color dpath-paper-color", { change: paper });
     this.pressure = html("input", { type: "checkbox", change: () => change("pressure", this.pressure.checked, true) });
@@ -75,7 +80,7 @@ export class Controls {
     this.previous = html("button", { type: "button", ...swap, ...saying });
     this.sheet = html("label", { class: "dpath-sheet" }, html("span", {}, "Paper"), this.paper);
     const inUse = html("div", { class: "dpath-in-use" }, this.color, this.previous);
-    this.colors = html("div", { class: "dpath-colors" }, inUse, this.swatches, this.recent, this.sheet);
+    this.colors = html("div", { class: "dpath-colors" }, inUse, this.code, this.swatches, this.recent, this.sheet);
     const groups = [
       group("dpath-tabs", "Layer", ...this.layers.values()),
       group("dpath-toolgroup", "Tool", ...this.tools.values()),
@@ -108,6 +113,7 @@ export class Controls {
     this.pressure.checked = settings.pressure;
     this.pen.hidden = !shown.includes("smoothing");
     this.color.value = settings.color;
+    if (document.activeElement !== this.code) this.code.value = settings.color;
     this.previous.style.backgroundColor = settings.previous;
     if (this.recentShown !== settings.recent) this.#fill(this.recent, settings.recent);
     this.recentShown = settings.recent;
@@ -150,6 +156,26 @@ function group(look, title, ...children) {
 
 function colorInput(title, look, listeners) {
   return html("input", { type: "color", class: look, title, "aria-label": title, ...listeners });
+}
+
+/** Where a hex code is typed; what is none is not taken. */
+function codeField(take, now) {
+  const end = () => {
+    const color = hexOf(field.value);
+    field.value = color ?? now();
+    set(field, { "aria-invalid": null });
+    if (color && color !== now()) take(color);
+  };
+  const keydown = ({ key }) => {
+    if (key === "Escape") field.value = now();
+    if (key === "Escape" || key === "Enter") field.blur();
+  };
+  const input = () => set(field, { "aria-invalid": hexOf(field.value) ? null : "true" });
+  const names = { title: "Colour as a hex code, with or without #", "aria-label": "Hex code of the colour" };
+  const listeners = { input, keydown, blur: end, focus: () => field.select() };
+  const look = { type: "text", class: "dpath-code", maxlength: 9, spellcheck: "false", autocomplete: "off" };
+  const field = html("input", { ...look, ...names, ...listeners });
+  return field;
 }
 
 function button(title, shape, click) {
