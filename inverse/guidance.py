@@ -44,7 +44,8 @@ class Guidance:
     """A measurement and how strongly to follow it.
 
     strength: multiplies the precision of the measurement; 0 = off. iterations: of the solver. every: solve at each n-th
-    guided step, and move the predictions between by as much as the last one.
+    step, counted from the last one so that the picture itself is solved for, and at the first guided one; move the
+    predictions between by as much as the last one.
     start, end: the part of the path that is guided, in training time (1 = noise, 0 = picture); nothing unless end is
     below start. schedule: multiplies the strength along the path, instead of start and end. tiled: decode in tiles.
     """
@@ -55,7 +56,7 @@ class Guidance:
     start: float = 1.0
     end: float = 0.0
     iterations: int = 2
-    every: int = 3
+    every: int = 4
     tiled: bool = False
     schedule: PathSchedule | None = None
 
@@ -156,6 +157,7 @@ class _Run:
         self.kept: tuple[Tensor, ...] | None = None  # a noise mask (1 = edit) and what is kept where it is 0
         self.shift: Tensor | None = None  # by which the last prediction that was solved for was moved
         self.solved = 0  # the step of it
+        self.last = len(sigmas) - 2  # the last step of the run
         self.weights: Weights | None = None
         if guidance.window is not None and len(sigmas) > 1:
             places = process.positions(process.model_sampling(model), sigmas)
@@ -181,8 +183,9 @@ class _Run:
         if weight <= 0.0 or self.weights is None or r == 0.0:
             return denoised
         own, step = self.part(denoised), self.weights.step(level)
-        shift, last = self.shift, self.solved + self.guidance.every
-        if shift is None or shift.shape != own.shape or not self.solved <= step < last:
+        shift, every = self.shift, self.guidance.every
+        same = self.solved <= step and (self.solved - self.last) // every == (step - self.last) // every
+        if shift is None or shift.shape != own.shape or not same:
             shift = self._shift(own, r, weight * self.guidance.precision)
             self.shift, self.solved = shift, step
         found = own + shift

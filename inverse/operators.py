@@ -152,15 +152,22 @@ class Blurred:
         Accelerated projected gradient from v (Beck and Teboulle 2009), which changes first what the blur shows best;
         a picture is left alone as soon as it agrees.
         """
-        x = moved = v.clamp(0.0, 1.0)
+        x, y = v.clamp(0.0, 1.0), y.expand_as(v)
         length = 1.0 / self._gain(x)
+        return torch.cat([self._agreeing(*each, length) for each in zip(x.split(1), y.split(1), strict=True)])
+
+    def _agreeing(self, x: Tensor, y: Tensor, length: float) -> Tensor:
+        """One picture, [1, 3, H, W]."""
+        seen = self.apply(x)
+        moved, shown = x, seen
         for step in interruptible(range(_DEBLURRING_STEPS)):
-            off = (self.apply(x) - y).abs().amax(dim=(1, 2, 3), keepdim=True) > HALF_STEP
-            if not bool(off.any()):
+            if float((seen - y).abs().amax()) <= HALF_STEP:
                 break
-            gradient = self.transpose(self.apply(moved) - y)
-            following = torch.where(off, (moved - length * gradient).clamp(0.0, 1.0), x)
-            moved, x = following + step / (step + 3.0) * (following - x), following
+            following = (moved - length * self.transpose(shown - y)).clamp(0.0, 1.0)
+            following_seen, momentum = self.apply(following), step / (step + 3.0)
+            moved = following + momentum * (following - x)
+            shown = following_seen + momentum * (following_seen - seen)  # A is linear
+            x, seen = following, following_seen
         return x
 
     def _gain(self, like: Tensor) -> float:
