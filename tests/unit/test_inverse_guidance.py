@@ -200,7 +200,8 @@ def test_steps_outside_the_window_are_plain() -> None:
 @pytest.mark.parametrize(("every", "solved"), [(1, range(10)), (3, (0, 3, 6, 9)), (4, (0, 1, 5, 9)), (20, (0, 9))])
 def test_the_first_and_the_last_step_are_solved_and_every_nth_before_it(every: int, solved: tuple[int, ...]) -> None:
     vae, model = LinearVae(), analytic.bent_model(analytic.FAMILIES[0], 0.8)
-    guided, called = guide(model, Guidance(vae, measurement.grey(picture(8)), every=every)), []
+    guided = guide(model, Guidance(vae, measurement.grey(picture(8)), every=every))
+    called: list[str] = []
     guided.set_model_sampler_post_cfg_function(lambda args: called.append("predicted") or args["denoised"])
     vae.first_stage_model.mix.register_forward_hook(lambda *_: called.append("decoded"))
     run(guided, random(1, CHANNELS, 4, 4), steps=10)
