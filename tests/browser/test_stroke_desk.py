@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+from diffusion_path.devtools.settings import ROOT
 from diffusion_path.tests.browser.page import ComfyPage
 from diffusion_path.tests.browser.test_stroke_canvas import canvas, on_picture, part, press, strokes
 
@@ -83,6 +86,21 @@ def test_colours_swap_and_the_last_ones_stay(comfy: ComfyPage) -> None:
     comfy.screenshot("window-desk")
     comfy.page.keyboard.press("Escape")
     comfy.page.keyboard.press("Escape")
+
+
+def test_the_tools_are_in_one_row_in_every_language(comfy: ComfyPage) -> None:
+    node, _ = canvas(comfy)
+    script = """([bar, texts]) => { const tabs = [...bar.querySelectorAll(".dpath-tabs button")];
+        tabs.forEach((tab, i) => tab.textContent = texts[i]);
+        return [bar.offsetHeight, bar.lastElementChild.previousElementSibling.offsetTop
+            - bar.firstElementChild.offsetTop]; }"""
+    bar = part(comfy, node, ".dpath-toolbar")
+    files = sorted((ROOT / "web" / "words").glob("*.json"))
+    assert len(files) == 8
+    for file in files:
+        words = json.loads(file.read_text(encoding="utf-8"))
+        height, below = comfy.page.evaluate(script, [bar, [words["Paint"], words["Sketch"]]])
+        assert (height < 40, below) == (True, 0), file.stem
 
 
 def test_a_colour_is_typed_as_a_hex_code(comfy: ComfyPage) -> None:

@@ -245,7 +245,7 @@ export class StrokesView {
   /** Looks at what may have changed outside: sizes, links, the background. */
   look() {
     if (this.host.element.isConnected === false && this.stack) return;
-    if (this.pointer.isBusy) return; // nothing moves below a stroke in the making
+    if (this.pointer.action) return; // nothing moves below a stroke in the making
     const seen = outputOf(this.host.owner)?.dpath_canvas?.[0];
     const address = backgroundAddress(this.host.owner, seen?.background);
     this.#findSteps();
@@ -262,7 +262,9 @@ export class StrokesView {
     this.lens?.look?.();
     const complaint = (seen?.complaints ?? []).join(" ");
     const { width, height } = this.background?.picture ?? { width: this.#side("width"), height: this.#side("height") };
-    if (arrived || width !== this.frame.width || height !== this.frame.height || complaint !== this.complaint) {
+    const isOther = width !== this.frame.width || height !== this.frame.height;
+    if (isOther) this.pointer.cancel(); // corners are set in pixels of the picture
+    if (arrived || isOther || complaint !== this.complaint) {
       this.frame = { width, height };
       this.complaint = complaint;
       this.refresh();
