@@ -279,14 +279,18 @@ def main() -> None:
     options.add_argument("--only", choices=_PARTS, nargs="+", default=_PARTS)
     options.add_argument("--betas", type=float, nargs="+", default=[0.0, 0.4, 0.8, 1.2, 1.6])
     options.add_argument("--ends", type=float, nargs="+", default=[1.0, 0.75, 0.5, 0.25, 0.0])
+    shipped = BUILT_IN_FILES["edges"]
+    options.add_argument("--predictor", type=Path, default=shipped, help="file to follow, by default the shipped one")
     options.add_argument("--predictors", type=Path, nargs="+", help="files to compare with the shipped one")
     options.add_argument("--work", type=Path, help="folder for pictures, by default one for each kind of model")
     options.add_argument("--out", type=Path, help="the documentation's pictures, if there are enough sketches")
     given = options.parse_args()
-    enough = given.model == "noise" and given.sketches >= _SKETCHES and given.curve_sketches >= _CURVE
+    enough = given.sketches >= _SKETCHES and given.curve_sketches >= _CURVE
+    enough = enough and given.model == "noise" and given.predictor == shipped
     kind = MODELS[given.model]
     work = given.work or ROOT / ".dev" / "bench" / ("sketch" if kind == NOISE else f"sketch-{given.model}")
-    out, usual = given.out or (PICTURES if enough else work), Setting(steps=given.steps or SAMPLING[kind][0])
+    out = given.out or (PICTURES if enough else work)
+    usual = Setting(steps=given.steps or SAMPLING[kind][0], predictor=given.predictor)
     print(f"{machine()}; {kind}, {usual.steps} steps of euler_ancestral, cfg {SAMPLING[kind][1]:g}\n")
     if "default" in given.only:
         _default(World(given.sketches, given.seeds, work, kind), usual, out)
@@ -302,7 +306,7 @@ def main() -> None:
     if "predictors" in given.only and given.predictors:
         print(f"\nPredictors, {given.curve_sketches} sketches:")
         _head()
-        for file in (*given.predictors, BUILT_IN_FILES["edges"]):
+        for file in (*given.predictors, shipped):
             for steps in (20, 50):
                 small.row(f"{file.stem}, {steps} steps", replace(usual, predictor=file, steps=steps))
 
