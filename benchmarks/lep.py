@@ -151,7 +151,7 @@ def our_training(bench: Bench, steps: int, batch: int, reuse: int) -> float:
     with torch.inference_mode(False):
         examples = [Example(bench.x[:1].clone(), bench.target.clone(), bench.conds[0]) for _ in range(batch + 1)]
     ticks: list[float] = []
-    plan = Plan(steps=steps + 1, batch=batch, reuse=reuse, validation=0.01)
+    plan = Plan(network="mlp", steps=steps + 1, batch=batch, reuse=reuse, validation=0.01)  # as the port
     train_predictor(bench.model, examples, plan, listen=lambda _: ticks.append(clock()))
     # The last step also looks at the held-back picture.
     return (steps - 1) * batch / (ticks[-2] - ticks[0])

@@ -60,7 +60,7 @@ class Plan:
     maps, in pixels, for the record. settings: of the network's size, where it should not be the usual one.
     """
 
-    network: str = "mlp"
+    network: str = "unet"
     map: str = EDGES
     palette: Palette = ()
     feature_set: str = "levels"

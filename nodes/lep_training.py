@@ -148,9 +148,9 @@ class TrainMapPredictor(io.ComfyNode):
                 choice(
                     "network",
                     KINDS,
-                    "mlp",
-                    "mlp: the paper's network, which sees one latent pixel at a time. unet: sees the surroundings "
-                    "too (U-Sketch), better with few sampling steps, slower to train.",
+                    Plan.network,
+                    "unet: sees each latent pixel's surroundings (U-Sketch), and is better with few sampling steps. "
+                    "mlp: the paper's network, which sees one latent pixel at a time.",
                 ),
                 choice(
                     "features",

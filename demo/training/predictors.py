@@ -2,7 +2,8 @@
 
 Training runs in rounds, each on freshly rendered scenes, and the file is written after each round. Finished rounds are
 not repeated; delete the work folder to start over. The file of a run with shorter or fewer rounds, or of another
-network, stays in the work folder unless --out says otherwise.
+network, stays in the work folder unless --out says otherwise. With --as-node, one round is trained as Train Map
+Predictor's defaults train it on a hundred pictures.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ PLAN = Plan(
     validation=0.02, memory=1024**3,
 )  # fmt: skip
 SMALL = {"width": 16, "depth": 2}
+NODE_PICTURES, NODE_SEED = 100, 5
 MAPS: dict[str, tuple[int, str, dict[str, int]]] = {
     # rounds, what the renderer calls the map (edges are found in the pictures), and the size of the network
     EDGES: (7, "", {}),
@@ -69,16 +71,22 @@ def main() -> None:
     parser.add_argument("--length", type=float, default=1.0, help="factor on pictures and steps of every round")
     parser.add_argument("--map", choices=list(MAPS), default=EDGES)
     parser.add_argument("--rounds", type=int, help="7 for edges, 1 for other maps")
-    parser.add_argument("--network", choices=KINDS, default=PLAN.network)
+    parser.add_argument("--network", choices=KINDS)
+    parser.add_argument("--as-node", action="store_true", help="Train Map Predictor's defaults, on 100 landscapes")
     parser.add_argument("--threads", type=int, help="CPU threads; one is often fastest on a shared machine")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rounds = MAPS[options.map][0]
-    if options.rounds is None:
+    if options.as_node:
+        options.rounds = 1
+    elif options.rounds is None:
         options.rounds = rounds
-    whole = options.network == PLAN.network and options.length >= 1 and options.rounds >= rounds
+    if options.network is None:
+        options.network = (Plan if options.as_node else PLAN).network
+    whole = options.network == PLAN.network and options.length >= 1 and options.rounds >= rounds and not options.as_node
     if options.work is None:
-        options.work = WORK / options.map / (f"{options.length:g}" if options.length != 1 else "")
+        part = f"{options.length:g}" if options.length != 1 else ""
+        options.work = WORK / options.map / ("as-node" if options.as_node else part)
     if options.out is None:
         work_file = options.work / f"{options.network}.safetensors"
         options.out = WEIGHTS.parent / f"{options.map}.safetensors" if whole else work_file
@@ -95,11 +103,10 @@ def main() -> None:
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.2f} MB", flush=True)
 
 
-@torch.inference_mode()
-def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
-    begin = time.time()
-    data = rendered_data(max(8, round(PICTURES * options.length)), SEED + number, options.map)
-    print(f"round {number}: {len(data.examples)} scenes, {time.time() - begin:.0f} s", flush=True)
+def _round_of(options: argparse.Namespace, number: int) -> tuple[int, int, Plan]:
+    """The pictures of a round, their seed, and how to train on them."""
+    if options.as_node:
+        return NODE_PICTURES, NODE_SEED, Plan(network=options.network)
     # Later rounds refine the existing weights, so their peak learning rate is lower.
     rate = PLAN.learning_rate * 0.8**number
     steps = max(1, round(PLAN.steps * options.length))
@@ -107,6 +114,15 @@ def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
         PLAN, network=options.network, steps=steps, learning_rate=rate, seed=SEED + number,
         settings=MAPS[options.map][2],
     )  # fmt: skip
+    return max(8, round(PICTURES * options.length)), SEED + number, plan
+
+
+@torch.inference_mode()
+def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
+    begin = time.time()
+    count, seed, plan = _round_of(options, number)
+    data = rendered_data(count, seed, options.map)
+    print(f"round {number}: {len(data.examples)} scenes, {time.time() - begin:.0f} s", flush=True)
     start = load_predictor(options.work / f"{options.network}-{number - 1}.safetensors") if number else None
 
     def listen(progress: Progress) -> None:

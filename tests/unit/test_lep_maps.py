@@ -118,7 +118,7 @@ def test_training_learns_every_kind(kind: str, tmp_path: Path) -> None:
             model, PoolVae(), [], [flat(8)], [tiny.cond(0)], given, dataset.Wanted(kind, detail=0.5, scale=2.0)
         )
         plan = Plan(
-            feature_set="all", steps=60, batch=4, noise_range=(0.0, 0.05),
+            network="mlp", feature_set="all", steps=60, batch=4, noise_range=(0.0, 0.05),
             learning_rate=5e-3, settings={"widths": [32, 16]},
         )  # fmt: skip
         found = train_predictor(model, data.examples, data.planned(plan))
