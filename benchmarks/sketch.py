@@ -41,7 +41,7 @@ from ..lep.checkpoint import load_predictor
 from ..lep.guidance import Guidance, guide
 from ..lep.predictor import MapPredictor
 from ..lep.sketch import DrawnMap, Sketch
-from ..nodes.lep import BUILT_IN_FILES, DEFAULT_BETA, DEFAULT_END
+from ..nodes.lep import BUILT_IN_FILES, DEFAULT_BETA, DEFAULT_END, DEFAULT_LIMIT
 from .common import MODELS, PICTURES, ROOT, add_model, head, machine, parser, row, unrelated_renders
 from .map_reader import ENCODINGS, Reader, wanted_maps
 from .t0 import shown
@@ -63,6 +63,7 @@ class Setting:
     end: float = DEFAULT_END
     steps: int = 20
     predictor: Path = BUILT_IN_FILES["edges"]
+    limit: float = DEFAULT_LIMIT
 
     @property
     def unguided(self) -> bool:
@@ -70,7 +71,7 @@ class Setting:
 
     def key(self) -> str:
         """A file name for what counts of the setting."""
-        contents = (self.beta, self.end, hashlib.sha256(self.predictor.read_bytes()).hexdigest())
+        contents = (self.beta, self.end, self.limit, hashlib.sha256(self.predictor.read_bytes()).hexdigest())
         return hashlib.sha256(repr((self.steps, *(() if self.unguided else contents))).encode()).hexdigest()[:12]
 
 
@@ -132,7 +133,8 @@ class World(world.World):
             # The kinds share their network: what a predictor reads in one is there in the others.
             predictor = replace(predictor, model={**predictor.model, "network": None, "prediction": None})
             sketch = self._drawing(model, predictor, some)
-            model = guide(model, Guidance(predictor, sketch.at, setting.beta, 1.0, setting.end))
+            guidance = Guidance(predictor, sketch.at, setting.beta, 1.0, setting.end, limit=setting.limit)
+            model = guide(model, guidance)
         return self.generated(self.scenes[some], seed, members.start, model, setting.steps)
 
     def _drawing(self, model: Any, predictor: MapPredictor, some: slice) -> Sketch | DrawnMap:
@@ -281,6 +283,7 @@ def main() -> None:
     options.add_argument("--ends", type=float, nargs="+", default=[1.0, 0.75, 0.5, 0.25, 0.0])
     shipped = BUILT_IN_FILES["edges"]
     options.add_argument("--predictor", type=Path, default=shipped, help="file to follow, by default the shipped one")
+    options.add_argument("--limit", type=float, default=DEFAULT_LIMIT, help="of a push; 0 = none")
     options.add_argument("--predictors", type=Path, nargs="+", help="files to compare with the shipped one")
     options.add_argument("--work", type=Path, help="folder for pictures, by default one for each kind of model")
     options.add_argument("--out", type=Path, help="the documentation's pictures, if there are enough sketches")
@@ -290,7 +293,7 @@ def main() -> None:
     kind = MODELS[given.model]
     work = given.work or ROOT / ".dev" / "bench" / ("sketch" if kind == NOISE else f"sketch-{given.model}")
     out = given.out or (PICTURES if enough else work)
-    usual = Setting(steps=given.steps or SAMPLING[kind][0], predictor=given.predictor)
+    usual = Setting(steps=given.steps or SAMPLING[kind][0], predictor=given.predictor, limit=given.limit)
     print(f"{machine()}; {kind}, {usual.steps} steps of euler_ancestral, cfg {SAMPLING[kind][1]:g}\n")
     if "default" in given.only:
         _default(World(given.sketches, given.seeds, work, kind), usual, out)

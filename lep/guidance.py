@@ -59,7 +59,7 @@ class Guidance:
     these steps. checkpointed: less memory, more time. preview: show the predicted map, if it is a latent, beside the
     picture while guiding. schedule: multiplies beta along the path, and its zeros are the steps that are not guided,
     instead of start and end. sigmas: the levels of the whole run, of which a part may be sampled; `every` counts over
-    them.
+    them. limit: the most of the distance to the sketch, to first order, that one step may take away; 0 = no limit.
     """
 
     predictor: MapPredictor
@@ -72,6 +72,7 @@ class Guidance:
     preview: bool = False
     schedule: PathSchedule | None = None
     sigmas: Tensor | None = None
+    limit: float = 0.0
 
     @property
     def window(self) -> PathSchedule | None:
@@ -208,8 +209,9 @@ class _Run:
                 log.warning("Sketch Guidance: the model was skipped or seen only in parts, so this run is not guided.")
                 self.warned = True
             return denoised
+        drop = None if call.error is None or self.guidance.limit == 0.0 else self.guidance.limit * call.error
         made = [
-            bend(call.inner.model_sampling, x, each, call.gradient, *guided, self.mask)
+            bend(call.inner.model_sampling, x, each, call.gradient, *guided, self.mask, drop)
             for each in (denoised if isinstance(denoised, tuple) else [denoised])
         ]
         return tuple(made) if isinstance(denoised, tuple) else made[0]  # a tuple: of several guidance scales (LanPaint)
@@ -227,7 +229,8 @@ class _Call:
     """One guided evaluation of D: its guided branch is run once, by itself, and its gradient is kept here.
 
     conds: of the branch that the predictor reads; the guider's own if it has one. gradient: of the loss with respect to
-    x. seen: the predictor's output. Both are None if it saw no whole picture.
+    x. error: the loss of each sample [B], None if calls held parts of the batch. seen: the predictor's output. All are
+    None if it saw no whole picture.
     """
 
     def __init__(self, run: _Run, guider: Any) -> None:
@@ -236,6 +239,7 @@ class _Call:
         self.conds: list[dict[str, Any]] = conds.get(branch) or conds.get("positive") or next(iter(conds.values()))
         self.done = False
         self.gradient: Tensor | None = None
+        self.error: Tensor | None = None
         self.seen: Tensor | None = None
 
     def branches(self, executor: Any, model: Any, conds: list[Any], x: Tensor, sigma: Tensor, options: Any) -> Any:
@@ -279,7 +283,7 @@ class _Call:
 
     def _loss(self, capture: Capture, x: Tensor, sigma: Tensor) -> Tensor:
         """The distance to the sketch, summed over the samples and over all calls that see the whole picture."""
-        run, total = self.run, x.new_zeros(())
+        run, total, found = self.run, x.new_zeros(()), []
         size, frames = run.size, run.frames
         for reading in capture.readings:
             call = reading.call
@@ -287,18 +291,31 @@ class _Call:
                 continue  # a regional prompt sees a part of the picture, to which the sketch cannot be matched
             level = level_input(run.network.noise, self.inner, sigma, run.noise, call.batch * frames, frames)
             seen = run.network.combine(reading.values, level, size)
-            total = total + _distance(run.encoding, seen, *run.target)
+            distance = _distance(run.encoding, seen, *run.target)
+            found.append(distance.detach())
+            total = total + distance.sum()
             self.seen = seen.detach()[: x.shape[0] * frames]
+        self.error = _per_sample(found, len(x), frames)
         return total
 
 
-def _distance(encoding: Encoding, seen: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-    """Sum over the samples of the mean weighted distance to the sketch, square for all maps but classes.
+def _per_sample(distances: list[Tensor], batch: int, frames: int) -> Tensor | None:
+    """Distances of the pictures of several calls, [prompts * batch * frames] each, summed for each sample of the batch.
 
-    seen [N, C, H, W]; target, weight: [n, C or 1, H, W], repeated to N samples.
+    None where a call held a part of the batch alone.
+    """
+    if not distances or any(len(each) % (batch * frames) for each in distances):
+        return None
+    return torch.cat(distances).reshape(-1, batch, frames).sum(dim=(0, 2))
+
+
+def _distance(encoding: Encoding, seen: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean weighted distance of each picture to the sketch [N], square for all maps but classes.
+
+    seen [N, C, H, W]; target, weight: [n, C or 1, H, W], repeated to N pictures.
     """
     error = encoding.error(seen, _spread(target, seen))
-    return (error if weight is None else error * _spread(weight, seen)).flatten(1).mean(dim=1).sum()
+    return (error if weight is None else error * _spread(weight, seen)).flatten(1).mean(dim=1)
 
 
 def _only_video(noise: Tensor, shape: tuple[int, ...], mask: Tensor | None) -> Tensor:

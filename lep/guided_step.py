@@ -12,12 +12,14 @@ from ..samplers import process
 
 def bend(
     sampling: Any, x: Tensor, denoised: Tensor, gradient: Tensor, step: tuple[float, float], beta: float,
-    mask: Tensor | None = None,
+    mask: Tensor | None = None, drop: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """D for which an Euler step ends up beta times its own length against the gradient (section 4.2, per sample).
 
     x, denoised, gradient: [B, ...]; step: (sigma, sigma_next). Lengths are in variance-preserving units. mask: 1 where
-    the picture may change: lengths are measured only there. A sample whose gradient is zero keeps its D.
+    the picture may change: lengths are measured only there. A sample whose gradient is zero keeps its D. drop [B]: how
+    much of the loss a step may take away at most, to first order, which bounds its length to drop / ||gradient||
+    (Polyak's step length, 1969, where drop is all of the loss above its least value).
     """
     sigma, sigma_next = step
     ratio = sigma_next / sigma
@@ -27,6 +29,8 @@ def bend(
     length = beta * _norm((x / spread - arrived / spread_next) * area)
     direction = gradient.to(x) * area
     gradient_norm = _norm(direction)
+    if drop is not None:
+        length = torch.minimum(length, drop.to(length).reshape(gradient_norm.shape) / gradient_norm / spread)
     # Divided in two steps: a gradient may be so small that its square underflows.
     unit = direction / torch.where(gradient_norm > 0, gradient_norm, torch.ones_like(gradient_norm))
     shift = -length * spread_next * unit / (1.0 - ratio)

@@ -34,7 +34,7 @@ BUILT_IN_FILES = {
 }
 BUILT_IN = {f"landscape demo model, {name} (built in)": file for name, file in BUILT_IN_FILES.items()}
 MEMORY_MODES = ("fast", "checkpointed")
-DEFAULT_BETA, DEFAULT_END = 1.2, 0.2
+DEFAULT_BETA, DEFAULT_END, DEFAULT_LIMIT = 1.2, 0.2, 0.35
 
 log = logging.getLogger(__name__)
 folders.register(FOLDER)
@@ -191,9 +191,9 @@ class SketchGuidance(io.ComfyNode):
                     DEFAULT_BETA,
                     (0.0, 10.0),
                     0.05,
-                    "Strength: how far each step is moved, as a multiple of its own length. 0 = off. Lower values leave "
-                    "more to the model. The paper uses 1.6; on the demo model, more than 1.2 does not follow the lines "
-                    "any better.",
+                    "Strength: how far each step is moved, as a multiple of its own length. 0 = off. Lower values "
+                    "leave more to the model. The paper uses 1.6; on the demo model, more than 1.2 does not follow "
+                    "the lines any better.",
                     round=False,
                 ),
                 fraction("start", 1.0, "Where on the path guidance begins, as a fraction of training time: 1 = noise."),
@@ -242,6 +242,18 @@ class SketchGuidance(io.ComfyNode):
                     advanced=True,
                     tooltip="Show the predicted edges beside the picture while it is guided (maps of edges only).",
                 ),
+                number(
+                    "limit",
+                    DEFAULT_LIMIT,
+                    (0.0, 10.0),
+                    0.05,
+                    "How much of the difference between sketch and prediction one step may take away, by its gradient. "
+                    "Shortens pushes that are too long, as in runs of few steps, where they would spoil the picture. "
+                    "0 = no limit.",
+                    optional=True,
+                    round=False,
+                    advanced=True,
+                ),
             ],
             outputs=[io.Model.Output(tooltip="The model, guided. Connect it to any sampler or guider.")],
         )
@@ -258,9 +270,11 @@ class SketchGuidance(io.ComfyNode):
         greys: Greys = "importance",
         importance: Tensor | None = None,
         memory: str = "fast",
+        limit: float = DEFAULT_LIMIT,
         **widgets: Any,
     ) -> io.NodeOutput:
-        guidance = Guidance(predictor, _no_sketch, beta, checkpointed=memory == "checkpointed", **widgets)
+        checkpointed = memory == "checkpointed"
+        guidance = Guidance(predictor, _no_sketch, beta, checkpointed=checkpointed, limit=limit, **widgets)
         if guidance.window is None:  # neutral, whatever else is connected
             return io.NodeOutput(guide(model, guidance))
         check_fits(model, predictor.model, predictor.taps)

@@ -24,7 +24,8 @@ from ...lep.dataset import Dataset, Wanted, gather
 from ...lep.maps import EDGES
 from ...lep.predictor import KINDS, MapPredictor
 from ...lep.training import Plan, Progress, train_predictor
-from ..model import WEIGHTS, load_demo_model
+from ..model import FILM, NOISE, WEIGHTS, load_demo_model
+from ..model import KINDS as MODEL_KINDS
 from ..render import render_with_maps
 from ..scenes import caption, random_scene
 
@@ -44,7 +45,7 @@ MAPS: dict[str, tuple[int, str, dict[str, int]]] = {
 }
 
 
-def rendered_data(count: int, seed: int, map_kind: str = EDGES) -> Dataset:
+def rendered_data(count: int, seed: int, map_kind: str = EDGES, model_kind: str = NOISE) -> Dataset:
     """Scenes with random captions, and maps of their pictures; every second one is mirrored."""
     rng = np.random.default_rng(seed)
     scenes = [random_scene(rng) for _ in range(count)]
@@ -55,7 +56,7 @@ def rendered_data(count: int, seed: int, map_kind: str = EDGES) -> Dataset:
         pictures.append(torch.stack([from_uint8(getattr(each, shown)) for each in made]))
     for each in pictures:
         each[::2] = each[::2].flip(2)
-    model, clip, vae = load_demo_model()
+    model, clip, vae = load_demo_model(kind=model_kind)
     texts = [clip.encode_from_tokens_scheduled(clip.tokenize(caption(scene, rng))) for scene in scenes]
     return gather(model, vae, [], pictures[:1], texts, pictures[1:], Wanted(map_kind))
 
@@ -72,6 +73,8 @@ def main() -> None:
     parser.add_argument("--map", choices=list(MAPS), default=EDGES)
     parser.add_argument("--rounds", type=int, help="7 for edges, 1 for other maps")
     parser.add_argument("--network", choices=KINDS)
+    kinds = [kind for kind in MODEL_KINDS if kind != FILM]
+    parser.add_argument("--model", choices=kinds, default=NOISE, help="kind of the landscape model to read")
     parser.add_argument("--as-node", action="store_true", help="Train Map Predictor's defaults, on 100 landscapes")
     parser.add_argument("--threads", type=int, help="CPU threads; one is often fastest on a shared machine")
     parser.add_argument("--out", type=Path)
@@ -83,10 +86,11 @@ def main() -> None:
         options.rounds = rounds
     if options.network is None:
         options.network = (Plan if options.as_node else PLAN).network
-    whole = options.network == PLAN.network and options.length >= 1 and options.rounds >= rounds and not options.as_node
+    whole = options.network == PLAN.network and options.length >= 1 and options.rounds >= rounds
+    whole = whole and options.model == NOISE and not options.as_node
     if options.work is None:
-        part = f"{options.length:g}" if options.length != 1 else ""
-        options.work = WORK / options.map / ("as-node" if options.as_node else part)
+        part = "as-node" if options.as_node else f"{options.length:g}" if options.length != 1 else ""
+        options.work = WORK / options.map / part / ("" if options.model == NOISE else options.model.replace(" ", "-"))
     if options.out is None:
         work_file = options.work / f"{options.network}.safetensors"
         options.out = WEIGHTS.parent / f"{options.map}.safetensors" if whole else work_file
@@ -121,7 +125,7 @@ def _round_of(options: argparse.Namespace, number: int) -> tuple[int, int, Plan]
 def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
     begin = time.time()
     count, seed, plan = _round_of(options, number)
-    data = rendered_data(count, seed, options.map)
+    data = rendered_data(count, seed, options.map, options.model)
     print(f"round {number}: {len(data.examples)} scenes, {time.time() - begin:.0f} s", flush=True)
     start = load_predictor(options.work / f"{options.network}-{number - 1}.safetensors") if number else None
 
@@ -131,7 +135,7 @@ def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
             line = f"{progress.step}/{progress.steps}: loss {progress.loss:.4f}, held back {progress.validation:.4f}"
             print(f"{line}, {seconds:.0f} s", flush=True)
 
-    trained = train_predictor(load_demo_model()[0], data.examples, data.planned(plan), start, listen)
+    trained = train_predictor(load_demo_model(kind=options.model)[0], data.examples, data.planned(plan), start, listen)
     save_predictor(for_all_kinds(trained.predictor), file)
 
 
