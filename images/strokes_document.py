@@ -4,7 +4,8 @@
 
 A stroke has a tool (brush, line, eraser or fill) and the id of its layer ("paint" if left out). brush, line and eraser
 follow "points" [x, y, x, y, ...] with a "size" (diameter), a "hardness" and, from a pen, a "pressure" 0..100 per point;
-fill covers the inside of "rings", each a list like points (even-odd, so a ring within a ring is a hole). Paint has
+fill covers the inside of "rings", each a list like points (even-odd, so a ring within a ring is a hole); with a
+"gradient" [x0, y0, x1, y1], its colour goes from "color" at the first place to "color2" at the second. Paint has
 "color", "opacity" and "t0", sketch lines have "importance". Lengths are pixels of width x height; missing values take
 the defaults below.
 
@@ -78,6 +79,15 @@ LAYERS = (Layer("paint"), Layer("sketch", "sketch"))
 
 
 @dataclass(frozen=True)
+class Gradient:
+    """The colour of a fill goes over into another one, which it has at `end` and beyond; lengths as in a stroke."""
+
+    color: tuple[int, int, int]
+    begin: tuple[float, float]
+    end: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Stroke:
     """One stroke; lengths are in pixels of its drawing."""
 
@@ -91,6 +101,7 @@ class Stroke:
     t0: float = 0.6
     importance: float = 1.0
     pressure: tuple[float, ...] = ()  # 0..1 per point, empty for full
+    gradient: Gradient | None = None  # of a fill
 
 
 @dataclass(frozen=True)
@@ -278,7 +289,18 @@ def _stroke(item: Any, layers: set[str], reader: _Reader) -> Stroke | None:
         reader.note("have a colour that is not of the form #rrggbb and are black")
     numbers = {name: _number(item.get(name), name, reader) for name in _OF_STROKES}
     pressure = _pressure(item.get("pressure"), len(whole[0]), reader) if tool != "fill" else ()
-    return Stroke(tool, layer, tuple(whole), color or (0, 0, 0), pressure=pressure, **numbers)
+    gradient = _gradient(item, reader) if tool == "fill" else None
+    return Stroke(tool, layer, tuple(whole), color or (0, 0, 0), pressure=pressure, gradient=gradient, **numbers)
+
+
+def _gradient(item: dict[str, Any], reader: _Reader) -> Gradient | None:
+    if item.get("gradient") is None and item.get("color2") is None:
+        return None
+    way, color = _path(item.get("gradient")), _color(item.get("color2"))
+    if way is None or len(way) != 2 or color is None:
+        reader.note("have a gradient without two places or a second colour and are filled with one colour")
+        return None
+    return Gradient(color, *way)
 
 
 def _path(values: Any) -> tuple[tuple[float, float], ...] | None:

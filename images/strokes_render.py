@@ -17,7 +17,7 @@ from ..common.interrupts import check_interrupt, interruptible
 from ..common.memory import check_memory
 from .morphology import grow
 from .strokes_coverage import Cover, brush_cover, brush_pixels, fill_cover
-from .strokes_document import Drawing, Layer, Placed, Stroke
+from .strokes_document import Drawing, Gradient, Layer, Placed, Stroke
 from .strokes_pictures import Opener, placed_pixels
 from .tensors import check_image, split_alpha
 
@@ -96,7 +96,7 @@ def _paint_layer(layer: Layer, strokes: list[Stroke], scale: np.ndarray, width: 
     result = _Paint.blank(width, height)
     for stroke in interruptible(strokes):
         if (cover := _cover(stroke, scale, width, height)) is not None:
-            _paint(result.part(cover), cover.values, stroke)
+            _paint(result.part(cover), cover, stroke, scale)
     if layer.opacity < 1:
         np.multiply(result.pixels, np.float32(layer.opacity), out=result.pixels)
     return result
@@ -201,17 +201,37 @@ def _draw_line(sketch: np.ndarray, cover: np.ndarray, stroke: Stroke) -> None:
         np.maximum(sketch, cover * np.float32(stroke.importance), out=sketch)
 
 
-def _paint(below: _Paint, cover: np.ndarray, stroke: Stroke) -> None:
+def _paint(below: _Paint, covered: Cover, stroke: Stroke, scale: np.ndarray) -> None:
     """Paints one stroke. Opacity only affects the colour: wherever there is paint, the picture may change fully."""
+    cover = covered.values
     alpha = cover[..., None] * np.float32(stroke.opacity)
     np.multiply(below.pixels, 1 - alpha, out=below.pixels)
     if stroke.tool == "eraser":
         for plane in (below.mask, below.t0s, below.covered):
             plane *= 1 - alpha[..., 0]
         return
-    color = np.array([*stroke.color, 255], np.float32) / 255
+    color = _opaque(stroke.color)
+    if stroke.gradient is not None:
+        color = color + _along(covered, stroke.gradient, scale) * (_opaque(stroke.gradient.color) - color)
     np.add(below.pixels, alpha * color, out=below.pixels)
     np.maximum(below.mask, cover, out=below.mask)
     for plane, value in ((below.t0s, stroke.t0), (below.covered, 1.0)):
         plane *= 1 - cover
         plane += cover * np.float32(value)
+
+
+def _opaque(color: tuple[int, int, int]) -> np.ndarray:
+    return np.array([*color, 255], np.float32) / 255
+
+
+def _along(cover: Cover, gradient: Gradient, scale: np.ndarray) -> np.ndarray:
+    """How far along a gradient the pixels of a cover lie, 0..1: [h, w, 1]."""
+    height, width = cover.values.shape
+    begin, end = np.asarray(gradient.begin) * scale, np.asarray(gradient.end) * scale
+    way = end - begin
+    length = float(way @ way)
+    if length == 0:
+        return np.zeros((height, width, 1), np.float32)
+    x = (np.arange(width, dtype=np.float32) + np.float32(cover.x + 0.5 - begin[0])) * np.float32(way[0] / length)
+    y = (np.arange(height, dtype=np.float32) + np.float32(cover.y + 0.5 - begin[1])) * np.float32(way[1] / length)
+    return np.clip(x + y[:, None], 0, 1)[..., None]

@@ -64,6 +64,35 @@ def test_corners_are_taken_back_and_left(comfy: ComfyPage) -> None:
     assert (outline["layer"], outline["points"][:2]) == ("sketch", outline["points"][-2:])
 
 
+def test_an_area_goes_from_one_colour_to_the_other(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    press(comfy, node, "r")
+    shades = part(comfy, node, ".dpath-check:not([hidden]) input")
+    shades.click()
+    color, previous = part(comfy, node, ".dpath-color").input_value(), "#e8edf0"
+    comfy.drag(place, [(0.4, 0.35), (0.6, 0.65)])
+    (area,) = strokes(comfy, node)
+    assert (area["color"], area["color2"]) == (color, previous)
+    assert area["gradient"] == pytest.approx(
+        [*on_picture(comfy, node, (0.5, 0.35)), *on_picture(comfy, node, (0.5, 0.65))], abs=1.5
+    )
+    press(comfy, node, "v")
+    comfy.click(place, (0.45, 0.5))
+    comfy.drag(place, [(0.5, 0.65), (0.6, 0.5)])
+    comfy.screenshot("gradient")
+    led = strokes(comfy, node)[0]
+    assert led["gradient"][:2] == area["gradient"][:2]
+    assert led["gradient"][2:] == pytest.approx([*on_picture(comfy, node, (0.6, 0.5))], abs=1.5)
+    press(comfy, node, "x")
+    assert (strokes(comfy, node)[0]["color"], strokes(comfy, node)[0]["color2"]) == (previous, color)
+    shades.click()
+    assert "gradient" not in strokes(comfy, node)[0]
+    press(comfy, node, "z", "z", "z")
+    assert strokes(comfy, node) == [area]
+    press(comfy, node, "ArrowRight")
+    assert strokes(comfy, node)[0] == area, "undo selects nothing"
+
+
 def test_a_lasso_selects_what_it_goes_around(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
     press(comfy, node, "l")

@@ -224,7 +224,7 @@ def test_tools_are_remembered_and_reached_by_keyboard(comfy: ComfyPage) -> None:
     assert all(shown)
     part(comfy, node, ".dpath-tabs button").focus()
     reached = []
-    for _ in range(40):
+    for _ in range(50):
         comfy.page.keyboard.press("Tab")
         reached.append(comfy.evaluate("() => document.activeElement.getAttribute('aria-label') ?? ''"))
         if reached[-1] == "Smoothing":

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { carried, frameAround, ONE } from "../../web/js/canvas/carrying.js";
+import { gradientDown, moved } from "../../web/js/canvas/geometry.js";
 import { dragged, frameOf, scaledBy, turnedTo } from "../../web/js/canvas/placing.js";
 
 const stroke = (fields) =>
@@ -55,6 +56,14 @@ test("a corner that is dragged takes the strokes along, the one opposite stays",
   const [, , held] = frameOf(frame, ONE).corners;
   const after = dragged(frame, ONE, { corner: 2 }, held, { x: 300, y: 300 });
   assert.deepEqual(carried(square, frame, after, ONE).paths, [[100, 100, 300, 100, 300, 300, 100, 300]]);
+});
+
+test("a gradient goes with its area", () => {
+  const shaded = stroke({ ...ring, gradient: { color: "#ffffff", way: [10, 10, 10, 40] } });
+  const frame = frameAround([shaded], ONE, 0);
+  assert.deepEqual(carried(shaded, frame, scaledBy(frame, 2, 1), ONE).gradient.way, [-10, -5, -10, 55]);
+  assert.deepEqual(moved(shaded, 1, 2).gradient, { color: "#ffffff", way: [11, 12, 11, 42] });
+  assert.deepEqual(gradientDown(ring.paths, "#000000").way, [30, 10, 30, 40]);
 });
 
 test("sizes stay within what a text may hold", () => {

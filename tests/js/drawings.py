@@ -67,6 +67,8 @@ def _stroke(rng: random.Random, width: int, height: int) -> dict[str, Any]:
 
     if tool == "fill":
         stroke["rings"] = [points(rng.randint(3, 7)) for _ in range(rng.randint(1, 2))]
+        if rng.random() < 0.5:
+            stroke |= {"color2": _color(rng), "gradient": points(2)}
     else:
         count = 2 if tool == "line" else rng.randint(1, 8)
         stroke["points"] = points(count)

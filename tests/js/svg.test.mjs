@@ -32,6 +32,19 @@ test("a hard line is a stroke with round ends, a point a dot, a fill its rings",
   assert.match(text, /fill-rule="evenodd"/);
 });
 
+test("a gradient is one of the picture's places", () => {
+  const shaded = {
+    tool: "fill",
+    color: "#c5281e",
+    color2: "#ffffff",
+    gradient: [0, 0, 0, 50],
+    rings: [[0, 0, 9, 0, 9, 9]],
+  };
+  const text = written([shaded]);
+  assert.match(text, /<linearGradient id="d1" gradientUnits="userSpaceOnUse" x1="0" y1="0" x2="0" y2="50">/);
+  assert.match(paths(text)[0], /fill="url\(#d1\)"/);
+});
+
 test("lengths are pixels of the picture, and thin lines are fainter, as painted", () => {
   const { drawing } = readDrawing(
     JSON.stringify({ ...FRAME, strokes: [{ size: 0.2, hardness: 1, points: [1, 1, 2, 2] }] }),

@@ -32,6 +32,20 @@ def test_a_hard_dot_has_the_area_of_a_disc() -> None:
     assert float(mask[0, 32, 45]) == 0
 
 
+@pytest.mark.parametrize("size", [64, 128])
+def test_a_gradient_goes_evenly_from_one_colour_to_the_other(size: int) -> None:
+    whole = {"tool": "fill", "rings": [[-9, -9, 99, -9, 99, 99, -9, 99]]}
+    shaded = rendered(whole | {"color": "#ff0000", "color2": "#0000ff", "gradient": [16, 0, 48, 0]}, size=size)
+    row = shaded.strokes[0, size // 2].numpy()
+    along = np.clip(((np.arange(size) + 0.5) * 64 / size - 16) / 32, 0, 1)
+    assert row == pytest.approx(np.stack([1 - along, 0 * along, along, 0 * along + 1], -1), abs=1e-5)
+    plain = rendered(whole | {"color": "#ff0000"}, size=size)
+    nowhere = rendered(whole | {"color": "#ff0000", "color2": "#0000ff", "gradient": [16, 8, 16, 8]}, size=size)
+    assert torch.equal(plain.strokes, nowhere.strokes)
+    assert torch.equal(plain.mask, shaded.mask)
+    assert torch.equal(plain.t0s, shaded.t0s)
+
+
 @pytest.mark.parametrize("size", [16, 64, 128, 300])
 def test_a_drawing_covers_the_same_share_at_any_resolution(size: int) -> None:
     strokes = (

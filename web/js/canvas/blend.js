@@ -7,16 +7,26 @@ export const SKETCH_COLOR = [255, 45, 149];
  * @typedef {{x: number, y: number, width: number, height: number, data: Uint8Array, through?: Float32Array}} Piece
  */
 
-/** Lays a stroke over the pixels of a piece. @param {Piece} piece @param {import("./covers.js").Spans} spans */
-export function lay(piece, spans, stroke) {
-  const put = putterOf(piece, stroke);
+/**
+ * Lays a stroke over the pixels of a piece. @param {Piece} piece @param {import("./covers.js").Spans} spans
+ * @param {{scaleX: number, scaleY: number}|null} scale pixels for each unit of the drawing, of which gradients are
+ */
+export function lay(piece, spans, stroke, scale = null) {
+  const put = putterOf(piece, stroke, scale);
   const bottom = Math.min(spans.y + spans.height, piece.y + piece.height);
   for (let row = Math.max(spans.y, piece.y); row < bottom; row++) {
     const at = (row - spans.y) * 3;
     const first = spans.rows[at];
     const [from, to] = [Math.max(first, piece.x), Math.min(spans.rows[at + 1], piece.x + piece.width)];
     if (from < to)
-      put((row - piece.y) * piece.width + from - piece.x, spans, spans.rows[at + 2] + from - first, to - from);
+      put(
+        (row - piece.y) * piece.width + from - piece.x,
+        spans,
+        spans.rows[at + 2] + from - first,
+        to - from,
+        from,
+        row,
+      );
   }
 }
 
@@ -34,17 +44,16 @@ export function layOver({ data }, { data: above, through }, isSketch) {
   }
 }
 
-/** What lays one run of pixels: from pixel `start` on, `count` of them, covered as in spans.values from `at` on. */
-function putterOf({ data, through }, stroke) {
+/**
+ * What lays one run of pixels: from pixel `start` on, `count` of them, covered as in spans.values from `at` on. The first
+ * is in this column and row.
+ */
+function putterOf({ data, through }, stroke, scale) {
   const { tool, kind, color, opacity, importance } = stroke;
   if (tool === "eraser") return eraser(data, through, opacity / 255);
   if (kind === "sketch") return pencil(data, importance);
-  return brush(
-    data,
-    through,
-    [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16)),
-    opacity / 255,
-  );
+  if (stroke.gradient) return ramp(data, through, stroke, scale);
+  return brush(data, through, channels(color), opacity / 255);
 }
 
 // Bytes take whole numbers quickest, so that these are rounded by hand.
@@ -72,6 +81,28 @@ function pencil(data, importance) {
       data[at + 1] = green;
       data[at + 2] = blue;
       data[at + 3] = Math.max(data[at + 3], (covered * importance + 0.5) | 0);
+    }
+  };
+}
+
+function channels(color) {
+  return [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
+}
+
+/** Pixel by pixel the brush, in the colour that a gradient has there. */
+function ramp(data, through, { color, opacity, gradient }, { scaleX, scaleY }) {
+  const [first, second] = [channels(color), channels(gradient.color)];
+  const [x0, y0, x1, y1] = gradient.way.map((value, i) => value * (i % 2 ? scaleY : scaleX));
+  const length = (x1 - x0) ** 2 + (y1 - y0) ** 2;
+  const [stepX, stepY] = length ? [(x1 - x0) / length, (y1 - y0) / length] : [0, 0];
+  const strength = opacity / 255;
+  const mixed = [0, 0, 0];
+  return (start, spans, from, count, column, row) => {
+    const begin = (row + 0.5 - y0) * stepY + (column + 0.5 - x0) * stepX;
+    for (let i = 0; i < count; i++) {
+      const along = Math.min(Math.max(begin + i * stepX, 0), 1);
+      for (let c = 0; c < 3; c++) mixed[c] = first[c] + (second[c] - first[c]) * along;
+      brush(data, through, mixed, strength)(start + i, spans, from + i, 1);
     }
   };
 }

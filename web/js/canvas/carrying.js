@@ -4,7 +4,7 @@
  */
 
 import { rounded } from "./document.js";
-import { boundsOf } from "./geometry.js";
+import { boundsOf, withPaths } from "./geometry.js";
 
 export const ONE = Object.freeze({ x: 1, y: 1 }); // the scale of a frame: its units are pixels already
 const SIZES = [0.1, 4096]; // as a text may have them
@@ -37,5 +37,5 @@ export function carried(stroke, before, after, scale) {
     return result;
   };
   const size = Math.min(Math.max(Number((stroke.size * by).toFixed(3)), SIZES[0]), SIZES[1]);
-  return Object.freeze({ ...stroke, size, paths: stroke.paths.map(carry) });
+  return withPaths({ ...stroke, size }, carry);
 }

@@ -10,6 +10,7 @@
  * @property {number} size @property {number} opacity @property {number} hardness
  * @property {number} t0 @property {number} importance
  * @property {number[]|null} pressure 0..100 per point, null for full
+ * @property {{color: string, way: number[]}|null} gradient of a fill: its second colour, and x, y of both
  *
  * @typedef {object} Drawing         never changed in place
  * @property {number} width @property {number} height  what lengths refer to; 0 while nothing is drawn
@@ -134,8 +135,14 @@ function readStroke(item, budget) {
   if (Array.isArray(pressure) && pressure.length === count && pressure.every(Number.isFinite))
     stroke.pressure = pressure;
   else repaired ||= pressure != null;
+  stroke.gradient = tool === "fill" ? readGradient(item) : null;
+  repaired ||= tool === "fill" && !stroke.gradient && (item.color2 ?? item.gradient ?? null) !== null;
   if (repaired) budget.repaired += 1;
   return Object.freeze(stroke);
+}
+
+function readGradient({ color2, gradient }) {
+  return COLOR.test(color2) && isPath(gradient, 4) && gradient.length === 4 ? { color: color2, way: gradient } : null;
 }
 
 function isPath(path, least) {
@@ -144,7 +151,7 @@ function isPath(path, least) {
 
 function writeStroke(stroke) {
   if ("foreign" in stroke) return stroke.foreign;
-  const { tool, layer, kind, paths, color, pressure } = stroke;
+  const { tool, layer, kind, paths, color, pressure, gradient } = stroke;
   const written = {};
   if (tool !== "brush") written.tool = tool;
   if (layer !== "paint") written.layer = layer;
@@ -154,6 +161,7 @@ function writeStroke(stroke) {
   if (tool === "fill") written.rings = paths;
   else written.points = paths[0];
   if (pressure) written.pressure = pressure;
+  if (gradient) Object.assign(written, { color2: gradient.color, gradient: gradient.way });
   return written;
 }
 

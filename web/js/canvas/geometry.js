@@ -103,10 +103,24 @@ export function shapeRing(shape, [ax, ay], [bx, by]) {
   ]);
 }
 
+/** The stroke with its paths, and the way of its gradient, somewhere else. */
+export function withPaths(stroke, move) {
+  const { gradient } = stroke;
+  const went = gradient && { ...gradient, way: move(gradient.way) };
+  return Object.freeze({ ...stroke, paths: stroke.paths.map(move), ...(went && { gradient: went }) });
+}
+
+/** A gradient from the top of an area to its bottom, where it has the second colour. */
+export function gradientDown(paths, color) {
+  const [left, top, right, bottom] = corners(paths);
+  const x = rounded((left + right) / 2);
+  return { color, way: [x, rounded(top), x, rounded(bottom)] };
+}
+
 /** The stroke moved. */
 export function moved(stroke, dx, dy) {
   const shift = (value, i) => rounded(value + (i % 2 ? dy : dx));
-  return Object.freeze({ ...stroke, paths: stroke.paths.map((path) => path.map(shift)) });
+  return withPaths(stroke, (path) => path.map(shift));
 }
 
 /** What a stroke occupies: left, top, right, bottom. */

@@ -53,7 +53,7 @@ export class HeatPainter {
   #copyOf(stroke) {
     if (stroke.tool === "eraser") return stroke;
     if (!this.copies.has(stroke))
-      this.copies.set(stroke, Object.freeze({ ...stroke, color: this.colorOf(stroke.t0), opacity: 1 }));
+      this.copies.set(stroke, Object.freeze({ ...stroke, color: this.colorOf(stroke.t0), gradient: null, opacity: 1 }));
     return this.copies.get(stroke);
   }
 }

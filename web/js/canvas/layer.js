@@ -70,7 +70,7 @@ export class StrokeLayer {
         if (!fresh) return;
         this.#bringBack(before, fresh);
         const spans = packed(cover, sized(fresh));
-        if (spans) lay(this.whole, spans, stroke);
+        if (spans) lay(this.whole, spans, stroke, this.covers);
         this.#put(fresh);
         [touched, fresh] = [joined(touched, fresh), null];
       },
@@ -140,7 +140,7 @@ export class StrokeLayer {
       const stroke = this.strokes[this.drawn++];
       const spans = box && this.covers.of(stroke);
       if (!spans) continue;
-      lay(this.whole, spans, stroke);
+      lay(this.whole, spans, stroke, this.covers);
       this.changed = joined(this.changed, box);
     }
   }
@@ -186,7 +186,7 @@ export class StrokeLayer {
       if (!box || box.left >= part.right || box.right <= part.left || box.top >= part.bottom || box.bottom <= part.top)
         continue;
       const spans = this.covers.of(this.strokes[i], part);
-      if (spans) lay(piece, spans, this.strokes[i]);
+      if (spans) lay(piece, spans, this.strokes[i], this.covers);
     }
   }
 

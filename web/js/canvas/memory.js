@@ -16,6 +16,7 @@ const STANDARD = {
   importance: 1,
   smoothing: 0.3,
   pressure: true,
+  gradient: false, // whether areas are filled from one colour to the previous one
   loop: false, // whether the tool for selecting draws a lasso
   folded: false,
   listed: false, // whether the list of layers lies over the picture

@@ -15,6 +15,9 @@ export function move(pointer, event) {
   const { view } = pointer;
   const { selection, settings } = view;
   const from = pointer.onPicture(event);
+  const reach = HANDLE_REACH / placeOf(view).factor;
+  const end = selection.ends.findIndex(({ x, y }) => Math.hypot(x - from.x, y - from.y) <= reach);
+  if (end >= 0) return leadEnd(pointer, end);
   const hold = holdOf(view, selection.frame, ONE, from);
   if (hold && !hold.move) return carry(pointer, hold, from);
   const index = indexAt(view, from);
@@ -92,6 +95,22 @@ function carry(pointer, hold, from) {
     },
     end: (cancelled) => {
       if (now !== before && !cancelled) selection.carry(before, now, true);
+      else selection.drop();
+    },
+  };
+}
+
+/** Moves an end of the gradient of what is selected. */
+function leadEnd(pointer, end) {
+  const { selection } = pointer.view;
+  let to = null;
+  return {
+    move: (next) => {
+      to = pointer.onPicture(next);
+      selection.bringEnd(end, to, false);
+    },
+    end: (cancelled) => {
+      if (to && !cancelled) selection.bringEnd(end, to, true);
       else selection.drop();
     },
   };

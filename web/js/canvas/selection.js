@@ -1,8 +1,8 @@
 /** The strokes that are selected, and what is done to all of them. */
 
 import { carried, frameAround } from "./carrying.js";
-import { numbersOf } from "./document.js";
-import { moved } from "./geometry.js";
+import { numbersOf, rounded } from "./document.js";
+import { gradientDown, moved } from "./geometry.js";
 import { scaledBy, turnedTo } from "./placing.js";
 import { placeOf } from "./stage.js";
 
@@ -57,6 +57,46 @@ export class Selection {
     if (!this.strokes.some(has)) return false;
     this.#replace((stroke) => (has(stroke) ? { ...stroke, [name]: value } : stroke), done);
     return true;
+  }
+
+  /** Gives the selected areas a gradient to a colour, or takes it away; returns whether there are any. */
+  shade(on, color) {
+    const isArea = ({ tool, kind }) => tool === "fill" && kind !== "sketch";
+    if (!this.strokes.some(isArea)) return false;
+    const shaded = (stroke) => ({
+      ...stroke,
+      gradient: on ? (stroke.gradient ?? gradientDown(stroke.paths, color)) : null,
+    });
+    this.#replace((stroke) => (isArea(stroke) ? shaded(stroke) : stroke), true);
+    return true;
+  }
+
+  /** Swaps the colours of the selected gradients; returns whether there are any. */
+  swapColors() {
+    if (!this.strokes.some(({ gradient }) => gradient)) return false;
+    const swapped = ({ color, gradient }) => ({ color: gradient.color, gradient: { ...gradient, color } });
+    this.#replace((stroke) => (stroke.gradient ? { ...stroke, ...swapped(stroke) } : stroke), true);
+    return true;
+  }
+
+  /** The places in the picture where the gradient of the only selected stroke has its colours, or none. */
+  get ends() {
+    const [{ gradient, color } = {}, another] = this.strokes;
+    if (another || !gradient || !this.frame || this.carriedTo) return [];
+    const { x, y } = this.view.scale;
+    const [x0, y0, x1, y1] = gradient.way;
+    return [
+      { x: x0 * x, y: y0 * y, color },
+      { x: x1 * x, y: y1 * y, color: gradient.color },
+    ];
+  }
+
+  /** Brings one of them to another place. */
+  bringEnd(end, { x, y }, done) {
+    const { scale } = this.view;
+    const place = [rounded(x / scale.x), rounded(y / scale.y)];
+    const led = ({ way }) => (end ? [way[0], way[1], ...place] : [...place, way[2], way[3]]);
+    this.#replace((stroke) => ({ ...stroke, gradient: { ...stroke.gradient, way: led(stroke.gradient) } }), done);
   }
 
   /** Moves by units of the drawing from where they were saved. */

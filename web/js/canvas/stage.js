@@ -82,11 +82,34 @@ function outlineSelection(context, view, factor) {
   const { x, y } = view.scale;
   const gap = 4 / factor;
   if (frame) outlineFrame(context, view, frame, ONE);
+  drawEnds(context, view.selection.ends, factor);
   if (frame && strokes.length === 1) return;
   context.lineWidth = 1 / factor;
   for (const stroke of strokes.slice(0, MOST_OUTLINES)) {
     const [left, top, right, bottom] = boundsOf(stroke);
     dashed(context, factor, left * x - gap, top * y - gap, (right - left) * x + 2 * gap, (bottom - top) * y + 2 * gap);
+  }
+}
+
+/** Where a gradient has its two colours. */
+function drawEnds(context, ends, factor) {
+  if (!ends.length) return;
+  drawRing(
+    context,
+    factor,
+    ends.flatMap(({ x, y }) => [x, y]),
+  );
+  for (const { x, y, color } of ends) {
+    for (const [radius, fill] of [
+      [8.5, ACCENT],
+      [7, "#ffffff"],
+      [5.5, color],
+    ]) {
+      context.beginPath();
+      context.arc(x, y, radius / factor, 0, 2 * Math.PI);
+      context.fillStyle = fill;
+      context.fill();
+    }
   }
 }
 

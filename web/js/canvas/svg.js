@@ -80,7 +80,8 @@ function element(stroke, sheet, color) {
   const share = isLine ? stroke.importance : stroke.opacity;
   if (tool === "fill") {
     const d = scaled.map((ring) => `${lineTo(ring)}z`).join("");
-    return `<path d="${d}" fill="${paint}"${opacity(share)}/>\n`;
+    const filled = stroke.gradient && !isLine ? gradientOf(stroke, sheet) : paint;
+    return `<path d="${d}" fill="${filled}"${opacity(share)}/>\n`;
   }
   const radii = radiiOf(stroke, Math.sqrt(x * y));
   const rims = radii.map((radius) => rimOf(radius, stroke.hardness));
@@ -95,6 +96,15 @@ function element(stroke, sheet, color) {
     rims.map(({ radius }) => radius),
   );
   return `<path d="${d}" fill="${paint}" fill-rule="nonzero"${more}/>\n`;
+}
+
+function gradientOf({ color, gradient }, { scale, defs }) {
+  const [x1, y1, x2, y2] = gradient.way.map((value, i) => short(value * (i % 2 ? scale.y : scale.x)));
+  const id = `d${defs.length + 1}`;
+  const stop = (at, shade) => `<stop offset="${at}" stop-color="${shade}"/>`;
+  const place = `gradientUnits="userSpaceOnUse" x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}"`;
+  defs.push(`<linearGradient id="${id}" ${place}>${stop(0, color)}${stop(1, gradient.color)}</linearGradient>`);
+  return `url(#${id})`;
 }
 
 function radiiOf({ size, pressure, paths }, sizeScale) {

@@ -73,6 +73,13 @@ export class Controls {
     this.pressure = html("input", { type: "checkbox", change: () => change("pressure", this.pressure.checked, true) });
     const pen = { class: "dpath-check", title: "A pen's pressure changes the width" };
     this.pen = html("label", pen, this.pressure, "Pen pressure");
+    const shade = () => change("gradient", this.gradient.checked, true);
+    this.gradient = html("input", { type: "checkbox", change: shade });
+    const shades = {
+      class: "dpath-check",
+      title: "From the colour to the previous one; drag the dots of a selected area",
+    };
+    this.shades = html("label", shades, this.gradient, "Gradient");
     this.swatches = group("dpath-swatches", "Palette");
     this.recent = group("dpath-swatches dpath-recent", "Recent colours");
     const swap = { class: "dpath-previous", title: "Swap with the previous colour (X)" };
@@ -89,7 +96,7 @@ export class Controls {
     ];
     this.head = html("div", { class: "dpath-toolbar", role: "toolbar", "aria-label": "Tools" }, ...groups);
     const labels = [...this.sliders.values()].map(({ label }) => label);
-    const sliders = html("div", { class: "dpath-sliders" }, ...labels, this.pen);
+    const sliders = html("div", { class: "dpath-sliders" }, ...labels, this.pen, this.shades);
     this.foot = html("div", { class: "dpath-foot" }, this.colors, sliders);
   }
 
@@ -111,6 +118,8 @@ export class Controls {
       output.textContent = name === "size" ? String(Math.round(settings.size * 10) / 10) : settings[name].toFixed(2);
     }
     this.pressure.checked = settings.pressure;
+    this.gradient.checked = Boolean(settings.gradient);
+    this.shades.hidden = !shown.includes("gradient");
     this.pen.hidden = !shown.includes("smoothing");
     this.color.value = settings.color;
     if (document.activeElement !== this.code) this.code.value = settings.color;

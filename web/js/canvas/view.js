@@ -10,6 +10,7 @@ import { press } from "./keys.js";
 import { LayerDesk } from "./layer_desk.js";
 import { LayerPanel } from "./layer_panel.js";
 import { LENSES } from "./lenses.js";
+import { gradientDown } from "./geometry.js";
 import { historyOf, keepLayers, keptLayers, rememberedSettings, rememberSettings } from "./memory.js";
 import { noticesOf } from "./notices.js";
 import { Pictures } from "./pictures.js";
@@ -144,7 +145,8 @@ export class StrokesView {
     const { color, opacity, hardness, t0, importance } = this.settings;
     const size = this.brushSize / this.sizeScale;
     const { id: layer, kind } = this.desk.active;
-    return { tool, layer, kind, color, opacity, hardness, t0, importance, size, pressure: null, paths: [] };
+    const own = { tool, layer, kind, color, opacity, hardness, t0, importance, size };
+    return { ...own, pressure: null, gradient: null, paths: [] };
   }
 
   /** Saves an edit. */
@@ -165,7 +167,9 @@ export class StrokesView {
     if (stroke.tool !== "eraser" && stroke.kind !== "sketch")
       this.settings.recent = [...new Set([stroke.color, ...this.settings.recent])].slice(0, MOST_RECENT);
     rememberSettings(this.settings);
-    this.edit({ strokes: [...this.history.now.drawing.strokes, Object.freeze(stroke)] });
+    const shades = stroke.tool === "fill" && this.settings.gradient;
+    const gradient = shades ? gradientDown(stroke.paths, this.settings.previous) : null;
+    this.edit({ strokes: [...this.history.now.drawing.strokes, Object.freeze({ ...stroke, gradient })] });
   }
 
   /** Shows a drawing that is not saved yet. */
@@ -201,6 +205,7 @@ export class StrokesView {
   /** A control was moved. */
   change(name, value, done) {
     const stored = name === "size" ? value / this.sizeScale : value;
+    if (name === "gradient" && this.selection.shade(value, this.settings.previous)) return;
     if (this.selection.change(name, stored, done)) return;
     if (name === "paper") {
       this.edit({ paper: value });
@@ -234,6 +239,7 @@ export class StrokesView {
   }
 
   swapColors() {
+    if (this.selection.swapColors()) return;
     const { color, previous } = this.settings;
     Object.assign(this.settings, { color: previous, previous: color });
     rememberSettings(this.settings);
@@ -390,9 +396,11 @@ export class StrokesView {
     const { picture, opacity, t0 } = this.desk.active;
     const isListed = this.whole.isOpen || settings.listed; // with a slider for the layer's opacity
     if (picture) numbers.push(...(isListed ? [] : ["opacity"]), "t0");
+    if ((stroke ?? made).tool === "fill" && kind !== "sketch") numbers.push("gradient");
+    const previous = stroke?.gradient?.color ?? settings.previous;
     const own = picture ? { opacity, t0: t0 ?? settings.t0 } : stroke;
     const shown = stroke || !["brush", "eraser"].includes(settings.tool) ? numbers : [...numbers, "smoothing"];
-    this.controls.show({ ...settings, ...own, kind, tool: settings.tool, size: this.shownSize }, shown, {
+    this.controls.show({ ...settings, ...own, previous, kind, tool: settings.tool, size: this.shownSize }, shown, {
       canUndo: history.at > 0,
       canRedo: history.at < history.steps.length - 1,
       paperColor: drawing.paper,
