@@ -89,41 +89,48 @@ function channels(color) {
   return [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
 }
 
-/** Pixel by pixel the brush, in the colour that a gradient has there. */
-function ramp(data, through, { color, opacity, gradient }, { scaleX, scaleY }) {
-  const [first, second] = [channels(color), channels(gradient.color)];
-  const [x0, y0, x1, y1] = gradient.way.map((value, i) => value * (i % 2 ? scaleY : scaleX));
-  const length = (x1 - x0) ** 2 + (y1 - y0) ** 2;
-  const [stepX, stepY] = length ? [(x1 - x0) / length, (y1 - y0) / length] : [0, 0];
-  const strength = opacity / 255;
-  const mixed = [0, 0, 0];
-  return (start, spans, from, count, column, row) => {
-    const begin = (row + 0.5 - y0) * stepY + (column + 0.5 - x0) * stepX;
-    for (let i = 0; i < count; i++) {
-      const along = Math.min(Math.max(begin + i * stepX, 0), 1);
-      for (let c = 0; c < 3; c++) mixed[c] = first[c] + (second[c] - first[c]) * along;
-      brush(data, through, mixed, strength)(start + i, spans, from + i, 1);
-    }
-  };
-}
-
 function brush(data, through, [red, green, blue], strength) {
   return (start, { values }, from, count) => {
     for (let i = 0; i < count; i++) {
       const alpha = values[from + i] * strength;
       if (alpha === 0) continue;
-      const at = (start + i) * 4;
-      const before = data[at + 3];
-      let share = alpha; // of the new colour in what is seen
-      if (before < 255 && alpha < 1) {
-        const all = alpha + (before / 255) * (1 - alpha);
-        share = alpha / all;
-        data[at + 3] = (all * 255 + 0.5) | 0;
-      } else data[at + 3] = 255;
-      data[at] = (data[at] + (red - data[at]) * share + 0.5) | 0;
-      data[at + 1] = (data[at + 1] + (green - data[at + 1]) * share + 0.5) | 0;
-      data[at + 2] = (data[at + 2] + (blue - data[at + 2]) * share + 0.5) | 0;
+      blend(data, (start + i) * 4, alpha, red, green, blue);
       if (through) through[start + i] *= 1 - alpha;
     }
   };
+}
+
+/** A brush in the colour that a gradient has at each place. */
+function ramp(data, through, { color, opacity, gradient }, { scaleX, scaleY }) {
+  const [red, green, blue] = channels(color);
+  const [moreRed, moreGreen, moreBlue] = channels(gradient.color).map((value, c) => value - [red, green, blue][c]);
+  const [x0, y0, x1, y1] = gradient.way.map((value, i) => value * (i % 2 ? scaleY : scaleX));
+  const length = (x1 - x0) ** 2 + (y1 - y0) ** 2;
+  const [stepX, stepY] = length ? [(x1 - x0) / length, (y1 - y0) / length] : [0, 0];
+  const strength = opacity / 255;
+  return (start, { values }, from, count, column, row) => {
+    const begin = (row + 0.5 - y0) * stepY + (column + 0.5 - x0) * stepX;
+    for (let i = 0; i < count; i++) {
+      const alpha = values[from + i] * strength;
+      if (alpha === 0) continue;
+      const at = begin + i * stepX;
+      const along = at < 0 ? 0 : at > 1 ? 1 : at;
+      blend(data, (start + i) * 4, alpha, red + along * moreRed, green + along * moreGreen, blue + along * moreBlue);
+      if (through) through[start + i] *= 1 - alpha;
+    }
+  };
+}
+
+/** Lays a colour over the pixel whose bytes begin at a place. */
+function blend(data, at, alpha, red, green, blue) {
+  const before = data[at + 3];
+  let share = alpha; // of the new colour in what is seen
+  if (before < 255 && alpha < 1) {
+    const all = alpha + (before / 255) * (1 - alpha);
+    share = alpha / all;
+    data[at + 3] = (all * 255 + 0.5) | 0;
+  } else data[at + 3] = 255;
+  data[at] = (data[at] + (red - data[at]) * share + 0.5) | 0;
+  data[at + 1] = (data[at + 1] + (green - data[at + 1]) * share + 0.5) | 0;
+  data[at + 2] = (data[at + 2] + (blue - data[at + 2]) * share + 0.5) | 0;
 }
