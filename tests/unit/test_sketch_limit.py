@@ -10,8 +10,8 @@ import torch
 from diffusion_path.lep import families
 from diffusion_path.lep.features import capturing
 from diffusion_path.lep.guidance import Guidance, _per_sample, guide
-from diffusion_path.lep.levels import level_input
-from diffusion_path.lep.step import bend
+from diffusion_path.lep.guided_step import bend
+from diffusion_path.lep.level_input import level_input
 from diffusion_path.samplers import process
 from diffusion_path.tests.unit import analytic, tiny
 from diffusion_path.tests.unit.guided import Fixed, Recorder, drawing_for, predictor_for, run, sketch_for
