@@ -165,6 +165,49 @@ class PredictMap(io.ComfyNode):
         return io.NodeOutput(predictor.encoding.picture(model, vae, seen, size))
 
 
+def _strength_inputs() -> list[Any]:
+    """How strongly, and where on the path, a sketch is followed."""
+    return [
+        number(
+            "beta",
+            DEFAULT_BETA,
+            (0.0, 10.0),
+            0.05,
+            "Strength: how far each step is moved, as a multiple of its own length. 0 = off. Lower values "
+            "leave more to the model. The paper uses 1.6; on the demo model, more than 1.2 does not follow "
+            "the lines any better.",
+            round=False,
+        ),
+        fraction("start", 1.0, "Where on the path guidance begins, as a fraction of training time: 1 = noise."),
+        fraction(
+            "end",
+            DEFAULT_END,
+            "Where it ends, below start: 0 = the picture. Lower values follow the lines more closely, "
+            "higher values leave more to the model.",
+        ),
+    ]
+
+
+def _reading_inputs() -> list[Any]:
+    """How a sketch is read."""
+    return [
+        choice("lines", LINES, "auto", LINES_TIP + " Grey maps: dark on light inverts them.", advanced=True),
+        choice(
+            "greys",
+            GREYS,
+            "importance",
+            "For line drawings. importance: grey strokes are drawn in full and followed less. shade: the "
+            "drawing is used unchanged, with its line widths, and a grey stroke asks for a soft edge.",
+            advanced=True,
+        ),
+        io.Mask.Input(
+            "importance",
+            optional=True,
+            tooltip="How much each part of the sketch counts: 1 = fully, 0 = not at all.",
+        ),
+    ]
+
+
 class SketchGuidance(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -186,38 +229,9 @@ class SketchGuidance(io.ComfyNode):
                     "predictor of edges, a line drawing; for any other, a map like those it was trained on, drawn or "
                     "made by a preprocessor. Transparent parts are left to the model.",
                 ),
-                number(
-                    "beta",
-                    DEFAULT_BETA,
-                    (0.0, 10.0),
-                    0.05,
-                    "Strength: how far each step is moved, as a multiple of its own length. 0 = off. Lower values "
-                    "leave more to the model. The paper uses 1.6; on the demo model, more than 1.2 does not follow "
-                    "the lines any better.",
-                    round=False,
-                ),
-                fraction("start", 1.0, "Where on the path guidance begins, as a fraction of training time: 1 = noise."),
-                fraction(
-                    "end",
-                    DEFAULT_END,
-                    "Where it ends, below start: 0 = the picture. Lower values follow the lines more closely, "
-                    "higher values leave more to the model.",
-                ),
+                *_strength_inputs(),
                 whole("every", 1, (1, 100), "Guide only every n-th step: faster.", advanced=True),
-                choice("lines", LINES, "auto", LINES_TIP + " Grey maps: dark on light inverts them.", advanced=True),
-                choice(
-                    "greys",
-                    GREYS,
-                    "importance",
-                    "For line drawings. importance: grey strokes are drawn in full and followed less. shade: the "
-                    "drawing is used unchanged, with its line widths, and a grey stroke asks for a soft edge.",
-                    advanced=True,
-                ),
-                io.Mask.Input(
-                    "importance",
-                    optional=True,
-                    tooltip="How much each part of the sketch counts: 1 = fully, 0 = not at all.",
-                ),
+                *_reading_inputs(),
                 schedule_input(
                     "A Path Schedule: its weight multiplies beta along the path, and its window replaces start and "
                     "end.",
