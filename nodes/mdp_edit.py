@@ -82,11 +82,19 @@ def make_settings(
     if method not in METHODS:
         raise ValueError(f"There is no method {quoted(method)}: choose one of {', '.join(METHODS)}.")
     kind = method if method in mdp.KINDS else "noise"
-    own = {**mdp.WHOLE, RECOMMENDED: DEFAULTS.schedule, NOTEBOOK: mdp.NOTEBOOK, ARTICLE: mdp.ARTICLE}
+    own = {**mdp.WHOLE, RECOMMENDED: mdp.recommended_window(steps, cfg), NOTEBOOK: mdp.NOTEBOOK, ARTICLE: mdp.ARTICLE}
     region = RegionSettings(threshold) if method == RECOMMENDED else None
     finder = described_method(inversion, combo="inversion") if inversion else DEFAULTS.inversion
     guide = "source" if method == RECOMMENDED else "negative"
     return mdp.MDPSettings(kind, schedule or own[method], steps, cfg, scheduler, region, sigmas, finder, guide)
+
+
+def with_own_steps(widgets: dict[str, Any], path: DiffusionPath | None) -> dict[str, Any]:
+    """The widgets, with the steps that are run: those of a connected path, or else of connected sigmas."""
+    sigmas = widgets.get("sigmas")
+    if path is not None:
+        return {**widgets, "steps": path.steps}
+    return widgets if sigmas is None else {**widgets, "steps": max(sigmas.numel() - 1, 0)}
 
 
 def edit_inputs(schedule_tip: str) -> list[Any]:
@@ -102,7 +110,11 @@ def edit_inputs(schedule_tip: str) -> list[Any]:
         ),
         seed_input(),
         steps_input("Steps of the path. A connected path keeps its own.", DEFAULTS.steps, 2),
-        cfg_input("Guidance towards the target prompt. At 1 the negative prompt is not evaluated.", DEFAULTS.cfg),
+        cfg_input(
+            "Guidance towards the target prompt. At 1 the negative prompt is not evaluated. At 1 in up to 8 steps, as "
+            "for distilled models, recommended is guided away from the source prompt at 1.5.",
+            DEFAULTS.cfg,
+        ),
         choice("method", METHODS, RECOMMENDED, _METHOD_TIP),
         schedule_input(schedule_tip, optional=True),
         path_input(
@@ -195,7 +207,8 @@ class MDPEdit(io.ComfyNode):
             inputs=[
                 *edit_inputs(
                     "Where on the path the source counts (Path Schedule). Without one, the method's own window, shown "
-                    f"in the report: {DEFAULTS.schedule.start:g} to {DEFAULTS.schedule.end:g} for recommended."
+                    f"in the report: {mdp.RECOMMENDED.start:g} to {mdp.RECOMMENDED.end:g} for recommended, and to "
+                    f"{mdp.RECOMMENDED_FEW.end:g} in up to {mdp.FEW_STEPS} steps at cfg 1."
                 ),
                 sigmas_input(*_SIGMAS),
                 method_input("inversion", FixedPoint.name, _INVERSION_TIP, iterations=1, optional=True),
@@ -229,7 +242,7 @@ class MDPEdit(io.ComfyNode):
         mask: Tensor | None = None,
         **widgets: Any,
     ) -> io.NodeOutput:
-        settings = make_settings(**widgets)
+        settings = make_settings(**with_own_steps(widgets, path))
         settings.schedule.window(step_positions(model, settings, path))  # refuses an empty window before any work
         prompts = Prompts(positive, negative, source)
         found, region, callback = prepare(model, prompts, latent, seed, settings, path, mask)
@@ -310,7 +323,7 @@ class MDPSweep(io.ComfyNode):
         parts: int = 1,
         **widgets: Any,
     ) -> io.NodeOutput:
-        settings = make_settings(**widgets)
+        settings = make_settings(**with_own_steps(widgets, path))
         places = step_positions(model, settings, path)
         if sweep == WINDOWS:
             layout = window_grid(

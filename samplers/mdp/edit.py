@@ -35,6 +35,13 @@ GUIDES = ("source", "negative")
 SOURCE_SHARE = 1 / 3
 """Of what cfg adds to 1, how much guidance away from the source prompt takes for an edit of the same strength."""
 
+FEW_STEPS = 8
+FEW_STEPS_SCALE = 1.5
+"""Guidance away from the source prompt at cfg 1 in at most `FEW_STEPS` steps: of models that are distilled to them."""
+
+RECOMMENDED, RECOMMENDED_FEW = PathSchedule(0.8, 0.15), PathSchedule(0.8, 0.3)
+"""The window of the recommended edit; the second one in few steps at cfg 1, where it leaves the last step free."""
+
 WHOLE: dict[str, PathSchedule] = {
     "noise": PathSchedule(0.8, 0.15),
     "latent": PathSchedule(0.9, 0.3, weight=0.3),
@@ -61,7 +68,7 @@ class MDPSettings:
     """
 
     kind: str = "noise"
-    schedule: PathSchedule = field(default_factory=lambda: PathSchedule(0.8, 0.15))
+    schedule: PathSchedule = RECOMMENDED
     steps: int = 20
     cfg: float = 4.0
     scheduler: str = "normal"
@@ -74,6 +81,21 @@ class MDPSettings:
     def path_steps(self) -> int:
         """Steps of a new path."""
         return self.steps if self.sigmas is None else max(self.sigmas.numel() - 1, 0)
+
+
+def is_distilled(steps: int, cfg: float) -> bool:
+    """Whether a run looks like one of a model that is distilled to few steps, which has its guidance within."""
+    return cfg == 1.0 and steps <= FEW_STEPS
+
+
+def recommended_window(steps: int, cfg: float) -> PathSchedule:
+    """Where on the path the source counts in the recommended edit."""
+    return RECOMMENDED_FEW if is_distilled(steps, cfg) else RECOMMENDED
+
+
+def source_scale(steps: int, cfg: float) -> float:
+    """The scale of guidance away from the source prompt."""
+    return FEW_STEPS_SCALE if is_distilled(steps, cfg) else 1.0 + SOURCE_SHARE * (cfg - 1.0)
 
 
 @dataclass(frozen=True)
@@ -205,7 +227,7 @@ def edit(
     ValueError for a path of another model, an empty window, or prompts of different kinds.
     """
     away, cfg = led_from_source(target, source, settings), settings.cfg
-    from_source = source.conditioning, 1.0 + SOURCE_SHARE * (cfg - 1.0), "source"
+    from_source = source.conditioning, source_scale(source.path.steps, cfg), "source"
     from_negative = negative, cfg, "negative"
     ways = [way for way, taken in ((from_source, any(away)), (from_negative, not all(away))) if taken]
     results = [_edited(model, target, way, source, settings, mask, callback) for way in ways]
