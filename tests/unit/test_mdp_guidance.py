@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from comfy.model_base import ModelType
+from diffusion_path.nodes.mdp_edit import MDPEdit
 from diffusion_path.samplers import remarks
 from diffusion_path.samplers.mdp import edit as mdp
 from diffusion_path.samplers.schedule import PathSchedule
@@ -60,3 +62,24 @@ def test_a_batch_with_one_short_prompt_is_its_pictures(monkeypatch: pytest.Monke
     torch.testing.assert_close(both.latent["samples"], torch.cat([each.latent["samples"] for each in alone]))
     assert both.evaluations == sum(each.evaluations for each in alone)
     assert "source prompt at 2, or away from the negative prompt at 4 where" in both.guidance
+
+
+@pytest.mark.parametrize(
+    ("steps", "cfg", "window", "scale"),
+    [
+        (4, 1.0, "0.8 to 0.3", "1.5"),  # a distilled model's
+        (9, 1.0, "0.8 to 0.15", "1"),
+        (4, 4.0, "0.8 to 0.15", "2"),
+    ],
+)
+def test_few_steps_without_cfg_are_guided_away_from_the_source(steps: int, cfg: float, window: str, scale: str) -> None:
+    """What the report says of the recommended edit; a connected path's own steps count."""
+    model = gaussian_model(ModelType.EPS, spread=0.5)
+    picture = {"samples": torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))}
+    prompts = model, TARGET, NULL, SOURCE
+    widgets: dict[str, Any] = {"seed": 5, "cfg": cfg, "method": "recommended", "scheduler": "simple"}
+    _, path, report, _ = MDPEdit.execute(*prompts, picture, steps=steps, **widgets).args
+    again = MDPEdit.execute(*prompts, picture, steps=30, path=path, **widgets).args[2]
+    for text in (report, again):
+        assert f"window {window} = steps" in text
+        assert f"guidance: away from the source prompt at {scale}\n" in text

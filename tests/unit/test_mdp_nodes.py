@@ -207,26 +207,6 @@ def test_published_windows_are_presets(method: str, window: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "cfg", "window", "scale"),
-    [
-        (4, 1.0, "0.8 to 0.3", "1.5"),  # a distilled model's
-        (9, 1.0, "0.8 to 0.15", "1"),
-        (4, 4.0, "0.8 to 0.15", "2"),
-    ],
-)
-def test_few_steps_without_cfg_are_guided_away_from_the_source(steps: int, cfg: float, window: str, scale: str) -> None:
-    """What the report says of the recommended edit; a connected path's own steps count."""
-    model = gaussian_model(ModelType.EPS, spread=0.5)
-    prompts = model, cond(MU_B), cond(MU_U), cond(MU_A)
-    widgets: dict[str, Any] = {"seed": 5, "cfg": cfg, "method": "recommended", "scheduler": "simple"}
-    _, path, report, _ = MDPEdit.execute(*prompts, latent(), steps=steps, **widgets).args
-    again = MDPEdit.execute(*prompts, latent(), steps=30, path=path, **widgets).args[2]
-    for text in (report, again):
-        assert f"window {window} = steps" in text
-        assert f"guidance: away from the source prompt at {scale}\n" in text
-
-
-@pytest.mark.parametrize(
     ("method", "widgets"),
     [("residual", {"eta": 0.5}), ("fixed point", {"iterations": 2}), ("negative prompt", {}), ("controlled", {})],
 )
