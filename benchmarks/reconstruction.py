@@ -107,7 +107,7 @@ def print_table(found: Mapping[str, list[Figures]]) -> None:
 def main() -> None:
     options = parser(__doc__, scenes=50, steps=0)
     add_model(options)
-    text = "what a run that was ended goes on from; without it, one begins again"
+    text = "what a stopped run continues from; to begin again, remove it and those of other processes beside it"
     options.add_argument("--results", type=Path, default=OUTPUT / "reconstruction.json", help=text)
     options.add_argument("--rows", default="", help="only the methods whose names begin so")
     given = options.parse_args()

@@ -224,13 +224,17 @@ def _opaque(color: tuple[int, int, int]) -> np.ndarray:
     return np.array([*color, 255], np.float32) / 255
 
 
+_LEAST_WAY = 1e-3
+"""Pixels between the two places of a gradient; with less it is filled with its first colour. As in blend.js."""
+
+
 def _along(cover: Cover, gradient: Gradient, scale: np.ndarray) -> np.ndarray:
     """How far along a gradient the pixels of a cover lie, 0..1: [h, w, 1]."""
     height, width = cover.values.shape
     begin, end = np.asarray(gradient.begin) * scale, np.asarray(gradient.end) * scale
     way = end - begin
     length = float(way @ way)
-    if length == 0:
+    if length < _LEAST_WAY**2:
         return np.zeros((height, width, 1), np.float32)
     x = (np.arange(width, dtype=np.float32) + np.float32(cover.x + 0.5 - begin[0])) * np.float32(way[0] / length)
     y = (np.arange(height, dtype=np.float32) + np.float32(cover.y + 0.5 - begin[1])) * np.float32(way[1] / length)

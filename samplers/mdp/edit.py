@@ -40,7 +40,7 @@ FEW_STEPS_SCALE = 1.5
 """Guidance away from the source prompt at cfg 1 in at most `FEW_STEPS` steps: of models that are distilled to them."""
 
 RECOMMENDED, RECOMMENDED_FEW = PathSchedule(0.8, 0.15), PathSchedule(0.8, 0.3)
-"""The window of the recommended edit; the second one in few steps at cfg 1, where it leaves the last step free."""
+"""The window of the recommended edit; the second one in few steps at cfg 1, where it frees the last one of four."""
 
 WHOLE: dict[str, PathSchedule] = {
     "noise": PathSchedule(0.8, 0.15),
@@ -264,7 +264,7 @@ def _edited(
     solver = comfy.samplers.sampler_object("euler") if path.residuals is None else replay_sampler(path)
     drawn = noise.generate_noise(latent)
     edited = sample_with(guider, drawn, latent["samples"], solver, path.sigmas, callback=callback, seed=path.seed)
-    plain = path.steps * (1 if settings.cfg == 1.0 else 2)
+    plain = path.steps * (1 if scale == 1.0 else 2)
     edited = edited.to(comfy.model_management.intermediate_device())
     guided = f"away from the {name} prompt at {scale:.3g}"
     saved = max(0, plain - counter.evaluations)

@@ -8,7 +8,7 @@ from diffusion_path.tests.browser.test_stroke_canvas import canvas, part, press,
 
 
 def said(comfy: ComfyPage, node: int) -> str:
-    """What a screen reader is told."""
+    """What a screen reader says."""
     return part(comfy, node, '.dpath-status[role="status"]').inner_text()
 
 
@@ -48,6 +48,17 @@ def test_a_stroke_and_an_area_point_by_point(comfy: ComfyPage) -> None:
     assert strokes(comfy, node) == [stroke], "Escape drops an outline, and undo works as ever"
     press(comfy, node, "Escape")
     assert said(comfy, node) == ""
+
+
+def test_another_tool_drops_what_is_open(comfy: ComfyPage) -> None:
+    node, _ = canvas(comfy)
+    comfy.page.mouse.move(5, 5)
+    press(comfy, node, "Enter", "Enter", "Shift+ArrowRight", "Enter", "Escape")
+    kept = strokes(comfy, node)
+    assert len(kept) == 1
+    for leave in ("Control+a", "."):
+        press(comfy, node, "b", "Enter", "Shift+ArrowDown", "Enter", leave, "Escape", "Escape")
+        assert strokes(comfy, node) == kept
 
 
 @pytest.mark.parametrize("key", ["l", "r", "o"])

@@ -204,3 +204,13 @@ test("pictures survive reading and writing, and broken ones are kept as they are
 function pixelsOf({ file, pixels }) {
   return { file, pixels };
 }
+
+test("a gradient has a text for its colour and places within reach", () => {
+  const area = { tool: "fill", color: "#1d5238", rings: [[0, 0, 9, 0, 9, 9]] };
+  const read = (more) => readDrawing(JSON.stringify({ width: 9, height: 9, strokes: [{ ...area, ...more }] }));
+  const far = read({ color2: "#ffffff", gradient: [-1e300, 0, 5, 1e300] });
+  assert.deepEqual(far.drawing.strokes[0].gradient.way, [-16384, 0, 5, 32768]);
+  const wrong = read({ color2: ["#ffffff"], gradient: [0, 0, 5, 5] });
+  assert.equal(wrong.drawing.strokes[0].gradient, null);
+  assert.notEqual(wrong.complaint, "");
+});

@@ -110,3 +110,23 @@ test("layers are groups with names, the sketch and what is hidden are not seen, 
   );
   assert.match(text, /stroke="rgb\(255,45,149\)"[^>]*opacity="0.5"/);
 });
+
+test("a gradient without a way is one colour, and names hold nothing that XML cannot", () => {
+  const area = {
+    tool: "fill",
+    color: "#1d5238",
+    color2: "#ffffff",
+    gradient: [5, 5, 5, 5],
+    rings: [[0, 0, 9, 0, 9, 9]],
+  };
+  const text = written(
+    [area],
+    [
+      { id: "paint", name: 'a\u0001\ufffe"<b' },
+      { id: "sketch", kind: "sketch" },
+    ],
+  );
+  assert.ok(!text.includes("linearGradient"));
+  assert.match(text, /fill="#1d5238"/);
+  assert.match(text, /inkscape:label="a&quot;&lt;b"/);
+});

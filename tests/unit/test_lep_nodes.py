@@ -11,6 +11,8 @@ import folder_paths
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from diffusion_path.demo.model import load_demo_model
+from diffusion_path.lep.families import check_fits
 from diffusion_path.lep.guidance import Guidance, guide
 from diffusion_path.lep.predict import predict_map
 from diffusion_path.nodes.edges import SKETCH, EdgeMap
@@ -204,10 +206,9 @@ def test_bad_sketches_are_refused() -> None:
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_the_built_in_predictors_fit_the_embedded_model(name: str) -> None:
-    from diffusion_path.demo.model import load_demo_model
-    from diffusion_path.lep.families import check_fits
-
     assert BUILT_IN[name].stat().st_size <= (4 if "edges" in name else 1) * 1024**2
     predictor = LoadMapPredictor.execute(name).result[0]
-    assert predictor.model["network"] == "UNetModel"
+    assert predictor.model["latent_format"] == "LandscapeLatent"
     check_fits(load_demo_model()[0], predictor.model, predictor.taps)
+    with pytest.raises(ValueError, match="latent format LandscapeLatent"):
+        check_fits(tiny.unet(), predictor.model, predictor.taps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -83,3 +84,6 @@ def test_few_steps_without_cfg_are_guided_away_from_the_source(steps: int, cfg: 
     for text in (report, again):
         assert f"window {window} = steps" in text
         assert f"guidance: away from the source prompt at {scale}\n" in text
+        (line,) = [each for each in text.splitlines() if each.startswith("edit: ")]
+        made, saved = (int(word) for word in re.findall(r"\d+", line))
+        assert made + saved == steps * (1 if scale == "1" else 2), "a guided step takes two"

@@ -40,8 +40,10 @@ def test_a_gradient_goes_evenly_from_one_colour_to_the_other(size: int) -> None:
     along = np.clip(((np.arange(size) + 0.5) * 64 / size - 16) / 32, 0, 1)
     assert row == pytest.approx(np.stack([1 - along, 0 * along, along, 0 * along + 1], -1), abs=1e-5)
     plain = rendered(whole | {"color": "#ff0000"}, size=size)
+    tiny = rendered(whole | {"color": "#ff0000", "color2": "#0000ff", "gradient": [0, 0, 1e-40, -1e-40]}, size=size)
     nowhere = rendered(whole | {"color": "#ff0000", "color2": "#0000ff", "gradient": [16, 8, 16, 8]}, size=size)
     assert torch.equal(plain.strokes, nowhere.strokes)
+    assert torch.equal(plain.strokes, tiny.strokes)
     assert torch.equal(plain.mask, shaded.mask)
     assert torch.equal(plain.t0s, shaded.t0s)
 

@@ -100,13 +100,16 @@ function brush(data, through, [red, green, blue], strength) {
   };
 }
 
+/** Pixels between the two places of a gradient; with less it is filled with its first colour. As in strokes_render.py. */
+export const LEAST_WAY = 1e-3;
+
 /** A brush in the colour that a gradient has at each place. */
 function ramp(data, through, { color, opacity, gradient }, { scaleX, scaleY }) {
   const [red, green, blue] = channels(color);
   const [moreRed, moreGreen, moreBlue] = channels(gradient.color).map((value, c) => value - [red, green, blue][c]);
   const [x0, y0, x1, y1] = gradient.way.map((value, i) => value * (i % 2 ? scaleY : scaleX));
   const length = (x1 - x0) ** 2 + (y1 - y0) ** 2;
-  const [stepX, stepY] = length ? [(x1 - x0) / length, (y1 - y0) / length] : [0, 0];
+  const [stepX, stepY] = length >= LEAST_WAY ** 2 ? [(x1 - x0) / length, (y1 - y0) / length] : [0, 0];
   const strength = opacity / 255;
   return (start, { values }, from, count, column, row) => {
     const begin = (row + 0.5 - y0) * stepY + (column + 0.5 - x0) * stepX;

@@ -30,7 +30,8 @@ const MOST_STROKES = 20000;
 const MOST_POINTS = 100000;
 const LONGEST_TEXT = 8000000;
 const TOOLS = ["brush", "line", "eraser", "fill"];
-export const COLOR = /^#[0-9a-f]{6}$/i;
+const COLOR = /^#[0-9a-f]{6}$/i;
+const FARTHEST = [-16384, 32768]; // pixels
 
 /** number: [default, low, high] */
 const RANGES = {
@@ -80,7 +81,7 @@ export function readDrawing(text) {
   if (budget.repaired && !complaint)
     complaint = `${budget.repaired} strokes had values out of range and were repaired.`;
   const sides = isSide(width) && isSide(height) ? { width, height } : { width: 0, height: 0 };
-  const known = { ...sides, paper: COLOR.test(paper) ? paper : "#ffffff", print: asPrint(background) };
+  const known = { ...sides, paper: isColor(paper) ? paper : "#ffffff", print: asPrint(background) };
   return { drawing: { ...known, layers, strokes: read, rest }, complaint, lost };
 }
 
@@ -124,7 +125,7 @@ function readStroke(item, budget) {
   if (budget.points < 0) return { foreign: item };
   let repaired = false;
   const stroke = { tool, layer, kind, paths, color: item.color ?? "#000000", pressure: null };
-  if (!COLOR.test(stroke.color)) [stroke.color, repaired] = ["#000000", true];
+  if (!isColor(stroke.color)) [stroke.color, repaired] = ["#000000", true];
   for (const [name, [standard, low, high]] of Object.entries(RANGES)) {
     const value = item[name] ?? standard;
     stroke[name] = Number.isFinite(value) ? Math.min(Math.max(value, low), high) : standard;
@@ -141,8 +142,15 @@ function readStroke(item, budget) {
   return Object.freeze(stroke);
 }
 
+/** Whether a value is the text of a colour. */
+export function isColor(value) {
+  return typeof value === "string" && COLOR.test(value);
+}
+
 function readGradient({ color2, gradient }) {
-  return COLOR.test(color2) && isPath(gradient, 4) && gradient.length === 4 ? { color: color2, way: gradient } : null;
+  if (!isColor(color2) || !isPath(gradient, 4) || gradient.length !== 4) return null;
+  const [least, most] = FARTHEST;
+  return { color: color2, way: gradient.map((value) => Math.min(Math.max(value, least), most)) };
 }
 
 function isPath(path, least) {

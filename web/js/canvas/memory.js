@@ -1,6 +1,6 @@
 /** What the canvas remembers beside the drawing: steps to undo, and how the tools were set. */
 
-import { COLOR, EMPTY, readDrawing, writeDrawing } from "./document.js";
+import { EMPTY, isColor, readDrawing, writeDrawing } from "./document.js";
 
 const KEY = "DiffusionPath.StrokeCanvas";
 const MOST_STEPS = 200;
@@ -30,7 +30,7 @@ export function rememberedSettings() {
     const saved = JSON.parse(localStorage.getItem(KEY) ?? "{}");
     const fits = ([name, value]) => typeof value === typeof STANDARD[name];
     const known = Object.fromEntries(Object.entries(saved).filter(fits));
-    const recent = Array.isArray(known.recent) ? known.recent.filter((color) => COLOR.test(color)) : [];
+    const recent = Array.isArray(known.recent) ? known.recent.filter(isColor) : [];
     const sizes = { ...STANDARD.sizes, ...known.sizes };
     return { ...STANDARD, ...known, tool: "brush", sizes, recent };
   } catch {

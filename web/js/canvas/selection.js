@@ -40,15 +40,21 @@ export class Selection {
   step(by) {
     const shown = this.#layer();
     if (!shown.length) return;
-    this.view.settings.tool = "select";
+    this.#takeTool();
     const [first = -1] = this.indices;
     const at = first < 0 && by < 0 ? 0 : shown.indexOf(first);
     this.choose([shown[(at + by + shown.length) % shown.length]]);
   }
 
   all() {
-    this.view.settings.tool = "select";
+    this.#takeTool();
     this.choose(this.#layer());
+  }
+
+  /** What another tool has in the making is dropped. */
+  #takeTool() {
+    this.view.pointer.cancel();
+    this.view.settings.tool = "select";
   }
 
   /** Gives a value to the strokes that have one of this name; returns whether there are any. */

@@ -100,6 +100,7 @@ function element(stroke, sheet, color) {
 
 function gradientOf({ color, gradient }, { scale, defs }) {
   const [x1, y1, x2, y2] = gradient.way.map((value, i) => short(value * (i % 2 ? scale.y : scale.x)));
+  if (x1 === x2 && y1 === y2) return color; // SVG would take the second one
   const id = `d${defs.length + 1}`;
   const stop = (at, shade) => `<stop offset="${at}" stop-color="${shade}"/>`;
   const place = `gradientUnits="userSpaceOnUse" x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}"`;
@@ -184,5 +185,6 @@ function short(value) {
 }
 
 function escaped(text) {
-  return text.replace(/[&<>"]/g, (each) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[each]);
+  const known = text.replace(/\p{Cc}|[\ufffe\uffff]/gu, ""); // what XML cannot hold
+  return known.replace(/[&<>"]/g, (each) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[each]);
 }
