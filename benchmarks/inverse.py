@@ -35,7 +35,7 @@ _STEPS, _CFG, _SIGMA, _BATCH, _SEED = 20, 4.0, 3.0, 10, 70_000
 PLAIN_T0 = {"grey": 0.5, "smaller": 0.3, "blurred": 0.3}
 """As much noise as colour, or detail, needs."""
 GUIDED_T0 = {"grey": 1.0, "smaller": 0.6, "blurred": 0.6}
-TOLD: dict[str, Callable[[Scene], str]] = {"full": full_caption, "empty": lambda _: ""}
+CAPTIONS: dict[str, Callable[[Scene], str]] = {"full": full_caption, "empty": lambda _: ""}
 """What the prompt says, by the names on the command line."""
 MEASURE: dict[str, Callable[[Tensor], Measurement]] = {
     "grey": measurement.grey,
@@ -164,7 +164,7 @@ def run(kind: str, case: Case, methods: dict[str, Row], scenes: list[Scene], rea
 def main() -> None:
     options = parser(__doc__, pictures=50, published=0)
     options.add_argument("--kinds", nargs="+", choices=list(MEASURE), default=list(MEASURE))
-    options.add_argument("--prompts", nargs="+", choices=list(TOLD), default=["full"], help="captions, or empty ones")
+    options.add_argument("--prompts", nargs="+", choices=list(CAPTIONS), default=["full"], help="captions, or empty ones")
     for name in ("strength", "end"):
         options.add_argument(f"--{name}", type=float, default=getattr(Guidance, name))
     for name in ("iterations", "every"):
@@ -177,8 +177,8 @@ def main() -> None:
     settings = {name: getattr(given, name) for name in ("strength", "end", "iterations", "every")}
     print(f"{machine()}; {_STEPS} steps, {settings}; patch KID of the truth {real.distance(truth).value:.3f}")
     for kind in given.kinds:
-        for told in given.prompts:
-            texts = [TOLD[told](scene) for scene in scenes]
+        for prompts in given.prompts:
+            texts = [CAPTIONS[prompts](scene) for scene in scenes]
             if given.pictures:
                 some = slice(0, given.pictures)
                 known = MEASURE[kind](truth[some])
