@@ -164,7 +164,7 @@ def run(kind: str, case: Case, methods: dict[str, Row], scenes: list[Scene], rea
 def main() -> None:
     options = parser(__doc__, pictures=50, published=0)
     options.add_argument("--kinds", nargs="+", choices=list(MEASURE), default=list(MEASURE))
-    options.add_argument("--prompts", nargs="+", choices=list(CAPTIONS), default=["full"], help="captions, or empty ones")
+    options.add_argument("--prompts", nargs="+", choices=list(CAPTIONS), default=["full"], help="captions, or none")
     for name in ("strength", "end"):
         options.add_argument(f"--{name}", type=float, default=getattr(Guidance, name))
     for name in ("iterations", "every"):
