@@ -10,6 +10,8 @@ export const AREA = { add: addArea, draw: drawCorners };
 export const PATH = { add: addPath, draw: drawPathPreview };
 export const CUT = { add: (view, ring) => ring.length >= 6 && view.arrival.cut(ring), draw: drawCorners };
 
+export const REACH = 9; // pixels of the stage around the first corner of an outline
+
 export class Corners {
   /** @param {import("./view.js").StrokesView} view */
   constructor(view, kind) {

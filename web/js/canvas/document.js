@@ -21,7 +21,7 @@
  * @property {object} rest           unknown fields, kept as they are
  */
 
-import { isStandard, readLayers, STANDARD, writeLayers } from "./layers.js";
+import { FARTHEST, isStandard, readLayers, STANDARD, writeLayers } from "./layers.js";
 
 const VERSION = 2;
 const BEFORE_LAYERS = 1;
@@ -31,7 +31,6 @@ const MOST_POINTS = 100000;
 const LONGEST_TEXT = 8000000;
 const TOOLS = ["brush", "line", "eraser", "fill"];
 const COLOR = /^#[0-9a-f]{6}$/i;
-const FARTHEST = [-16384, 32768]; // pixels
 
 /** number: [default, low, high] */
 const RANGES = {

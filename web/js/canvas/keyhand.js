@@ -1,12 +1,11 @@
 /** A hand made of keys: arrows move a cross over the picture, and Enter does there what the tool does. */
 
 import { clamp } from "../common/numbers.js";
-import { AREA, Corners, CUT, PATH } from "./corners.js";
+import { AREA, Corners, CUT, PATH, REACH } from "./corners.js";
 import { placeOf } from "./stage.js";
 
 const STEP = 3; // pixels of the stage, but at least one of the picture
 const FAST = 10; // times as far
-const REACH = 9; // pixels of the stage around the first corner of an outline
 
 /** Tools that are led from point to point, and those that go from one place to another. */
 const SET = { brush: PATH, eraser: PATH, outline: AREA, lasso: CUT };

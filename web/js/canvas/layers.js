@@ -18,7 +18,7 @@ import { SCALES, turnedTo } from "./placing.js";
 export const MOST_LAYERS = 32;
 export const PICTURE_T0 = 0.6; // of a picture that names none
 const LONGEST_NAME = 60;
-const FARTHEST = [-16384, 32768];
+export const FARTHEST = [-16384, 32768]; // pixels
 const FILE = /^[0-9a-f]{16,64}\.[a-z]{3,4}$/;
 const NAMES = { paint: "Paint", sketch: "Sketch", picture: "Picture" };
 const NUMBERED = { paint: (n) => `Paint ${n}`, sketch: (n) => `Sketch ${n}`, picture: (n) => `Picture ${n}` };

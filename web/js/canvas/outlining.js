@@ -3,13 +3,11 @@
  * way that is drawn. It is closed by a click on its beginning, a double click, or Enter.
  */
 
-import { addArea, AREA, Corners } from "./corners.js";
+import { addArea, AREA, Corners, REACH } from "./corners.js";
 import { keptPoints } from "./geometry.js";
 import { drawCorners, placeOf } from "./stage.js";
-import { trace } from "./tools.js";
+import { TOLERANCE, trace } from "./tools.js";
 
-const TOLERANCE = 0.35; // pixels of the picture that a simplified outline may be off
-const REACH = 9; // pixels of the stage around the first corner
 const DOUBLE_MS = 400;
 
 export function outline(pointer, event) {

@@ -7,7 +7,7 @@ import { floodArea, keptPoints, outlines, shapeRing } from "./geometry.js";
 import { compositeOf } from "./stack.js";
 import { drawLinePreview, drawRing, drawShapePreview, placeOf } from "./stage.js";
 
-const TOLERANCE = 0.35; // pixels of the picture that a simplified path may be off
+export const TOLERANCE = 0.35; // pixels of the picture that a simplified path may be off
 const FILL_SIZE = 768; // longer side of the picture in which areas are found
 const FILL_TOLERANCE = 28;
 const FILL_RIM = 3; // pixels of that picture
