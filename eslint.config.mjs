@@ -49,6 +49,10 @@ export default [
           selector: "Program > :matches(ExpressionStatement, IfStatement, ForStatement, ForOfStatement)",
           message: "Only entries (web/js/*.js) may do anything when loaded.",
         },
+        {
+          selector: "CallExpression[callee.property.name=/^(max|min|push)$/] > SpreadElement",
+          message: "A list of 100,000 points is more than a call takes: use largest(), reduce or a loop.",
+        },
       ],
     },
   },

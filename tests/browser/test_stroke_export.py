@@ -99,3 +99,27 @@ def test_the_picture_is_copied_or_it_is_said_why_not(comfy: ComfyPage) -> None:
     with comfy.page.expect_download():
         banner.query_selector("button").click()  # type: ignore[union-attr]
     comfy.evaluate("() => { window.ClipboardItem = kept_; }")
+
+
+def test_what_keeps_a_picture_from_the_clipboard_is_named(comfy: ComfyPage) -> None:
+    node, _ = canvas(comfy)
+    press(comfy, node, "ArrowRight", "Enter", "Enter", "Enter")
+    banner = part(comfy, node, ".dpath-banner")
+    throwing = "() => { navigator.clipboard.write = () => Promise.reject(new DOMException('%s', '%s')); }"
+    undrawn = """() => { navigator.clipboard.write = ([item]) => item.getType("image/png");
+        window.toBlob_ = HTMLCanvasElement.prototype.toBlob;
+        HTMLCanvasElement.prototype.toBlob = (done) => done(null); }"""
+    for broken, sentence in (
+        (throwing % ("Denied", "NotAllowedError"), "has refused the clipboard"),
+        (throwing % ("The disk is on fire", "DataError"), "could not be copied. The disk is on fire"),
+        (undrawn, "too large for this browser"),
+    ):
+        comfy.evaluate(broken)
+        press(comfy, node, "s")
+        part(comfy, node, ".dpath-menu button:has-text('Copy')").click()
+        comfy.wait_until(f"e => e.textContent.includes('{sentence}')", banner)
+        comfy.screenshot("why-not-copied")
+    press(comfy, node, "s")
+    part(comfy, node, ".dpath-menu button:has-text('PNG')").click()
+    comfy.wait_until("e => e.textContent.includes('too large for this browser')", banner)
+    comfy.evaluate("() => { HTMLCanvasElement.prototype.toBlob = toBlob_; delete navigator.clipboard.write; }")

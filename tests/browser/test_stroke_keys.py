@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from diffusion_path.tests.browser.page import ComfyPage
-from diffusion_path.tests.browser.test_stroke_canvas import canvas, part, press, strokes
+from diffusion_path.tests.browser.test_stroke_canvas import button, canvas, part, press, strokes
 
 
 def said(comfy: ComfyPage, node: int) -> str:
@@ -50,15 +50,40 @@ def test_a_stroke_and_an_area_point_by_point(comfy: ComfyPage) -> None:
     assert said(comfy, node) == ""
 
 
-def test_another_tool_drops_what_is_open(comfy: ComfyPage) -> None:
+def test_whatever_begins_else_ends_an_open_stroke_with_its_points(comfy: ComfyPage) -> None:
+    node, easel = canvas(comfy)
+    open_stroke = ("b", "Enter", "Enter", "Shift+ArrowDown", "Enter")
+    comfy.page.mouse.move(5, 5)
+    for number, key in enumerate(("Control+a", ".", "e", "l", "n", "Alt+BracketLeft"), 1):
+        press(comfy, node, *open_stroke, key, "Escape", "Escape", "Escape")
+        drawn = strokes(comfy, node)
+        assert len(drawn) == number, key
+        assert len(drawn[-1]["points"]) == 4, key
+    press(comfy, node, *open_stroke)
+    button(comfy, node, "Whole window").focus()
+    assert len(strokes(comfy, node)) == 7, "the keys went elsewhere"
+    press(comfy, node, *open_stroke)
+    comfy.drag(easel, [(0.4, 0.7), (0.5, 0.7)])
+    by_keys, by_mouse = strokes(comfy, node)[-2:]
+    assert len(by_keys["points"]) == 4
+    assert by_mouse["points"] != by_keys["points"]
+
+
+def test_the_cross_reaches_the_edge_and_is_kept_in_sight(comfy: ComfyPage) -> None:
     node, _ = canvas(comfy)
     comfy.page.mouse.move(5, 5)
-    press(comfy, node, "Enter", "Enter", "Shift+ArrowRight", "Enter", "Escape")
-    kept = strokes(comfy, node)
-    assert len(kept) == 1
-    for leave in ("Control+a", "."):
-        press(comfy, node, "b", "Enter", "Shift+ArrowDown", "Enter", leave, "Escape", "Escape")
-        assert strokes(comfy, node) == kept
+    press(comfy, node, "g", *["Shift+ArrowRight"] * 20, *["Shift+ArrowDown"] * 20)
+    assert place(comfy, node) == [512, 512]
+    press(comfy, node, "Enter")
+    assert [stroke["tool"] for stroke in strokes(comfy, node)] == ["fill"]
+    press(comfy, node, "x", "i", "Enter")
+    assert part(comfy, node, ".dpath-color").input_value() == strokes(comfy, node)[0]["color"]
+    press(comfy, node, *["+"] * 5)
+    comfy.screenshot("key-cross-zoomed")
+    before = place(comfy, node)
+    press(comfy, node, *["Shift+ArrowLeft"] * 40)
+    comfy.screenshot("key-cross-in-sight")
+    assert place(comfy, node)[0] < before[0]
 
 
 @pytest.mark.parametrize("key", ["l", "r", "o"])

@@ -15,6 +15,7 @@ from diffusion_path.images.strokes_pictures import PictureFolder
 from diffusion_path.images.strokes_render import over_background, render_drawing
 from diffusion_path.tests.browser.page import ComfyPage
 from diffusion_path.tests.browser.test_stroke_canvas import button, canvas, on_picture, part, press, strokes
+from diffusion_path.tests.browser.test_stroke_export import saved
 from diffusion_path.tests.browser.test_stroke_layers import layers
 from diffusion_path.tests.browser.test_stroke_window import _DROP
 from PIL import Image
@@ -44,6 +45,8 @@ def picture_of(comfy: ComfyPage, node: int) -> dict[str, Any]:
 
 _HAS_PICTURE = """id => app.canvas.graph.getNodeById(id).widgets.find(w => w.name === "strokes").value
     .includes('"kind":"picture"')"""
+_HAS_ANOTHER = """id => app.canvas.graph.getNodeById(id).widgets.find(w => w.name === "strokes").value
+    .split('"kind":"picture"').length === 3"""
 _PIXELS = """async ([folder, id, width, height]) => { const easel = app.canvas.graph.getNodeById(id).widgets
         .find(w => w.name === "strokes").element; const { Stack } = await import(folder + "/canvas/stack.js");
     const { Pictures } = await import(folder + "/canvas/pictures.js");
@@ -160,6 +163,10 @@ def test_a_part_of_the_background_is_cut_out_and_moved(comfy: ComfyPage) -> None
     moved = picture_of(comfy, node)
     assert moved["x"] < cut["x"] - 20
     comfy.screenshot("cut-out")
+    press(comfy, node, "c", "Escape", "c", "Enter", "Enter", "Shift+ArrowRight", "Enter", "Shift+ArrowDown", "Enter")
+    comfy.click(place, (0.2, 0.2))
+    comfy.wait_until(_HAS_ANOTHER, node)
+    press(comfy, node, "z")
     preview = comfy.add("PreviewImage", 900, 100)
     to_image = comfy.add("MaskToImage", 900, 500)
     comfy.connect(node, 2, to_image, "mask")
@@ -171,6 +178,25 @@ def test_a_part_of_the_background_is_cut_out_and_moved(comfy: ComfyPage) -> None
     x, y = round(moved["x"]), round(moved["y"])
     assert (mask[y, x], mask[5, 5]) == (255, 0)
     assert 0.02 < mask.mean() / 255 < 0.3
+
+
+def test_a_picture_that_does_not_come_says_what_failed(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.drag(place, [(0.3, 0.6), (0.7, 0.6)])
+    banner = part(comfy, node, ".dpath-banner")
+    assert comfy.page.evaluate(_DROP, [place, base64.b64encode(b"GIF89a, or not").decode(), "boat.png", "drop"])
+    comfy.wait_until("e => e.textContent.includes('The browser cannot read this picture')", banner)
+    answers = {
+        "refused the picture with the answer 413": lambda route: route.fulfill(status=413),
+        "could not be taken.": lambda route: route.abort(),
+    }
+    for sentence, answer in answers.items():
+        comfy.page.route("**/upload/image", answer)
+        drop(comfy, place, soft_picture())
+        comfy.wait_until(f"e => e.textContent.includes('{sentence}')", banner)
+        comfy.page.unroute("**/upload/image")
+    comfy.screenshot("not-taken")
+    comfy.problems.clear()  # the page notes that a request failed
 
 
 def test_a_missing_picture_is_reported_and_nothing_is_lost(comfy: ComfyPage) -> None:
@@ -188,6 +214,10 @@ def test_a_missing_picture_is_reported_and_nothing_is_lost(comfy: ComfyPage) -> 
     banner = part(comfy, node, ".dpath-banner")
     comfy.wait_until("e => e.textContent.includes('missing from the input folder')", banner)
     comfy.screenshot("missing")
+    for item in ("Save as SVG", "Save as PNG"):
+        saved(comfy, node, item)
+        comfy.wait_until("e => e.textContent.includes('were left out')", banner)
+        banner.query_selector("button").click()  # type: ignore[union-attr]
     run = comfy.queue()
     assert "is missing" in run.outputs[str(node)]["dpath_canvas"][0]["complaints"][0]
     assert json.loads(comfy.widget(node, "strokes")) == json.loads(text)

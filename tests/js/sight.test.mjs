@@ -70,3 +70,14 @@ test("fingers keep to right angles, keys turn by fifteen degrees as it is seen",
   view.fit();
   assert.deepEqual([view.degrees, view.zoom], [0, 1]);
 });
+
+test("a place beside the stage is brought to its rim, one that is seen stays", () => {
+  for (const fields of [{}, { mirrored: true, degrees: 30 }]) {
+    const view = sight({ zoom: 4, ...fields });
+    view.bring(view.onSheet({ x: 190, y: 8 }), 8);
+    near(view.pan, { x: 0, y: 0 });
+    const beside = view.onSheet({ x: 230, y: -40 });
+    view.bring(beside, 8);
+    near(view.onStage({ x: beside.x + view.pan.x, y: beside.y + view.pan.y }), { x: 192, y: 8 });
+  }
+});

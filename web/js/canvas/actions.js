@@ -1,6 +1,7 @@
 /** What the buttons of a stroke canvas do, by name. */
 
 import { copyPicture, savePng, saveSvg } from "./export.js";
+import { sentenceOf } from "./notices.js";
 
 /** @param {import("./view.js").StrokesView} view */
 export function actionsOf(view) {
@@ -9,7 +10,7 @@ export function actionsOf(view) {
   const either = (what, ...given) => {
     return () => (desk.active.picture ? view.locked || desk[what](...given) : selection[what](...given));
   };
-  const lost = () => view.notify("The picture could not be saved.");
+  const lost = (error) => view.notify(sentenceOf(error, "The picture could not be saved."));
   return {
     undo: () => view.step(-1),
     redo: () => view.step(1),

@@ -3,15 +3,14 @@
  * background, by way of a Load Image; on whatever is there already, a picture is a layer.
  */
 
-import { api } from "../../../../scripts/api.js";
-
 import { html } from "../common/elements.js";
 import { captureUndo } from "../common/widget_host.js";
 import { sourceOf } from "./background.js";
-import { cutOut, uploaded } from "./pictures.js";
+import { sentenceOf } from "./notices.js";
+import { cutOut, sent, uploaded } from "./pictures.js";
 
 const GAP = 60; // between a new Load Image and the canvas
-const FAILED = "The picture could not be uploaded: connect a Load Image to background instead.";
+const FAILED = "The picture could not be taken.";
 const NO_BACKGROUND = "Only a background can be cut: connect a picture to background, or drop one here.";
 
 export class Arrival {
@@ -86,7 +85,7 @@ export class Arrival {
   }
 
   #try(work) {
-    return work().catch(() => this.view.notify(FAILED));
+    return work().catch((error) => this.view.notify(sentenceOf(error, FAILED)));
   }
 
   async #toLayer(file) {
@@ -123,9 +122,7 @@ export class Arrival {
 async function toInput(file) {
   const body = new FormData();
   body.append("image", file);
-  const answer = await api.fetchApi("/upload/image", { method: "POST", body });
-  if (!answer.ok) throw new Error(`${answer.status}`);
-  const { name, subfolder } = await answer.json();
+  const { name, subfolder } = await (await sent(body)).json();
   return subfolder ? `${subfolder}/${name}` : name;
 }
 

@@ -2,6 +2,7 @@
 
 import { addressOf, isLinked, outputOf } from "../common/outputs.js";
 
+const FAR_APART = 120; // of two colours: more counts no more
 const GRID = 8;
 const CHANGED = 1; // mean difference of two prints, in steps of 1/16 of the grey range
 const ALPHA_SIZE = 512; // longer side of the copy in which alpha is looked for
@@ -112,8 +113,9 @@ export function paletteOf(picture, count) {
   const open = [...bins.values()].map(([r, g, b, n]) => ({ rgb: [r / n, g / n, b / n], weight: Math.sqrt(n) }));
   const chosen = [];
   while (open.length && chosen.length < count) {
+    const apart = (a, b) => Math.hypot(...a.map((value, c) => value - b[c]));
     const score = ({ rgb, weight }) =>
-      weight * Math.min(120, ...chosen.map((other) => Math.hypot(...rgb.map((v, c) => v - other[c]))));
+      weight * chosen.reduce((least, other) => Math.min(least, apart(rgb, other)), FAR_APART);
     open.sort((a, b) => score(a) - score(b));
     chosen.push(open.pop().rgb);
   }

@@ -1,5 +1,6 @@
 /** What is set point by point on a stroke canvas: an area, the path of a stroke, or a part that is cut out. */
 
+import { corners } from "./coverage.js";
 import { rounded } from "./document.js";
 import { drawCorners, drawPathPreview } from "./stage.js";
 
@@ -24,7 +25,7 @@ export class Corners {
 
   /** Adds one point or a way of many. */
   add(points) {
-    this.points.push(...points);
+    for (const value of points) this.points.push(value);
     this.steps.push(points.length);
   }
 
@@ -56,8 +57,8 @@ export class Corners {
 
 /** An area inside of a ring in pixels of the picture: filled on the paint, its outline on the sketch. */
 export function addArea(view, ring) {
-  const [xs, ys] = [0, 1].map((side) => ring.filter((_, i) => i % 2 === side));
-  if (ring.length < 6 || [xs, ys].some((each) => Math.max(...each) - Math.min(...each) < LEAST_AREA)) return;
+  const [left, top, right, bottom] = corners([ring]);
+  if (ring.length < 6 || Math.min(right - left, bottom - top) < LEAST_AREA) return;
   const path = inDrawing(view, ring);
   const isPaint = view.desk.kind !== "sketch";
   const paths = [isPaint ? path : [...path, path[0], path[1]]];

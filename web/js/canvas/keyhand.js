@@ -6,6 +6,7 @@ import { placeOf } from "./stage.js";
 
 const STEP = 3; // pixels of the stage, but at least one of the picture
 const FAST = 10; // times as far
+const MARGIN = 8; // pixels of the stage around the cross that are seen
 
 /** Tools that are led from point to point, and those that go from one place to another. */
 const SET = { brush: PATH, eraser: PATH, outline: AREA, lasso: CUT };
@@ -15,6 +16,12 @@ export class KeyHand {
   /** @param {import("./pointer.js").StrokePointer} pointer */
   constructor(pointer) {
     Object.assign(this, { pointer, view: pointer.view, at: null }); // at: whole pixels of the picture
+  }
+
+  /** Where the cross is on the sheet, or null. */
+  get onSheet() {
+    const { left, top, factor } = placeOf(this.view);
+    return this.at && { x: left + this.at.x * factor, y: top + this.at.y * factor };
   }
 
   /** Moves the cross; a way of one step in the picture. @param {import("./sight.js").Point} way */
@@ -29,6 +36,7 @@ export class KeyHand {
       y: Math.round(clamp(this.at.y + y * step, 0, height)),
     };
     pointer.hover = this.at;
+    view.sight.bring(this.onSheet, MARGIN);
     pointer.action?.move({ at: this.at });
     this.tell();
     view.draw();
@@ -57,7 +65,7 @@ export class KeyHand {
   /** Ends a stroke with the points that it has; returns whether there was one. */
   end() {
     if (this.pointer.corners?.kind !== PATH) return false;
-    this.#finish();
+    this.pointer.close();
     this.tell();
     return true;
   }
@@ -95,15 +103,9 @@ export class KeyHand {
   #set(kind) {
     const { pointer, view, at } = this;
     const open = pointer.corners;
-    if (open && (open.isLast(at, 0.5) || open.isFirst(at, REACH / placeOf(view).factor))) return this.#finish();
+    if (open && (open.isLast(at, 0.5) || open.isFirst(at, REACH / placeOf(view).factor))) return pointer.close();
     if (!open && kind !== CUT && view.desk.refuses()) return;
     pointer.corners ??= new Corners(view, kind);
     pointer.corners.add([at.x, at.y]);
-  }
-
-  #finish() {
-    const { corners } = this.pointer;
-    this.pointer.corners = null;
-    corners.finish();
   }
 }

@@ -2,7 +2,6 @@
 
 import { clamp } from "../common/numbers.js";
 import { claim } from "../common/widget_host.js";
-import { closeOutline } from "./outlining.js";
 
 const TOOLS = {
   b: "brush",
@@ -43,7 +42,7 @@ function isUsed(view, event) {
   else if (TRANSFORMS[key] && view.selectedStroke) view.selection.nudge(TRANSFORMS[key]);
   else if (key === "[" || key === "]") view.change("size", nextSize(view.brushSize, key), true);
   else if (key === "0") view.sight.fit();
-  else if (key === "+" || key === "-") view.sight.zoomBy(key === "+" ? 1.4 : 1 / 1.4);
+  else if (key === "+" || key === "-") view.sight.zoomBy(key === "+" ? 1.4 : 1 / 1.4, view.pointer.hand.onSheet);
   else if (key === "m") view.sight.mirror();
   else if (key === "4" || key === "6") view.sight.turn(key === "6" ? 1 : -1);
   else if (key === "x") view.swapColors();
@@ -82,7 +81,7 @@ function isUsedOnStage(view, key, event) {
   if (key === " ") pointer.holdSpace(true);
   else if (ARROWS[key] && view.desk.active.picture && view.settings.tool !== "lasso")
     view.desk.nudge({ way: wayOf(view, key, event) });
-  else if (key === "enter" && pointer.corners && !pointer.hand.at) closeOutline(pointer);
+  else if (key === "enter" && pointer.corners && !pointer.hand.at) pointer.close();
   else if (key === "enter") pointer.hand.enter();
   else if (key === "backspace" && pointer.isBusy) pointer.takeBack();
   else if (key === "delete" || key === "backspace") view.actions.remove();

@@ -51,7 +51,7 @@ export class LayerDesk {
     const layer = this.#find(id);
     if (!layer) return;
     const { view } = this;
-    view.pointer.cancel();
+    view.pointer.settle();
     if (layer.kind !== this.kind) view.settings.tool = layer.picture ? "select" : "brush";
     if (id !== this.active.id) view.selection.indices = [];
     this.#take(layer);
@@ -91,6 +91,7 @@ export class LayerDesk {
   /** A new layer above the active one and of its kind, with the strokes that are selected. */
   add() {
     const { view, active } = this;
+    view.pointer.settle();
     if (this.#isFull()) return;
     const layers = this.#settled();
     const kind = active.picture ? "paint" : active.kind;
@@ -102,6 +103,7 @@ export class LayerDesk {
   /** A picture that was uploaded, above the active layer; placed: where, or in the middle with all of it in sight. */
   addPicture(uploaded, name, placed = null) {
     const { view, active } = this;
+    view.pointer.settle();
     if (this.#isFull()) return;
     const { frame, scale, sizeScale } = view;
     const [width, height] = uploaded.pixels;

@@ -1,9 +1,10 @@
 /** The list of layers beside or over the picture: it shows them and reports what is clicked. */
 
-import { html, set, svg } from "../common/elements.js";
+import { html, set } from "../common/elements.js";
 import { say } from "../common/language.js";
 import { clamp } from "../common/numbers.js";
 import { claim } from "../common/widget_host.js";
+import { iconButton } from "./icons.js";
 import { titleOf } from "./layers.js";
 
 const EYE = "M2 12c4-7 16-7 20 0-4 7-16 7-20 0zM12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6z";
@@ -34,7 +35,7 @@ export class LayerPanel {
       rename: () => this.rename(desk.active.id),
       remove: () => desk.remove(),
     };
-    this.actions = new Map(ACTIONS.map(([name, title, shape]) => [name, button(title, shape, acts[name])]));
+    this.actions = new Map(ACTIONS.map(([name, title, shape]) => [name, iconButton(title, shape, acts[name])]));
     const slide = (done) => () => desk.change(desk.active.id, { opacity: Number(this.opacity.value) }, done);
     const range = { type: "range", min: 0, max: 1, step: 0.01, "aria-label": "Opacity of the layer" };
     this.opacity = html("input", { ...range, input: slide(false), change: slide(true) });
@@ -114,8 +115,8 @@ export class LayerPanel {
     const { desk } = this;
     if (!this.rows.has(id)) {
       const choose = (event) => (event.shiftKey && desk.view.selectedStroke ? desk.send(id) : desk.choose(id));
-      const eye = button("Hide or show the layer", EYE, () => desk.toggle(id, "hidden"));
-      const lock = button("Lock or unlock the layer", OPEN, () => desk.toggle(id, "locked"));
+      const eye = iconButton("Hide or show the layer", EYE, () => desk.toggle(id, "hidden"));
+      const lock = iconButton("Lock or unlock the layer", OPEN, () => desk.toggle(id, "locked"));
       const dblclick = () => desk.view.locked || this.rename(id);
       const says = { title: "Draw on this layer; Shift and a click: send the selected strokes to it" };
       const name = html("button", { type: "button", class: "dpath-layer-name", ...says, click: choose, dblclick });
@@ -152,9 +153,4 @@ function showState(element, shape, on, off) {
   set(element, { "aria-pressed": String(on) });
   element.disabled = off;
   element.querySelector("path").setAttribute("d", shape);
-}
-
-function button(title, shape, click) {
-  const icon = svg("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, svg("path", { d: shape }));
-  return html("button", { type: "button", title, "aria-label": title.replace(/ \(.*|:.*/, ""), click }, icon);
 }

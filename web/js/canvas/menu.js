@@ -1,7 +1,8 @@
 /** A button with a short list of what it can do, which opens above it. */
 
-import { html, set, svg } from "../common/elements.js";
+import { html, set } from "../common/elements.js";
 import { claim } from "../common/widget_host.js";
+import { icon, iconButton } from "./icons.js";
 
 export class Menu {
   /** shape: of the icon; items: [text, shape, act()]; left(): the list was closed by a key. */
@@ -11,8 +12,8 @@ export class Menu {
       event.stopPropagation(); // a click gives the focus to the stage, and would close the list
       this.toggle();
     };
-    const look = { type: "button", title, "aria-label": name, "aria-haspopup": "menu", "aria-expanded": "false" };
-    this.button = html("button", { ...look, click }, icon(shape));
+    const look = { "aria-label": name, "aria-haspopup": "menu", "aria-expanded": "false" };
+    this.button = iconButton(title, shape, click, look);
     const choose = (act) => () => {
       this.close();
       act();
@@ -54,8 +55,4 @@ export class Menu {
     if (event.key !== "Enter" && event.key !== " ") claim(event);
     event.stopPropagation();
   }
-}
-
-function icon(shape) {
-  return svg("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, svg("path", { d: shape }));
 }

@@ -1,6 +1,16 @@
 /** What a stroke canvas has to say over the picture: sentences, and [text, click] of buttons. */
 
+import { say } from "../common/language.js";
+
 const MISSING = "A picture is missing from the input folder: put it back into diffusion_path, or drop it here again.";
+
+/** An error whose message is a sentence for whoever uses the canvas. */
+export class Told extends Error {}
+
+/** What to say of an error: its own sentence, or what did not work with the words of the browser. */
+export function sentenceOf(error, failed) {
+  return error instanceof Told ? error.message : [say(failed), error?.message].filter(Boolean).join(" ");
+}
 
 /** The first thing that matters now. @param {import("./view.js").StrokesView} view */
 export function noticesOf(view) {

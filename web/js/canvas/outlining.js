@@ -16,7 +16,7 @@ export function outline(pointer, event) {
   const at = pointer.onPicture(event);
   const open = pointer.corners;
   const isDouble = open?.isLast(at, reach) && event.timeStamp - pointer.cornerAt < DOUBLE_MS;
-  if (open && (isDouble || open.isFirst(at, reach))) return (closeOutline(pointer), null);
+  if (open && (isDouble || open.isFirst(at, reach))) return (pointer.close(), null);
   const traced = trace(
     pointer,
     event,
@@ -24,7 +24,7 @@ export function outline(pointer, event) {
       const way = simplified(ring);
       if (!open) return addArea(view, way);
       open.add(way);
-      if (open.isFirst({ x: way.at(-2), y: way.at(-1) }, reach)) closeOutline(pointer);
+      if (open.isFirst({ x: way.at(-2), y: way.at(-1) }, reach)) pointer.close();
     },
     ([x, y]) => {
       pointer.corners ??= new Corners(view, AREA);
@@ -34,13 +34,6 @@ export function outline(pointer, event) {
   );
   const guide = (context) => drawCorners(context, view, [...(open?.points ?? []), ...traced.ring]);
   return { ...traced, guide };
-}
-
-/** Ends what is set point by point. */
-export function closeOutline(pointer) {
-  const { corners } = pointer;
-  pointer.corners = null;
-  corners.finish();
 }
 
 function simplified(ring) {

@@ -4,9 +4,12 @@ import { api } from "../../../../scripts/api.js";
 
 import { addressOf } from "../common/outputs.js";
 import { Background } from "./background.js";
+import { corners } from "./coverage.js";
+import { Told } from "./notices.js";
 import { sha256 } from "./sha256.js";
 
 const FOLDER = "diffusion_path"; // in the input folder; nodes/stroke_canvas.py reads it
+const UNREADABLE = "The browser cannot read this picture: save it as PNG or JPEG first.";
 const DIGITS = 32;
 const ENDINGS = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp" };
 
@@ -64,7 +67,7 @@ export class Pictures {
 
 /** Puts a picture into the input folder. @returns {Promise<{file: string, pixels: number[]}>} */
 export async function uploaded(picture) {
-  const bitmap = await createImageBitmap(picture);
+  const bitmap = await createImageBitmap(picture).catch(() => Promise.reject(new Told(UNREADABLE)));
   const pixels = [bitmap.width, bitmap.height];
   const blob = ENDINGS[picture.type] ? picture : await asPng(bitmap);
   bitmap.close();
@@ -73,9 +76,15 @@ export async function uploaded(picture) {
   body.append("image", blob, name);
   body.append("subfolder", FOLDER);
   body.append("overwrite", "true"); // by the same content, or by what was damaged
-  const answer = await api.fetchApi("/upload/image", { method: "POST", body });
-  if (!answer.ok) throw new Error(`${answer.status}`);
+  await sent(body);
   return { file: name, pixels };
+}
+
+/** Sends a form with a picture; the answer. */
+export async function sent(body) {
+  const answer = await api.fetchApi("/upload/image", { method: "POST", body });
+  if (!answer.ok) throw new Told(`ComfyUI refused the picture with the answer ${answer.status}.`);
+  return answer;
 }
 
 async function hashOf(buffer) {
@@ -95,10 +104,9 @@ function asPng(source) {
  * background; null for a ring without an area. ring: x, y, x, y, ...
  */
 export async function cutOut(background, ring) {
-  const [xs, ys] = [ring.filter((_, i) => i % 2 === 0), ring.filter((_, i) => i % 2)];
-  const [left, top] = [Math.max(0, Math.floor(Math.min(...xs))), Math.max(0, Math.floor(Math.min(...ys)))];
-  const right = Math.min(background.width, Math.ceil(Math.max(...xs)));
-  const bottom = Math.min(background.height, Math.ceil(Math.max(...ys)));
+  const [lowX, lowY, highX, highY] = corners([ring]);
+  const [left, top] = [Math.max(0, Math.floor(lowX)), Math.max(0, Math.floor(lowY))];
+  const [right, bottom] = [Math.min(background.width, Math.ceil(highX)), Math.min(background.height, Math.ceil(highY))];
   if (right - left < 2 || bottom - top < 2) return null;
   const size = { width: right - left, height: bottom - top };
   const canvas = Object.assign(document.createElement("canvas"), size);

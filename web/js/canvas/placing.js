@@ -90,7 +90,7 @@ export function movedTo(placed, scale, { x, y }) {
 
 /** Larger or smaller about its centre. */
 export function scaledBy(placed, by, sizeScale) {
-  const least = Math.max(SCALES[0], LEAST / Math.min(...placed.pixels) / sizeScale);
+  const least = Math.max(SCALES[0], LEAST / Math.min(placed.pixels[0], placed.pixels[1]) / sizeScale);
   const scale = Math.min(Math.max(placed.scale * by, least), SCALES[1]);
   return Object.freeze({ ...placed, scale: Number(scale.toPrecision(5)) });
 }

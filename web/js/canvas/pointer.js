@@ -2,6 +2,7 @@
 
 import { set } from "../common/elements.js";
 import { placeIn } from "../common/plot.js";
+import { PATH } from "./corners.js";
 import { Fingers } from "./fingers.js";
 import { KeyHand } from "./keyhand.js";
 import { outline } from "./outlining.js";
@@ -57,6 +58,19 @@ export class StrokePointer {
     return isBusy;
   }
 
+  /** Ends what is set point by point, with the points that it has. */
+  close() {
+    const { corners } = this;
+    this.corners = null;
+    corners?.finish();
+  }
+
+  /** Something else begins: a stroke ends with the points that it has, all else that is in the making is dropped. */
+  settle() {
+    if (this.corners?.kind === PATH) this.close();
+    this.cancel();
+  }
+
   /** Takes back the last point of what is set point by point, or what is being done. Returns whether there was anything. */
   takeBack() {
     if (!this.corners || this.action) return this.cancel();
@@ -78,7 +92,9 @@ export class StrokePointer {
     event.stopPropagation();
     [this.held, this.heldType] = [event.pointerId, event.pointerType];
     view.easel.setPointerCapture(event.pointerId);
-    this.press(event, this.spaceHeld || drags);
+    const pans = this.spaceHeld || drags;
+    if (!pans && this.corners?.kind === PATH) this.close(); // the mouse goes on where keys have drawn
+    this.press(event, pans);
   }
 
   /** Begins what the tool does. event: of a pointer, or {at} with a place on the picture. */
@@ -142,6 +158,7 @@ export class StrokePointer {
   #left() {
     this.holdSpace(false);
     if (this.action && this.held === null) this.#end(true);
+    if (this.corners?.kind === PATH) this.close();
     this.hand.leave();
   }
 
@@ -165,7 +182,8 @@ export class StrokePointer {
   /** Column and row, in a copy of the picture, of the pixel under the pointer; null beside it. */
   pixelIn({ width, height }, event) {
     const [{ x, y }, { frame }] = [this.onPicture(event), this.view];
-    const [column, row] = [Math.floor((x * width) / frame.width), Math.floor((y * height) / frame.height)];
-    return column < 0 || row < 0 || column >= width || row >= height ? null : [column, row];
+    if (x < 0 || y < 0 || x > frame.width || y > frame.height) return null;
+    const at = (share, count) => Math.min(Math.floor(share * count), count - 1); // the edge is the last pixel's
+    return [at(x / frame.width, width), at(y / frame.height, height)];
   }
 }

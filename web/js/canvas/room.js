@@ -1,8 +1,9 @@
 /** The elements in the middle of a stroke canvas: the picture, what takes the pointer and the keys, banner and zoom. */
 
-import { html, set, svg } from "../common/elements.js";
+import { html, set } from "../common/elements.js";
 import { say } from "../common/language.js";
 import { heatGradient } from "./heat.js";
+import { iconButton } from "./icons.js";
 import { Menu } from "./menu.js";
 
 const MIRROR = "M12 3v18M9 7 4 17h5zM15 7l5 10h-5z";
@@ -33,16 +34,16 @@ export class Room {
     this.status = html("div", { class: "dpath-heat dpath-status", role: "status", hidden: true });
     this.size = html("span", {});
     this.zoom = html("span", {});
-    const button = (name, title, content, click) =>
+    const named = (name, title, shape, click) => iconButton(title, shape, click, { "aria-label": name });
+    const zooming = (name, title, content, click) =>
       html("button", { type: "button", title, "aria-label": name, click }, content);
-    const icon = (shape) => svg("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, svg("path", { d: shape }));
-    this.mirror = button("Mirror the view", "Mirror the view (M): the drawing stays as it is", icon(MIRROR), mirror);
-    this.pile = button("Layers", "Show or hide the list of layers (K)", icon(PILE), layers);
-    const lens = (name, ...given) => [name, button(...given, () => see(name))];
+    this.mirror = named("Mirror the view", "Mirror the view (M): the drawing stays as it is", MIRROR, mirror);
+    this.pile = named("Layers", "Show or hide the list of layers (K)", PILE, layers);
+    const lens = (name, ...given) => [name, named(...given, () => see(name))];
     this.lenses = new Map([
-      lens("heat", "t0 as colours", "Show the t0 of every place as a colour (H)", icon(WARMTH)),
-      lens("noise", "What the model sees", "Show approximately what the model sees at the largest t0 (T)", icon(GRAIN)),
-      lens("result", "Last result", LAST_RESULT, icon(RESULT)),
+      lens("heat", "t0 as colours", "Show the t0 of every place as a colour (H)", WARMTH),
+      lens("noise", "What the model sees", "Show approximately what the model sees at the largest t0 (T)", GRAIN),
+      lens("result", "Last result", LAST_RESULT, RESULT),
     ]);
     const range = html("span", { class: "dpath-heat-scale" });
     range.style.background = heatGradient();
@@ -50,8 +51,8 @@ export class Room {
     this.level = html("span", {});
     this.caption = html("span", {});
     this.legend = html("div", { class: "dpath-heat" }, this.caption, this.level);
-    this.fold = button("Sliders", "Show or hide the sliders", icon(SLIDERS), fold);
-    this.whole = button("Whole window", "Draw in the whole window (F; Escape returns)", icon(WIDEN), whole);
+    this.fold = named("Sliders", "Show or hide the sliders", SLIDERS, fold);
+    this.whole = named("Whole window", "Draw in the whole window (F; Escape returns)", WIDEN, whole);
     this.saving = new Menu(
       { name: "Save or copy", title: "Save or copy the picture (S)", shape: SAVE },
       [
@@ -65,9 +66,9 @@ export class Room {
       "div",
       { class: "dpath-view" },
       this.size,
-      button("Zoom out", "Smaller (wheel, after a click on the picture)", "\u2212", () => zoomBy(1 / 1.4)),
-      button("Fit", "Fit and upright (0); 4 and 6 turn the view", this.zoom, fit),
-      button("Zoom in", "Larger (wheel, after a click on the picture; Space drags)", "+", () => zoomBy(1.4)),
+      zooming("Zoom out", "Smaller (wheel, after a click on the picture)", "\u2212", () => zoomBy(1 / 1.4)),
+      zooming("Fit", "Fit and upright (0); 4 and 6 turn the view", this.zoom, fit),
+      zooming("Zoom in", "Larger (wheel, after a click on the picture; Space drags)", "+", () => zoomBy(1.4)),
       this.mirror,
       this.saving.button,
       ...this.lenses.values(),

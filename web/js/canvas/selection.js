@@ -51,9 +51,9 @@ export class Selection {
     this.choose(this.#layer());
   }
 
-  /** What another tool has in the making is dropped. */
+  /** What another tool has in the making ends. */
   #takeTool() {
-    this.view.pointer.cancel();
+    this.view.pointer.settle();
     this.view.settings.tool = "select";
   }
 

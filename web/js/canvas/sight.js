@@ -62,6 +62,15 @@ export class Sight {
     this.changed();
   }
 
+  /** Moves so far that a place on the sheet is seen, `margin` pixels or more from the rim of the stage. */
+  bring(place, margin) {
+    const seen = this.onStage(place);
+    const [width, height] = this.sizeOf();
+    const kept = (value, side) => clamp(value, Math.min(margin, side / 2), Math.max(side - margin, side / 2));
+    const way = { x: kept(seen.x, width) - seen.x, y: kept(seen.y, height) - seen.y };
+    if (way.x || way.y) this.moveFrom(this.pan, this.wayOnSheet(way));
+  }
+
   /** All of the picture, upright. */
   fit() {
     Object.assign(this, { zoom: 1, pan: { x: 0, y: 0 }, degrees: 0 });

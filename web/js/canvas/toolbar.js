@@ -1,7 +1,8 @@
 /** The controls of the stroke canvas: they show settings and report changes; what these mean is the view's. */
 
-import { html, set, svg } from "../common/elements.js";
+import { html, set } from "../common/elements.js";
 import { hexOf } from "./color.js";
+import { iconButton } from "./icons.js";
 
 const ARROW = "m6 3 12 9-6 1-3 6z";
 const ARROW_WITH_LASSO = "m9 9 10 7-5 1-3 5zM8 17c-6 0-7-11 1-13 6-1 11 2 10 7";
@@ -53,7 +54,8 @@ export class Controls {
   /** @param {{change: (name: string, value: *, done: boolean) => void, action: (name: string) => void}} report */
   constructor({ change, action }) {
     this.change = change;
-    const drawn = (list, click) => list.map(([name, title, shape]) => [name, button(title, shape, () => click(name))]);
+    const drawn = (list, click) =>
+      list.map(([name, title, shape]) => [name, iconButton(title, shape, () => click(name))]);
     this.tools = new Map(drawn(TOOLS, (name) => change("tool", name, true)));
     this.actions = new Map(drawn([...ACTIONS, ...ARRANGE], action));
     const layer = ([name, text, title]) => {
@@ -185,11 +187,6 @@ function codeField(take, now) {
   const look = { type: "text", class: "dpath-code", maxlength: 9, spellcheck: "false", autocomplete: "off" };
   const field = html("input", { ...look, ...names, ...listeners });
   return field;
-}
-
-function button(title, shape, click) {
-  const icon = svg("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, svg("path", { d: shape }));
-  return html("button", { type: "button", title, "aria-label": title.replace(/ \(.*/, ""), click }, icon);
 }
 
 function press(element, on) {

@@ -139,8 +139,9 @@ export function trace(pointer, event, done, click = () => {}) {
   };
 }
 
-/** Around what is to be cut out of the background. */
+/** Around what is to be cut out of the background; a press ends what keys have begun. */
 export function cut(pointer, event) {
+  if (pointer.corners) return (pointer.close(), null);
   return trace(pointer, event, (ring) => pointer.view.arrival.cut(ring));
 }
 

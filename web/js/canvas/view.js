@@ -224,7 +224,7 @@ export class StrokesView {
 
   /** The tool for selecting, taken once more, is the other one: rectangle or lasso. */
   #takeTool(tool) {
-    this.pointer.cancel();
+    this.pointer.settle();
     const isAgain = tool === "select" && this.settings.tool === "select";
     if (isAgain) this.settings.loop = !this.settings.loop;
     else this.selection.indices = [];
@@ -269,7 +269,7 @@ export class StrokesView {
     const complaint = (seen?.complaints ?? []).join(" ");
     const { width, height } = this.background?.picture ?? { width: this.#side("width"), height: this.#side("height") };
     const isOther = width !== this.frame.width || height !== this.frame.height;
-    if (isOther) this.pointer.cancel(); // corners are set in pixels of the picture
+    if (isOther) this.pointer.settle(); // corners are set in pixels of the picture
     if (arrived || isOther || complaint !== this.complaint) {
       this.frame = { width, height };
       this.complaint = complaint;
@@ -395,7 +395,8 @@ export class StrokesView {
     const numbers = stroke || !WITHOUT_STROKES.has(settings.tool) ? numbersOf(stroke ?? made) : [];
     const { picture, opacity, t0 } = this.desk.active;
     const isListed = this.whole.isOpen || settings.listed; // with a slider for the layer's opacity
-    if (picture) numbers.push(...(isListed ? [] : ["opacity"]), "t0");
+    if (picture && !isListed) numbers.push("opacity");
+    if (picture) numbers.push("t0");
     if ((stroke ?? made).tool === "fill" && kind !== "sketch") numbers.push("gradient");
     const previous = stroke?.gradient?.color ?? settings.previous;
     const own = picture ? { opacity, t0: t0 ?? settings.t0 } : stroke;

@@ -2,7 +2,7 @@
 
 import { html, set, svg } from "../common/elements.js";
 import { say } from "../common/language.js";
-import { clamp } from "../common/numbers.js";
+import { clamp, largest } from "../common/numbers.js";
 import { bar, boxOf, button, consume, icon, label, line, noiseStrip, placeIn, pointsText } from "../common/plot.js";
 
 const EDGES = { left: 10, right: 10, top: 8, bottom: 26 };
@@ -134,7 +134,7 @@ export class PathView {
     for (let i = 0; i <= steps && steps <= 200; i++)
       parts.push(line(this.#x(i), bottom, this.#x(i), bottom + 4, "dpath-step"));
     if (drift) {
-      const most = Math.max(...drift, 1e-6);
+      const most = largest(drift, 1e-6);
       const places = drift.map((value, i) => [this.#x(i), bottom - (value / most) * (bottom - top - 3)]);
       parts.push(svg("polyline", { points: pointsText(places), class: "dpath-drift" }));
     }
@@ -177,7 +177,7 @@ export class PathView {
 
   #goNear(event) {
     const apart = this.data.levels.map((each) => Math.abs(each - this.#level(event)));
-    this.go(apart.indexOf(Math.min(...apart)));
+    this.go(apart.reduce((nearest, each, i) => (each < apart[nearest] ? i : nearest), 0));
   }
 
   #press(event) {

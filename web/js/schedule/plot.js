@@ -2,7 +2,7 @@
 
 import { html, set, svg } from "../common/elements.js";
 import { say } from "../common/language.js";
-import { clamp } from "../common/numbers.js";
+import { clamp, largest } from "../common/numbers.js";
 import { bar, boxOf, label, line, noiseStrip, placeIn, pointsText } from "../common/plot.js";
 import { tidy } from "./maths.js";
 import { toPath } from "./model.js";
@@ -155,7 +155,7 @@ export class CurvePlot {
     const words = lines.map((text, k) => label(0, 14 + 14 * k, text, "start"));
     const [edge, back] = [line(0, box.top, 0, box.bottom, null), svg("rect", { height: 34, rx: 4 })];
     this.hint.replaceChildren(edge, back, ...words);
-    const width = Math.max(...words.map((word) => word.getComputedTextLength())) + 12;
+    const width = largest(words.map((word) => word.getComputedTextLength())) + 12;
     const x = this.x(position);
     const left = x + 8 + width > box.right ? x - width - 8 : x + 8;
     const top = weight > (1 + this.low) / 2 ? box.bottom - 38 : box.top + 4; // beside the curve
