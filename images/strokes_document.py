@@ -3,11 +3,11 @@
     {"version": 2, "width": 512, "height": 512, "paper": "#ffffff", "layers": [LAYER, ...], "strokes": [STROKE, ...]}
 
 A stroke has a tool (brush, line, eraser or fill) and the id of its layer ("paint" if left out). brush, line and eraser
-follow "points" [x, y, x, y, ...] with a "size" (diameter), a "hardness" and, from a pen, a "pressure" 0..100 per point;
-fill covers the inside of "rings", each a list like points (even-odd, so a ring within a ring is a hole); with a
-"gradient" [x0, y0, x1, y1], its colour goes from "color" at the first place to "color2" at the second. Paint has
-"color", "opacity" and "t0", sketch lines have "importance". Lengths are pixels of width x height; missing values take
-the defaults below.
+follow "points" [x, y, x, y, ...] with a "size" (diameter), a "hardness", a "grain" (on paint) and, from a pen, a
+"pressure" 0..100 per point; fill covers the inside of "rings", each a list like points (even-odd, so a ring within a
+ring is a hole); with a "gradient" [x0, y0, x1, y1], its colour goes from "color" at the first place to "color2" at the
+second. Paint has "color", "opacity" and "t0", sketch lines have "importance". Lengths are pixels of width x height;
+missing values take the defaults below. Fields of a stroke that a version does not know are ignored.
 
 Layers come from the lowest to the uppermost. Each has an "id", a "kind" (paint, sketch or picture), an "opacity", a
 "name", and may be "hidden" or, which only the page respects, "locked"; its "t0" or "importance" is what new strokes
@@ -41,12 +41,13 @@ _RANGES = {
     "size": (24.0, 0.1, 4096.0),
     "opacity": (1.0, 0.0, 1.0),
     "hardness": (0.8, 0.0, 1.0),
+    "grain": (0.0, 0.0, 1.0),
     "t0": (0.6, 0.0, 1.0),
     "importance": (1.0, 0.0, 1.0),
     "scale": (1.0, 0.001, 1000.0),
     "rotation": (0.0, -360.0, 360.0),
 }
-_OF_STROKES = ("size", "opacity", "hardness", "t0", "importance")
+_OF_STROKES = ("size", "opacity", "hardness", "grain", "t0", "importance")
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Stroke:
     size: float = 24.0
     opacity: float = 1.0
     hardness: float = 0.8
+    grain: float = 0.0  # on paint: 0 = smooth
     t0: float = 0.6
     importance: float = 1.0
     pressure: tuple[float, ...] = ()  # 0..1 per point, empty for full

@@ -18,6 +18,7 @@ from ..common.memory import check_memory
 from .morphology import grow
 from .strokes_coverage import Cover, brush_cover, brush_pixels, fill_cover
 from .strokes_document import Drawing, Gradient, Layer, Placed, Stroke
+from .strokes_grain import grained
 from .strokes_pictures import Opener, placed_pixels
 from .tensors import check_image, split_alpha
 
@@ -202,9 +203,10 @@ def _draw_line(sketch: np.ndarray, cover: np.ndarray, stroke: Stroke) -> None:
 
 
 def _paint(below: _Paint, covered: Cover, stroke: Stroke, scale: np.ndarray) -> None:
-    """Paints one stroke. Opacity only affects the colour: wherever there is paint, the picture may change fully."""
+    """Paints one stroke. Opacity and grain only thin the colour: where there is paint, the picture may change fully."""
     cover = covered.values
-    alpha = cover[..., None] * np.float32(stroke.opacity)
+    seen = cover if stroke.tool == "fill" else grained(covered, stroke.size, stroke.grain, scale)
+    alpha = seen[..., None] * np.float32(stroke.opacity)
     np.multiply(below.pixels, 1 - alpha, out=below.pixels)
     if stroke.tool == "eraser":
         for plane in (below.mask, below.t0s, below.covered):

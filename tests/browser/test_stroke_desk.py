@@ -147,3 +147,26 @@ def test_no_tooltip_of_the_page_lies_over_the_tools(comfy: ComfyPage) -> None:
     comfy.screenshot("tooltip")
     assert not comfy.evaluate("() => document.querySelectorAll('.p-tooltip').length")
     assert node
+
+
+def test_grain_of_new_strokes_and_of_selected_ones(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    slider = part(comfy, node, 'input[aria-label="Grain"]')
+    slider.focus()
+    comfy.page.keyboard.press("End")
+    comfy.drag(place, [(0.3, 0.4), (0.7, 0.45)])
+    assert strokes(comfy, node)[0]["grain"] == 1
+    comfy.screenshot("grainy")
+    press(comfy, node, "v")
+    comfy.click(place, (0.5, 0.425))
+    slider.focus()
+    comfy.page.keyboard.press("Home")
+    comfy.settle()
+    assert "grain" not in strokes(comfy, node)[0], "0 is what a stroke without it has"
+    press(comfy, node, "z")
+    assert strokes(comfy, node)[0]["grain"] == 1
+    part(comfy, node, ".dpath-tabs button:nth-child(2)").click()
+    assert not slider.is_visible(), "a sketch has none"
+    press(comfy, node, "b")
+    comfy.drag(place, [(0.3, 0.6), (0.7, 0.6)])
+    assert "grain" not in strokes(comfy, node)[1]

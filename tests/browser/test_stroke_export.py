@@ -63,6 +63,7 @@ def test_vectors_look_like_the_pixels(comfy: ComfyPage) -> None:
         text = json.loads(drawing(seed))
         for stroke in text["strokes"]:  # of the paint: the sketch is hidden in the one and not in the other
             stroke["layer"] = "paint"
+            stroke.pop("grain", None)  # of which each has noise of its own
         comfy.set_widget(node, "width", 400)
         comfy.set_widget(node, "height", 304)
         comfy.set_widget(node, "strokes", json.dumps(text))
@@ -74,6 +75,31 @@ def test_vectors_look_like_the_pixels(comfy: ComfyPage) -> None:
         assert mine.shape == theirs.shape
         assert np.abs(mine - theirs).mean() < 4, seed
         assert (np.abs(mine - theirs).max(-1) > 60).mean() < 0.01, seed
+
+
+def test_grain_of_vectors_is_as_rough_as_that_of_pixels(comfy: ComfyPage) -> None:
+    node, _ = canvas(comfy)
+    strokes = [
+        {"color": "#000000", "size": size, "hardness": hardness, "grain": grain, "points": [60, y, 440, y]}
+        for y, size, hardness, grain in (
+            (60, 60, 1, 0.4),
+            (160, 60, 0.3, 0.4),
+            (260, 60, 0.8, 0.8),
+            (400, 120, 0.8, 0.6),
+        )
+    ]
+    comfy.set_widget(node, "strokes", json.dumps({"version": 1, "width": 512, "height": 512, "strokes": strokes}))
+    comfy.page.wait_for_timeout(600)
+    comfy.screenshot("grain")
+    vectors = saved(comfy, node, "Save as SVG").read_text(encoding="utf-8")
+    mine = pixels(base64.b64decode(comfy.evaluate(_RENDERED, vectors).split(",")[1]))
+    theirs = pixels(saved(comfy, node, "Save as PNG").read_bytes())
+    for stroke in strokes:
+        y, reach = stroke["points"][1], stroke["size"] // 4
+        middle = slice(y - reach, y + reach), slice(70, 430)
+        assert abs(mine[middle].mean() - theirs[middle].mean()) < 15, stroke
+        assert abs(mine[middle].std() - theirs[middle].std()) < 20, stroke
+        assert theirs[middle].std() > 30, stroke
 
 
 def test_the_picture_is_copied_or_it_is_said_why_not(comfy: ComfyPage) -> None:

@@ -97,6 +97,7 @@ test("limits: strokes, points, length of the text", () => {
 
 test("numbers that mean nothing for a stroke are not written", () => {
   assert.deepEqual(numbersOf({ tool: "fill", kind: "paint" }), ["opacity", "t0"]);
+  assert.deepEqual(numbersOf({ tool: "line", kind: "paint" }), ["size", "hardness", "grain", "opacity", "t0"]);
   assert.deepEqual(numbersOf({ tool: "brush", kind: "sketch" }), ["size", "hardness", "importance"]);
   assert.deepEqual(numbersOf({ tool: "eraser", kind: "sketch" }), ["size", "hardness", "opacity"]);
   assert.equal(rounded(0.25), 0.3);

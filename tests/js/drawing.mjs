@@ -55,7 +55,16 @@ export function simplified(paths) {
     const points = path.map(([x, y]) => [x, y, 12]);
     const kept = keptPoints(points, 0.35).flatMap((k) => [rounded(points[k][0]), rounded(points[k][1])]);
     const color = `#${((i * 16381) % 16777216).toString(16).padStart(6, "0")}`;
-    const look = { color, size: 8 + (i % 50), opacity: 0.8, hardness: 0.5, t0: 0.45, importance: 1, pressure: null };
+    const look = {
+      color,
+      size: 8 + (i % 50),
+      opacity: 0.8,
+      hardness: 0.5,
+      grain: 0,
+      t0: 0.45,
+      importance: 1,
+      pressure: null,
+    };
     return { tool: "brush", layer: "paint", ...look, paths: [kept] };
   });
   return writeDrawing({ ...EMPTY, width: 1024, height: 1024, strokes });

@@ -73,6 +73,8 @@ def _stroke(rng: random.Random, width: int, height: int) -> dict[str, Any]:
         count = 2 if tool == "line" else rng.randint(1, 8)
         stroke["points"] = points(count)
         if rng.random() < 0.3:
+            stroke["grain"] = round(rng.random(), 2)
+        if rng.random() < 0.3:
             stroke["pressure"] = [rng.randint(5, 100) for _ in range(count)]
     return stroke
 

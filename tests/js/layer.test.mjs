@@ -26,7 +26,7 @@ test("whatever was drawn before, a layer shows its strokes", () => {
   const strokes = dots(330);
   const layer = layerOf(strokes);
   // Back by one (undo), by many, to nothing; a stroke changed in the middle; forward again.
-  const changed = strokes.with(120, { ...strokes[120], color: "#00ff00" });
+  const changed = strokes.with(120, { ...strokes[120], color: "#00ff00", grain: 0.7 });
   for (const wanted of [strokes.slice(0, 329), strokes.slice(0, 60), [], strokes, changed, strokes.toSpliced(10, 1)]) {
     layer.sync(wanted, 1, 1);
     assert.deepEqual(layer.image.data, layerOf(wanted).image.data);
@@ -41,7 +41,13 @@ const mixed = (count, layer = "paint") =>
       tool: i % 5 === 4 ? "eraser" : "brush",
       points: [(i * 37) % SIDE, (i * 23) % SIDE, (i * 11) % SIDE, (i * 53) % SIDE],
       color: `#${((i * 81931 + 4000) % 16777216).toString(16).padStart(6, "0")}`,
-      ...{ size: 4 + (i % 20), opacity: i % 3 ? 0.6 : 1, importance: 0.3 + 0.1 * (i % 7), hardness: 0.4 },
+      ...{
+        size: 4 + (i % 20),
+        opacity: i % 3 ? 0.6 : 1,
+        importance: 0.3 + 0.1 * (i % 7),
+        hardness: 0.4,
+        grain: i % 4 ? 0 : 0.5,
+      },
     })),
   );
 const furthest = (a, b) => {
@@ -141,6 +147,18 @@ test("a stroke in the making is taken back without a trace", () => {
   assert.notDeepEqual(layer.image.data, before);
   live.end();
   assert.deepEqual(layer.image.data, before);
+});
+
+test("a stroke in the making has the grain that it keeps", () => {
+  const path = [10, 20, 60, 70, 130, 40];
+  const [stroke] = read({ points: path, size: 30, grain: 0.6, hardness: 0.3 });
+  const layer = layerOf([]);
+  const live = layer.begin(stroke, 1, 1);
+  for (let i = 0; i < path.length; i += 2) {
+    live.add(path[i], path[i + 1], 1);
+    live.show();
+  }
+  assert.deepEqual(layer.image.data, layerOf([stroke]).image.data);
 });
 
 test("a stroke of very many points is drawn", () => {

@@ -7,7 +7,7 @@ import { historyOf, rememberedSettings, rememberSettings } from "../../web/js/ca
 
 const KEY = "DiffusionPath.StrokeCanvas";
 const stroke = (x) => ({ tool: "line", layer: "paint", color: "#000000", size: 8, paths: [[x, 0, x, 9]] });
-const filled = (fields) => ({ opacity: 1, hardness: 0.8, t0: 0.6, importance: 1, pressure: null, ...fields });
+const filled = (fields) => ({ opacity: 1, hardness: 0.8, grain: 0, t0: 0.6, importance: 1, pressure: null, ...fields });
 const drawing = (...places) => ({ ...EMPTY, width: 64, height: 64, strokes: places.map((x) => filled(stroke(x))) });
 
 let store;

@@ -60,6 +60,22 @@ test("a soft rim is blurred within a box of its own", () => {
   assert.match(paths(text)[0], /stroke-width="16" filter="url\(#d1\)"/);
 });
 
+test("grain is a noise that the line is seen through, with or without a soft rim", () => {
+  for (const [hardness, line] of [
+    [1, "SourceGraphic"],
+    [0.2, "line"],
+  ]) {
+    const text = written([{ size: 25, hardness, grain: 0.5, points: [20, 20, 60, 20] }]);
+    assert.equal(text.match(/<filter /g).length, 1);
+    assert.equal(text.includes('result="line"'), line === "line");
+    assert.match(
+      text,
+      /<feTurbulence type="fractalNoise" baseFrequency="0.325 0.325" numOctaves="2" result="paper"\/>/,
+    );
+    assert.match(text, new RegExp(`<feComposite in="${line}" in2="kept" operator="in"/></filter>`));
+  }
+});
+
 test("pressure makes an outline whose parts all go round in one direction", () => {
   const text = written([{ size: 20, hardness: 1, pressure: [100, 40], points: [30, 20, 60, 30] }]);
   const d = /d="([^"]*)"/.exec(paths(text)[0])[1];
@@ -129,4 +145,36 @@ test("a gradient without a way is one colour, and names hold nothing that XML ca
   assert.ok(!text.includes("linearGradient"));
   assert.match(text, /fill="#1d5238"/);
   assert.match(text, /inkscape:label="a&quot;&lt;b"/);
+});
+
+test("hundreds of erasers in between are a few masks deep", () => {
+  const line = (i) => ({ size: 8, hardness: 1, points: [0, i, 50, i] });
+  const eraser = (i) => ({ tool: "eraser", size: 4, hardness: 1, points: [i, 0, i, 50] });
+  const text = written(Array.from({ length: 300 }, (_, i) => [line(i), eraser(i)]).flat());
+  let [deep, deepest] = [0, 0];
+  for (const [tag] of text.matchAll(/<g|<\/g>/g)) deepest = Math.max(deepest, (deep += tag === "<g" ? 1 : -1));
+  assert.ok(deepest < 12, `${deepest} groups`);
+  const masks = new Map([...text.matchAll(/<mask id="(\w+)"(.*?)<\/mask>/gs)].map(([, id, content]) => [id, content]));
+  const around = []; // the masks that a line lies in
+  const seen = new Map();
+  const erasedBy = (ids) =>
+    ids.flatMap((id) => [...(masks.get(id) ?? "").matchAll(/M(\d+) 0L/g)].map(([, x]) => Number(x)));
+  const tags = /<g[^>]*?(?:mask="url\(#(\w+)\)")?>|<\/g>|<path d="M0 (\d+)L/g;
+  for (const [tag, mask, y] of text.split("</defs>")[1].matchAll(tags))
+    if (tag.startsWith("<g")) around.push(mask);
+    else if (tag === "</g>") around.pop();
+    else seen.set(Number(y), erasedBy(around));
+  assert.equal(seen.size, 300);
+  for (const [y, erased] of seen)
+    assert.deepEqual(
+      erased.sort((a, b) => a - b),
+      Array.from({ length: 300 - y }, (_, i) => y + i),
+      `what is erased of line ${y}: what came after it, each once`,
+    );
+});
+
+test("a stroke of very many points is written", () => {
+  const points = Array.from({ length: 180000 }, (_, i) => i % 97);
+  const text = written([{ size: 20, hardness: 0, points }]);
+  assert.match(text, /<feGaussianBlur/);
 });

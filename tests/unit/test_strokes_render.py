@@ -48,6 +48,49 @@ def test_a_gradient_goes_evenly_from_one_colour_to_the_other(size: int) -> None:
     assert torch.equal(plain.t0s, shaded.t0s)
 
 
+def test_grain_leaves_gaps_in_the_colour_but_not_in_what_may_change() -> None:
+    line = {"points": [8, 30, 56, 34], "size": 24, "color": "#ff0000", "t0": 0.4}
+    smooth = rendered(line, size=128)
+    assert all(
+        torch.equal(*pair)
+        for pair in zip(vars(smooth).values(), vars(rendered(line | {"grain": 0}, size=128)).values(), strict=True)
+    )
+    shares = []
+    for grain in (0.2, 0.5, 1):
+        rough = rendered(line | {"grain": grain}, size=128)
+        assert torch.equal(rough.mask, smooth.mask)
+        assert torch.equal(rough.t0s, smooth.t0s)
+        assert (rough.strokes[..., 3] <= smooth.strokes[..., 3]).all()
+        shares.append(float(rough.strokes[..., 3].sum() / smooth.strokes[..., 3].sum()))
+    assert 1 > shares[0] > 0.9 > shares[1] > 0.7 > 0.5 > shares[2] > 0.2
+    alpha = rendered(line | {"grain": 1}, size=128).strokes[0, 56:72, 40:90, 3]
+    assert alpha.min() == 0, "gaps"
+    assert alpha.max() == 1, "and heights"
+
+
+def test_the_paper_lies_still_and_scales_with_the_drawing() -> None:
+    line = {"points": [8, 30, 56, 34], "size": 24, "grain": 0.7, "hardness": 1}
+    there, beside = (rendered(line | {"points": [x, 30, x + 40, 30]}, size=128).strokes[0, ..., 3] for x in (4, 16))
+    both = slice(60, 88)
+    assert torch.equal(there[50:70, both], beside[50:70, both]), "of strokes that cover the same place"
+    small, large = (rendered(line, size=size).strokes[0, ..., 3] for size in (128, 512))
+    reduced = torch.nn.functional.avg_pool2d(large[None, None], 4)[0, 0]
+    inside = (slice(50, 78), slice(30, 98))
+    assert np.corrcoef(small[inside].flatten(), reduced[inside].flatten())[0, 1] > 0.9
+    apart = rendered(line, size=128).strokes[0, ..., 3], rendered(line | {"size": 25}, size=128).strokes[0, ..., 3]
+    assert not torch.equal(*(plane[inside] for plane in apart)), "other widths lie on other papers"
+
+
+def test_an_eraser_with_grain_leaves_specks_and_sketches_have_none() -> None:
+    line = {"points": [8, 32, 56, 32], "size": 30, "hardness": 1}
+    eraser = {"tool": "eraser", "points": [0, 32, 64, 32], "size": 20, "grain": 0.8, "hardness": 1}
+    left = rendered(line, eraser, size=128).mask[0, 54:74, 30:98]
+    assert 0.1 < float(left.mean()) < 0.8
+    assert set(left.unique().tolist()) >= {0.0, 1.0}
+    drawn, grainy = (rendered(line | {"layer": "sketch", "grain": grain}).sketch for grain in (0, 1))
+    assert torch.equal(drawn, grainy)
+
+
 @pytest.mark.parametrize("size", [16, 64, 128, 300])
 def test_a_drawing_covers_the_same_share_at_any_resolution(size: int) -> None:
     strokes = (

@@ -1,6 +1,7 @@
 /** What strokes cover of a layer's pixels, computed once for each path and kept in little memory. */
 
 import { brushCover, corners, fillCover } from "./coverage.js";
+import { grained } from "./grain.js";
 
 const MOST_BYTES = 128 << 20;
 
@@ -48,11 +49,12 @@ export class Covers {
   }
 
   #entryOf(stroke) {
-    const { paths, size, hardness, pressure } = stroke;
+    const { paths, size, hardness, grain, pressure } = stroke;
     const known = this.kept.get(paths);
-    if (known?.size === size && known.hardness === hardness && known.pressure === pressure) return known;
+    const look = { size, hardness, grain, pressure };
+    if (known && Object.entries(look).every(([name, value]) => known[name] === value)) return known;
     if (known) this.forget(stroke);
-    const entry = { size, hardness, pressure, box: this.#box(stroke), spans: null };
+    const entry = { ...look, box: this.#box(stroke), spans: null };
     this.kept.set(paths, entry);
     return entry;
   }
@@ -76,14 +78,16 @@ export class Covers {
     const { scaleX, scaleY } = this;
     const paths = stroke.paths.map((path) => path.map((value, i) => value * (i % 2 ? scaleY : scaleX)));
     if (stroke.tool === "fill") return fillCover(paths, part);
-    const radius = (stroke.size / 2) * this.#sizeScale;
-    const radii = Array.from({ length: paths[0].length / 2 }, (_, i) => radius * pressureAt(stroke, i));
-    return brushCover(paths[0], radii, stroke.hardness, part);
+    const cover = brushCover(paths[0], radiiOf(stroke, this.#sizeScale), stroke.hardness, part);
+    return grained(cover, stroke, this);
   }
 }
 
-function pressureAt(stroke, i) {
-  return stroke.pressure ? Math.min(Math.max(stroke.pressure[i] / 100, 0), 1) : 1;
+/** The radius of a brush at each point of its path, in pixels of which the drawing's unit has `sizeScale`. */
+export function radiiOf({ size, pressure, paths }, sizeScale) {
+  const radius = (size / 2) * sizeScale;
+  const share = (i) => (pressure ? Math.min(Math.max(pressure[i] / 100, 0), 1) : 1);
+  return Array.from({ length: paths[0].length / 2 }, (_, i) => radius * share(i));
 }
 
 /** A cover, or a part of it, as spans; null if nothing is covered. @returns {Spans|null} */

@@ -7,7 +7,7 @@
  * @property {"paint"|"sketch"} kind of its layer
  * @property {number[][]} paths     one path, or the rings of a fill: x, y, x, y, ... in pixels of the drawing
  * @property {string} color
- * @property {number} size @property {number} opacity @property {number} hardness
+ * @property {number} size @property {number} opacity @property {number} hardness @property {number} grain
  * @property {number} t0 @property {number} importance
  * @property {number[]|null} pressure 0..100 per point, null for full
  * @property {{color: string, way: number[]}|null} gradient of a fill: its second colour, and x, y of both
@@ -37,6 +37,7 @@ const RANGES = {
   size: [24, 0.1, 4096],
   opacity: [1, 0, 1],
   hardness: [0.8, 0, 1],
+  grain: [0, 0, 1],
   t0: [0.6, 0, 1],
   importance: [1, 0, 1],
 };
@@ -174,7 +175,7 @@ function writeStroke(stroke) {
 
 /** The numbers that mean something for a stroke. */
 export function numbersOf({ tool, kind }) {
-  const brush = tool === "fill" ? [] : ["size", "hardness"];
+  const brush = tool === "fill" ? [] : kind === "sketch" ? ["size", "hardness"] : ["size", "hardness", "grain"];
   if (tool === "eraser") return [...brush, "opacity"];
   return [...brush, ...(kind === "sketch" ? ["importance"] : ["opacity", "t0"])];
 }

@@ -10,6 +10,7 @@ const RAMP = [
   [0.65, 244, 201, 93],
   [1, 228, 87, 46],
 ];
+const WHOLE = { gradient: null, opacity: 1, grain: 0 }; // what a stroke is to a run that may change it
 const SHARE = 0.88; // of the colour in what is seen
 const VEIL = "rgb(24 26 30 / 60%)"; // over what stays as it is, so that colours of the picture are not taken for t0s
 
@@ -53,7 +54,7 @@ export class HeatPainter {
   #copyOf(stroke) {
     if (stroke.tool === "eraser") return stroke;
     if (!this.copies.has(stroke))
-      this.copies.set(stroke, Object.freeze({ ...stroke, color: this.colorOf(stroke.t0), gradient: null, opacity: 1 }));
+      this.copies.set(stroke, Object.freeze({ ...stroke, ...WHOLE, color: this.colorOf(stroke.t0) }));
     return this.copies.get(stroke);
   }
 }

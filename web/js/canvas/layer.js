@@ -6,6 +6,7 @@
 import { lay, layOver } from "./blend.js";
 import { blank, coverSegment } from "./coverage.js";
 import { Covers, packed } from "./covers.js";
+import { grained } from "./grain.js";
 
 const TILE = 64;
 const FEW = 64; // new strokes up to which a change before the last one is mended in place
@@ -69,7 +70,8 @@ export class StrokeLayer {
       show: () => {
         if (!fresh) return;
         this.#bringBack(before, fresh);
-        const spans = packed(cover, sized(fresh));
+        const part = sized(fresh);
+        const spans = packed(grained(cover, stroke, this.covers, part), part);
         if (spans) lay(this.whole, spans, stroke, this.covers);
         this.#put(fresh);
         [touched, fresh] = [joined(touched, fresh), null];

@@ -12,6 +12,7 @@ const STANDARD = {
   previous: "#e8edf0",
   opacity: 1,
   hardness: 0.8,
+  grain: 0,
   t0: 0.6,
   importance: 1,
   smoothing: 0.3,

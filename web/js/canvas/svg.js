@@ -1,14 +1,22 @@
 /**
  * A drawing as an SVG file: every stroke a path, every layer a group with its name. Lengths are pixels of the picture.
- * Soft rims are blurred lines, which come near to what is painted; what an eraser took away is in masks.
+ * Soft rims are blurred lines and grain is SVG's own noise, which come near to what is painted; what an eraser took
+ * away is in masks.
  */
 
 import { say } from "../common/language.js";
+import { largest } from "../common/numbers.js";
 import { SKETCH_COLOR } from "./blend.js";
+import { corners } from "./coverage.js";
+import { radiiOf } from "./covers.js";
+import { hasGrain, roughnessOf } from "./grain.js";
 import { isSketch, titleOf } from "./layers.js";
 import { frameOf } from "./placing.js";
 
 const BLUR = 0.27; // standard deviation of a blur with the slope of a rim one pixel wide
+// A painted paper beside feTurbulence: its frequency, and how far its depths are spread.
+const COARSER = 0.65;
+const SPREAD = 1.5;
 const NAMESPACES = [
   'xmlns="http://www.w3.org/2000/svg"',
   'xmlns:xlink="http://www.w3.org/1999/xlink"',
@@ -54,21 +62,30 @@ function isUnseen(layer) {
 
 /** The strokes of a layer; erasers mask what was drawn before them. */
 function strokes(list, sheet) {
-  let content = "";
-  for (let i = 0; i < list.length; i++) {
-    const erasers = [];
-    while (list[i]?.tool === "eraser") erasers.push(element(list[i++], sheet, "#000000"));
-    if (erasers.length && content) {
-      const { width, height, defs } = sheet;
-      const area = `x="0" y="0" width="${width}" height="${height}"`;
-      const id = `d${defs.length + 1}`;
-      defs.push(`<mask id="${id}" maskUnits="userSpaceOnUse" ${area}>`);
-      defs.push(`<rect ${area} fill="#ffffff"/>\n${erasers.join("")}</mask>`);
-      content = `<g mask="url(#${id})">\n${content}</g>\n`;
-    }
-    if (i < list.length) content += element(list[i], sheet, list[i].color);
+  const runs = []; // erasers, and what is drawn after them until the next ones
+  for (const [i, stroke] of list.entries()) {
+    const isEraser = stroke.tool === "eraser";
+    if (!i || (isEraser && list[i - 1].tool !== "eraser")) runs.push({ erasers: "", content: "" });
+    runs.at(-1)[isEraser ? "erasers" : "content"] += element(stroke, sheet, isEraser ? "#000000" : stroke.color);
   }
-  return content;
+  return runs.length ? nested(runs, sheet) : "";
+}
+
+/** Runs by halves: viewers give up on masks within masks by the hundred, so that these are log2 of the runs deep. */
+function nested(runs, sheet) {
+  if (runs.length === 1) return runs[0].content;
+  const half = Math.ceil(runs.length / 2);
+  const later = runs.slice(half);
+  const erasers = later.map((run) => run.erasers).join("");
+  return masked(nested(runs.slice(0, half), sheet), erasers, sheet) + nested(later, sheet);
+}
+
+function masked(content, erasers, { width, height, defs }) {
+  if (!content) return "";
+  const area = `x="0" y="0" width="${width}" height="${height}"`;
+  const id = `d${defs.length + 1}`;
+  defs.push(`<mask id="${id}" maskUnits="userSpaceOnUse" ${area}>\n<rect ${area} fill="#ffffff"/>\n${erasers}</mask>`);
+  return `<g mask="url(#${id})">\n${content}</g>\n`;
 }
 
 function element(stroke, sheet, color) {
@@ -85,10 +102,9 @@ function element(stroke, sheet, color) {
   }
   const radii = radiiOf(stroke, Math.sqrt(x * y));
   const rims = radii.map((radius) => rimOf(radius, stroke.hardness));
-  const faint = Math.min(1, 2 * Math.max(...radii)); // as thin lines are painted
+  const faint = Math.min(1, 2 * largest(radii)); // as thin lines are painted
   const middle = rims[rims.length >> 1];
-  const soft = middle.blur > 0.3 ? blur(scaled[0], rims, middle.blur, sheet) : "";
-  const more = `${opacity(share * faint)}${soft}`;
+  const more = `${opacity(share * faint)}${filterOf(stroke, scaled[0], rims, sheet)}`;
   if (!stroke.pressure)
     return `<path d="${lineTo(scaled[0])}" fill="none" stroke="${paint}" stroke-width="${short(2 * middle.radius)}"${more}/>\n`;
   const d = outlineOf(
@@ -108,12 +124,6 @@ function gradientOf({ color, gradient }, { scale, defs }) {
   return `url(#${id})`;
 }
 
-function radiiOf({ size, pressure, paths }, sizeScale) {
-  const radius = (size / 2) * sizeScale;
-  const share = (i) => (pressure ? Math.min(Math.max(pressure[i] / 100, 0), 1) : 1);
-  return Array.from({ length: paths[0].length / 2 }, (_, i) => radius * share(i));
-}
-
 /** Where half of a brush's paint is left, from its middle, and the blur of its rim: see `profile` in coverage.js. */
 function rimOf(radius, hardness) {
   const drawn = Math.max(radius, 0.5);
@@ -121,21 +131,37 @@ function rimOf(radius, hardness) {
   return { radius: drawn + 0.5 - edge / 2, blur: BLUR * Math.sqrt(edge * edge - 1) };
 }
 
-/** A filter for one line: of a box around a straight one, nothing would be seen. */
-function blur(path, rims, deviation, { defs }) {
-  const reach = Math.max(...rims.map((rim) => rim.radius)) + 3 * deviation + 1;
-  const sides = [0, 1].map((side) => {
-    const values = path.filter((_, i) => i % 2 === side);
-    const low = Math.min(...values) - reach;
-    return [low, Math.max(...values) + reach - low].map(short);
-  });
-  const [[x, width], [y, height]] = sides;
+/** A filter for one line, where it needs one: of a box around a straight one, nothing would be seen. */
+function filterOf(stroke, path, rims, { scale, defs }) {
+  const deviation = rims[rims.length >> 1].blur;
+  const steps = [];
+  const isSoft = deviation > 0.3;
+  if (isSoft)
+    steps.push(`<feGaussianBlur stdDeviation="${short(deviation)}"${hasGrain(stroke) ? ' result="line"' : ""}/>`);
+  if (hasGrain(stroke)) steps.push(grainOf(stroke, scale, isSoft ? "line" : "SourceGraphic"));
+  if (!steps.length) return "";
+  const reach = largest(rims.map((rim) => rim.radius)) + 3 * deviation + 1;
+  const [left, top, right, bottom] = corners([path]);
+  const sides = [left - reach, top - reach, right - left + 2 * reach, bottom - top + 2 * reach];
+  const [x, y, width, height] = sides.map(short);
   const id = `d${defs.length + 1}`;
   defs.push(
     `<filter id="${id}" filterUnits="userSpaceOnUse" x="${x}" y="${y}" width="${width}" height="${height}" ` +
-      `color-interpolation-filters="sRGB"><feGaussianBlur stdDeviation="${short(deviation)}"/></filter>`,
+      `color-interpolation-filters="sRGB">${steps.join("")}</filter>`,
   );
   return ` filter="url(#${id})"`;
+}
+
+/** A paper of the viewer's own noise, of the same roughness as what is painted. */
+function grainOf(stroke, { x, y }, line) {
+  const { cell, contrast, worn } = roughnessOf(stroke);
+  const frequencies = [COARSER / (cell * x), COARSER / (cell * y)].map((value) => Number(value.toPrecision(4)));
+  const kept = [contrast * worn, -contrast * SPREAD, 1 - (contrast * (1 - SPREAD)) / 2].map(short);
+  return [
+    `<feTurbulence type="fractalNoise" baseFrequency="${frequencies.join(" ")}" numOctaves="2" result="paper"/>`,
+    `<feComposite in="${line}" in2="paper" operator="arithmetic" k1="0" k2="${kept[0]}" k3="${kept[1]}" k4="${kept[2]}"`,
+    ` result="kept"/><feComposite in="${line}" in2="kept" operator="in"/>`,
+  ].join("");
 }
 
 /** A line whose width changes: a disc at each point and what lies between two of them, all in one direction. */
@@ -150,11 +176,11 @@ function outlineOf(path, radii) {
     const length = Math.hypot(dx, dy);
     if (!length) continue;
     const [acrossX, acrossY] = [dy / length, -dx / length];
-    const corners = [
+    const between = [
       ...[x + acrossX * radius, y + acrossY * radius, x + dx + acrossX * next, y + dy + acrossY * next],
       ...[x + dx - acrossX * next, y + dy - acrossY * next, x - acrossX * radius, y - acrossY * radius],
     ];
-    d += `${lineTo(corners)}z`;
+    d += `${lineTo(between)}z`;
   }
   return d;
 }

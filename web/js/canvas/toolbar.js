@@ -40,6 +40,7 @@ const SLIDERS = [
   ["size", "Size", "Diameter in pixels ([ and ])", 1, 400],
   ["opacity", "Opacity", "How much of what is below is covered", 0, 1],
   ["hardness", "Hardness", "1: a hard rim, 0: soft to the middle", 0, 1],
+  ["grain", "Grain", "0: smooth, 1: a dry brush on rough paper", 0, 1],
   ["t0", "t0", "How far SDEdit may go from this stroke: 0 keeps it, 1 forgets it", 0, 1],
   ["importance", "Importance", "How closely sketch guidance follows this line", 0, 1],
   ["smoothing", "Smoothing", "Steadies the hand", 0, 0.95],

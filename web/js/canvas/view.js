@@ -142,10 +142,10 @@ export class StrokesView {
 
   /** A stroke as the tools are set, without its path. Lengths in units of the drawing. */
   brush(tool = this.settings.tool) {
-    const { color, opacity, hardness, t0, importance } = this.settings;
+    const { color, opacity, hardness, grain, t0, importance } = this.settings;
     const size = this.brushSize / this.sizeScale;
     const { id: layer, kind } = this.desk.active;
-    const own = { tool, layer, kind, color, opacity, hardness, t0, importance, size };
+    const own = { tool, layer, kind, color, opacity, hardness, grain, t0, importance, size };
     return { ...own, pressure: null, gradient: null, paths: [] };
   }
 
