@@ -152,7 +152,7 @@ test("a stroke in the making is taken back without a trace", () => {
 test("a stroke in the making has the grain that it keeps", () => {
   const path = [10, 20, 60, 70, 130, 40];
   const [stroke] = read({ points: path, size: 30, grain: 0.6, hardness: 0.3 });
-  const layer = layerOf([]);
+  const layer = new StrokeLayer("paint", SIDE, SIDE); // the first stroke of all
   const live = layer.begin(stroke, 1, 1);
   for (let i = 0; i < path.length; i += 2) {
     live.add(path[i], path[i + 1], 1);

@@ -52,6 +52,7 @@ export class StrokeLayer {
 
   /** A stroke in the making: nothing else is drawn until it ends. */
   begin(stroke, scaleX, scaleY) {
+    const scale = { scaleX, scaleY }; // a layer that nothing was drawn on yet has no covers
     const before = this.whole.data.slice();
     const cover = blank({ left: 0, top: 0, right: this.width, bottom: this.height });
     const [path, radii] = [[], []];
@@ -71,8 +72,8 @@ export class StrokeLayer {
         if (!fresh) return;
         this.#bringBack(before, fresh);
         const part = sized(fresh);
-        const spans = packed(grained(cover, stroke, this.covers, part), part);
-        if (spans) lay(this.whole, spans, stroke, this.covers);
+        const spans = packed(grained(cover, stroke, scale, part), part);
+        if (spans) lay(this.whole, spans, stroke, scale);
         this.#put(fresh);
         [touched, fresh] = [joined(touched, fresh), null];
       },
