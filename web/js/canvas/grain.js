@@ -27,20 +27,21 @@ export function grained(cover, stroke, { scaleX, scaleY }, part = cover) {
   if (!cover || !hasGrain(stroke)) return cover;
   const { x, y, width, height } = part;
   const { cell, contrast, worn } = roughnessOf(stroke);
-  const octaves = [0.6, 0.4].map((weight, i) => {
-    const finer = (i + 1) / cell;
-    return { weight, rows: cellsOf(y, height, finer / scaleY), columns: cellsOf(x, width, finer / scaleX) };
-  });
+  const [coarse, fine] = [1, 2].map((finer) => ({
+    rows: cellsOf(y, height, finer / (cell * scaleY)),
+    columns: cellsOf(x, width, finer / (cell * scaleX)),
+    line: new Float32Array(SIDE + 1),
+  }));
   const values = new Float32Array(width * height);
-  const paper = new Float32Array(width);
   for (let row = 0; row < height; row++) {
-    paper.fill(0);
-    for (const octave of octaves) addRow(paper, octave, row);
     const from = (row + y - cover.y) * cover.width + x - cover.x;
+    let isLaid = false;
     for (let column = 0; column < width; column++) {
       const covered = cover.values[from + column];
       if (covered === 0) continue;
-      const raw = 0.5 + 1.25 * (paper[column] - 0.5);
+      if (!isLaid) for (const octave of [coarse, fine]) layLine(octave, row);
+      isLaid = true;
+      const raw = 0.5 + 1.25 * (0.6 * depthAt(coarse, column) + 0.4 * depthAt(fine, column) - 0.5);
       const depth = raw < 0 ? 0 : raw > 1 ? 1 : raw;
       const kept = 1 - contrast * (depth - covered * worn);
       values[row * width + column] = kept <= 0 ? 0 : kept >= 1 ? covered : covered * kept;
@@ -60,19 +61,18 @@ function cellsOf(begin, count, perPixel) {
   return { cells, shares };
 }
 
-const line = new Float32Array(SIDE + 1);
-
-function addRow(paper, { weight, rows, columns }, row) {
-  const values = hashes();
+/** The paper along a row of pixels: a depth for each column of cells, and the first once more. */
+function layLine({ rows, line }, row) {
+  const depths = hashes();
   const [first, second] = [rows.cells[row] * SIDE, ((rows.cells[row] + 1) % SIDE) * SIDE];
-  for (let i = 0; i <= SIDE; i++) {
-    const [a, b] = [values[first + (i % SIDE)], values[second + (i % SIDE)]];
-    line[i] = a + (b - a) * rows.shares[row];
-  }
-  for (let i = 0; i < paper.length; i++) {
-    const at = columns.cells[i];
-    paper[i] += weight * (line[at] + (line[at + 1] - line[at]) * columns.shares[i]);
-  }
+  const share = rows.shares[row];
+  for (let i = 0; i < SIDE; i++) line[i] = depths[first + i] + (depths[second + i] - depths[first + i]) * share;
+  line[SIDE] = line[0];
+}
+
+function depthAt({ columns, line }, column) {
+  const at = columns.cells[column];
+  return line[at] + (line[at + 1] - line[at]) * columns.shares[column];
 }
 
 let table = null;
