@@ -3,11 +3,11 @@
  * pixels of the shown picture; strokes follow it from where they were saved.
  */
 
-import { rounded } from "./document.js";
+import { clamp } from "../common/numbers.js";
+import { RANGES, rounded } from "./document.js";
 import { boundsOf, withPaths } from "./geometry.js";
 
 export const ONE = Object.freeze({ x: 1, y: 1 }); // the scale of a frame: its units are pixels already
-const SIZES = [0.1, 4096]; // as a text may have them
 
 /** An upright frame around strokes, `gap` pixels away from them. @returns {import("./placing.js").Placed} */
 export function frameAround(strokes, scale, gap) {
@@ -36,6 +36,7 @@ export function carried(stroke, before, after, scale) {
     }
     return result;
   };
-  const size = Math.min(Math.max(Number((stroke.size * by).toFixed(3)), SIZES[0]), SIZES[1]);
+  const [, thinnest, widest] = RANGES.size;
+  const size = clamp(Number((stroke.size * by).toFixed(3)), thinnest, widest);
   return withPaths({ ...stroke, size }, carry);
 }

@@ -21,6 +21,7 @@
  * @property {object} rest           unknown fields, kept as they are
  */
 
+import { clamp } from "../common/numbers.js";
 import { FARTHEST, isStandard, readLayers, STANDARD, writeLayers } from "./layers.js";
 
 const VERSION = 2;
@@ -33,7 +34,7 @@ const TOOLS = ["brush", "line", "eraser", "fill"];
 const COLOR = /^#[0-9a-f]{6}$/i;
 
 /** number: [default, low, high] */
-const RANGES = {
+export const RANGES = {
   size: [24, 0.1, 4096],
   opacity: [1, 0, 1],
   hardness: [0.8, 0, 1],
@@ -128,7 +129,7 @@ function readStroke(item, budget) {
   if (!isColor(stroke.color)) [stroke.color, repaired] = ["#000000", true];
   for (const [name, [standard, low, high]] of Object.entries(RANGES)) {
     const value = item[name] ?? standard;
-    stroke[name] = Number.isFinite(value) ? Math.min(Math.max(value, low), high) : standard;
+    stroke[name] = Number.isFinite(value) ? clamp(value, low, high) : standard;
     repaired ||= stroke[name] !== value;
   }
   const count = paths[0].length / 2;
@@ -150,7 +151,7 @@ export function isColor(value) {
 function readGradient({ color2, gradient }) {
   if (!isColor(color2) || !isPath(gradient, 4) || gradient.length !== 4) return null;
   const [least, most] = FARTHEST;
-  return { color: color2, way: gradient.map((value) => Math.min(Math.max(value, least), most)) };
+  return { color: color2, way: gradient.map((value) => clamp(value, least, most)) };
 }
 
 function isPath(path, least) {

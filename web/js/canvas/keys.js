@@ -2,6 +2,7 @@
 
 import { clamp } from "../common/numbers.js";
 import { claim } from "../common/widget_host.js";
+import { WIDEST } from "./toolbar.js";
 
 const TOOLS = {
   b: "brush",
@@ -114,5 +115,5 @@ function leave(view) {
 
 function nextSize(size, key) {
   const next = key === "]" ? Math.max(size * 1.15, size + 1) : Math.min(size / 1.15, size - 1);
-  return Math.round(clamp(next, 1, 400));
+  return Math.round(clamp(next, 1, WIDEST));
 }

@@ -36,8 +36,9 @@ const ARRANGE = [
   ["raise", "Bring forward (Page Up; with Shift to the top)", "M12 20V5M6 11l6-6 6 6"],
   ["lower", "Send backward (Page Down; with Shift to the bottom)", "M12 4v15M6 13l6 6 6-6"],
 ];
+export const WIDEST = 400; // diameter of a brush in pixels, by its slider and by keys
 const SLIDERS = [
-  ["size", "Size", "Diameter in pixels ([ and ])", 1, 400],
+  ["size", "Size", "Diameter in pixels ([ and ])", 1, WIDEST],
   ["opacity", "Opacity", "How much of what is below is covered", 0, 1],
   ["hardness", "Hardness", "1: a hard rim, 0: soft to the middle", 0, 1],
   ["grain", "Grain", "0: smooth, 1: a dry brush on rough paper", 0, 1],
@@ -207,10 +208,10 @@ function slider(name, text, title, low, high, change) {
 
 /** The size slider is finer where sizes are small. */
 function trackToSize(track) {
-  const size = 400 ** track;
+  const size = WIDEST ** track;
   return size < 10 ? Math.round(size * 2) / 2 : Math.round(size);
 }
 
 function sizeToTrack(size) {
-  return Math.log(Math.max(size, 1)) / Math.log(400);
+  return Math.log(Math.max(size, 1)) / Math.log(WIDEST);
 }
