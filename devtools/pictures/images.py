@@ -50,6 +50,20 @@ def stroke_canvas_outputs() -> Tensor:
 
 
 @picture
+def stroke_tips() -> Tensor:
+    """A few strokes, soft or with grain."""
+    tips = [{"hardness": 1}, {"hardness": 0.4}, {"hardness": 0}, *({"grain": grain} for grain in (0.25, 0.5, 0.85))]
+    way = [30, 60, 70, 35, 120, 70, 165, 45]
+    lines = [("#3f6b3a", 64, [-10, 150, 60, 125, 120, 150, 210, 130]), ("#c8673a", 34, way), ("#1b2a3a", 9, way[::-1])]
+    shown = []
+    for tip in tips:
+        drawn = [{"color": color, "size": size, "points": points, **tip} for color, size, points in lines]
+        text = json.dumps({"width": 200, "height": 180, "strokes": drawn})
+        shown.append(over_background(render_drawing(read_drawing(text), 300, 270).strokes, None, (255, 255, 255)))
+    return grid(shown, [" ".join(f"{name} {value}" for name, value in tip.items()) for tip in tips], columns=3)
+
+
+@picture
 def strokes() -> Tensor:
     """Two landscapes and their stroke paintings with more and more colours."""
     photos = rendered(Scene(seed=1, clouds="cloudy"), _SCENE)
