@@ -170,3 +170,14 @@ def test_grain_of_new_strokes_and_of_selected_ones(comfy: ComfyPage) -> None:
     press(comfy, node, "b")
     comfy.drag(place, [(0.3, 0.6), (0.7, 0.6)])
     assert "grain" not in strokes(comfy, node)[1]
+
+
+def test_the_picture_keeps_its_size_whatever_a_tool_has_to_set(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    heights = []
+    for tool in "bleigpv":
+        press(comfy, node, tool)
+        box = place.bounding_box()
+        assert box
+        heights.append(round(box["height"], 1))
+    assert len(set(heights)) == 1, heights
