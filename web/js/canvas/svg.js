@@ -13,6 +13,7 @@ import { hasGrain, roughnessOf } from "./grain.js";
 import { isSketch, titleOf } from "./layers.js";
 import { frameOf } from "./placing.js";
 
+const DEEPEST = 100; // masks within masks: programs that read XML give up at 256 elements
 const BLUR = 0.27; // standard deviation of a blur with the slope of a rim one pixel wide
 // A painted paper beside feTurbulence: its frequency, and how far its depths are spread.
 const COARSER = 0.65;
@@ -68,16 +69,28 @@ function strokes(list, sheet) {
     if (!i || (isEraser && list[i - 1].tool !== "eraser")) runs.push({ erasers: "", content: "" });
     runs.at(-1)[isEraser ? "erasers" : "content"] += element(stroke, sheet, isEraser ? "#000000" : stroke.color);
   }
-  return runs.length ? nested(runs, sheet) : "";
+  return nested(runs, sheet);
 }
 
-/** Runs by halves: viewers give up on masks within masks by the hundred, so that these are log2 of the runs deep. */
+/** Each run over what is left of those before it. */
 function nested(runs, sheet) {
+  const old = runs.slice(0, -DEEPEST);
+  let content = old.length ? halved(old, sheet) : "";
+  for (const { erasers, content: next } of runs.slice(-DEEPEST))
+    content = (erasers ? masked(content, erasers, sheet) : content) + next;
+  return content;
+}
+
+/**
+ * The same by halves, which is only as deep as log2 of the runs: where an eraser takes half of a stroke away, a little of
+ * what lay below the stroke is seen through it.
+ */
+function halved(runs, sheet) {
   if (runs.length === 1) return runs[0].content;
   const half = Math.ceil(runs.length / 2);
   const later = runs.slice(half);
   const erasers = later.map((run) => run.erasers).join("");
-  return masked(nested(runs.slice(0, half), sheet), erasers, sheet) + nested(later, sheet);
+  return masked(halved(runs.slice(0, half), sheet), erasers, sheet) + halved(later, sheet);
 }
 
 function masked(content, erasers, { width, height, defs }) {
