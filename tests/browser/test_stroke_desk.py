@@ -32,6 +32,17 @@ def test_shapes_are_filled_on_paint_and_outlined_on_the_sketch(comfy: ComfyPage)
     comfy.screenshot("shapes")
 
 
+def test_the_picture_keeps_its_size_whatever_a_tool_has_to_set(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    heights = []
+    for tool in "bleigpv":
+        press(comfy, node, tool)
+        box = place.bounding_box()
+        assert box
+        heights.append(round(box["height"], 1))
+    assert len(set(heights)) == 1, heights
+
+
 def test_many_strokes_are_selected_moved_restyled_copied_and_ordered(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
     press(comfy, node, "l")
@@ -170,14 +181,3 @@ def test_grain_of_new_strokes_and_of_selected_ones(comfy: ComfyPage) -> None:
     press(comfy, node, "b")
     comfy.drag(place, [(0.3, 0.6), (0.7, 0.6)])
     assert "grain" not in strokes(comfy, node)[1]
-
-
-def test_the_picture_keeps_its_size_whatever_a_tool_has_to_set(comfy: ComfyPage) -> None:
-    node, place = canvas(comfy)
-    heights = []
-    for tool in "bleigpv":
-        press(comfy, node, tool)
-        box = place.bounding_box()
-        assert box
-        heights.append(round(box["height"], 1))
-    assert len(set(heights)) == 1, heights
