@@ -103,7 +103,7 @@ def test_strokes_are_selected_moved_changed_and_deleted(comfy: ComfyPage) -> Non
     )
     part(comfy, node, ".dpath-swatch:nth-child(3)").click()
     assert strokes(comfy, node)[0]["color"] != first["color"]
-    slider = part(comfy, node, 'input[aria-label="t0"]')
+    slider = part(comfy, node, 'input[aria-label="Freedom (t0)"]')
     slider.focus()
     comfy.page.keyboard.press("End")
     comfy.settle()

@@ -91,9 +91,20 @@ def test_colours_swap_and_the_last_ones_stay(comfy: ComfyPage) -> None:
     comfy.drag(place, [(0.4, 0.6), (0.6, 0.6)])
     press(comfy, node, "f")
     recent = "() => [...document.querySelectorAll('.dpath-recent .dpath-swatch')].map(e => e.dataset.color)"
-    assert comfy.evaluate(recent) == [second, first]
-    comfy.page.keyboard.press("v")
-    comfy.click(place, (0.5, 0.6))
+    assert comfy.evaluate(recent) == [], "the palette has them already"
+    code = comfy.page.query_selector("dialog .dpath-code")
+    assert code
+    for typed in ("123456", "654321"):
+        code.click()
+        comfy.page.keyboard.type(typed)
+        comfy.page.keyboard.press("Enter")
+        comfy.page.keyboard.press("b" if typed == "123456" else "v")
+        if typed == "123456":
+            comfy.drag(place, [(0.4, 0.5), (0.6, 0.5)])
+            comfy.page.keyboard.press("v")
+            comfy.click(place, (0.5, 0.5))
+    assert strokes(comfy, node)[-1]["color"] == "#654321"
+    assert comfy.evaluate(recent) == ["#654321", "#123456"], "and what a stroke was given later"
     comfy.screenshot("window-desk")
     comfy.page.keyboard.press("Escape")
     comfy.page.keyboard.press("Escape")
@@ -181,3 +192,19 @@ def test_grain_of_new_strokes_and_of_selected_ones(comfy: ComfyPage) -> None:
     press(comfy, node, "b")
     comfy.drag(place, [(0.3, 0.6), (0.7, 0.6)])
     assert "grain" not in strokes(comfy, node)[1]
+
+
+def test_a_number_is_typed_after_a_double_click(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    for typed, expected in (("37", "37"), ("4000", "400"), ("x", "400"), ("2,5", "2.5")):
+        part(comfy, node, ".dpath-sliders output").dblclick()
+        comfy.page.keyboard.type(typed)
+        comfy.page.keyboard.press("Enter")
+        comfy.settle()
+        assert part(comfy, node, ".dpath-sliders output").inner_text() == expected
+    part(comfy, node, ".dpath-sliders output").dblclick()
+    comfy.page.keyboard.type("9")
+    comfy.page.keyboard.press("Escape")
+    press(comfy, node, "b")
+    comfy.drag(place, [(0.4, 0.4), (0.6, 0.4)])
+    assert strokes(comfy, node)[0]["size"] == 2.5

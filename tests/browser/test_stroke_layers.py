@@ -28,7 +28,7 @@ def test_strokes_go_to_the_layer_that_is_chosen(comfy: ComfyPage) -> None:
     assert names(comfy, node) == ["Sketch", "Paint"]
     press(comfy, node, "n")
     assert names(comfy, node) == ["Sketch", "Paint 2", "Paint"]
-    slider = part(comfy, node, 'input[aria-label="t0"]')
+    slider = part(comfy, node, 'input[aria-label="Freedom (t0)"]')
     slider.focus()
     comfy.page.keyboard.press("Home")
     comfy.settle()
@@ -122,3 +122,41 @@ def test_the_whole_window_lists_the_layers_beside_the_picture(comfy: ComfyPage) 
     comfy.page.keyboard.press("End")
     comfy.screenshot("window-layers")
     comfy.page.keyboard.press("Escape")
+
+
+def test_a_new_default_of_a_layer_is_offered_to_the_strokes_that_are_there(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.connect(node, 4, comfy.add("PreviewAny", 700, 100), "source")
+    for height in (0.5, 0.7):
+        comfy.drag(place, [(0.3, height), (0.6, height)])
+    slider = part(comfy, node, 'input[aria-label="Freedom (t0)"]')
+    slider.focus()
+    comfy.page.keyboard.press("Home")
+    comfy.settle()
+    assert [stroke.get("t0", 0.6) for stroke in strokes(comfy, node)] == [0.6, 0.6]
+    banner = part(comfy, node, ".dpath-banner")
+    assert banner.inner_text().startswith("New strokes on this layer begin with this t0.")
+    banner.query_selector("button").click()  # type: ignore[union-attr]
+    assert [stroke["t0"] for stroke in strokes(comfy, node)] == [0, 0]
+    assert banner.is_hidden()
+    slider.focus()
+    comfy.page.keyboard.press("End")
+    comfy.settle()
+    assert banner.is_visible()
+    press(comfy, node, "v")
+    comfy.click(place, (0.45, 0.5))
+    assert banner.is_hidden(), "whoever goes on does not want it"
+    press(comfy, node, "z")
+    assert [stroke.get("t0", 0.6) for stroke in strokes(comfy, node)] == [0.6, 0.6]
+
+
+def test_a_t0_that_leads_nowhere_says_so_once(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.drag(place, [(0.3, 0.5), (0.6, 0.5)])
+    slider = part(comfy, node, 'input[aria-label="Freedom (t0)"]')
+    banner = part(comfy, node, ".dpath-banner")
+    for key, begin in (("Home", "Here t0 has no effect"), ("End", "New strokes")):
+        slider.focus()
+        comfy.page.keyboard.press(key)
+        comfy.settle()
+        assert banner.inner_text().startswith(begin)

@@ -125,9 +125,9 @@ def test_a_picture_by_keys_and_paint_over_it(comfy: ComfyPage) -> None:
     assert (placed["x"] - first["x"], placed["y"] - first["y"]) == (1, -10)
     assert (placed["scale"], placed["rotation"]) == (1.05, 2)
     press(comfy, node, "Control+d")
-    assert [layer["id"] for layer in layers(comfy, node)] == ["paint", "picture 2", "picture 3", "sketch"]
+    assert [layer["id"] for layer in layers(comfy, node)] == ["paint", "picture 1", "picture 2", "sketch"]
     press(comfy, node, "Delete")
-    assert [layer["id"] for layer in layers(comfy, node)] == ["paint", "picture 2", "sketch"]
+    assert [layer["id"] for layer in layers(comfy, node)] == ["paint", "picture 1", "sketch"]
     press(comfy, node, "k")
     part(comfy, node, '.dpath-layer[data-kind="picture"] .dpath-layer-name').click()
     press(comfy, node, "b")
@@ -139,7 +139,7 @@ def test_a_picture_by_keys_and_paint_over_it(comfy: ComfyPage) -> None:
     comfy.click(place, (0.44, 0.45))
     assert comfy.page.evaluate(active, comfy.element(node, "strokes")).startswith("boat")
     assert strokes(comfy, node)[1]["layer"] == "paint 2"
-    assert [layer["id"] for layer in layers(comfy, node)] == ["paint", "picture 2", "paint 2", "sketch"]
+    assert [layer["id"] for layer in layers(comfy, node)] == ["paint", "picture 1", "paint 2", "sketch"]
     press(comfy, node, "h")
     assert button(comfy, node, "t0 as colours").get_attribute("aria-pressed") == "true"
     assert part(comfy, node, ".dpath-heat").is_visible()

@@ -229,7 +229,7 @@ def test_tools_are_remembered_and_reached_by_keyboard(comfy: ComfyPage) -> None:
         reached.append(comfy.evaluate("() => document.activeElement.getAttribute('aria-label') ?? ''"))
         if reached[-1] == "Smoothing":
             break
-    assert {"Brush", "Eraser", "Colour", "Size", "t0", "Smoothing"} <= set(reached)
+    assert {"Brush", "Eraser", "Colour", "Size", "Freedom (t0)", "Smoothing"} <= set(reached)
     assert any(label.startswith("Drawing of") for label in reached)
 
 

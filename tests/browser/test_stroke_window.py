@@ -140,7 +140,7 @@ def test_the_first_picture_becomes_the_background_and_the_next_one_on_demand(com
         if number:
             banner = part(comfy, node, ".dpath-banner")
             comfy.page.wait_for_function("e => e.textContent.includes('a layer of its own')", arg=banner)
-            banner.query_selector("button").click()  # type: ignore[union-attr]
+            banner.query_selector_all("button")[1].click()
         label = f"{size[0]} by {size[1]}"
         comfy.page.wait_for_function("([e, label]) => e.getAttribute('aria-label').includes(label)", arg=[place, label])
         assert len(comfy.node_ids("LoadImage")) == 1
@@ -156,3 +156,106 @@ def test_the_first_picture_becomes_the_background_and_the_next_one_on_demand(com
     value = "id => app.canvas.graph.getNodeById(id).widgets.find(w => w.name === 'strokes').value"
     comfy.wait_until(f"id => ({value})(id).includes('\"picture\"')", node)
     assert comfy.node_ids("LoadImage") == [], "what another node gives stays the background"
+
+
+def test_keys_work_after_a_click_beside_all_controls(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.drag(place, ZIGZAG)
+    press(comfy, node, "f")
+    foot = comfy.page.wait_for_selector("dialog .dpath-foot")
+    assert foot
+    comfy.click(foot, (0.5, 0.99))
+    comfy.page.mouse.click(3, 3)
+    comfy.page.keyboard.press("e")
+    pressed = "name => document.querySelector(`dialog button[aria-label='${name}']`).ariaPressed"
+    assert comfy.evaluate(pressed, "Eraser") == "true"
+    comfy.evaluate("() => document.activeElement.blur()")  # as where what had the focus is gone
+    comfy.page.keyboard.press("z")
+    assert strokes(comfy, node) == []
+    comfy.page.mouse.click(3, 3)
+    comfy.page.keyboard.press("Escape")
+    comfy.settle()
+    assert not comfy.page.query_selector("dialog")
+
+
+def test_the_list_of_keys_names_every_button(comfy: ComfyPage) -> None:
+    node, _ = canvas(comfy)
+    press(comfy, node, "f")
+    comfy.page.keyboard.press("?")
+    keys = comfy.page.wait_for_selector("dialog .dpath-keys")
+    assert keys
+    for words in ("Brush (B)", "Cut out a part of a picture", "A second click in one place", "Run the graph"):
+        assert words in keys.inner_text()
+    comfy.screenshot("window-keys")
+    comfy.page.keyboard.press("Escape")
+    comfy.settle()
+    assert keys.is_hidden()
+    comfy.page.click("dialog button[aria-label='Help']")
+    assert keys.is_visible()
+    comfy.page.keyboard.press("Escape")
+    comfy.page.keyboard.press("Escape")
+    comfy.settle()
+    assert not comfy.page.query_selector("dialog")
+
+
+def test_the_layers_stay_where_they_are_and_are_in_sight_in_a_small_window(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.drag(place, ZIGZAG)
+    comfy.page.set_viewport_size({"width": 1280, "height": 800})
+    try:
+        press(comfy, node, "f", *"nnn")
+        panel = comfy.page.wait_for_selector("dialog .dpath-layers")
+        assert panel
+        tops = set()
+        for key in "belrvgb":
+            comfy.page.keyboard.press(key)
+            comfy.settle()
+            tops.add(box_of(panel)["y"])
+        large = comfy.page.query_selector("dialog .dpath-easel")
+        assert large
+        comfy.drag(large, [(0.4, 0.4), (0.6, 0.5)])
+        tops.add(box_of(panel)["y"])
+        assert len(tops) == 1
+        rows = panel.query_selector_all(".dpath-layer")
+        assert len(rows) == 5
+        assert all(box_of(row)["y"] + box_of(row)["height"] <= 795 for row in rows)
+        comfy.screenshot("window-small")
+        comfy.page.keyboard.press("Escape")
+    finally:
+        comfy.page.set_viewport_size({"width": 1400, "height": 1000})
+
+
+def test_a_narrow_canvas_shows_all_colours_and_a_way_to_draw_large(comfy: ComfyPage) -> None:
+    node, _ = canvas(comfy)
+    panel = part(comfy, node, ".dpath-strokes")
+    comfy.page.evaluate("e => { e.parentElement.style.width = '276px'; }", panel)
+    comfy.settle()
+    right = box_of(panel)["x"] + 276
+    for selector in (".dpath-swatches:not(.dpath-recent) .dpath-swatch:last-child", ".dpath-view button:last-child"):
+        box = box_of(part(comfy, node, selector))
+        assert box["x"] + box["width"] <= right + 1
+    assert box_of(part(comfy, node, "button[aria-label='Fit']"))["height"] < 24
+    comfy.screenshot("narrow")
+    part(comfy, node, ".dpath-large").click()
+    dialog = comfy.page.wait_for_selector("dialog.dpath-window")
+    assert dialog
+    assert not dialog.query_selector(".dpath-large").is_visible()  # type: ignore[union-attr]
+    comfy.page.keyboard.press("Escape")
+
+
+def test_the_graph_runs_from_the_whole_window(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.drag(place, ZIGZAG)
+    comfy.connect(node, 0, comfy.add("PreviewImage", 700, 100), "images")
+    press(comfy, node, "f")
+    with comfy.page.expect_response(lambda answer: answer.url.endswith("/api/prompt")):
+        comfy.page.click("dialog button[aria-label='Run the graph']")
+    script = """async ([name, detail]) => { const { api } = await import("/scripts/api.js");
+        api.dispatchEvent(new CustomEvent(name, { detail })); }"""
+    comfy.page.wait_for_timeout(1500)
+    for value, text in ((5, "Running: 5 of 20"), (None, "")):
+        event = ["progress", {"value": value, "max": 20}] if value else ["execution_success", {}]
+        comfy.evaluate(script, event)
+        assert comfy.page.inner_text("dialog .dpath-progress-text") == text if text else True
+        assert comfy.page.is_visible("dialog .dpath-progress") == bool(text)
+    comfy.page.keyboard.press("Escape")

@@ -11,6 +11,8 @@ import {
   outlines,
   shapeRing,
   strokeAt,
+  strokesAt,
+  strokesInside,
   strokesWithin,
 } from "../../web/js/canvas/geometry.js";
 
@@ -153,4 +155,19 @@ test("an ellipse touches the middles of its sides", () => {
   const ring = shapeRing("ellipse", [10, 20], [110, 80]);
   assert.deepEqual(corners([ring]).map(Math.round), [10, 20, 110, 80]);
   assert.deepEqual(shapeRing("rectangle", [1, 2], [3, 4]), [1, 2, 3, 2, 3, 4, 1, 4]);
+  for (const radius of [20, 200]) {
+    const [x0, y0, x1, y1] = shapeRing("ellipse", [-radius, -radius], [radius, radius]);
+    assert.ok(radius - Math.hypot(x0 + x1, y0 + y1) / 2 < 0.05, "no corner is seen, even at a high zoom");
+  }
+});
+
+test("all strokes at a place are found from the uppermost down, and those that lie inside of a ring as a whole", () => {
+  const strokes = [stroke({ paths: [[0, 0, 300, 0]] }), stroke({}), stroke({ layer: "other" }), square];
+  assert.deepEqual(strokesAt(strokes, "paint", 50, 2, 0), [1, 0]);
+  assert.deepEqual(strokesAt(strokes, "paint", 50, 50, 0), [3]);
+  const ring = [-10, -10, 110, -10, 110, 70, -10, 70];
+  assert.deepEqual(strokesInside(strokes, "paint", ring), [1, 3]);
+  assert.deepEqual(strokesInside(strokes, "paint", [-10, -10, 110, -10, 110, 50, -10, 50]), [1]);
+  const dented = [-10, -10, 40, -10, 50, 20, 60, -10, 110, -10, 110, 70, -10, 70];
+  assert.deepEqual(strokesInside(strokes, "paint", dented), [3], "both ends inside are not enough");
 });

@@ -31,6 +31,18 @@ test("undo and redo go step by step, and a new edit ends what could be redone", 
   assert.equal(history.move(-1), one);
 });
 
+test("a step that changes the background alone keeps its place, and says what undo and redo bring", () => {
+  const history = historyOf("c", "");
+  const ground = { before: { image: null }, after: { image: "photo.png" } };
+  assert.equal(history.add(EMPTY, ground), "");
+  assert.equal(historyOf("c", "").groundAt(-1), ground.before, "not the step before, which has the same text");
+  assert.equal(history.groundAt(1), undefined);
+  assert.equal(history.move(-1), "");
+  assert.deepEqual([history.groundAt(-1), history.groundAt(1)], [undefined, ground.after]);
+  history.add(drawing(1));
+  assert.equal(history.groundAt(-1), undefined);
+});
+
 test("steps are found again by canvas and text, as after undo of the graph or a change of tab", () => {
   const history = historyOf("a", "");
   const [one, two] = [history.add(drawing(1)), history.add(drawing(1, 2))];

@@ -25,6 +25,7 @@ export function actionsOf(view) {
     add: () => view.locked || desk.add(),
     picture: () => arrival.choose(),
     lasso: () => arrival.lasso(),
+    ground: () => arrival.offer(),
     zoomBy: (factor) => view.sight.zoomBy(factor),
     fit: () => view.sight.fit(),
     mirror: () => view.sight.mirror(),

@@ -4,14 +4,21 @@
  */
 
 import { html } from "../common/elements.js";
+import { say } from "../common/language.js";
 import { captureUndo } from "../common/widget_host.js";
 import { sourceOf } from "./background.js";
+import { isCuttable, partOf } from "./cutting.js";
 import { sentenceOf } from "./notices.js";
-import { cutOut, sent, uploaded } from "./pictures.js";
+import { sent, uploaded } from "./pictures.js";
+import { cropped, fitted, onGround } from "./resizing.js";
 
 const GAP = 60; // between a new Load Image and the canvas
 const FAILED = "The picture could not be taken.";
-const NO_BACKGROUND = "Only a background can be cut: connect a picture to background, or drop one here.";
+const NOTHING_TO_CUT = "There is no picture to cut from.";
+const OWN = "The picture is a layer of its own.";
+const CAN_BE = "The picture can be the background.";
+const TAKEN = "The background comes from another node: disconnect it first.";
+const NOTHING_THERE = "Nothing of a picture is inside of this outline.";
 
 export class Arrival {
   /** @param {import("./view.js").StrokesView} view */
@@ -42,14 +49,14 @@ export class Arrival {
   choose() {
     if (this.view.locked) return;
     const input = html("input", { type: "file", accept: "image/*" });
-    input.addEventListener("change", () => input.files[0] && this.#try(() => this.#toLayer(input.files[0])));
+    input.addEventListener("change", () => input.files[0] && this.#try(() => this.#asLayer(input.files[0])));
     input.click();
   }
 
   /** Takes up the lasso, or puts it down. */
   lasso() {
     const { view } = this;
-    if (!view.background?.picture) view.notify(NO_BACKGROUND);
+    if (!isCuttable(view)) view.notify(NOTHING_TO_CUT, ["Add a picture", () => this.choose()]);
     else if (view.settings.tool !== "lasso") view.change("tool", "lasso", true);
     else view.change("tool", view.desk.active.picture ? "select" : "brush", true);
   }
@@ -58,30 +65,68 @@ export class Arrival {
   cut(ring) {
     this.#try(async () => {
       const { view } = this;
-      const { picture } = view.background;
-      const units = [view.frame.width / picture.width, view.frame.height / picture.height];
-      const part = await cutOut(
-        picture,
-        ring.map((value, i) => value / units[i % 2]),
-      );
-      if (!part) return;
-      const place = { x: part.x * units[0], y: part.y * units[1], factor: units[0] };
-      view.desk.addPicture(await uploaded(part.blob), "", place);
+      const part = await partOf(view, ring);
+      if (!part) return view.notify(NOTHING_THERE);
+      const others = view.desk.list.filter(({ name }) => name.startsWith(say("Cut-out"))).length;
+      const name = say(others ? `Cut-out ${others + 1}` : "Cut-out");
+      const known = await uploaded(part.blob);
+      if (part.above) view.desk.choose(part.above);
+      view.desk.addPicture(known, name, part.place);
     });
   }
 
   #receive(file) {
     const { view } = this;
     const isEmpty = !view.background && !view.drawing.strokes.length && view.desk.list.every(({ picture }) => !picture);
-    if (isEmpty && this.#takesBackground) return this.#try(() => this.#toBackground(file));
-    if (view.locked) return;
-    this.#try(async () => {
-      const before = view.history.now;
-      await this.#toLayer(file);
-      if (view.history.now === before) return;
-      const under = () => this.#try(() => this.#toBackground(file).then(() => view.desk.remove()));
-      if (this.#takesBackground) view.notify("The picture is a layer of its own.", ["Make it the background", under]);
-    });
+    if (isEmpty && this.#takesBackground)
+      this.#try(() => this.#toBackground(file).then((ground) => keep(view, ground)));
+    else if (!view.locked) this.#try(() => this.#asLayer(file));
+  }
+
+  /** A picture as a layer, with the offer to make it the background. */
+  async #asLayer(file) {
+    const { view } = this;
+    const before = view.history.now;
+    await this.#toLayer(file);
+    if (view.history.now !== before) this.#offer(file, OWN);
+  }
+
+  /** Offers to make the active picture the background. */
+  offer() {
+    const { active } = this.view.desk;
+    if (active.picture)
+      this.#try(async () => {
+        const blob = await this.view.pictures.fileOf(active.picture.file);
+        if (blob) this.#offer(new File([blob], active.picture.file, { type: blob.type }), CAN_BE);
+      });
+  }
+
+  #offer(file, sentence) {
+    const { view } = this;
+    const { picture } = view.desk.active;
+    if (!picture) return;
+    if (!this.#takesBackground) return sentence === OWN ? undefined : view.notify(TAKEN);
+    const [width, height] = picture.pixels;
+    const { frame } = view;
+    const under = (crops) => () => this.#try(() => this.#layerToBackground(file, crops));
+    const asItIs = ["Make it the background", under(false)];
+    const cut = [`Make it the background, cut to ${frame.width} × ${frame.height}`, under(true)];
+    const resized = [`Make it the background, and the canvas ${width} × ${height}`, under(false)];
+    const isAlike = width === frame.width && height === frame.height;
+    view.notify(sentence, ...(isAlike ? [asItIs] : [cut, resized]));
+  }
+
+  /** The active layer's picture becomes the background in its place, in one step of undo; crops: to the size that is. */
+  async #layerToBackground(file, crops) {
+    const { view } = this;
+    const { id } = view.desk.active;
+    const before = view.frame;
+    const ground = await this.#toBackground(crops ? await cropped(file, before) : file);
+    const change = (drawing) => onGround(fitted(drawing, before, view.frame), view.background?.print ?? "");
+    view.desk.choose(id);
+    if (view.desk.active.id === id) view.desk.remove(change, ground);
+    else keep(view, ground, change(view.drawing));
+    captureUndo();
   }
 
   #try(work) {
@@ -105,18 +150,44 @@ export class Arrival {
     return !source || source.type === "LoadImage";
   }
 
+  /** Loads a file below the drawing; the background {before, after}, for undo. */
   async #toBackground(file) {
-    const { owner } = this.view.host;
-    const name = await toInput(file);
-    const loader = sourceOf(owner, this.#slot) ?? newLoader(owner, this.#slot);
-    const widget = loader.widgets.find((each) => each.name === "image");
-    const { values } = widget.options;
-    if (Array.isArray(values) && !values.includes(name)) values.push(name);
-    widget.value = name;
-    widget.callback?.(name);
-    owner.graph.setDirtyCanvas?.(true, true);
-    captureUndo();
+    const source = sourceOf(this.view.host.owner, this.#slot);
+    const before = { image: source ? imageOf(source).value : null };
+    const after = { image: await toInput(file) };
+    this.bring(after);
+    await this.view.ground.coming;
+    return { before, after };
   }
+
+  /** Puts a file of the input folder below the drawing, or nothing; what another node than a Load Image gives stays. */
+  bring({ image }) {
+    const { owner } = this.view.host;
+    if (!this.#takesBackground) return;
+    const source = sourceOf(owner, this.#slot);
+    if (image === null) {
+      if (source) owner.disconnectInput(this.#slot);
+      if (source?.isAnyOutputConnected?.() === false) source.graph.remove(source);
+    } else {
+      const widget = imageOf(source ?? newLoader(owner, this.#slot));
+      const { values } = widget.options;
+      if (Array.isArray(values) && !values.includes(image)) values.push(image);
+      widget.value = image;
+      widget.callback?.(image);
+    }
+    owner.graph.setDirtyCanvas?.(true, true);
+    this.view.look();
+  }
+}
+
+/** A step of undo that changes the background. */
+function keep(view, ground, change = {}) {
+  view.edit(change, ground);
+  captureUndo();
+}
+
+function imageOf(loader) {
+  return loader.widgets.find(({ name }) => name === "image");
 }
 
 async function toInput(file) {
@@ -128,8 +199,18 @@ async function toInput(file) {
 
 function newLoader(owner, slot) {
   const loader = globalThis.LiteGraph.createNode("LoadImage");
-  loader.pos = [owner.pos[0] - loader.size[0] - GAP, owner.pos[1]];
+  const [x, y] = [owner.pos[0] - loader.size[0] - GAP, owner.pos[1]];
+  loader.pos = [x, freeBelow(owner.graph, x, y, loader.size)];
   owner.graph.add(loader);
   loader.connect(0, owner, slot);
   return loader;
+}
+
+/** The first height from y on where a node of this size lies over no other. */
+function freeBelow(graph, x, y, [width, height]) {
+  const isOver = ({ pos, size }) =>
+    pos[0] < x + width && x < pos[0] + size[0] && pos[1] - GAP < y + height && y - GAP < pos[1] + size[1];
+  for (let other = graph.nodes.find(isOver); other; other = graph.nodes.find(isOver))
+    y = other.pos[1] + other.size[1] + GAP;
+  return y;
 }

@@ -6,3 +6,6 @@ export function hexOf(text) {
   if (!digits) return null;
   return `#${digits.length === 6 ? digits : [...digits].map((digit) => digit + digit).join("")}`;
 }
+
+/** The palette without a background. */
+export const COLORS = "#1b2a3a #3b6ea5 #8fc1e3 #e8edf0 #3f6b3a #8fb04e #d9b14a #c8673a #8c2f2b #5b4636".split(" ");

@@ -1,5 +1,7 @@
 /** The picture as a file or in the clipboard: what is seen, with all pixels of the picture, or as vectors. */
 
+import { app } from "../../../../scripts/app.js";
+
 import { html } from "../common/elements.js";
 import { say } from "../common/language.js";
 import { sentenceOf, Told } from "./notices.js";
@@ -82,9 +84,14 @@ export async function copyPicture(view) {
   setTimeout(() => view.notice?.[0] === COPIED && view.notify(""), SEEN_MS);
 }
 
+/** The workflow's name, under which the picture is found again. */
+function nameOf() {
+  return app.extensionManager?.workflow?.activeWorkflow?.filename || NAME;
+}
+
 function download(file, ending) {
   const address = URL.createObjectURL(file);
-  html("a", { href: address, download: `${NAME}.${ending}` }).click();
+  html("a", { href: address, download: `${nameOf()}.${ending}` }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10000);
 }
 

@@ -56,12 +56,27 @@ function isInside(rings, x, y) {
 
 /** Index of the uppermost stroke of a layer at a point, or -1. Erasers are hit like brushes. */
 export function strokeAt(strokes, layer, x, y, slack) {
-  for (let i = strokes.length - 1; i >= 0; i--) {
-    const { tool, paths, size } = strokes[i];
-    if (strokes[i].layer !== layer) continue;
-    if (tool === "fill" ? isInside(paths, x, y) : distanceTo(paths[0], x, y) <= size / 2 + slack) return i;
-  }
-  return -1;
+  return strokes.findLastIndex((stroke) => stroke.layer === layer && isHit(stroke, x, y, slack));
+}
+
+/** Indices of all of them, the uppermost first. */
+export function strokesAt(strokes, layer, x, y, slack) {
+  return strokes.flatMap((stroke, i) => (stroke.layer === layer && isHit(stroke, x, y, slack) ? [i] : [])).reverse();
+}
+
+function isHit({ tool, paths, size }, x, y, slack) {
+  return tool === "fill" ? isInside(paths, x, y) : distanceTo(paths[0], x, y) <= size / 2 + slack;
+}
+
+/** Indices of the strokes of a layer that lie inside of a ring with all of the middle of their lines. */
+export function strokesInside(strokes, layer, ring) {
+  const isAllInside = (path, isClosed) => {
+    for (let i = isClosed ? 0 : 2, j = isClosed ? path.length - 2 : 0; i < path.length; j = i, i += 2)
+      if (crosses(ring, path[j], path[j + 1], path[i], path[i + 1])) return false;
+    return isInside([ring], path[0], path[1]);
+  };
+  const isWithin = ({ tool, paths }) => paths.every((path) => isAllInside(path, tool === "fill"));
+  return strokes.flatMap((stroke, i) => (stroke.layer === layer && isWithin(stroke) ? [i] : []));
 }
 
 /** Indices of the strokes of a layer that lie inside of a ring, or cross it, by the middle of their lines. */
@@ -92,11 +107,14 @@ function crosses(ring, ax, ay, bx, by) {
   return false;
 }
 
+const ROUND = Math.PI / Math.sqrt(2 * 0.03); // corners for each root of the radius: 0.03 pixels off the ellipse
+
 /** The outline of a rectangle or an ellipse between two corners: one ring, x, y, x, y, ... */
 export function shapeRing(shape, [ax, ay], [bx, by]) {
   if (shape === "rectangle") return [ax, ay, bx, ay, bx, by, ax, by];
   const [x, y, across, down] = [(ax + bx) / 2, (ay + by) / 2, (bx - ax) / 2, (by - ay) / 2];
-  const count = Math.round(Math.min(Math.max(3 * Math.sqrt(Math.abs(across) + Math.abs(down)), 16), 96));
+  const radius = Math.max(Math.abs(across), Math.abs(down));
+  const count = Math.ceil(Math.min(Math.max(ROUND * Math.sqrt(radius), 32), 360));
   return Array.from({ length: count }, (_, i) => (2 * Math.PI * i) / count).flatMap((angle) => [
     x + across * Math.cos(angle),
     y + down * Math.sin(angle),

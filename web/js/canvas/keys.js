@@ -56,8 +56,14 @@ function isUsed(view, event) {
   else if (key === "," || key === ".") view.selection.step(key === "." ? 1 : -1);
   else if (key === "pageup" || key === "pagedown")
     view.selection.raise((key === "pageup" ? 1 : -1) * (event.shiftKey ? Infinity : 1));
-  else return event.target === view.easel && isUsedOnStage(view, key, event);
+  else if (key === "?") view.room.keys.toggle();
+  else return isOnStage(view, event) && isUsedOnStage(view, key, event);
   return true;
+}
+
+/** In the whole window, nothing else may have the focus. */
+function isOnStage({ easel, panel }, { target }) {
+  return target === easel || !panel.contains(target);
 }
 
 /** The keys of the brush and of strokes, where there is a picture in their place. */
@@ -106,10 +112,11 @@ function wayOf(view, key, { shiftKey }) {
 
 /** Ends what is being done, then the selection, then the view over the whole window. */
 function leave(view) {
-  if (view.pointer.hand.end() || view.pointer.cancel()) return;
+  if (view.room.keys.close() || view.pointer.hand.end() || view.pointer.cancel()) return;
   if (view.selectedStroke) return view.selection.choose([]);
   if (view.pointer.hand.leave()) return;
   if (view.settings.tool === "lasso") view.change("tool", view.desk.active.picture ? "select" : "brush", true);
+  else if (view.desk.active.picture) view.desk.leaveAlone();
   else view.whole.close();
 }
 

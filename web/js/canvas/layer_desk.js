@@ -1,12 +1,17 @@
 /** Which layer somebody works on, and what is done to the layers of a drawing. Every change is one step of its undo. */
 
-import { strokeAt } from "./geometry.js";
+import { strokesAt } from "./geometry.js";
 import { freshId, isSketch, isStandard, layerOf, MOST_LAYERS, withChange, withLayer, withMoved } from "./layers.js";
 import { dragged, isOver, movedTo, scaledBy, turnedTo } from "./placing.js";
 
 const DEFAULTS = { paint: "t0", sketch: "importance", picture: "t0" }; // what new strokes of a layer begin with
 const BESIDE = 16; // pixels of the picture between a picture and its copy
 const ROOM = 0.8; // of the drawing, that a new picture takes at most
+
+const OFFERS = {
+  t0: "New strokes on this layer begin with this t0.",
+  importance: "New lines on this layer begin with this importance.",
+};
 
 const isOpen = ({ hidden, locked }) => !hidden && !locked;
 
@@ -61,19 +66,43 @@ export class LayerDesk {
 
   /** Chooses the uppermost picture or stroke at a point in pixels of the picture; returns whether there is any. */
   chooseAt(point, slack) {
-    const { view } = this;
-    const { scale } = view;
-    const { strokes } = view.drawing;
-    for (const layer of this.list.filter(isOpen).reverse()) {
-      const { id, picture } = layer;
-      const index = picture ? -1 : strokeAt(strokes, id, point.x / scale.x, point.y / scale.y, slack);
-      if (index < 0 && !(picture && isOver(picture, scale, point))) continue;
-      this.choose(id);
-      view.settings.tool = "select";
-      view.selection.choose(picture ? [] : [index]);
-      return true;
-    }
-    return false;
+    const [hit] = this.#hitsAt(point, slack);
+    if (hit) this.#chooseHit(hit);
+    return Boolean(hit);
+  }
+
+  /** Chooses the next one below the chosen one, of all layers, after the lowest the uppermost. */
+  chooseBelow(point, slack) {
+    const hits = this.#hitsAt(point, slack);
+    const [chosen = -1] = this.view.selection.indices;
+    const at = hits.findIndex(({ id, index }) => id === this.active.id && index === chosen);
+    if (hits.length > 1) this.#chooseHit(hits[(at + 1) % hits.length]);
+  }
+
+  /** Chooses strokes of one layer. */
+  chooseStrokes(id, indices) {
+    this.choose(id);
+    this.view.settings.tool = "select";
+    this.view.selection.choose(indices);
+  }
+
+  /** The strokes and pictures at a point, the uppermost first; index: -1 for a picture. */
+  #hitsAt(point, slack) {
+    const { scale, drawing } = this.view;
+    const [x, y] = [point.x / scale.x, point.y / scale.y];
+    return this.open.flatMap(({ id, picture }) => {
+      if (picture) return isOver(picture, scale, point) ? [{ id, index: -1 }] : [];
+      return strokesAt(drawing.strokes, id, x, y, slack).map((index) => ({ id, index }));
+    });
+  }
+
+  #chooseHit({ id, index }) {
+    this.chooseStrokes(id, index < 0 ? [] : [index]);
+  }
+
+  /** Those that are neither hidden nor locked, the uppermost first. */
+  get open() {
+    return this.list.filter(isOpen).reverse();
   }
 
   /** The layer of this kind that was chosen last, or the uppermost. */
@@ -108,8 +137,9 @@ export class LayerDesk {
     const { frame, scale, sizeScale } = view;
     const [width, height] = uploaded.pixels;
     const fitting = Math.min(1, (ROOM * frame.width) / width, (ROOM * frame.height) / height);
-    const { x, y, factor } = placed ?? { x: frame.width / 2, y: frame.height / 2, factor: fitting };
-    const own = { ...uploaded, scale: Number((factor / sizeScale).toPrecision(5)), rotation: 0 };
+    const middle = { x: frame.width / 2, y: frame.height / 2, factor: fitting, rotation: 0 };
+    const { x, y, factor, rotation } = placed ?? middle;
+    const own = { ...uploaded, scale: Number((factor / sizeScale).toPrecision(5)), rotation };
     const layers = this.#settled();
     const fields = { name, t0: view.settings.t0, picture: movedTo(own, scale, { x, y }) };
     const layer = layerOf(freshId(layers, "picture"), "picture", fields);
@@ -159,8 +189,11 @@ export class LayerDesk {
     if (this.#find(id)?.kind === this.kind && !this.#find(id).locked) this.#put(id, this.view.drawing.layers);
   }
 
-  /** Removes the active layer and what is on it, unless it is the last of its kind. */
-  remove() {
+  /**
+   * Removes the active layer and what is on it, unless it is the last of its kind. change(drawing): what else becomes
+   * of the drawing; ground: the background, if that is changed with it.
+   */
+  remove(change = (drawing) => drawing, ground = null) {
     const { view, active } = this;
     if (!this.canRemove) return;
     const alike = this.list.filter(
@@ -169,11 +202,10 @@ export class LayerDesk {
     const at = alike.indexOf(active);
     const next = alike[at - 1] ?? alike[at + 1];
     view.selection.indices = [];
-    const { layers, strokes } = view.drawing;
-    view.edit({
-      layers: layers.filter((layer) => layer !== active),
-      strokes: strokes.filter(({ layer }) => layer !== active.id),
-    });
+    const { drawing } = view;
+    const layers = drawing.layers.filter((layer) => layer !== active);
+    const strokes = drawing.strokes.filter(({ layer }) => layer !== active.id);
+    view.edit(change({ ...drawing, layers, strokes }), ground);
     view.settings.tool = "brush";
     this.choose(next.id);
   }
@@ -221,8 +253,34 @@ export class LayerDesk {
   /** What new strokes of the active layer begin with, where the drawing has layers of its own. */
   keepDefault(name, value) {
     const { view, active } = this;
-    if (name !== DEFAULTS[active.kind] || isStandard(view.drawing.layers) || view.locked) return;
-    if (active[name] !== value) this.change(active.id, { [name]: value });
+    if (name !== DEFAULTS[active.kind] || view.locked) return;
+    if (!isStandard(view.drawing.layers) && active[name] !== value) this.change(active.id, { [name]: value });
+    this.#offer(name, value);
+  }
+
+  /** The strokes that are there keep what they have, which is easily overlooked. */
+  #offer(name, value) {
+    const { view, active } = this;
+    const others = ({ layer, tool, [name]: own = value }) => layer === active.id && tool !== "eraser" && own !== value;
+    const sentence = OFFERS[name];
+    if (view.notice?.[0] === sentence) view.notify("");
+    if (this.isClosed || !view.drawing.strokes.some(others)) return;
+    const give = (stroke) => (others(stroke) ? Object.freeze({ ...stroke, [name]: value }) : stroke);
+    const toAll = () => view.edit({ strokes: view.drawing.strokes.map(give) });
+    view.notify(sentence, ["Give it to all strokes of the layer", toAll], ["OK", () => view.notify("")]);
+  }
+
+  /** Something else is done: what was offered for the layer is not wanted. */
+  endOffer() {
+    if (Object.values(OFFERS).includes(this.view.notice?.[0])) this.view.notify("");
+  }
+
+  /** Leaves a picture as Escape leaves strokes: nothing is selected then. */
+  leaveAlone() {
+    const { view } = this;
+    this.chooseKind("paint");
+    view.settings.tool = "select";
+    view.refresh();
   }
 
   #find(id) {

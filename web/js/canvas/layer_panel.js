@@ -15,21 +15,28 @@ const LASSO = "M4 10c0-8 16-8 16 0 0 5-8 6-12 4-2-1-1-4 1-3 2 1 0 5-2 5s-1 3-3 4
 const ACTIONS = [
   ["add", "New layer (N): takes the strokes that are selected", "M12 5v14M5 12h14"],
   ["picture", "Add a picture as a layer (or drop or paste one)", "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15 8.5v.1"],
-  ["lasso", "Cut out a part of the background (C): draw around it", LASSO],
+  ["lasso", "Cut out a part of a picture or of the background (C): draw around it", LASSO],
+  ["ground", "Make this picture the background", "M4 3h16v10H4zM4 10l4-3 3 3 3-2 6 4M12 15v6M9 18l3 3 3-3"],
   ["raise", "Move the layer up", "M12 20V5M6 11l6-6 6 6"],
   ["lower", "Move the layer down", "M12 4v15M6 13l6 6 6-6"],
   ["rename", "Rename the layer (F2, or a double click on its name)", "M4 20l1-4L16 5l3 3L8 19zM13 8l3 3"],
   ["remove", "Delete the layer and what is on it", "M5 7h14M9 7V4h6v3M7 7l1 13h8l1-13M10 10v7M14 10v7"],
 ];
 
+const BEGINS = {
+  paint: "New strokes on this layer begin with this t0; those that are there keep theirs",
+  sketch: "New lines on this layer begin with this importance; those that are there keep theirs",
+  picture: "The t0 of this picture",
+};
+
 export class LayerPanel {
   /** @param {import("./layer_desk.js").LayerDesk} desk; actions: what buttons of the canvas do, by name */
-  constructor(desk, { add, picture, lasso }) {
+  constructor(desk, { add, picture, lasso, ground }) {
     this.desk = desk;
     this.rows = new Map(); // by id
     this.list = html("div", { class: "dpath-layer-list", role: "list", "aria-label": "Layers" });
     const acts = {
-      ...{ add, picture, lasso },
+      ...{ add, picture, lasso, ground },
       raise: () => desk.raise(1),
       lower: () => desk.raise(-1),
       rename: () => this.rename(desk.active.id),
@@ -80,6 +87,7 @@ export class LayerPanel {
     this.actions.get("lower").disabled = off || !desk.canRaise(-1);
     this.actions.get("remove").disabled = off || !desk.canRemove;
     for (const name of ["add", "picture", "lasso", "rename"]) this.actions.get(name).disabled = off;
+    this.actions.get("ground").disabled = off || !active.picture || active.locked;
     this.opacity.disabled = off;
   }
 
@@ -120,7 +128,7 @@ export class LayerPanel {
       const dblclick = () => desk.view.locked || this.rename(id);
       const says = { title: "Draw on this layer; Shift and a click: send the selected strokes to it" };
       const name = html("button", { type: "button", class: "dpath-layer-name", ...says, click: choose, dblclick });
-      const number = html("span", { class: "dpath-layer-default", title: "What new strokes begin with" });
+      const number = html("span", { class: "dpath-layer-default", title: BEGINS[layer.kind] });
       const row = html("div", { class: "dpath-layer", role: "listitem" }, eye, name, number, lock);
       this.rows.set(id, { row, eye, name, number, lock });
     }
@@ -130,8 +138,10 @@ export class LayerPanel {
     set(name, { "aria-pressed": String(isActive) });
     showState(eye, layer.hidden ? SHUT : EYE, layer.hidden, off);
     showState(lock, layer.locked ? LOCKED : OPEN, layer.locked, off);
-    const [label, value] = layer.kind === "sketch" ? ["", layer.importance] : ["t0 ", layer.t0];
-    number.textContent = value === null ? "" : label + value.toFixed(2);
+    const { t0, importance } = layer;
+    if (layer.kind === "sketch")
+      number.textContent = importance === null ? "" : say(`importance ${importance.toFixed(2)}`);
+    else number.textContent = t0 === null ? "" : `t0 ${t0.toFixed(2)}`;
     return row;
   }
 

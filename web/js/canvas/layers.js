@@ -120,10 +120,10 @@ export function isStandard(layers) {
   return layers === STANDARD || JSON.stringify(layers) === JSON.stringify(STANDARD);
 }
 
-/** An id that no layer has: "paint 2". */
+/** An id that no layer has: "paint 2", as the first is "paint"; "picture 1". */
 export function freshId(layers, kind) {
   const taken = new Set(layers.map(({ id }) => id));
-  for (let i = 2; ; i++) if (!taken.has(`${kind} ${i}`)) return `${kind} ${i}`;
+  for (let i = kind === "picture" ? 1 : 2; ; i++) if (!taken.has(`${kind} ${i}`)) return `${kind} ${i}`;
 }
 
 /** What a layer is called, in words that can be translated: its kind, and the number in its id. */

@@ -9,12 +9,12 @@ import { compositeOf } from "./stack.js";
 const MOST_CELLS = 512; // of the longer side
 const FILES = /\.(png|jpe?g|webp|gif|avif|bmp)$/i;
 const PAINT_SHARE = 0.35; // of the drawing's colours over the last result
-const NO_RESULT = "Run the graph: what it ends with is shown here, below the drawing.";
+const NO_RESULT = "Run the graph: what it ends with is shown here, behind the drawing.";
 
 /** What the model begins with, about: the drawing with the noise of its largest t0. */
 class Noised {
   name = "noise";
-  caption = "Approximately what the model sees:";
+  caption = "Approximately what the model begins with; a lower t0 comes in later:";
 
   get level() {
     return `t0 ${this.#t0.toFixed(2)}`;
@@ -51,7 +51,7 @@ class Result {
   address = "";
 
   get caption() {
-    return this.picture ? "The last result, below the drawing" : "";
+    return this.picture ? "The last result, behind the drawing" : "";
   }
 
   constructor(view) {

@@ -63,16 +63,17 @@ class History {
 
   /** A text from outside: one of the steps, or the start of new ones. */
   show(text) {
+    if (this.now.text === text) return; // steps that change the background alone have the text of the one before
     const known = this.steps.findIndex((step) => step.text === text);
     if (known >= 0) this.at = known;
     else [this.steps, this.at] = [[{ text, ...readDrawing(text) }], 0];
   }
 
-  /** A drawing after an edit; returns its text. */
-  add(drawing) {
+  /** A drawing after an edit, and the background {before, after} of one that changes it; returns the text. */
+  add(drawing, ground = null) {
     const text = writeDrawing(drawing);
     this.steps.splice(this.at + 1);
-    this.steps.push({ text, drawing, complaint: "", lost: false });
+    this.steps.push({ text, drawing, complaint: "", lost: false, ground });
     if (this.steps.length > MOST_STEPS) this.steps.shift();
     this.at = this.steps.length - 1;
     return text;
@@ -83,6 +84,11 @@ class History {
     if (!this.steps[this.at + by]) return null;
     this.at += by;
     return this.now.text;
+  }
+
+  /** The background that such a move brings, or undefined where it leaves it. */
+  groundAt(by) {
+    return by < 0 ? this.now.ground?.before : this.steps[this.at + by]?.ground?.after;
   }
 }
 

@@ -4,6 +4,8 @@ import { say } from "../common/language.js";
 
 const MISSING = "A picture is missing from the input folder: put it back into diffusion_path, or drop it here again.";
 
+const UNUSED = "Here t0 has no effect: the outputs t0 and strength of this node are connected to nothing.";
+
 /** An error whose message is a sentence for whoever uses the canvas. */
 export class Told extends Error {}
 
@@ -17,7 +19,7 @@ export function noticesOf(view) {
   const { now } = view.history;
   if (view.host.readOnly) return ["The strokes come from the linked input."];
   if (now.lost) return [now.complaint, ["Go on with what is shown", () => accept(view)]];
-  if (view.backgroundChanged) {
+  if (view.ground.hasChanged) {
     const { print } = view.background;
     const keep = ["Keep the strokes", () => view.edit({ print })];
     const clear = ["Clear", () => view.edit({ strokes: [], print })];
@@ -26,6 +28,18 @@ export function noticesOf(view) {
   if (view.notice) return view.notice;
   if (view.pictures.areMissing(now.drawing)) return [MISSING, ["Look again", () => view.pictures.retry()]];
   return [now.complaint || view.complaint].filter(Boolean);
+}
+
+/** Says, once, that t0s have no effect: the node's outputs that carry them are connected to nothing. */
+export function tellUnused(view) {
+  const { owner } = view.host;
+  const isLoose = (name) => {
+    const slot = owner.outputs?.findIndex((output) => output.name === name) ?? -1;
+    return slot >= 0 && owner.isOutputConnected?.(slot) === false;
+  };
+  if (view.toldUnused || !["t0", "strength"].every(isLoose)) return;
+  view.toldUnused = true;
+  view.notify(UNUSED);
 }
 
 function accept(view) {

@@ -100,8 +100,8 @@ function asPng(source) {
 }
 
 /**
- * A part of the background as a picture of its own, transparent beside the ring, and its centre in pixels of the
- * background; null for a ring without an area. ring: x, y, x, y, ...
+ * A part of a picture as a picture of its own, transparent beside the ring, and its centre in pixels of the picture;
+ * null where nothing of it is inside of the ring. ring: x, y, x, y, ...
  */
 export async function cutOut(background, ring) {
   const [lowX, lowY, highX, highY] = corners([ring]);
@@ -116,5 +116,15 @@ export async function cutOut(background, ring) {
   context.fill();
   context.globalCompositeOperation = "source-in";
   context.drawImage(await background.whole(), -left, -top);
+  if (isClear(canvas)) return null;
   return { blob: await asPng(canvas), x: (left + right) / 2, y: (top + bottom) / 2 };
+}
+
+/** Whether a canvas has nothing on it, as far as a small copy shows. */
+function isClear(source) {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 32, height: 32 });
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(source, 0, 0, 32, 32);
+  return context.getImageData(0, 0, 32, 32).data.every((value, i) => i % 4 !== 3 || value === 0);
 }

@@ -6,7 +6,7 @@ import { PATH } from "./corners.js";
 import { Fingers } from "./fingers.js";
 import { KeyHand } from "./keyhand.js";
 import { outline } from "./outlining.js";
-import { loop, move, place } from "./selecting.js";
+import { cursorAt, loop, move, place } from "./selecting.js";
 import { placeOf } from "./stage.js";
 import { cut, draw, fill, line, pan, pick, shape } from "./tools.js";
 
@@ -21,6 +21,7 @@ export class StrokePointer {
     this.action = null; // {move(event), end(cancelled), guide?(context)}
     this.held = null; // the pointer that does it, null for keys: a palm beside a pen is another one
     this.hand = new KeyHand(this);
+    this.pressed = null; // where something was chosen, in pixels of the picture: a second click there goes deeper
     this.corners = null; // what is set point by point, between two presses: see corners.js
     this.fingers = new Fingers(view, (event) => placeIn(view.stage, event));
     this.spaceHeld = false;
@@ -31,7 +32,7 @@ export class StrokePointer {
       pointerup: end(false),
       pointercancel: end(true),
       lostpointercapture: end(false),
-      pointerleave: () => this.hand.at || this.#hoverAt(null),
+      pointerleave: () => this.leave(),
       keyup: (event) => event.key === " " && this.holdSpace(false),
       blur: () => this.#left(),
     });
@@ -47,6 +48,17 @@ export class StrokePointer {
   drawGuide(context) {
     if (this.action?.guide) this.action.guide(context);
     else this.corners?.draw(context, this.hover);
+  }
+
+  /** The mouse is somewhere else. */
+  leave() {
+    if (!this.hand.at) this.#hoverAt(null);
+  }
+
+  /** Shows by the mouse's cursor what a press would take hold of. */
+  showCursor() {
+    const { hover, action, view } = this;
+    if (hover && !action && !this.hand.at) view.easel.style.cursor = this.spaceHeld ? "" : cursorAt(view, hover);
   }
 
   /** Takes back what is being done. Returns whether there was anything. */

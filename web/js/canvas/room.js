@@ -4,7 +4,9 @@ import { html, set } from "../common/elements.js";
 import { say } from "../common/language.js";
 import { heatGradient } from "./heat.js";
 import { iconButton } from "./icons.js";
+import { KeyList } from "./key_list.js";
 import { Menu } from "./menu.js";
+import { Running } from "./running.js";
 
 const MIRROR = "M12 3v18M9 7 4 17h5zM15 7l5 10h-5z";
 const SLIDERS = "M4 7h9M17 7h3M4 17h3M11 17h9M15 5v4M9 15v4";
@@ -19,7 +21,7 @@ const COPY = "M9 9h11v11H9zM15 9V4H4v11h5";
 const WIDEN = "M4 9V4h5M20 15v5h-5M15 4h5v5M9 20H4v-5";
 
 const LAST_RESULT =
-  "Show the last result of the graph below the drawing (U); with Run set to On Change, it follows every stroke";
+  "Show the last result of the graph behind the drawing (U); with Run set to On Change, it follows every stroke";
 
 export class Room {
   /** What the buttons below the picture do: zoomBy(factor), fit(), mirror(), layers(), see(lens), fold(), whole(), png(), svg(), copy(). */
@@ -45,6 +47,12 @@ export class Room {
       lens("noise", "What the model sees", "Show approximately what the model sees at the largest t0 (T)", GRAIN),
       lens("result", "Last result", LAST_RESULT, RESULT),
     ]);
+    const home = () => this.easel.focus({ preventScroll: true });
+    this.keys = new KeyList(() => this.element.parentElement, home);
+    this.running = new Running();
+    const help = { type: "button", title: "What the buttons and keys do (?)", "aria-label": "Help" };
+    const ask = html("button", { ...help, click: () => this.keys.toggle() }, "?");
+    const large = { type: "button", class: "dpath-large", click: whole };
     const range = html("span", { class: "dpath-heat-scale" });
     range.style.background = heatGradient();
     this.scale = html("div", { class: "dpath-heat", "aria-hidden": "true" }, "t0: 0", range, "1");
@@ -60,20 +68,23 @@ export class Room {
         ["Save as SVG", VECTORS, vectors],
         ["Copy the picture", COPY, copy],
       ],
-      () => this.easel.focus({ preventScroll: true }),
+      home,
     );
     const view = html(
       "div",
       { class: "dpath-view" },
       this.size,
-      zooming("Zoom out", "Smaller (wheel, after a click on the picture)", "\u2212", () => zoomBy(1 / 1.4)),
+      this.running.text,
+      this.running.button,
+      zooming("Zoom out", "Smaller (wheel, after a click on the picture or a tool)", "\u2212", () => zoomBy(1 / 1.4)),
       zooming("Fit", "Fit and upright (0); 4 and 6 turn the view", this.zoom, fit),
-      zooming("Zoom in", "Larger (wheel, after a click on the picture; Space drags)", "+", () => zoomBy(1.4)),
+      zooming("Zoom in", "Larger (wheel, after a click on the picture or a tool; Space drags)", "+", () => zoomBy(1.4)),
       this.mirror,
       this.saving.button,
       ...this.lenses.values(),
       this.pile,
       this.fold,
+      ask,
       this.whole,
     );
     this.element = html(
@@ -84,9 +95,12 @@ export class Room {
       this.scale,
       this.legend,
       this.status,
+      html("button", large, "Draw large"),
       this.banner,
       this.saving.element,
+      this.keys.element,
       view,
+      this.running.bar,
     );
   }
 
@@ -122,6 +136,7 @@ export class Room {
     ])
       set(item, { "aria-pressed": String(on) });
     this.pile.hidden = isWhole;
+    this.running.button.hidden = !isWhole;
     this.scale.hidden = lens?.name !== "heat";
     this.legend.hidden = !lens?.caption;
     if (!lens?.caption) return;

@@ -1,7 +1,7 @@
 /** What a press means where strokes and pictures are selected, moved, scaled and turned. */
 
 import { ONE } from "./carrying.js";
-import { strokeAt, strokesWithin } from "./geometry.js";
+import { strokeAt, strokesInside, strokesWithin } from "./geometry.js";
 import { dragged, frameOf, holdAt } from "./placing.js";
 import { drawBand, handleAway, placeOf } from "./stage.js";
 import { pick, trace } from "./tools.js";
@@ -20,12 +20,42 @@ export function move(pointer, event) {
   if (end >= 0) return leadEnd(pointer, end);
   const hold = holdOf(view, selection.frame, ONE, from);
   if (hold && !hold.move) return carry(pointer, hold, from);
-  const index = indexAt(view, from);
+  const again = isSamePlace(pointer, from) && !event.shiftKey ? onlyAt(view, from) : -1;
+  const index = again < 0 ? heldAt(view, from) : again;
   if (settings.loop && !selection.has(index)) return loop(pointer, event);
   if (index < 0) return band(pointer, event);
   if (event.shiftKey) return (selection.toggle(index), null);
   if (!selection.has(index)) selection.choose([index]);
-  return shift(pointer, from);
+  return shift(pointer, from, again >= 0);
+}
+
+/** The stroke that is hit. Beside the paper nothing is seen: there only what is selected can be held. */
+function heldAt(view, from) {
+  const index = indexAt(view, from);
+  return isOnPaper(view, from) || view.selection.has(index) ? index : -1;
+}
+
+function isOnPaper({ frame }, { x, y }) {
+  return x >= 0 && y >= 0 && x <= frame.width && y <= frame.height;
+}
+
+/** Whether the press before this one was at this place; keeps the place. */
+function isSamePlace(pointer, from) {
+  const { view, pressed } = pointer;
+  pointer.pressed = from;
+  return Boolean(pressed) && isClick(view, pressed, from);
+}
+
+/** Whether a hand that goes from one point to the other has not moved. */
+function isClick(view, from, to) {
+  return Math.hypot(to.x - from.x, to.y - from.y) * placeOf(view).factor < LEAST_WAY;
+}
+
+/** The only selected stroke if it is hit, or -1. */
+function onlyAt(view, from) {
+  const [index, another] = view.selection.indices;
+  const [stroke] = view.selection.strokes;
+  return stroke && another === undefined && indexAt(view, from, [stroke]) === 0 ? index : -1;
 }
 
 /** A lasso around what is to be selected; a click beside a way selects, or with Alt picks a colour as elsewhere. */
@@ -35,7 +65,8 @@ export function loop(pointer, event) {
   const click = () => {
     if (event.altKey) return pick(pointer, event).end(false);
     const from = pointer.onPicture(event);
-    const index = indexAt(view, from);
+    const index = heldAt(view, from);
+    pointer.pressed = from;
     if (index < 0) chooseElse(view, from, before);
     else if (event.shiftKey) view.selection.toggle(index);
     else view.selection.choose([index]);
@@ -49,36 +80,43 @@ export function place(pointer, event) {
   const { picture } = view.desk.active;
   const from = pointer.onPicture(event);
   const hold = holdOf(view, picture, view.scale, from);
-  if (!hold) return view.desk.chooseAt(from, slackOf(view)) ? null : band(pointer, event);
+  const isAgain = isSamePlace(pointer, from);
+  if (!hold) return isOnPaper(view, from) && view.desk.chooseAt(from, slackOf(view)) ? null : band(pointer, event);
   let now = picture;
   return {
     move: (next) => {
-      now = dragged(picture, view.scale, hold, from, pointer.onPicture(next), next.shiftKey);
+      const to = pointer.onPicture(next);
+      if (now === picture && hold.move && isClick(view, from, to)) return;
+      now = dragged(picture, view.scale, hold, from, to, next.shiftKey);
       view.desk.place(now, false);
     },
     end: (cancelled) => {
       view.preview = null;
       if (!cancelled && now !== picture) view.desk.place(now);
       else view.refresh();
+      if (isAgain && hold.move && !cancelled && now === picture) view.desk.chooseBelow(from, slackOf(view));
     },
   };
 }
 
-/** Moves what is selected. */
-function shift(pointer, from) {
+/** Moves what is selected. A click where the one before was, isAgain, chooses what is below. */
+function shift(pointer, from, isAgain) {
   const { view } = pointer;
   const { selection, scale } = view;
   let way = null; // in units of the drawing
   return {
     move: (next) => {
       const to = pointer.onPicture(next);
-      if (!way && Math.hypot(to.x - from.x, to.y - from.y) * placeOf(view).factor < LEAST_WAY) return;
+      if (!way && isClick(view, from, to)) return;
       way = [(to.x - from.x) / scale.x, (to.y - from.y) / scale.y];
       selection.shift(...way, false);
     },
     end: (cancelled) => {
-      if (way && !cancelled) selection.shift(...way, true);
-      else selection.drop();
+      if (way && !cancelled) return selection.shift(...way, true);
+      selection.drop();
+      if (cancelled || way) return;
+      if (!isOnPaper(view, from)) selection.choose([]);
+      else if (isAgain) view.desk.chooseBelow(from, slackOf(view));
     },
   };
 }
@@ -136,24 +174,57 @@ function band(pointer, event) {
 
 /** A click beside all strokes of the layer: what lies there on another one, or nothing. */
 function chooseElse(view, from, before) {
-  if (!view.desk.chooseAt(from, slackOf(view))) view.selection.choose(before);
+  if (!isOnPaper(view, from) || !view.desk.chooseAt(from, slackOf(view))) view.selection.choose(before);
 }
 
-/** Selects the strokes within a ring in pixels of the picture. */
+/**
+ * Selects the strokes inside of a ring in pixels of the picture: those of the chosen layer, else, if there are none,
+ * of the uppermost one that has any. Only where no stroke is inside, those that the ring touches.
+ */
 function chooseWithin({ selection, history, desk, scale }, ring, before) {
   const own = ring.map((value, i) => value / (i % 2 ? scale.y : scale.x));
-  const found = strokesWithin(history.now.drawing.strokes, desk.active.id, own);
-  selection.choose([...new Set([...before, ...found])]);
+  const { strokes } = history.now.drawing;
+  const { id } = desk.active;
+  const inside = desk.isClosed ? [] : strokesInside(strokes, id, own);
+  const add = (found) => selection.choose([...new Set([...before, ...found])]);
+  if (inside.length || before.length) return add(inside.length ? inside : strokesWithin(strokes, id, own));
+  for (const other of desk.open) {
+    const found = other.picture ? [] : strokesInside(strokes, other.id, own);
+    if (found.length) return desk.chooseStrokes(other.id, found);
+  }
+  add(strokesWithin(strokes, id, own));
 }
 
-function indexAt(view, { x, y }) {
-  const { scale, desk, history } = view;
-  return strokeAt(history.now.drawing.strokes, desk.active.id, x / scale.x, y / scale.y, slackOf(view));
+function indexAt(view, { x, y }, strokes = view.history.now.drawing.strokes) {
+  const { scale, desk } = view;
+  return strokeAt(strokes, desk.active.id, x / scale.x, y / scale.y, slackOf(view));
 }
 
 /** How far beside a stroke it is hit, in units of the drawing. */
 function slackOf(view) {
   return HIT_SLACK / placeOf(view).factor / view.sizeScale;
+}
+
+/** What the pointer would do at a point, as a cursor of CSS; "" where a tool draws. @param {import("./view.js").StrokesView} view */
+export function cursorAt(view, point) {
+  const { desk, selection, settings, locked } = view;
+  const { picture } = desk.active;
+  if (locked || settings.tool !== "select") return "";
+  const reach = HANDLE_REACH / placeOf(view).factor;
+  if (selection.ends.some(({ x, y }) => Math.hypot(x - point.x, y - point.y) <= reach)) return "move";
+  const [placed, scale] = picture && !desk.isClosed ? [picture, view.scale] : [selection.frame, ONE];
+  const hold = holdOf(view, placed, scale, point);
+  if (hold?.turn) return "grab";
+  if (hold?.corner !== undefined) return sizing(view, frameOf(placed, scale), hold.corner);
+  if ((picture && hold) || (!picture && heldAt(view, point) >= 0)) return "move";
+  return "default";
+}
+
+/** The cursor of a corner, as it is seen in the view. */
+function sizing({ sight }, { centre, corners }, corner) {
+  const at = [centre, corners[corner]].map((each) => sight.onStage(each));
+  const angle = (Math.atan2(at[1].y - at[0].y, at[1].x - at[0].x) * 180) / Math.PI;
+  return ["ew-resize", "nwse-resize", "ns-resize", "nesw-resize"][((Math.round(angle / 45) % 4) + 4) % 4];
 }
 
 /** What of a frame and its handles a point of the picture takes hold of. */

@@ -28,8 +28,20 @@ export class Selection {
   }
 
   choose(indices) {
+    if (indices.length) this.view.desk.endOffer();
     this.indices = indices;
     this.view.refresh();
+  }
+
+  /** The strokes were others before: those that are selected stay so where they are on the active layer still. */
+  follow(before) {
+    const { strokes } = this.view.drawing;
+    const places = new Map(strokes.map((stroke, i) => [stroke, i]));
+    const known = new Set(before);
+    const isSame = (i) => strokes.length === before.length && strokes[i] && !known.has(strokes[i]);
+    const found = this.indices.map((i) => places.get(before[i]) ?? (isSame(i) ? i : -1));
+    const { id } = this.view.desk.active;
+    this.indices = found.filter((i) => strokes[i]?.layer === id);
   }
 
   toggle(index) {

@@ -2,13 +2,16 @@
 
 import { SKETCH_COLOR } from "./blend.js";
 import { ONE } from "./carrying.js";
+import { pictureToCut } from "./cutting.js";
 import { boundsOf } from "./geometry.js";
-import { frameOf, turningHandle } from "./placing.js";
+import { drawPlaced, frameOf, turningHandle } from "./placing.js";
 
 const HANDLE_AWAY = 26; // pixels between a picture and the handle that turns it
 const MARGIN = 10;
 const LENS_MS = 12; // of a frame, in which the map of t0s is drawn
 const MOST_OUTLINES = 200;
+const MOST_POINTS = 20000; // of outlines, in a frame
+const SHOWN_THROUGH = 0.7; // of what is cut, through what lies on it
 const ACCENT = "#3d8bfd";
 
 /** Where the picture lies on the sheet: left, top and pixels of the stage per pixel of the picture. */
@@ -54,6 +57,7 @@ export function drawStage(view) {
   context.imageSmoothingEnabled = factor * sharpness < 3;
   lens?.lay?.(context, frame, true, factor * sharpness);
   stack.drawPaint(context, drawing, frame.width, frame.height, desk.active.id);
+  if (view.settings.tool === "lasso") showThrough(context, view, factor * sharpness);
   lens?.lay?.(context, frame, false, factor * sharpness);
   if (lens?.draw && !lens.draw(context, view, performance.now() + LENS_MS)) view.draw();
   if (desk.kind === "sketch") {
@@ -71,6 +75,21 @@ export function drawStage(view) {
   view.room.zoom.textContent = `${Math.round(factor * 100)} %${turned || ""}`;
 }
 
+/** What is cut shows through what lies on it. */
+function showThrough(context, view, scale) {
+  const { frame, background, pictures } = view;
+  const picture = pictureToCut(view);
+  context.globalAlpha = SHOWN_THROUGH;
+  if (picture) {
+    const source = pictures.at(picture.file, scale * picture.scale * view.sizeScale);
+    if (source) drawPlaced(context, source, picture, view.scale);
+  } else if (picture === null) {
+    const ground = background.picture.at(scale, () => view.draw());
+    context.drawImage(ground, 0, 0, frame.width, frame.height);
+  }
+  context.globalAlpha = 1;
+}
+
 /** Pixels of the bitmap per pixel of the stage: what the screen shows, seen through the zoom of the graph. */
 function sharpnessOf(stage) {
   const shown = (stage.getBoundingClientRect().width / stage.clientWidth) * (globalThis.devicePixelRatio || 1);
@@ -82,12 +101,35 @@ function outlineSelection(context, view, factor) {
   const { x, y } = view.scale;
   const gap = 4 / factor;
   if (frame) outlineFrame(context, view, frame, ONE);
+  drawWays(context, strokes, view.scale, factor);
   drawEnds(context, view.selection.ends, factor);
   if (frame && strokes.length === 1) return;
   context.lineWidth = 1 / factor;
   for (const stroke of strokes.slice(0, MOST_OUTLINES)) {
     const [left, top, right, bottom] = boundsOf(stroke);
     dashed(context, factor, left * x - gap, top * y - gap, (right - left) * x + 2 * gap, (bottom - top) * y + 2 * gap);
+  }
+}
+
+/** The middle of lines and the rim of areas: of a large stroke, the frame may be out of sight. */
+function drawWays(context, strokes, scale, factor) {
+  let left = MOST_POINTS;
+  const way = new Path2D();
+  for (const { tool, paths } of strokes)
+    for (const path of paths) {
+      left -= path.length / 2;
+      if (left < 0) break;
+      way.moveTo(path[0] * scale.x, path[1] * scale.y);
+      for (let i = 2; i < path.length; i += 2) way.lineTo(path[i] * scale.x, path[i + 1] * scale.y);
+      if (tool === "fill") way.closePath();
+    }
+  for (const [color, width] of [
+    ["rgb(255 255 255 / 70%)", 3],
+    [ACCENT, 1.5],
+  ]) {
+    context.strokeStyle = color;
+    context.lineWidth = width / factor;
+    context.stroke(way);
   }
 }
 

@@ -1,6 +1,8 @@
 /** The controls of the stroke canvas: they show settings and report changes; what these mean is the view's. */
 
 import { html, set } from "../common/elements.js";
+import { clamp } from "../common/numbers.js";
+import { claim } from "../common/widget_host.js";
 import { hexOf } from "./color.js";
 import { iconButton } from "./icons.js";
 
@@ -36,20 +38,23 @@ const ARRANGE = [
   ["raise", "Bring forward (Page Up; with Shift to the top)", "M12 20V5M6 11l6-6 6 6"],
   ["lower", "Send backward (Page Down; with Shift to the bottom)", "M12 4v15M6 13l6 6 6-6"],
 ];
+const KEEPS = "How far the model may go from this stroke (the t0 of SDEdit): 0 keeps it, 1 forgets it";
 export const WIDEST = 400; // diameter of a brush in pixels, by its slider and by keys
 const SLIDERS = [
   ["size", "Size", "Diameter in pixels ([ and ])", 1, WIDEST],
   ["opacity", "Opacity", "How much of what is below is covered", 0, 1],
   ["hardness", "Hardness", "1: a hard rim, 0: soft to the middle", 0, 1],
   ["grain", "Grain", "0: smooth, 1: a dry brush on rough paper", 0, 1],
-  ["t0", "t0", "How far SDEdit may go from this stroke: 0 keeps it, 1 forgets it", 0, 1],
+  ["t0", "Freedom (t0)", KEEPS, 0, 1],
   ["importance", "Importance", "How closely sketch guidance follows this line", 0, 1],
   ["smoothing", "Smoothing", "Steadies the hand", 0, 0.95],
 ];
 
+const MOST_RECENT = 8; // in one row of the whole window
+
 const LAYERS = [
-  ["paint", "Paint", "Paint: the picture SDEdit starts from"],
-  ["sketch", "Sketch", "Sketch lines for sketch guidance"],
+  ["paint", "Paint", "Paint: the picture that the model starts from"],
+  ["sketch", "Sketch", "Sketch: lines that the model is to follow, with Sketch Guidance in the graph"],
 ];
 
 export class Controls {
@@ -128,8 +133,10 @@ export class Controls {
     this.color.value = settings.color;
     if (document.activeElement !== this.code) this.code.value = settings.color;
     this.previous.style.backgroundColor = settings.previous;
-    if (this.recentShown !== settings.recent) this.#fill(this.recent, settings.recent);
-    this.recentShown = settings.recent;
+    const palette = new Set([...this.swatches.children].map(({ dataset }) => dataset.color));
+    const recent = settings.recent.filter((value) => !palette.has(value)).slice(0, MOST_RECENT);
+    if (this.recentShown !== recent.join()) this.#fill(this.recent, recent);
+    this.recentShown = recent.join();
     this.paper.value = paperColor;
     this.sheet.hidden = hasBackground;
     set(colors, { "data-off": settings.kind === "sketch" || settings.tool === "eraser" });
@@ -201,9 +208,33 @@ function slider(name, text, title, low, high, change) {
   const report = (done) => () => change(name, isSize ? trackToSize(Number(input.value)) : Number(input.value), done);
   const listeners = { input: report(false), change: report(true) };
   const input = html("input", { type: "range", ...bounds, "aria-label": text, ...listeners });
-  const output = html("output", {});
+  const dblclick = () => typeInto(output, text, (value) => change(name, clamp(value, low, high), true));
+  const output = html("output", { title: "A double click types a number", dblclick });
   const label = html("label", { class: "dpath-slider", title }, html("span", {}, text), output, input);
   return { label, input, output };
+}
+
+/** Puts a text box in the place of a number. */
+function typeInto(output, name, take) {
+  let done = false;
+  const end = (keep) => {
+    if (done) return;
+    done = true;
+    const value = Number(box.value.replace(",", "."));
+    box.replaceWith(output);
+    if (keep && box.value.trim() && Number.isFinite(value)) take(value);
+  };
+  const keydown = (event) => {
+    if (event.key !== "Enter" && event.key !== "Escape") return;
+    claim(event);
+    end(event.key === "Enter");
+  };
+  const look = { type: "text", inputmode: "decimal", class: "dpath-number", maxlength: 8, "aria-label": name };
+  const box = html("input", { ...look, keydown, blur: () => end(true) });
+  box.value = output.textContent;
+  output.replaceWith(box);
+  box.focus();
+  box.select();
 }
 
 /** The size slider is finer where sizes are small. */

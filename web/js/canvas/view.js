@@ -1,18 +1,19 @@
 /** The stroke canvas: stage, controls and drawing of one node. */
 
 import { html, set } from "../common/elements.js";
-import { outputOf } from "../common/outputs.js";
+import { captureUndo } from "../common/widget_host.js";
 import { actionsOf } from "./actions.js";
 import { Arrival } from "./arrival.js";
-import { Background, backgroundAddress, looksChanged, paletteOf, printOf } from "./background.js";
+import { COLORS } from "./color.js";
 import { numbersOf } from "./document.js";
 import { press } from "./keys.js";
 import { LayerDesk } from "./layer_desk.js";
 import { LayerPanel } from "./layer_panel.js";
 import { LENSES } from "./lenses.js";
 import { gradientDown } from "./geometry.js";
+import { Ground } from "./ground.js";
 import { historyOf, keepLayers, keptLayers, rememberedSettings, rememberSettings } from "./memory.js";
-import { noticesOf } from "./notices.js";
+import { noticesOf, tellUnused } from "./notices.js";
 import { Pictures } from "./pictures.js";
 import { StrokePointer } from "./pointer.js";
 import { Room } from "./room.js";
@@ -23,13 +24,11 @@ import { drawStage } from "./stage.js";
 import { Controls } from "./toolbar.js";
 import { WholeWindow } from "./window.js";
 
-const FIXED = ["#000000", "#ffffff", "#3f8f3a"]; // what photos rarely have: beside the colours of a background
 const LOOK_AGAIN_MS = 400;
 const SLICE_MS = 20; // of a frame that strokes are drawn in: what is left waits for the next one
 const LONG_SLICE_MS = 45; // the same between frames, while a whole drawing is opened
 const GLIMPSE_MS = 400; // between two looks at a picture that is not whole yet
-const MOST_RECENT = 10;
-const COLORS = "#1b2a3a #3b6ea5 #8fc1e3 #e8edf0 #3f6b3a #8fb04e #d9b14a #c8673a #8c2f2b #5b4636".split(" ");
+const MOST_RECENT = 24; // of which those are shown that are not in the palette
 
 const WITHOUT_STROKES = new Set(["select", "pick", "lasso"]);
 
@@ -43,7 +42,7 @@ export class StrokesView {
     this.history = historyOf("", "");
     this.frame = { width: 512, height: 512 };
     this.background = null; // {picture, print}; picture is null if it cannot be loaded
-    this.wanted = ""; // its address
+    this.ground = new Ground(this);
     this.sight = new Sight(
       () => [this.stage.clientWidth, this.stage.clientHeight],
       () => this.#looked(),
@@ -91,6 +90,7 @@ export class StrokesView {
     this.observer.disconnect();
     this.pointer.fingers.dispose();
     this.whole.close();
+    this.room.running.dispose();
     if (this.key && this.stack) keepLayers(this.key, this.stack);
   }
 
@@ -149,27 +149,31 @@ export class StrokesView {
     return { ...own, pressure: null, gradient: null, paths: [] };
   }
 
-  /** Saves an edit. */
-  edit(change) {
+  /** Saves an edit; ground: the background {before, after}, if that is changed with it. */
+  edit(change, ground = null) {
     if (this.locked) return;
     this.pointer.cancel(); // what is in the making knows the strokes as they were
     this.#findSteps();
     const drawing = { ...this.history.now.drawing, ...change };
-    if (!drawing.width) Object.assign(drawing, this.frame);
-    if (this.background && !drawing.print) drawing.print = this.background.print;
+    if (!drawing.width && !ground) Object.assign(drawing, this.frame);
+    if (this.background && !drawing.print && !ground) drawing.print = this.background.print;
     this.preview = null;
     this.notice = null;
-    this.host.commit(this.history.add(drawing));
+    this.host.commit(this.history.add(drawing, ground));
     this.refresh();
   }
 
   addStroke(stroke) {
-    if (stroke.tool !== "eraser" && stroke.kind !== "sketch")
-      this.settings.recent = [...new Set([stroke.color, ...this.settings.recent])].slice(0, MOST_RECENT);
+    if (stroke.tool !== "eraser" && stroke.kind !== "sketch") this.#remember(stroke.color);
     rememberSettings(this.settings);
     const shades = stroke.tool === "fill" && this.settings.gradient;
     const gradient = shades ? gradientDown(stroke.paths, this.settings.previous) : null;
     this.edit({ strokes: [...this.history.now.drawing.strokes, Object.freeze({ ...stroke, gradient })] });
+  }
+
+  /** The colour is the last that was used. */
+  #remember(color) {
+    this.settings.recent = [...new Set([color, ...this.settings.recent])].slice(0, MOST_RECENT);
   }
 
   /** Shows a drawing that is not saved yet. */
@@ -180,12 +184,16 @@ export class StrokesView {
 
   step(by) {
     if (this.locked || (by < 0 ? this.pointer.takeBack() : this.pointer.cancel())) return;
+    const ground = this.history.groundAt(by);
+    const before = this.drawing.strokes;
     const text = this.history.move(by);
     if (text === null) return;
     this.preview = null;
-    this.selection.indices = [];
     this.desk.begin();
+    this.selection.follow(before);
+    if (ground) this.arrival.bring(ground);
     this.host.commit(text);
+    if (ground) captureUndo();
     this.refresh();
   }
 
@@ -204,13 +212,20 @@ export class StrokesView {
 
   /** A control was moved. */
   change(name, value, done) {
+    this.#change(name, value, done);
+    if (name === "t0" && done) tellUnused(this);
+  }
+
+  #change(name, value, done) {
     const stored = name === "size" ? value / this.sizeScale : value;
     if (name === "gradient" && this.selection.shade(value, this.settings.previous)) return;
+    if (name === "color" && done && this.selection.strokes.length) this.#remember(value);
     if (this.selection.change(name, stored, done)) return;
     if (name === "paper") {
       this.edit({ paper: value });
     } else {
-      if (name === "opacity" && this.desk.active.picture) return this.desk.changeOpen({ opacity: value }, done);
+      if (this.desk.active.picture && (name === "opacity" || name === "t0"))
+        return this.desk.changeOpen({ [name]: value }, done);
       if (name === "tool") this.#takeTool(value);
       if (name === "tool" && !WITHOUT_STROKES.has(value)) this.desk.leavePicture();
       if (name === "color") this.#mix(value, done);
@@ -252,47 +267,8 @@ export class StrokesView {
   look() {
     if (this.host.element.isConnected === false && this.stack) return;
     if (this.pointer.action) return; // nothing moves below a stroke in the making
-    const seen = outputOf(this.host.owner)?.dpath_canvas?.[0];
-    const address = backgroundAddress(this.host.owner, seen?.background);
     this.#findSteps();
-    if (address !== this.wanted) this.#load(address);
-    const { arrived } = this;
-    if (arrived) {
-      [this.background, this.arrived] = [arrived.background, null];
-      this.controls.setPalette(
-        this.background
-          ? [...paletteOf(this.background.picture.small, COLORS.length - FIXED.length), ...FIXED]
-          : COLORS,
-      );
-    }
-    this.lens?.look?.();
-    const complaint = (seen?.complaints ?? []).join(" ");
-    const { width, height } = this.background?.picture ?? { width: this.#side("width"), height: this.#side("height") };
-    const isOther = width !== this.frame.width || height !== this.frame.height;
-    if (isOther) this.pointer.settle(); // corners are set in pixels of the picture
-    if (arrived || isOther || complaint !== this.complaint) {
-      this.frame = { width, height };
-      this.complaint = complaint;
-      this.refresh();
-    }
-  }
-
-  /** The background before stays until the new one is there. */
-  async #load(address) {
-    this.wanted = address;
-    const picture = address ? await Background.load(address).catch(() => null) : null;
-    if (this.wanted !== address) return;
-    this.arrived = { background: picture && { picture, print: printOf(picture.small) } };
-    this.look();
-  }
-
-  get backgroundChanged() {
-    return Boolean(this.background?.picture) && looksChanged(this.drawing.print, this.background.print);
-  }
-
-  #side(name) {
-    const value = Math.round(Number(this.host.sibling(name)));
-    return value >= 16 && value <= 16384 ? value : 512;
+    this.ground.look();
   }
 
   /** A node gets its place in a graph only after its widgets were made. */
@@ -324,6 +300,7 @@ export class StrokesView {
       if (this.behind) this.bringLayers(this.drawnAt + SLICE_MS);
       this.stack?.show();
       drawStage(this);
+      this.pointer.showCursor();
       if (this.behind) this.#goOn();
     });
   }
@@ -361,11 +338,17 @@ export class StrokesView {
     const parts = [this.controls.head, this.room.element, this.controls.foot];
     this.panel = html("div", { ...attributes, ...listeners }, ...parts);
     this.host.element.append(this.panel);
-    this.whole = new WholeWindow(this.panel, () => {
+    const moved = () => {
       this.sight.fit();
       this.#showControls();
+      this.pointer.leave();
       this.easel.focus({ preventScroll: true });
-    });
+    };
+    const stray = (event) => {
+      this.easel.focus({ preventScroll: true });
+      press(this, event);
+    };
+    this.whole = new WholeWindow(this.panel, moved, stray);
   }
 
   /** It is looked at in another way. */
@@ -410,7 +393,7 @@ export class StrokesView {
     });
     if (this.locked !== this.wasLocked) this.controls.disable(this.locked);
     this.wasLocked = this.locked;
-    this.room.tell(...noticesOf(this));
+    this.#tell();
     this.#showLayers();
     set(this.panel, { "data-folded": settings.folded, "data-whole": this.whole.isOpen });
     this.room.show(this, settings, this.whole.isOpen);
@@ -427,9 +410,17 @@ export class StrokesView {
   }
 
   /** Says something until it has been read, or [text, click] of a button has been clicked. */
-  notify(sentence, button = ["OK", () => this.notify("")]) {
-    this.notice = sentence ? [sentence, button] : null;
-    this.room.tell(...noticesOf(this));
+  notify(sentence, ...buttons) {
+    const read = ["OK", () => this.notify("")];
+    this.notice = sentence ? [sentence, ...(buttons.length ? buttons : [read])] : null;
+    this.isOffer = buttons.length > 0;
+    this.#tell();
+  }
+
+  #tell() {
+    const said = noticesOf(this);
+    this.room.tell(...said);
+    set(this.room.banner, { "data-calm": said === this.notice && this.isOffer }); // a choice, nothing that went wrong
   }
 
   /** A button clicked with the mouse leaves the keyboard to the stage. */

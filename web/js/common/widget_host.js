@@ -21,7 +21,7 @@
  * - coordinates come from getBoundingClientRect() as ratios: the element is scaled with the graph;
  * - setPointerCapture on pointerdown and end on pointerup AND pointercancel;
  * - wheel, middle and right button go to the graph unless the view calls preventDefault on the event;
- * - keys typed inside the element never reach the graph, except for Ctrl+S, Ctrl+O, Ctrl+Enter and the F keys.
+ * - keys typed inside the element never reach the graph, except for Ctrl+S, Ctrl+O, Ctrl+comma, Ctrl+Enter and the F keys.
  *
  * @typedef {object} View
  * @property {(text: string) => void} show       the value was set from outside: workflow, undo, paste, an API
@@ -45,7 +45,7 @@ import { isLinked, linkOf } from "./outputs.js";
 const SUBGRAPH_INPUTS = -10;
 
 /** Keys of the graph that stay alive inside a widget: queue, save, open and the like. */
-const GRAPH_KEYS = new Set(["s", "o", "Enter", "F5", "F11", "F12"]);
+const GRAPH_KEYS = new Set(["s", "o", ",", "Enter", "F5", "F11", "F12"]);
 
 /** What a view sees of its node. */
 export class WidgetHost {
