@@ -24,6 +24,7 @@ from ..devtools.world import World, rendered, save_picture
 from ..images.metrics import LUMA, edit_metrics
 from ..images.realism import RealPictures
 from ..inverse import kernels, measurement
+from ..inverse.colors import COLOR_SMOOTHING
 from ..inverse.guidance import Guidance, guide
 from ..inverse.measurement import Measurement, agreeing, disagreement
 from ..samplers.counting import Counter
@@ -152,7 +153,7 @@ def run(kind: str, case: Case, methods: dict[str, Row], scenes: list[Scene], rea
         results = [method(part) for part in case.parts()]
         made, seconds = torch.cat([each.pictures for each in results]), (clock() - begin) / len(case.truth)
         cost = round(sum(each.evaluations for each in results) / len(results)), seconds
-        exact = agreeing(case.known, made)
+        exact = agreeing(case.known, made, COLOR_SMOOTHING)
         report(name, case, made, real, scenes, cost)
         report(f"{name}, exact", case, exact, real, scenes, cost)
         columns = [torch.cat(list(each[:6]), dim=1) for each in (case.truth, case.known.picture, made, exact)]

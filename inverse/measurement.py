@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..images.tensors import check_image, match_batch, split_alpha
 from ..samplers.masks import on_picture
+from .colors import CONTRAST, smoothed_chroma
 from .operators import Blurred, Grey, Masked, Operator, Smaller
 
 FACTORS = (2, 4, 8)
@@ -136,10 +137,11 @@ def disagreement(measurement: Measurement, image: Tensor) -> Tensor:
     return 255.0 * (squares.sum(dim=(1, 2, 3)) / count.clamp_min(1.0)).sqrt()
 
 
-def agreeing(measurement: Measurement, image: Tensor) -> Tensor:
+def agreeing(measurement: Measurement, image: Tensor, color_smoothing: float = 0.0) -> Tensor:
     """The pictures of an IMAGE [N, H, W, 3] brought to agree with the measurement, as near as `Operator.project` says.
 
     Where the measurement has noise, they are moved until A x - y is as large as the noise (Morozov), and no further.
+    color_smoothing: for greys, over how many pixels the colours even out first where the greys show no edge.
     """
     planes, operator = as_planes(image).float(), measurement.operator
     value = measurement.value.to(planes).expand(len(planes), -1, -1, -1)
@@ -148,6 +150,13 @@ def agreeing(measurement: Measurement, image: Tensor) -> Tensor:
         left = (measurement.noise / size).clamp(max=1.0).reshape(-1, 1, 1, 1)
         value = value + left * (operator.apply(planes) - value)
         value = value.clamp(0.0, 1.0)
+    if isinstance(operator, Grey) and color_smoothing > 0.0:
+        contrast = max(CONTRAST, 2.0 * measurement.noise)
+        chroma = planes - operator.apply(planes)
+        smoothed = [
+            smoothed_chroma(each, y[0], color_smoothing, contrast) for each, y in zip(chroma, value, strict=True)
+        ]
+        planes = torch.stack(smoothed) + value
     return as_image(operator.project(planes, value))
 
 

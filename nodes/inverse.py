@@ -11,6 +11,7 @@ from torch import Tensor
 from ..common.interrupts import answering
 from ..images.tensors import check_image, split_alpha
 from ..inverse import kernels, measurement
+from ..inverse.colors import COLOR_SMOOTHING
 from ..inverse.guidance import Guidance, guide
 from ..inverse.measurement import FACTORS, agreeing, disagreement
 from ..inverse.measurement import Measurement as Known
@@ -209,12 +210,21 @@ class MeasurementExact(io.ComfyNode):
             node_id="DPathMeasurementExact",
             display_name="Measurement Exact",
             category=CATEGORY,
-            description="Brings a picture to agree with a measurement exactly, within half a step of 8 bits, by the "
-            "smallest change: what was known is in the result, the rest is the model's.",
+            description="Brings a picture to agree with a measurement exactly, within half a step of 8 bits: "
+            "what was known is in the result, the rest is the model's.",
             search_aliases=["range null", "data consistency", "keep luminance", "back projection", "ddnm"],
             inputs=[
                 io.Image.Input("image", tooltip="The decoded picture. A bypassed node passes it on."),
                 measurement_input(),
+                number(
+                    "color_smoothing",
+                    COLOR_SMOOTHING,
+                    (0.0, 64.0),
+                    0.5,
+                    "Grey measurements only: over how many pixels the picture's colours even out where the greys show "
+                    "no edge. It removes colours of objects that the model put where there are none. 0 keeps all "
+                    "colours.",
+                ),
             ],
             outputs=[
                 io.Image.Output(tooltip="The picture that agrees."),
@@ -226,7 +236,7 @@ class MeasurementExact(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: Tensor, measurement: Known) -> io.NodeOutput:
+    def execute(cls, image: Tensor, measurement: Known, color_smoothing: float) -> io.NodeOutput:
         given = split_alpha(check_image(image, "image"))[0]
         known = measurement.cropped(given.shape[1], given.shape[2])
         if len(known) not in (1, len(given)):
@@ -234,7 +244,7 @@ class MeasurementExact(io.ComfyNode):
                 f"There are measurements of {len(known)} pictures for {len(given)} pictures: give one for all, or one "
                 "for each."
             )
-        made = answering(agreeing, known, given)
+        made = answering(agreeing, known, given, color_smoothing)
         change = (0.5 + 2.0 * (made - given)).clamp(0.0, 1.0)
         before, after = (disagreement(known, each) for each in (given, (made * 255).round() / 255))
         report = f"off by {_steps(before)} before and {_steps(after)} after, in steps of 8 bits (RMS)"

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ...benchmarks.inverse import GUIDED_T0, MEASURE, PLAIN_T0, Case, edited
 from ...demo.scenes import Scene, full_caption
+from ...inverse.colors import COLOR_SMOOTHING
 from ...inverse.measurement import agreeing
 from ..world import rendered
 from .shared import grid, picture, world
@@ -27,5 +28,5 @@ def measurement_guidance() -> Tensor:
         case = Case(world(), [full_caption(scene)], truth, known, 1)
         plain = edited(case, PLAIN_T0[kind]).pictures
         guided = edited(case, GUIDED_T0[kind], strength=1.0).pictures
-        shown += [known.picture, plain, agreeing(known, guided), truth]
+        shown += [known.picture, plain, agreeing(known, guided, COLOR_SMOOTHING), truth]
     return grid(shown, col_labels=["known", "SDEdit", "guided, exact", "the truth"])
