@@ -176,11 +176,15 @@ def over_background(strokes: Tensor, background: Tensor | None, paper: tuple[int
     return color * alpha + below * (1 - alpha)
 
 
-def edit_masks(rendering: Rendering, grow_pixels: int) -> tuple[Tensor, Tensor, float]:
-    """The mask, the t0 of each pixel relative to the largest, and the largest t0; both masks grow equally."""
+def edit_masks(rendering: Rendering, grow_pixels: int, on_paper: bool = False) -> tuple[Tensor, Tensor, float]:
+    """The mask, the t0 of each pixel relative to the largest, and the largest t0; both masks grow equally.
+
+    on_paper: there is no background, and nothing of the bare paper is to be kept: its t0 is the largest.
+    """
     mask, t0s = (grow(plane, grow_pixels).clamp(0, 1) for plane in (rendering.mask, rendering.t0s))
     largest = float(t0s.max())
-    return mask, t0s / largest if largest > 0 else t0s, largest
+    strength = t0s / largest if largest > 0 else t0s
+    return mask, (strength + 1.0 - mask).clamp(0, 1) if on_paper and largest > 0 else strength, largest
 
 
 def _cover(stroke: Stroke, scale: np.ndarray, width: int, height: int) -> Cover | None:

@@ -105,7 +105,7 @@ class StrokeCanvas(io.ComfyNode):
         for complaint in pictures.complaints:
             log.warning("Stroke Canvas: %s", complaint)
         image = over_background(rendering.strokes, background, drawing.paper)
-        mask, strength, t0 = edit_masks(rendering, grow)
+        mask, strength, t0 = edit_masks(rendering, grow, on_paper=background is None)
         complaints = [*drawing.complaints, *pictures.complaints]
         seen: dict[str, Any] = {"complaints": complaints, "width": width, "height": height}
         if background is not None:

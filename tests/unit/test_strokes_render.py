@@ -210,6 +210,19 @@ def test_masks_grow_alike_and_strength_is_relative_to_the_largest_t0() -> None:
     assert (float(empty[0].max()), float(empty[1].max()), empty[2]) == (0, 0, 0)
 
 
+def test_bare_paper_is_as_free_as_the_freest_stroke() -> None:
+    drawn = rendered(DOT, {"points": [8, 8], "size": 8, "hardness": 1, "t0": 0.25})
+    mask, strength, t0 = edit_masks(drawn, 3, on_paper=True)
+    on_picture = edit_masks(drawn, 3)
+    assert torch.equal(mask, on_picture[0])
+    assert t0 == on_picture[2] == 0.5
+    assert float(strength[0, 8, 8]) == pytest.approx(0.5)
+    assert bool((strength[mask == 0] == 1).all())
+    assert bool((strength[mask == 1] == on_picture[1][mask == 1]).all())
+    empty = edit_masks(rendered(), 3, on_paper=True)
+    assert (float(empty[1].max()), empty[2]) == (0, 0)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_backgrounds_keep_what_is_not_painted_and_drop_their_alpha(channels: int) -> None:
     background = torch.rand(2, 64, 64, channels)
