@@ -83,8 +83,6 @@ def manipulation(chosen: mdp.MDPSettings) -> Row:
     def row(group: Group) -> Made:
         world = group.world
         settings = replace(chosen, steps=world.steps, cfg=world.cfg, scheduler=world.scheduler)
-        if settings.region is not None and settings.schedule == mdp.RECOMMENDED:
-            settings = replace(settings, schedule=mdp.recommended_window(world.steps, world.cfg))
         if group.synthetic or settings.inversion == mdp.MDPSettings().inversion:
             source = group.path
         else:

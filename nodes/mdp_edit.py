@@ -11,7 +11,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..common.texts import quoted
-from ..samplers import masks, nested, process
+from ..samplers import masks, nested, process, remarks
 from ..samplers.conditioning import fingerprint
 from ..samplers.counting import counting_from
 from ..samplers.inversion.fixed_point import FixedPoint
@@ -82,19 +82,11 @@ def make_settings(
     if method not in METHODS:
         raise ValueError(f"There is no method {quoted(method)}: choose one of {', '.join(METHODS)}.")
     kind = method if method in mdp.KINDS else "noise"
-    own = {**mdp.WHOLE, RECOMMENDED: mdp.recommended_window(steps, cfg), NOTEBOOK: mdp.NOTEBOOK, ARTICLE: mdp.ARTICLE}
+    own = {**mdp.WHOLE, NOTEBOOK: mdp.NOTEBOOK, ARTICLE: mdp.ARTICLE}
     region = RegionSettings(threshold) if method == RECOMMENDED else None
     finder = described_method(inversion, combo="inversion") if inversion else DEFAULTS.inversion
     guide = "source" if method == RECOMMENDED else "negative"
-    return mdp.MDPSettings(kind, schedule or own[method], steps, cfg, scheduler, region, sigmas, finder, guide)
-
-
-def with_own_steps(widgets: dict[str, Any], path: DiffusionPath | None) -> dict[str, Any]:
-    """The widgets, with the steps that are run: those of a connected path, or else of connected sigmas."""
-    sigmas = widgets.get("sigmas")
-    if path is not None:
-        return {**widgets, "steps": path.steps}
-    return widgets if sigmas is None else {**widgets, "steps": max(sigmas.numel() - 1, 0)}
+    return mdp.MDPSettings(kind, schedule or own.get(method), steps, cfg, scheduler, region, sigmas, finder, guide)
 
 
 def edit_inputs(schedule_tip: str) -> list[Any]:
@@ -181,9 +173,10 @@ def prepare(
     if mask is not None:
         shape = nested.video(latent["samples"]).shape if path is None else path.visible_shape
         masks.on_grid_of(model, mask, shape)
-    before = 0 if path is not None else settings.path_steps
+    steps = settings.steps_on(path)
+    before = 0 if path is not None else steps
     looks = len(POSITIONS) if settings.region else 0
-    total = before + looks + edits * (settings.path_steps if path is None else path.steps)
+    total = before + looks + edits * steps
     callback = latent_preview.prepare_callback(model, total)
     if path is not None:
         found = mdp.Source(path, prompts.source)
@@ -207,8 +200,9 @@ class MDPEdit(io.ComfyNode):
             inputs=[
                 *edit_inputs(
                     "Where on the path the source counts (Path Schedule). Without one, the method's own window, shown "
-                    f"in the report: {mdp.RECOMMENDED.start:g} to {mdp.RECOMMENDED.end:g} for recommended, and to "
-                    f"{mdp.RECOMMENDED_FEW.end:g} in up to {mdp.FEW_STEPS} steps at cfg 1."
+                    f"in the report: {mdp.RECOMMENDED.start:g} to {mdp.RECOMMENDED.end:g} for recommended. In up to "
+                    f"{remarks.FEW_STEPS} steps at cfg 1 it ends at {mdp.RECOMMENDED_FEW.end:g}, and in up to 6 the "
+                    "target alone leads all steps within a region."
                 ),
                 sigmas_input(*_SIGMAS),
                 method_input("inversion", FixedPoint.name, _INVERSION_TIP, iterations=1, optional=True),
@@ -242,13 +236,14 @@ class MDPEdit(io.ComfyNode):
         mask: Tensor | None = None,
         **widgets: Any,
     ) -> io.NodeOutput:
-        settings = make_settings(**with_own_steps(widgets, path))
-        settings.schedule.window(step_positions(model, settings, path))  # refuses an empty window before any work
+        settings = make_settings(**widgets)
+        schedule = settings.schedule_on(path)
+        schedule.window(step_positions(model, settings, path))  # refuses an empty window before any work
         prompts = Prompts(positive, negative, source)
         found, region, callback = prepare(model, prompts, latent, seed, settings, path, mask)
         edited = mdp.edit(model, positive, negative, found, settings, region.mask, callback)
         notes = mdp.shared_remarks(model, positive, negative, found, settings, mask, region)
-        notes += mdp.own_remarks(found, settings.schedule, edited)
+        notes += mdp.own_remarks(found, schedule, edited)
         text = mdp.report(found, region, settings, edited, notes)
         where = torch.ones(1, *found.path.visible_shape[-2:]) if region.mask is None else region.mask
         return io.NodeOutput(edited.latent, found.path, text, where, ui=ui.PreviewText(text))
@@ -323,15 +318,13 @@ class MDPSweep(io.ComfyNode):
         parts: int = 1,
         **widgets: Any,
     ) -> io.NodeOutput:
-        settings = make_settings(**with_own_steps(widgets, path))
-        places = step_positions(model, settings, path)
+        settings = make_settings(**widgets)
+        schedule, places = settings.schedule_on(path), step_positions(model, settings, path)
         if sweep == WINDOWS:
-            layout = window_grid(
-                settings.schedule, parse_numbers(starts, "starts"), parse_numbers(lengths, "lengths"), places
-            )
+            layout = window_grid(schedule, parse_numbers(starts, "starts"), parse_numbers(lengths, "lengths"), places)
         else:
-            settings.schedule.window(places)
-            layout = weight_grid(settings.schedule, parse_numbers(weights, "weights"))
+            schedule.window(places)
+            layout = weight_grid(schedule, parse_numbers(weights, "weights"))
         grid = layout.part(part, parts)
         prompts = Prompts(positive, negative, source)
         found, region, callback = prepare(model, prompts, latent, seed, settings, path, mask, len(grid))

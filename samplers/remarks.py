@@ -24,7 +24,7 @@ NEARLY_NOTHING, NEARLY_EVERYTHING = 0.005, 0.8
 _SHORT = 0.5  # a target of less than this share of the source's tokens leaves out most of what the source describes
 _PADDING = 0.9  # cosine above which the embeddings of neighbouring tokens count as the same padding
 _UNCHANGED = 1e-3  # RMS of an invisible change, in standard deviations of the picture
-_FEW_STEPS = 8  # the most that distilled models (turbo, lightning, schnell, lightx2v) are made for
+FEW_STEPS = 8  # the most that distilled models (turbo, lightning, schnell, lightx2v) are made for
 _LOUD = 3.0  # RMS of a network's input above which it is not the unit variance that it was trained on
 
 
@@ -212,9 +212,14 @@ def about_trained_levels(sampling: Any, t0s: Sequence[float], full: Tensor, kept
     return [f"t0 lies off the levels of the full run ({starts}) and is moved to the nearest: {', '.join(moved)}."]
 
 
+def has_few_steps(steps: int, cfg: float) -> bool:
+    """Whether a run looks like one of a model that is distilled to few steps, which has its guidance within."""
+    return cfg == 1.0 and steps <= FEW_STEPS
+
+
 def may_be_distilled(model: Any, cfg: float, steps: int) -> bool:
     """Whether a run is one that only a model distilled to few steps can do well: few steps, without guidance."""
-    return cfg == 1.0 and steps <= _FEW_STEPS and not process.guidance_embedded(model)
+    return has_few_steps(steps, cfg) and not process.guidance_embedded(model)
 
 
 def unchanged(before: Tensor, after: Tensor) -> list[bool]:

@@ -29,7 +29,9 @@ from .conditions import check_same_kind
 POSITIONS = (0.95, 0.9, 0.8, 0.7)
 """Where on the path the prompts are compared: while the layout is decided, all of an edit's region differs."""
 
-_WHOLE = 0.7  # a region that covers more than this is the whole picture
+WHOLE = 0.7
+"""Share of the picture above which a region is the whole of it."""
+
 _LOW, _HIGH = 0.6, 1.5  # the mask rises from 0 to 1 between these multiples of the threshold
 
 
@@ -88,5 +90,5 @@ def region_of(difference: Tensor, settings: RegionSettings | None = None) -> Ten
     if settings.grow:
         region = F.max_pool2d(region, 2 * settings.grow + 1, 1, settings.grow)
     # If nearly everything is edited, the rest is too small to tell from noise, and would show as a patch.
-    region = torch.where(region.mean((1, 2, 3), keepdim=True) > _WHOLE, torch.ones_like(region), region)
+    region = torch.where(region.mean((1, 2, 3), keepdim=True) > WHOLE, torch.ones_like(region), region)
     return region.reshape(difference.shape)

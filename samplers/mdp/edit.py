@@ -35,12 +35,14 @@ GUIDES = ("source", "negative")
 SOURCE_SHARE = 1 / 3
 """Of what cfg adds to 1, how much guidance away from the source prompt takes for an edit of the same strength."""
 
-FEW_STEPS = 8
-FEW_STEPS_SCALE = 1.5
-"""Guidance away from the source prompt at cfg 1 in at most `FEW_STEPS` steps: of models that are distilled to them."""
-
 RECOMMENDED, RECOMMENDED_FEW = PathSchedule(0.8, 0.15), PathSchedule(0.8, 0.3)
-"""The window of the recommended edit; the second one in few steps at cfg 1, where it frees the last one of four."""
+"""The window of the recommended edit; the second one of the whole picture in few steps (see `recommended`)."""
+
+FEW_STEPS_SCALE = 1.5
+"""Guidance away from the source prompt in few steps, where the cfg is 1."""
+
+LEAST_LED = 4
+"""Steps that the target has to lead by itself for what it changes to be drawn well."""
 
 WHOLE: dict[str, PathSchedule] = {
     "noise": PathSchedule(0.8, 0.15),
@@ -62,13 +64,14 @@ class MDPSettings:
     """What to do. steps: of a new path; a given path keeps its own. sigmas: levels of a new path, falling to 0, instead
     of those of steps and scheduler.
 
-    region: how to find where the two prompts differ, to edit only there; None edits the whole picture.
+    schedule: where on the path the source counts; None for what suits the run (see `recommended`). region: how to find
+    where the two prompts differ, to edit only there; None edits the whole picture.
     inversion: how the path of a picture is found; by default Uni-Inv, which is exact on the way back.
     guided_by: one of `GUIDES`, the prompt that guidance leads away from (see `led_from_source`).
     """
 
     kind: str = "noise"
-    schedule: PathSchedule = RECOMMENDED
+    schedule: PathSchedule | None = None
     steps: int = 20
     cfg: float = 4.0
     scheduler: str = "normal"
@@ -77,25 +80,40 @@ class MDPSettings:
     inversion: Method = field(default_factory=lambda: FixedPoint(iterations=1))
     guided_by: str = "source"
 
-    @property
-    def path_steps(self) -> int:
-        """Steps of a new path."""
+    def steps_on(self, path: DiffusionPath | None) -> int:
+        """Steps of an edit on a path, or on a new one."""
+        if path is not None:
+            return path.steps
         return self.steps if self.sigmas is None else max(self.sigmas.numel() - 1, 0)
 
-
-def is_distilled(steps: int, cfg: float) -> bool:
-    """Whether a run looks like one of a model that is distilled to few steps, which has its guidance within."""
-    return cfg == 1.0 and steps <= FEW_STEPS
-
-
-def recommended_window(steps: int, cfg: float) -> PathSchedule:
-    """Where on the path the source counts in the recommended edit."""
-    return RECOMMENDED_FEW if is_distilled(steps, cfg) else RECOMMENDED
+    def schedule_on(self, path: DiffusionPath | None) -> PathSchedule:
+        """Where the source counts in an edit on a path, or on a new one."""
+        return self.schedule or recommended(self.steps_on(path), self.cfg).schedule
 
 
-def source_scale(steps: int, cfg: float) -> float:
-    """The scale of guidance away from the source prompt."""
-    return FEW_STEPS_SCALE if is_distilled(steps, cfg) else 1.0 + SOURCE_SHARE * (cfg - 1.0)
+@dataclass(frozen=True)
+class Recommended:
+    """The recommended edit in a run. schedule: where on the path the source counts; scale: of guidance away from the
+    source prompt; alone: whether the target alone leads all steps where a region leaves the rest to the source.
+    """
+
+    schedule: PathSchedule
+    scale: float
+    alone: bool
+
+
+def recommended(steps: int, cfg: float) -> Recommended:
+    """What suits a run of so many steps, at a cfg.
+
+    Of four steps of a distilled model each draws a good part of the picture: one that is the source's own draws again
+    what the edit should change. So where the window leaves the target fewer steps than `LEAST_LED`, it has none in a
+    region, as the picture around it, which is held, keeps the layout too.
+    """
+    if not remarks.has_few_steps(steps, cfg):
+        return Recommended(RECOMMENDED, 1.0 + SOURCE_SHARE * (cfg - 1.0), alone=False)
+    window = RECOMMENDED_FEW
+    taken = len(window.window(steps)) if window.holds_any(steps) else 0
+    return Recommended(window, FEW_STEPS_SCALE, alone=steps - taken < LEAST_LED)
 
 
 @dataclass(frozen=True)
@@ -123,12 +141,16 @@ class EditRegion:
 
 @dataclass(frozen=True)
 class MDPResult:
-    """The edited LATENT, the evaluations of the network that it took, per picture, and what guided it, in words."""
+    """The edited LATENT, the evaluations of the network that it took, per picture, and what guided it, in words.
+
+    alone: for each picture, whether the target alone led all steps.
+    """
 
     latent: dict[str, Any]
     evaluations: int
     saved: int
     guidance: str = ""
+    alone: tuple[bool, ...] = ()
 
 
 def find_source(
@@ -198,6 +220,15 @@ def led_from_source(target: Any, source: Source, settings: MDPSettings) -> list[
     return [not short for short in remarks.much_shorter(target, source.conditioning, batch)]
 
 
+def led_alone(source: Source, settings: MDPSettings, mask: Tensor | None) -> list[bool]:
+    """For each picture, whether the target alone leads all steps where the mask is 1 (see `recommended`)."""
+    batch = source.path.shape[0]
+    if mask is None or settings.schedule is not None or not recommended(source.path.steps, settings.cfg).alone:
+        return [False] * batch
+    alone = [float(part.mean()) <= difference.WHOLE for part in remarks.per_picture(mask, batch)]
+    return alone if len(alone) == batch else alone * batch
+
+
 def manipulated(model: Any, source: Source, kind: str, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
     """A clone of the MODEL with one of `KINDS`. Outside the mask the source's path is held, whatever the kind."""
     if kind not in KINDS:
@@ -222,41 +253,49 @@ def edit(
 ) -> MDPResult:
     """Samples the target from the source path's start, manipulated. Neither inputs nor path are changed.
 
-    mask: MASK, 1 = edit; where it is 0 the result is the source's picture bit for bit. A batch in which only some
-    prompts are led away from the source's is sampled both ways, so that each picture is what it is alone. Raises
+    mask: MASK, 1 = edit; where it is 0 the result is the source's picture bit for bit. A batch whose pictures are
+    guided or led in different ways is sampled in each of them, so that each picture is what it is alone. Raises
     ValueError for a path of another model, an empty window, or prompts of different kinds.
     """
-    away, cfg = led_from_source(target, source, settings), settings.cfg
-    from_source = source.conditioning, source_scale(source.path.steps, cfg), "source"
-    from_negative = negative, cfg, "negative"
-    ways = [way for way, taken in ((from_source, any(away)), (from_negative, not all(away))) if taken]
-    results = [_edited(model, target, way, source, settings, mask, callback) for way in ways]
-    first, last = results[0], results[-1]
-    if first is last:
-        return first
-    chosen = [(first if led else last).latent["samples"][i : i + 1] for i, led in enumerate(away)]
+    path, cfg = source.path, settings.cfg
+    away, alone = led_from_source(target, source, settings), led_alone(source, settings, mask)
+
+    def run(from_source: bool, free: bool) -> MDPResult:
+        scale = recommended(path.steps, cfg).scale
+        guide = (source.conditioning, scale, "source") if from_source else (negative, cfg, "negative")
+        schedule = settings.schedule_on(path)
+        chosen = replace(settings, schedule=replace(schedule, weight=0.0) if free else schedule)
+        return _edited(model, target, guide, source, chosen, mask, callback)
+
+    ways = list(zip(away, alone, strict=True))
+    results = {way: run(*way) for way in sorted(set(ways), reverse=True)}
+    guided = {from_source: result.guidance for (from_source, _), result in results.items()}
+    edited = [results[way].latent["samples"] for way in ways]
+    if len(results) > 1:
+        edited = [nested.each(lambda part, i=i: part[i : i + 1], samples) for i, samples in enumerate(edited)]
     return MDPResult(
-        {**first.latent, "samples": torch.cat(chosen)},
-        first.evaluations + last.evaluations,
-        first.saved + last.saved,
-        f"{first.guidance}, or {last.guidance} where the target prompt is short",
+        {**results[ways[0]].latent, "samples": nested.joined(edited) if len(results) > 1 else edited[0]},
+        sum(result.evaluations for result in results.values()),
+        sum(result.saved for result in results.values()),
+        ", or ".join(guided.values()) + (" where the target prompt is short" if len(guided) > 1 else ""),
+        tuple(alone),
     )
 
 
 def _edited(
     model: Any,
     target: Any,
-    way: tuple[Any, float, str],
+    guide: tuple[Any, float, str],
     source: Source,
     settings: MDPSettings,
     mask: Tensor | None,
     callback: Callable[..., None] | None,
 ) -> MDPResult:
-    """An edit whose guidance goes one way: a prompt to lead away from, the scale, and the prompt's name."""
-    path, (away_from, scale, name) = source.path, way
+    """An edit in one way. guide: a prompt to lead away from, the scale, and the prompt's name."""
+    path, (away_from, scale, name) = source.path, guide
     counter = Counter(attach(model, path), path.shape[0])
     noise, latent = start(model, path)
-    patched = manipulated(counter.model, source, settings.kind, settings.schedule, mask)
+    patched = manipulated(counter.model, source, settings.kind, settings.schedule_on(path), mask)
     patched.parent = model  # whose place in ComfyUI's list of loaded models it leaves: the clones between are gone then
     guider = comfy.samplers.CFGGuider(patched)
     guider.set_conds(target, away_from)
@@ -306,8 +345,7 @@ def report(
     source: Source, region: EditRegion, settings: MDPSettings, result: MDPResult, notes: Sequence[str] = ()
 ) -> str:
     """What was run, in a few lines; notes: remarks to add."""
-    path, schedule = source.path, settings.schedule
-    window = schedule.window(path.step_positions)
+    path = source.path
     origin = {
         "given": f"as given ({path.method}, {path.steps} steps)",
         "recorded": f"recorded from seed {path.seed} in {source.evaluations} evaluations",
@@ -320,8 +358,7 @@ def report(
     found = f", found in {region.evaluations} evaluations" if region.evaluations else ""
     return "\n".join(
         [
-            f"{settings.kind}: window {schedule.start:g} to {schedule.end:g} = steps {window.start + 1} to "
-            f"{window.stop} of {path.steps}, {schedule.shape}, weight {schedule.weight:g}",
+            *leading(source, settings, result),
             f"source path: {origin}",
             f"region: {where}{found}",
             f"guidance: {result.guidance}",
@@ -330,6 +367,20 @@ def report(
             *remarks.lines(notes),
         ]
     )
+
+
+def leading(source: Source, settings: MDPSettings, result: MDPResult) -> list[str]:
+    """Which steps are the source's, in a line, and which pictures have none of them, in another."""
+    path, schedule = source.path, settings.schedule_on(source.path)
+    window, kind = schedule.window(path.step_positions), settings.kind
+    alone = f"within the region the target alone leads all {path.steps} steps"
+    if result.alone and all(result.alone):
+        return [f"{kind}: {alone}"]
+    line = (
+        f"{kind}: window {schedule.start:g} to {schedule.end:g} = steps {window.start + 1} to "
+        f"{window.stop} of {path.steps}, {schedule.shape}, weight {schedule.weight:g}"
+    )
+    return [line, *remarks.for_pictures(result.alone, alone)]
 
 
 def levels_note(source: Source, settings: MDPSettings) -> str:

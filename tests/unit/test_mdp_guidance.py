@@ -65,6 +65,57 @@ def test_a_batch_with_one_short_prompt_is_its_pictures(monkeypatch: pytest.Monke
     assert "source prompt at 2, or away from the negative prompt at 4 where" in both.guidance
 
 
+def test_the_target_alone_leads_the_few_steps_that_the_window_would_leave_too_few_of() -> None:
+    assert [steps for steps in range(1, 21) if mdp.recommended(steps, 1.0).alone] == [1, 2, 3, 4, 5, 6]
+    assert not any(mdp.recommended(steps, 1.5).alone for steps in range(1, 21))
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_pictures_with_a_region_have_no_step_of_the_source_in_few_steps(kind: ModelType) -> None:
+    """One picture has a region and the other has not: each is what it is alone, and what a schedule says by hand."""
+    model, settings = gaussian_model(kind, 1.25), mdp.MDPSettings(steps=4, cfg=1.0)
+    pictures = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    mask = torch.ones(2, 8, 8)
+    mask[0, :, 4:] = 0
+
+    def edited(samples: Tensor, mask: Tensor | None, schedule: PathSchedule | None = None) -> mdp.MDPResult:
+        source = mdp.find_source(model, SOURCE, NULL, {"samples": samples}, 1, settings)
+        return mdp.edit(model, TARGET, NULL, source, replace(settings, schedule=schedule), mask)
+
+    both = edited(pictures, mask)
+    assert both.alone == (True, False)
+    single = [edited(picture, part[None]) for picture, part in zip(pictures.split(1), mask, strict=True)]
+    torch.testing.assert_close(both.latent["samples"], torch.cat([each.latent["samples"] for each in single]))
+    by_hand = edited(pictures[:1], mask[:1], PathSchedule(0.8, 0.3, weight=0.0))
+    assert torch.equal(by_hand.latent["samples"], single[0].latent["samples"])
+    window = edited(pictures[:1], mask[:1], PathSchedule(0.8, 0.3))
+    assert not torch.allclose(window.latent["samples"], single[0].latent["samples"], atol=0.05)
+    assert torch.equal(single[0].latent["samples"][..., 4:], pictures[:1, ..., 4:]), "the rest is the source's"
+    assert [each.evaluations for each in (*single, both)] == [8, 4, 12]
+    assert edited(pictures, None).alone == (False, False)
+
+
+def test_the_report_says_which_pictures_the_target_alone_leads() -> None:
+    model, settings = gaussian_model(ModelType.EPS, 1.25), mdp.MDPSettings(steps=4, cfg=1.0)
+    pictures = {"samples": torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))}
+    source = mdp.find_source(model, SOURCE, NULL, pictures, 1, settings)
+    window, alone = (
+        "noise: window 0.8 to 0.3 = steps 2 to 3 of 4, constant, weight 1",
+        "the target alone leads all 4 steps",
+    )
+    for right, first, second in (
+        (0, f"noise: within the region {alone}", "source path:"),
+        (1, window, "picture 1 of 2:"),
+    ):
+        mask = torch.ones(2, 8, 8)
+        mask[0, :, 4:] = mask[1, :, 4:] = 0
+        mask[1, :, 4:] = right
+        result = mdp.edit(model, TARGET, NULL, source, settings, mask)
+        lines = mdp.report(source, mdp.EditRegion(mask), settings, result).splitlines()
+        assert lines[0] == first
+        assert lines[1].startswith(second)
+
+
 @pytest.mark.parametrize(
     ("steps", "cfg", "window", "scale"),
     [
