@@ -67,6 +67,18 @@ def test_what_the_model_sees_is_noisier_with_a_larger_t0(comfy: ComfyPage) -> No
     assert json.loads(comfy.widget(node, "strokes")) == drawing
 
 
+def test_bare_paper_has_the_colour_of_the_largest_t0(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    press(comfy, node, "r")
+    comfy.drag(place, [(0.4, 0.3), (0.6, 0.7)])
+    press(comfy, node, "h")
+    comfy.settle()
+    painted, bare = (np.array(color(comfy, node, at)) for at in ((0.5, 0.5), (0.5, 0.1)))
+    assert bare.max() > 100
+    assert np.abs(bare - painted).max() < 30  # what lies below shines through a little
+    comfy.screenshot("heat-paper")
+
+
 def test_the_last_result_lies_below_the_drawing(comfy: ComfyPage) -> None:
     node, place = with_results(comfy)
     button(comfy, node, "Last result").click()

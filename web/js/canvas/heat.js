@@ -1,6 +1,7 @@
 /** The t0 of every place as a colour over the picture: how far a run may go from what is there. */
 
 import { isSketch, PICTURE_T0 } from "./layers.js";
+import { largestT0 } from "./noise.js";
 import { Stack } from "./stack.js";
 
 /** From what stays to what is forgotten: t0, red, green, blue. */
@@ -81,6 +82,11 @@ export class Heat {
     context.fillStyle = VEIL;
     context.fillRect(0, 0, frame.width, frame.height);
     context.globalAlpha = SHARE;
+    const bare = view.background ? 0 : largestT0(drawing, 0); // nothing of bare paper is kept
+    if (bare > 0) {
+      context.fillStyle = heatColor(bare);
+      context.fillRect(0, 0, frame.width, frame.height);
+    }
     context.drawImage(canvas, 0, 0, frame.width, frame.height);
     context.globalAlpha = 1;
     return done;
