@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from .maps import EDGES, MAPS, encoding_of_kind
 from .sketch import as_encoded, fit_lines, read_sketch
 from .targets import Classes, Encoding, check_target, normal
 from .training import Example, Plan
+from .versions import Version, turned, version
 
 LINE_WIDTH = 5  # pixels: about half a latent cell; thinner lines are hard to see through noise
 
@@ -33,8 +35,8 @@ log = logging.getLogger(__name__)
 class Dataset:
     """Training examples of one encoding.
 
-    kind: of map, of `MAPS`. maps: makes the map of one of them, IMAGE [T, H, W, 3]; all of them at once would fill
-    memory.
+    The pictures come first, then their further versions. kind: of map, of `MAPS`. maps: makes the map of one of the
+    pictures, IMAGE [T, H, W, 3]; all of them at once would fill memory.
     """
 
     examples: list[Example]
@@ -50,12 +52,17 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The kind of map to learn, of `MAPS`. detail, scale: of edges that are computed. palette: of known classes."""
+    """The kind of map to learn, of `MAPS`. detail, scale: of edges that are computed. palette: of known classes.
+
+    versions: how many of each picture to learn from, itself included (`versions`); seed: of their choice.
+    """
 
     map: str = EDGES
     detail: float = DETAIL
     scale: float = SCALE
     palette: Palette = ()
+    versions: int = 1
+    seed: int = 0
 
 
 def gather(
@@ -72,7 +79,7 @@ def gather(
 
     latents: LATENTs (VAE space), or images: IMAGE batches, which are encoded; with both, the images are the latents'
     pictures. conds: a CONDITIONING for each picture or one for all. maps: IMAGE batches, one map per picture; none
-    makes edges from the pictures (Canny, see `edge_map`). listen: called after each picture with the number done and
+    makes edges from the pictures (Canny, see `edge_map`). listen: called after each example with the number done and
     the total. Raises ValueError if the numbers or the sizes do not match, and where maps that cannot be computed are
     missing.
     """
@@ -93,25 +100,18 @@ def gather(
         )
     texts = _one_each(conds, count, "conditionings")
 
-    def code_of(index: int) -> Tensor:
-        return given[index] if given else vae.encode(split_alpha(pictures[index])[0])
-
-    source = _Given(vae, maps, count)
+    source = _Given(vae, maps, count, wanted.map)
     palette = wanted.palette
     if kind.target == "classes" and not palette:
         palette = find_palette(picture for batch in maps for picture in check_image(batch, "maps"))
-    encoding = encoding_of_kind(wanted.map, palette)
     made = _Edges(source, pictures, wanted.detail, wanted.scale) if wanted.map == EDGES else source
-    examples = []
-    for index, text in enumerate(texts):
-        code = code_of(index)
-        size = (int(code.shape[-2]), int(code.shape[-1]))
-        target = encoding.encode(model, vae, made(index, code), size)
-        check_target(model, encoding, target, size, "a map")
-        examples.append(Example(normal(process.latent_in(model, code)).cpu(), normal(target).cpu(), text))
+    maker = _Maker(model, vae, encoding_of_kind(wanted.map, palette), made, given, pictures)
+    examples, total = [], count * max(1, wanted.versions)
+    for example in itertools.chain(maker.originals(texts), maker.further(texts, wanted)):
+        examples.append(example)
         if listen is not None:
-            listen(index + 1, count)
-    return Dataset(examples, wanted.map, encoding, lambda index: made(index, code_of(index)))
+            listen(len(examples), total)
+    return Dataset(examples, wanted.map, maker.encoding, lambda index: made(index, maker.code(index)))
 
 
 def captioned(clip: Any, captions: str, count: int) -> list[Any]:
@@ -148,18 +148,70 @@ def _one_each(given: Sequence[Any], count: int, name: str) -> list[Any]:
 
 
 @dataclass(frozen=True)
+class _Maker:
+    """Makes examples of what a workflow gives. given: latents of the pictures, or none. made: makes their maps."""
+
+    model: Any
+    vae: Any
+    encoding: Encoding
+    made: _Given | _Edges
+    given: Sequence[Tensor]
+    pictures: Sequence[Tensor]
+
+    def code(self, index: int) -> Tensor:
+        return self.given[index] if self.given else self.vae.encode(split_alpha(self.pictures[index])[0])
+
+    def originals(self, texts: Sequence[Any]) -> Iterator[Example]:
+        """An example of each picture as it is."""
+        for index, text in enumerate(texts):
+            code = self.code(index)
+            yield self._example(code, self.made(index, code), text)
+
+    def further(self, texts: Sequence[Any], wanted: Wanted) -> Iterator[Example]:
+        """Examples of all pictures' further versions."""
+        mirrors = MAPS[wanted.map].mirror != "unknown"
+        for index, text in enumerate(texts) if wanted.versions > 1 else ():
+            first = self.code(index)
+            picture = self._picture(index, first)
+            for number in range(1, wanted.versions):
+                chosen = version(wanted.seed, index, number, mirrors)
+                part = chosen.of(picture)
+                drawn = self.made(index, first, chosen, part)
+                yield self._example(self.vae.encode(part), drawn, text, index)
+
+    def _example(self, code: Tensor, drawn: Tensor, text: Any, version_of: int | None = None) -> Example:
+        size = (int(code.shape[-2]), int(code.shape[-1]))
+        target = self.encoding.encode(self.model, self.vae, drawn, size)
+        check_target(self.model, self.encoding, target, size, "a map")
+        latent = normal(process.latent_in(self.model, code)).cpu()
+        return Example(latent, normal(target).cpu(), text, version_of)
+
+    def _picture(self, index: int, code: Tensor) -> Tensor:
+        """A picture, or the frames of a video, as the VAE crops it: [T, H, W, 3]."""
+        if not self.pictures or (code.ndim == 5 and code.shape[2] > 1):
+            return self.vae.decode(code).flatten(0, -4)[..., :3].float().cpu()
+        colour = split_alpha(self.pictures[index])[0]
+        size = (int(code.shape[-2]), int(code.shape[-1]))
+        return torch.stack([as_encoded(each, size, block_of_vae(self.vae), "image") for each in colour.unbind(-1)], -1)
+
+
+@dataclass(frozen=True)
 class _Given:
-    """The map [T, H, W, 3] of each picture, as the VAE crops it; T is 1, or a video's frames."""
+    """The map [T, H, W, 3] of each picture, as the VAE crops it; T is 1, or a video's frames. kind: of `MAPS`."""
 
     vae: Any
     batches: Sequence[Tensor]
     count: int
+    kind: str
 
-    def __call__(self, index: int, code: Tensor) -> Tensor:
-        """The map of a picture with this latent."""
+    def __call__(self, index: int, code: Tensor, chosen: Version | None = None, part: Tensor | None = None) -> Tensor:
+        """The map of a picture with this latent, or of its chosen version."""
         drawn = split_alpha(check_image(self.drawing(index, code.ndim == 5), f"map of picture {index + 1}"))[0]
         planes = [self.cropped(plane, code) for plane in drawn.unbind(-1)]
-        return torch.stack(planes, dim=-1)
+        if chosen is None:
+            return torch.stack(planes, dim=-1)
+        changed = chosen.of(torch.stack(planes, dim=-1), flat=MAPS[self.kind].target == "classes")
+        return turned(changed) if chosen.mirrored and MAPS[self.kind].mirror == "normals" else changed
 
     def drawing(self, index: int, video: bool) -> Tensor:
         """[1, H, W, C], or a video's [T, H, W, C]."""
@@ -189,15 +241,19 @@ class _Edges:
     detail: float
     scale: float
 
-    def __call__(self, index: int, code: Tensor) -> Tensor:
-        """The edges of a picture with this latent."""
+    def __call__(self, index: int, code: Tensor, chosen: Version | None = None, part: Tensor | None = None) -> Tensor:
+        """The edges of a picture with this latent, or of its chosen version, whose picture is `part`."""
         vae = self.given.vae
         if self.given.batches:
             drawing = self.given.drawing(index, code.ndim == 5)
             lines = self.given.cropped(read_sketch(drawing, name=f"map of picture {index + 1}"), code)
             block = block_of_vae(vae)
             lines = fit_lines(lines, code.shape[-2] * block, code.shape[-1] * block)
+            if chosen is not None:
+                lines = chosen.of(lines.unsqueeze(-1)).squeeze(-1)
         else:
-            picture = self.pictures[index] if self.pictures else vae.decode(code).flatten(0, -4)
+            picture = part
+            if picture is None:
+                picture = self.pictures[index] if self.pictures else vae.decode(code).flatten(0, -4)
             lines = self.given.cropped(edge_map(picture, "canny", self.detail, self.scale), code)
         return as_picture(of_width(lines, LINE_WIDTH))

@@ -16,12 +16,15 @@ class MapKind:
     """target: how maps of this kind are encoded, of `TARGETS`. channels: of "pixels".
 
     grey: whether light and dark may be exchanged. source: where training maps come from; "" where they are computed.
+    mirror: what becomes of a map where its picture is mirrored: "places" move, "normals" also turn around, and of
+    "unknown" maps it cannot be said.
     """
 
     target: str
     source: str = ""
     channels: int = 3
     grey: bool = False
+    mirror: str = "places"
 
 
 EDGES = "edges"
@@ -29,9 +32,9 @@ MAPS: dict[str, MapKind] = {
     EDGES: MapKind("latent"),
     "depth": MapKind("pixels", "a depth preprocessor", channels=1, grey=True),
     "segmentation": MapKind("classes", "a segmentation preprocessor"),
-    "normals": MapKind("pixels", "a normal map preprocessor"),
+    "normals": MapKind("pixels", "a normal map preprocessor", mirror="normals"),
     "saliency": MapKind("pixels", "a saliency preprocessor", channels=1, grey=True),
-    "other": MapKind("pixels", "any node that makes a picture of each picture"),
+    "other": MapKind("pixels", "any node that makes a picture of each picture", mirror="unknown"),
 }
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from .families import FEATURE_SETS
 from .maps import EDGES, MAPS
 from .predictor import KINDS
 from .training import Plan, Progress, train_predictor
+from .versions import VERSIONS
 from .workers import ALONE, Workers
 
 log = logging.getLogger(__name__)
@@ -75,13 +76,16 @@ def share(module: torch.nn.Module) -> torch.nn.Module:
     return torch.nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
 
 
-def train_folder(model: Any, clip: Any, vae: Any, folder: Folder, plan: Plan, crew: Workers, start: Path | None) -> Any:
+def train_folder(
+    model: Any, clip: Any, vae: Any, folder: Folder, plan: Plan, crew: Workers, start: Path | None, versions: int = 1
+) -> Any:
     """Encode the pictures and train; every process works on its share of each batch."""
     if clip is None or vae is None:
         raise ValueError("The checkpoint has no CLIP or no VAE: give one that holds model, CLIP and VAE.")
     texts = [captioned(clip, caption, 1)[0] for caption in folder.captions]
     begun = load_predictor(start) if start else None
     wanted = Wanted(begun.map, palette=begun.palette) if begun else Wanted(plan.map)
+    wanted = replace(wanted, versions=versions, seed=plan.seed)
     data = gather(model, vae, [], [folder.pictures], texts, [] if folder.maps is None else [folder.maps], wanted)
 
     def listen(progress: Progress) -> None:
@@ -105,6 +109,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=16, help="of all processes together")
     parser.add_argument("--learning-rate", type=float, default=Plan.learning_rate)
+    parser.add_argument("--versions", type=int, default=VERSIONS, help="of each picture: enlarged parts, mirrored")
     parser.add_argument("--reuse", type=int, default=Plan.reuse)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
@@ -131,7 +136,7 @@ def run(options: argparse.Namespace) -> None:
     )  # fmt: skip
     with torch.inference_mode():
         model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(str(options.checkpoint))
-        trained = train_folder(model, clip, vae, folder, plan, crew, options.start)
+        trained = train_folder(model, clip, vae, folder, plan, crew, options.start, options.versions)
     if crew.rank == 0:
         save_predictor(trained.predictor, options.out)
         log.info("%s: %s", options.out, trained.predictor.record)

@@ -44,11 +44,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Example:
-    """One training picture and its text. latent [1, C, (T,) h, w] in model space; target [1 or T, C', h, w]."""
+    """One training picture and its text. latent [1, C, (T,) h, w] in model space; target [1 or T, C', h, w].
+
+    version_of: the place of the example of which this is another version (`versions`), None for a picture of its own.
+    """
 
     latent: Tensor
     target: Tensor
     cond: Any
+    version_of: int | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def train_predictor(
     continues as if there had been no interrupt. Raises ValueError for fewer pictures than four, for a batch that the
     workers cannot share evenly, or for a `start` that does not fit or is of a published kind.
     """
-    check_plan(len(examples), plan, workers)
+    check_plan(sum(example.version_of is None for example in examples), plan, workers)
     if start is not None and start.kind not in KINDS:
         raise ValueError(
             f"A published predictor ({start.kind}) cannot be trained further: train a new one of the kind "
@@ -198,9 +202,13 @@ class _Session:
         self.latents = [example.latent.detach().clone() for example in examples]
         self.targets = [example.target.detach().clone() for example in examples]
         self.choices = torch.Generator().manual_seed(mix_seed(plan.seed, "choices"))
-        order = torch.randperm(len(examples), generator=self.choices).tolist()
-        count = min(max(1, round(plan.validation * len(examples))), _VALIDATION_PICTURES)
-        self.held_back, self.pictures = sorted(order[:count]), sorted(order[count:])
+        originals = [i for i, example in enumerate(examples) if example.version_of is None]
+        order = [originals[i] for i in torch.randperm(len(originals), generator=self.choices).tolist()]
+        count = min(max(1, round(plan.validation * len(originals))), _VALIDATION_PICTURES)
+        self.held_back = sorted(order[:count])
+        held = set(self.held_back)
+        self.pictures = [i for i, each in enumerate(examples) if not held & {i, each.version_of}]
+        self.originals = len(originals)
         self.queue: list[int] = []
         self.places: Places = {}
         self.drawn = 0
@@ -404,7 +412,8 @@ class _Session:
             network.load_state_dict({key: value.cpu() for key, value in self.best_state.items()})
         past = self.past
         record = {
-            "pictures": len(self.latents),
+            "pictures": self.originals,
+            "versions": len(self.latents) // self.originals,
             "held_back": len(self.held_back),
             "steps": int(past.get("steps", 0)) + len(self.losses),
             "batch": self.plan.batch,

@@ -15,6 +15,7 @@ from ..lep.families import FEATURE_SETS
 from ..lep.maps import EDGES, MAPS
 from ..lep.predictor import KINDS, MapPredictor
 from ..lep.training import Plan, train_predictor
+from ..lep.versions import VERSIONS
 from ..samplers.experts import refuse_pair
 from ..views.reports import predictor_report
 from ..views.training import TrainingProgress, training_sheet
@@ -161,6 +162,14 @@ class TrainMapPredictor(io.ComfyNode):
                 ),
                 *_training_inputs(),
                 seed_input("Seed for the weights, the noise and the choice of pictures."),
+                whole(
+                    "versions",
+                    VERSIONS,
+                    (1, 1000),
+                    "How many versions of each picture to train on: the picture itself, and parts of it, enlarged, "
+                    "every second one mirrored. More help where there are few pictures; 1 is enough for thousands.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 MapPredictorSocket.Output(display_name="predictor", tooltip="The best predictor found in training."),
@@ -190,13 +199,16 @@ class TrainMapPredictor(io.ComfyNode):
         refuse_pair(model[0], "train a map predictor on one of the two")
         given = {name: values[0] for name, values in widgets.items()}
         noise_range = (given.pop("noise_from"), given.pop("noise_to"))
-        wanted = Wanted(given.pop("map"), given.pop("edge_detail"), given.pop("edge_scale"))
+        wanted = Wanted(
+            given.pop("map"), given.pop("edge_detail"), given.pop("edge_scale"),
+            versions=given.pop("versions", 1), seed=given["seed"],
+        )  # fmt: skip
         begun = predictor[0] if predictor else None
         if begun is not None:
             wanted = replace(wanted, map=begun.map, palette=begun.palette)
         count = sum(len(latent["samples"]) for latent in latents or []) or sum(len(batch) for batch in images or [])
         conds = conditioning or _texts(clip, captions[0], count)
-        progress = TrainingProgress(model[0], count, given["steps"], cls.hidden.unique_id if cls.hidden else None)
+        progress = TrainingProgress(model[0], count * wanted.versions, given["steps"], cls.hidden.unique_id if cls.hidden else None)
         data = gather(model[0], vae[0], latents or [], images or [], conds, maps or [], wanted, progress.prepared)
         progress.encoding = data.encoding
         plan = Plan(

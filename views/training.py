@@ -30,10 +30,10 @@ _SHOWN_TIMES = (0.2, 0.5, 0.8)
 class TrainingProgress:
     """Shows progress, first in preparing pictures, then in training: the loss, and the prediction for one held out."""
 
-    def __init__(self, model: Any, pictures: int, steps: int, node: str | None) -> None:
-        self.pictures, self.node = pictures, node
+    def __init__(self, model: Any, examples: int, steps: int, node: str | None) -> None:
+        self.examples, self.node = examples, node
         self.encoding: Encoding = LatentCode()
-        self.bar = comfy.utils.ProgressBar(pictures + steps, node_id=node)
+        self.bar = comfy.utils.ProgressBar(examples + steps, node_id=node)
         self.previewer = latent_preview.get_previewer(model.load_device, model.get_model_object("latent_format"))
 
     def prepared(self, done: int, count: int) -> None:
@@ -42,7 +42,7 @@ class TrainingProgress:
 
     def trained(self, progress: Progress) -> None:
         shown = None if progress.seen is None else self._preview(progress.seen)
-        self.bar.update_absolute(self.pictures + progress.step, preview=shown)
+        self.bar.update_absolute(self.examples + progress.step, preview=shown)
         if not math.isnan(progress.validation):
             text = f"loss {progress.loss:.4g}, on held-out pictures {progress.validation:.4g}"
             show(f"step {progress.step}: {text}", self.node)

@@ -24,6 +24,7 @@ from ...lep.dataset import Dataset, Wanted, gather
 from ...lep.maps import EDGES
 from ...lep.predictor import KINDS, MapPredictor
 from ...lep.training import Plan, Progress, train_predictor
+from ...lep.versions import VERSIONS
 from ..model import FILM, NOISE, WEIGHTS, load_demo_model
 from ..model import KINDS as MODEL_KINDS
 from ..render import render_with_maps
@@ -45,7 +46,9 @@ MAPS: dict[str, tuple[int, str, dict[str, int]]] = {
 }
 
 
-def rendered_data(count: int, seed: int, map_kind: str = EDGES, model_kind: str = NOISE) -> Dataset:
+def rendered_data(
+    count: int, seed: int, map_kind: str = EDGES, model_kind: str = NOISE, versions: int = 1
+) -> Dataset:
     """Scenes with random captions, and maps of their pictures; every second one is mirrored."""
     rng = np.random.default_rng(seed)
     scenes = [random_scene(rng) for _ in range(count)]
@@ -58,7 +61,7 @@ def rendered_data(count: int, seed: int, map_kind: str = EDGES, model_kind: str 
         each[::2] = each[::2].flip(2)
     model, clip, vae = load_demo_model(kind=model_kind)
     texts = [clip.encode_from_tokens_scheduled(clip.tokenize(caption(scene, rng))) for scene in scenes]
-    return gather(model, vae, [], pictures[:1], texts, pictures[1:], Wanted(map_kind))
+    return gather(model, vae, [], pictures[:1], texts, pictures[1:], Wanted(map_kind, versions=versions))
 
 
 def for_all_kinds(predictor: MapPredictor) -> MapPredictor:
@@ -125,8 +128,8 @@ def _round_of(options: argparse.Namespace, number: int) -> tuple[int, int, Plan]
 def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
     begin = time.time()
     count, seed, plan = _round_of(options, number)
-    data = rendered_data(count, seed, options.map, options.model)
-    print(f"round {number}: {len(data.examples)} scenes, {time.time() - begin:.0f} s", flush=True)
+    data = rendered_data(count, seed, options.map, options.model, VERSIONS if options.as_node else 1)
+    print(f"round {number}: {count} scenes, {time.time() - begin:.0f} s", flush=True)
     start = load_predictor(options.work / f"{options.network}-{number - 1}.safetensors") if number else None
 
     def listen(progress: Progress) -> None:
