@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BRANCHES = ("positive", "negative")
 WIDEST_LINE = 512
 LONGEST_NAME = 200  # characters
-_COUNTS, _LOSSES = ("steps", "pictures", "held_back", "batch"), ("loss", "validation_loss", "learning_rate")
+_COUNTS, _LOSSES = ("steps", "pictures", "held_back", "batch", "versions"), ("loss", "validation_loss", "learning_rate")
 
 
 class BadPredictorError(ValueError):

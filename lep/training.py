@@ -68,12 +68,12 @@ class Plan:
     map: str = EDGES
     palette: Palette = ()
     feature_set: str = "levels"
-    steps: int = 500
-    batch: int = 12
-    learning_rate: float = 1e-3
+    steps: int = 1000
+    batch: int = 6
+    learning_rate: float = 3e-3
     seed: int = 0
     noise_range: tuple[float, float] = (0.0, 1.0)
-    reuse: int = 4
+    reuse: int = 2
     validation: float = 0.1
     memory: int = 2 * 1024**3
     line_width: int = 0

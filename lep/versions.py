@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..samplers.noise import mix_seed
 
-VERSIONS = 4
+VERSIONS = 8
 LEAST = 0.7  # of a picture's sides
 
 

@@ -56,11 +56,11 @@ def _data_inputs() -> list[Any]:
 def _training_inputs() -> list[Any]:
     """How long, on what noise and on which edges it is trained."""
     return [
-        whole("steps", 500, (1, 1000000), "Steps of training. The paper: 3000."),
-        whole("batch_size", 12, (1, 1024), "Pictures per step. The paper: 16."),
+        whole("steps", Plan.steps, (1, 1000000), "Steps of training. The paper: 3000."),
+        whole("batch_size", Plan.batch, (1, 1024), "Pictures per step. The paper: 16."),
         number(
             "learning_rate",
-            1e-3,
+            Plan.learning_rate,
             (1e-7, 1.0),
             1e-5,
             "Peak learning rate of AdamW; warm-up, then decay to 0.",
@@ -85,7 +85,7 @@ def _training_inputs() -> list[Any]:
         ),
         whole(
             "reuse",
-            4,
+            Plan.reuse,
             (1, 1000),
             "How many times each model call is used for training: higher is faster, lower gives fresher data.",
             advanced=True,

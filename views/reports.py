@@ -207,6 +207,8 @@ def predictor_report(predictor: MapPredictor) -> str:
         lines.append(f"classes: {', '.join(map(hexadecimal, predictor.palette))}")
     if "steps" in record and "pictures" in record:
         lines.append(f"trained {record['steps']} steps on {record['pictures']} pictures")
+        if record.get("versions", 1) > 1:
+            lines[-1] += f" in {record['versions']} versions each"
     if "validation_loss" in record:
         lines[-1] += f", validation loss {record['validation_loss']:.4g}"
     return "\n".join(lines)
