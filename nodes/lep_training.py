@@ -208,7 +208,9 @@ class TrainMapPredictor(io.ComfyNode):
             wanted = replace(wanted, map=begun.map, palette=begun.palette)
         count = sum(len(latent["samples"]) for latent in latents or []) or sum(len(batch) for batch in images or [])
         conds = conditioning or _texts(clip, captions[0], count)
-        progress = TrainingProgress(model[0], count * wanted.versions, given["steps"], cls.hidden.unique_id if cls.hidden else None)
+        progress = TrainingProgress(
+            model[0], count * wanted.versions, given["steps"], cls.hidden.unique_id if cls.hidden else None
+        )
         data = gather(model[0], vae[0], latents or [], images or [], conds, maps or [], wanted, progress.prepared)
         progress.encoding = data.encoding
         plan = Plan(

@@ -46,9 +46,7 @@ MAPS: dict[str, tuple[int, str, dict[str, int]]] = {
 }
 
 
-def rendered_data(
-    count: int, seed: int, map_kind: str = EDGES, model_kind: str = NOISE, versions: int = 1
-) -> Dataset:
+def rendered_data(count: int, seed: int, map_kind: str = EDGES, model_kind: str = NOISE, versions: int = 1) -> Dataset:
     """Scenes with random captions, and maps of their pictures; every second one is mirrored."""
     rng = np.random.default_rng(seed)
     scenes = [random_scene(rng) for _ in range(count)]

@@ -20,7 +20,9 @@ from diffusion_path.tests.unit import tiny
 from diffusion_path.tests.unit.gradient_probes import changes, snapshot
 from torch import Tensor
 
-PLAN = Plan(network="mlp", steps=40, batch=4, learning_rate=3e-3, noise_range=(0.0, 0.6), feature_set="all")
+PLAN = Plan(
+    network="mlp", steps=40, batch=4, learning_rate=3e-3, noise_range=(0.0, 0.6), feature_set="all", reuse=4
+)  # fmt: skip
 
 
 def examples(model: Any, count: int = 8, sizes: tuple[int, ...] = (8,)) -> list[Example]:

@@ -10,7 +10,9 @@ from diffusion_path.lep import dataset, training, versions
 from diffusion_path.lep.maps import MAPS
 from diffusion_path.lep.training import Plan, train_predictor
 from diffusion_path.lep.versions import VERSIONS, Version, turned, version
+from diffusion_path.nodes.lep_training import TrainMapPredictor
 from diffusion_path.tests.unit import tiny
+from diffusion_path.tests.unit.test_lep_nodes import settings
 from diffusion_path.tests.unit.test_lep_sketch import PoolVae
 from torch import Tensor
 
@@ -117,6 +119,48 @@ def test_versions_of_latents_are_made_of_what_they_decode_to(chosen: Version) ->
         )
     assert len(data.examples) == 10
     torch.testing.assert_close(data.examples[5].latent, gathered("depth").examples[5].latent)
+
+
+class Film(PoolVae):
+    """A VAE of videos: each frame is a latent frame, in the 16 channels of Wan's."""
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        return super().encode(pixels).repeat(1, 4, 1, 1).movedim(0, 1)[None]
+
+    def decode(self, latent: Tensor) -> Tensor:
+        shown = latent[:, :3].repeat_interleave(8, -1).repeat_interleave(8, -2)
+        return shown.movedim(1, -1)
+
+
+def test_all_frames_of_a_video_change_alike(chosen: Version) -> None:
+    frames = torch.cat([drawn(1), drawn(1).flip(1), drawn(1) * 0.5])
+    with torch.inference_mode():
+        videos = [{"samples": Film().encode(frames)}, {"samples": Film().encode(frames * 0.8)}]
+        data = dataset.gather(
+            tiny.wan(), Film(), videos, [], [tiny.cond(0)], [frames, frames * 0.8], dataset.Wanted("depth", versions=2)
+        )
+    for index, example in enumerate(data.examples[2:]):
+        assert example.latent.shape == data.examples[index].latent.shape == (1, 16, 3, 8, 8)
+        seen = chosen.of(Film().decode(videos[index]["samples"])[0])
+        code = tiny.wan().get_model_object("process_latent_in")(Film().encode(seen))
+        torch.testing.assert_close(example.latent, code)
+        wanted = data.encoding.encode(tiny.wan(), Film(), chosen.of(frames * (0.8 if index else 1.0)), (8, 8))
+        torch.testing.assert_close(example.target, wanted)
+        assert example.target.shape == (3, 1, 8, 8)
+
+
+def test_the_node_makes_as_many_versions_as_it_says() -> None:
+    """A prompt from before there was the input trains on the pictures alone."""
+    with torch.inference_mode():
+        given: dict[str, Any] = {
+            "model": [tiny.unet()], "vae": [PoolVae()], "images": [drawn()], "conditioning": [tiny.cond(0)],
+        }  # fmt: skip
+        plain = TrainMapPredictor.execute(**given, **settings())
+        three = TrainMapPredictor.execute(**given, **settings(versions=3))
+    found = [node.result[0].record for node in (plain, three)]
+    assert [(record["pictures"], record["versions"]) for record in found] == [(5, 1), (5, 3)]
+    assert "on 5 pictures in 3 versions each" in three.ui.as_dict()["text"][0]
+    assert "versions" not in plain.ui.as_dict()["text"][0]
 
 
 def test_versions_of_held_back_pictures_are_held_back_too() -> None:
