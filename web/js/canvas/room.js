@@ -52,7 +52,7 @@ export class Room {
     this.running = new Running();
     const help = { type: "button", title: "What the buttons and keys do (?)", "aria-label": "Help" };
     const ask = html("button", { ...help, click: () => this.keys.toggle() }, "?");
-    const large = { type: "button", class: "dpath-large", click: whole };
+    this.large = html("button", { type: "button", class: "dpath-large", click: whole }, "Draw large"); // beside the tools
     const range = html("span", { class: "dpath-heat-scale" });
     range.style.background = heatGradient();
     this.scale = html("div", { class: "dpath-heat", "aria-hidden": "true" }, "t0: 0", range, "1");
@@ -95,7 +95,6 @@ export class Room {
       this.scale,
       this.legend,
       this.status,
-      html("button", large, "Draw large"),
       this.banner,
       this.saving.element,
       this.keys.element,

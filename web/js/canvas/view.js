@@ -334,6 +334,7 @@ export class StrokesView {
       click: (event) => this.#clicked(event),
       ...this.arrival.listeners,
     };
+    this.controls.head.firstChild.after(this.room.large);
     this.layerPanel = new LayerPanel(this.desk, this.actions);
     const parts = [this.controls.head, this.room.element, this.controls.foot];
     this.panel = html("div", { ...attributes, ...listeners }, ...parts);
