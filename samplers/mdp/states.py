@@ -2,11 +2,12 @@
 
 Both replace the prediction, D* = (1 - w) D_B(x*) + w D_A, by one that leads along the path of the source A:
 
-- predicted noise (eps_t): D_A = x* - sigma d_A with the path's own derivative d_A, so that the step is A's own.
+- predicted noise (eps_t): D_A = (x* - b n_A) / a with A's own predicted noise n_A = (x_A - a D_A(x_A)) / b, where a
+  state is x = a x0 + b n, so that x* - x_A changes as a does: in eps and v models (a = 1) the step is A's own.
 - latent (x_t): D_A = (x_A' - r x*) / (1 - r) with r = sigma' / sigma, so that the step ends on A's next state.
 
-With Euler steps the first is eps* = (1 - w) eps_B + w eps_A of the paper in variance-exploding coordinates (velocity
-injection for flow models), and the second is x* = (1 - w) x' + w x_A'. A residual path is replayed with its residuals,
+With Euler steps the first is eps* = (1 - w) eps_B + w eps_A of the paper, the same edit for a network in any
+coordinates, and the second is x* = (1 - w) x' + w x_A'. A residual path is replayed with its residuals,
 and the second is solved for that step. It would make solvers that extrapolate over many predictions overshoot more and
 more: they get A's own prediction instead, which draws the state to the path more slowly.
 
@@ -26,7 +27,7 @@ import torch
 from comfy.patcher_extension import WrappersMP, get_all_wrappers
 from torch import Tensor
 
-from .. import mask_times, solvers
+from .. import mask_times, process, solvers
 from ..levels import Levels
 from ..masks import edit_region
 from ..path import DiffusionPath
@@ -142,6 +143,7 @@ def path_ahead(path: DiffusionPath, sampler: Any, sigmas: Tensor) -> PathAhead:
 @dataclass(frozen=True)
 class _PathRun:
     source: PathAhead
+    sampling: Any
     weights: Weights
     mask: Tensor | None  # [B, C, ...] or packed, on the device, None where everything is edited
 
@@ -158,7 +160,7 @@ class _PathManipulation(Manipulation):
         self.path, self.schedule, self.mask = path, schedule, mask
 
     @abstractmethod
-    def along(self, source: PathAhead, x: Tensor, sigma: float) -> Tensor:
+    def along(self, run: _PathRun, x: Tensor, sigma: float) -> Tensor:
         """The prediction D_A, [B, C, ...], that leads along the path."""
 
     def on(self, model: Any) -> Any:
@@ -192,7 +194,7 @@ class _PathManipulation(Manipulation):
                 self.name,
                 solvers.sampler_name(solvers.innermost(sampler)),
             )
-        return _PathRun(source, weights, mask)
+        return _PathRun(source, process.model_sampling(model), weights, mask)
 
     def predict(self, run: _PathRun, prediction: Prediction) -> Tensor:
         source, x, sigma = run.source, prediction.x, prediction.sigma
@@ -203,11 +205,11 @@ class _PathManipulation(Manipulation):
         if mask is not None and not bool(mask.any()):
             return source.prediction(sigma).to(x)
         if weight == 1.0:
-            mixed = self.along(source, x, sigma)
+            mixed = self.along(run, x, sigma)
         else:
             mixed = prediction() if mask is None else self._seeing_source(run, prediction, mask)
             if weight != 0.0:
-                mixed = (1.0 - weight) * mixed + weight * self.along(source, x, sigma)
+                mixed = (1.0 - weight) * mixed + weight * self.along(run, x, sigma)
         return mixed if mask is None else mask * mixed + (1.0 - mask) * source.prediction(sigma).to(x)
 
     def _seeing_source(self, run: _PathRun, prediction: Prediction, mask: Tensor) -> Tensor:
@@ -228,7 +230,7 @@ class _PathManipulation(Manipulation):
 
 
 class PredictedNoise(_PathManipulation):
-    """MDP-eps_t: the step is the path's displacement."""
+    """MDP-eps_t: the noise is the path's."""
 
     name = "MDP-\u03b5"
     by_ddim = True
@@ -239,8 +241,13 @@ class PredictedNoise(_PathManipulation):
         super().__init__(path, schedule, mask)
         self.amplify = amplify
 
-    def along(self, source: PathAhead, x: Tensor, sigma: float) -> Tensor:
-        return x - sigma * self.amplify * source.derivative(sigma).to(x)
+    def along(self, run: _PathRun, x: Tensor, sigma: float) -> Tensor:
+        signal = float(process.coefficients(run.sampling, sigma)[0])
+        if signal in (0.0, 1.0):  # 0 at a flow's prior, where x* is the path's state still
+            return x - sigma * self.amplify * run.source.derivative(sigma).to(x)
+        state, own = run.source.state(sigma).to(x), run.source.prediction(sigma).to(x)
+        more = 1.0 - self.amplify
+        return own + (x - state + more * (state - signal * own)) / signal
 
 
 class IntermediateLatent(_PathManipulation):
@@ -248,8 +255,8 @@ class IntermediateLatent(_PathManipulation):
 
     name = "MDP-x"
 
-    def along(self, source: PathAhead, x: Tensor, sigma: float) -> Tensor:
-        return source.leading_back(x, sigma)
+    def along(self, run: _PathRun, x: Tensor, sigma: float) -> Tensor:
+        return run.source.leading_back(x, sigma)
 
     def begin(
         self, guider: Any, noise: Any, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None

@@ -54,6 +54,13 @@ class World:
         noise = self.noise if noise is None else noise
         return sample(model, cond(MU_B), cond(MU_U), CFG, self.sigmas, noise, sampler=sampler)
 
+    def injected(self, step: int, weight: float, u: Tensor) -> Tensor:
+        """x - x_A - a dm after an Euler step with A's noise in a share of its own, from what it was before."""
+        before, after = self.a[step], self.a[step + 1]
+        if before == 0:  # the prior of a flow, where both states are the same noise
+            return (1 - weight) * self.g[step] * u - weight * after * DM
+        return (weight * after / before + (1 - weight) * self.g[step]) * u
+
     def calls(self, model: Any) -> int:
         before = self.model.model.evaluations
         self.edit(model)
@@ -64,13 +71,13 @@ class World:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("weight", [1.0, 0.5, -0.25])
 def test_deviation_of_predicted_noise(kind: ModelType, shape: str, weight: float) -> None:
-    """u' = (w + (1 - w) g) u - w (a' - a) dm with u_0 = -a_0 dm; for eps models 1 - prod(w + (1 - w) g)."""
+    """u' = (w a' / a + (1 - w) g) u with u_0 = -a_0 dm; for eps models 1 - prod(w + (1 - w) g)."""
     world = World(kind)
     schedule = PathSchedule(0.9, 0.3, shape, weight)
     w = schedule.weights(world.path.step_positions)
     u = -world.a[0] * DM
     for i in range(N):
-        u = (w[i] + (1 - w[i]) * world.g[i]) * u - w[i] * (world.a[i + 1] - world.a[i]) * DM
+        u = world.injected(i, w[i], u)
     found = world.edit(inject_noise(world.model, world.path, schedule)) - world.path.picture
     torch.testing.assert_close(found, (u + DM).expand_as(found), rtol=1e-10, atol=1e-10)
     if kind is ModelType.EPS:
@@ -107,7 +114,7 @@ def test_full_weight_is_the_source_and_no_weight_the_target(kind: ModelType, met
 
 @every_family
 def test_injection_translates_the_state_without_a_call(kind: ModelType) -> None:
-    """MDP-eps from t_max < N: x*_tmin = x^B_tmax + x^A_tmin - x^A_tmax; from t_max = N it is MDP-x."""
+    """MDP-eps from t_max < N: x* / a at tmin is x^B / a + x^A / a at tmax less x^A / a; from t_max = N it is MDP-x."""
     world = World(kind)
     states: list[Tensor] = []
 
@@ -124,7 +131,8 @@ def test_injection_translates_the_state_without_a_call(kind: ModelType) -> None:
     edited, states = states, []
     world.edit(world.model, comfy.samplers.KSAMPLER(listening))
     a = world.path.states
-    torch.testing.assert_close(edited[6], states[2] + a[6] - a[2], rtol=0, atol=1e-11)
+    scale = world.a[6] / world.a[2]
+    torch.testing.assert_close(edited[6], a[6] + scale * (states[2] - a[2]), rtol=0, atol=1e-11)
     plain = world.calls(world.model)
     assert world.calls(inject_noise(world.model, world.path, window)) * N == plain * 6
 
@@ -190,7 +198,7 @@ def test_manipulations_chain(kind: ModelType) -> None:
     u = -world.a[0] * DM
     weights = (each.weights(world.path.step_positions) for each in (noise, latent))
     for i, (w, v) in enumerate(zip(*weights, strict=True)):
-        u = (w + (1 - w) * world.g[i]) * u - w * (world.a[i + 1] - world.a[i]) * DM
+        u = world.injected(i, w, u)
         u = (1 - v) * u - v * world.a[i + 1] * DM
     for model in (first, second):
         found = world.edit(model) - world.path.picture
@@ -228,7 +236,7 @@ def test_higher_order_solvers_follow_the_path_approximately_and_say_so(kind, nam
         world = World(kind, 0.9, steps)
         apart.append(distance(world, world.edit(inject_noise(world.model, world.path, full), solver)))
         assert distance(world, world.edit(inject_latent(world.model, world.path, full), solver)) < 1e-10
-    assert apart[0] < 0.25
+    assert apart[0] < 0.3
     assert apart[1] < 0.4 * apart[0]
     assert f"approximately with {name}" in caplog.text
 
