@@ -112,6 +112,17 @@ def test_full_weight_is_the_source_and_no_weight_the_target(kind: ModelType, met
     assert world.calls(method(world.model, world.path, full)) == 0
 
 
+@pytest.mark.parametrize("weight", [0.3, 0.8])
+def test_a_flow_is_edited_as_the_same_model_in_other_coordinates(weight: float) -> None:
+    eps, flow = (World(kind, 0.9) for kind in (ModelType.EPS, ModelType.FLOW))
+    flow.sigmas = eps.sigmas / (1 + eps.sigmas)
+    flow.path = flow.recorded()
+    schedule = PathSchedule(1.0, 0.0, weight=weight)
+    edited = [world.edit(inject_noise(world.model, world.path, schedule)) for world in (eps, flow)]
+    torch.testing.assert_close(edited[1], edited[0], rtol=0, atol=1e-9)
+    assert not torch.allclose(edited[0], eps.path.picture, atol=0.1)
+
+
 @every_family
 def test_injection_translates_the_state_without_a_call(kind: ModelType) -> None:
     """MDP-eps from t_max < N: x* / a at tmin is x^B / a + x^A / a at tmax less x^A / a; from t_max = N it is MDP-x."""
