@@ -12,7 +12,7 @@ over all pairs of neighbours, so that colours even out over about `pixels` in a 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -54,6 +54,6 @@ def _matrix(luma: Tensor, weight: float, contrast: float) -> Any:
     matrix = diags(own.numpy())
     for near, step in ((right, 1), (below, width)):
         if step < len(near):
-            band = -near[:-step].numpy()
-            matrix = matrix + diags([band, band], [step, -step])
+            band, offsets = -near[:-step].numpy(), cast(Any, [step, -step])  # the stubs know of one offset only
+            matrix = matrix + diags([band, band], offsets)
     return matrix.tocsr()
