@@ -17,25 +17,32 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ..common.interrupts import check_interrupt
+
 CONTRAST = 0.01
 """Two greys in 0..1 that differ by several times this much are of different things."""
 COLOR_SMOOTHING = 8.0
 """Pixels by which the colours of a picture even out by default: a cell of most latents."""
-_ITERATIONS = 1000  # it ends before, where its error is a hundred-thousandth
+_ITERATIONS = 1000  # at most: it ends where the residual is a hundred-thousandth, which takes longer for more pixels
 
 
 def smoothed_chroma(chroma: Tensor, luma: Tensor, pixels: float, contrast: float = CONTRAST) -> Tensor:
     """The chroma [3, H, W] of a picture, evened out along its luma [H, W]; with 0 pixels the chroma itself.
 
-    A weighted sum of the channels that is 0 everywhere stays 0 to rounding: all channels are averaged alike.
+    A weighted sum of the channels that is 0 everywhere stays 0 to about 1e-6: all channels are averaged alike.
     """
+    from scipy.sparse import diags
     from scipy.sparse.linalg import cg
 
     if pixels <= 0.0:
         return chroma
     matrix = _matrix(luma.double().cpu(), pixels**2, contrast)
     given = chroma.double().cpu().reshape(3, -1).numpy()
-    found = [cg(matrix, each, x0=each, maxiter=_ITERATIONS)[0] for each in given]
+    scale = diags(1.0 / matrix.diagonal())  # Jacobi's preconditioner
+    found = [
+        cg(matrix, each, x0=each, maxiter=_ITERATIONS, M=scale, callback=lambda _: check_interrupt())[0]
+        for each in given
+    ]
     return torch.stack([torch.from_numpy(each) for each in found]).reshape(chroma.shape).to(chroma)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..common.interrupts import answering
 from ..images.tensors import check_image, split_alpha
 from ..inverse import kernels, measurement
 from ..inverse.colors import COLOR_SMOOTHING
@@ -244,7 +243,7 @@ class MeasurementExact(io.ComfyNode):
                 f"There are measurements of {len(known)} pictures for {len(given)} pictures: give one for all, or one "
                 "for each."
             )
-        made = answering(agreeing, known, given, color_smoothing)
+        made = agreeing(known, given, color_smoothing)
         change = (0.5 + 2.0 * (made - given)).clamp(0.0, 1.0)
         before, after = (disagreement(known, each) for each in (given, (made * 255).round() / 255))
         report = f"off by {_steps(before)} before and {_steps(after)} after, in steps of 8 bits (RMS)"

@@ -238,7 +238,9 @@ class MDPEdit(io.ComfyNode):
     ) -> io.NodeOutput:
         settings = make_settings(**widgets)
         schedule = settings.schedule_on(path)
-        schedule.window(step_positions(model, settings, path))  # refuses an empty window before any work
+        places = step_positions(model, settings, path)
+        if settings.schedule is not None or not mdp.recommended(places, settings.cfg).alone:
+            schedule.window(places)  # refuses an empty window before any work
         prompts = Prompts(positive, negative, source)
         found, region, callback = prepare(model, prompts, latent, seed, settings, path, mask)
         edited = mdp.edit(model, positive, negative, found, settings, region.mask, callback)

@@ -102,18 +102,19 @@ class Recommended:
     alone: bool
 
 
-def recommended(steps: int, cfg: float) -> Recommended:
-    """What suits a run of so many steps, at a cfg.
+def recommended(steps: int | Sequence[float], cfg: float) -> Recommended:
+    """What suits a run of so many even steps, or of steps that start at these positions, at a cfg.
 
     Of four steps of a distilled model each draws a good part of the picture: one that is the source's own draws again
     what the edit should change. So where the window leaves the target fewer steps than `LEAST_LED`, it has none in a
     region, as the picture around it, which is held, keeps the layout too.
     """
-    if not remarks.has_few_steps(steps, cfg):
+    count = steps if isinstance(steps, int) else len(steps)
+    if not remarks.has_few_steps(count, cfg):
         return Recommended(RECOMMENDED, 1.0 + SOURCE_SHARE * (cfg - 1.0), alone=False)
     window = RECOMMENDED_FEW
     taken = len(window.window(steps)) if window.holds_any(steps) else 0
-    return Recommended(window, FEW_STEPS_SCALE, alone=steps - taken < LEAST_LED)
+    return Recommended(window, FEW_STEPS_SCALE, alone=count - taken < LEAST_LED)
 
 
 @dataclass(frozen=True)
@@ -223,9 +224,11 @@ def led_from_source(target: Any, source: Source, settings: MDPSettings) -> list[
 def led_alone(source: Source, settings: MDPSettings, mask: Tensor | None) -> list[bool]:
     """For each picture, whether the target alone leads all steps where the mask is 1 (see `recommended`)."""
     batch = source.path.shape[0]
-    if mask is None or settings.schedule is not None or not recommended(source.path.steps, settings.cfg).alone:
+    suited, places = recommended(source.path.step_positions, settings.cfg), source.path.step_positions
+    if mask is None or settings.schedule is not None or not suited.alone:
         return [False] * batch
-    alone = [float(part.mean()) <= difference.WHOLE for part in remarks.per_picture(mask, batch)]
+    is_empty = not suited.schedule.holds_any(places)
+    alone = [is_empty or float(part.mean()) <= difference.WHOLE for part in remarks.per_picture(mask, batch)]
     return alone if len(alone) == batch else alone * batch
 
 
@@ -335,8 +338,9 @@ def shared_remarks(
 def own_remarks(source: Source, schedule: PathSchedule, result: MDPResult) -> list[str]:
     """Remarks on one edit, from its result."""
     path = source.path
+    counts = not (result.alone and all(result.alone))
     return [
-        *remarks.about_weights(schedule.weights(path.step_positions)),
+        *(remarks.about_weights(schedule.weights(path.step_positions)) if counts else []),
         *remarks.about_result(path.to_vae(path.picture), nested.video(result.latent["samples"])),
     ]
 
@@ -371,11 +375,11 @@ def report(
 
 def leading(source: Source, settings: MDPSettings, result: MDPResult) -> list[str]:
     """Which steps are the source's, in a line, and which pictures have none of them, in another."""
-    path, schedule = source.path, settings.schedule_on(source.path)
-    window, kind = schedule.window(path.step_positions), settings.kind
+    path, schedule, kind = source.path, settings.schedule_on(source.path), settings.kind
     alone = f"within the region the target alone leads all {path.steps} steps"
     if result.alone and all(result.alone):
         return [f"{kind}: {alone}"]
+    window = schedule.window(path.step_positions)
     line = (
         f"{kind}: window {schedule.start:g} to {schedule.end:g} = steps {window.start + 1} to "
         f"{window.stop} of {path.steps}, {schedule.shape}, weight {schedule.weight:g}"

@@ -243,9 +243,11 @@ class PredictedNoise(_PathManipulation):
 
     def along(self, run: _PathRun, x: Tensor, sigma: float) -> Tensor:
         signal = float(process.coefficients(run.sampling, sigma)[0])
-        if signal in (0.0, 1.0):  # 0 at a flow's prior, where x* is the path's state still
+        if signal == 1.0:
             return x - sigma * self.amplify * run.source.derivative(sigma).to(x)
         state, own = run.source.state(sigma).to(x), run.source.prediction(sigma).to(x)
+        if signal == 0.0:  # at a flow's prior, where x* is the path's state still
+            return own + x - state
         more = 1.0 - self.amplify
         return own + (x - state + more * (state - signal * own)) / signal
 

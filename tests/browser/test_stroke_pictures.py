@@ -188,7 +188,7 @@ def test_a_picture_that_does_not_come_says_what_failed(comfy: ComfyPage) -> None
     comfy.wait_until("e => e.textContent.includes('The browser cannot read this picture')", banner)
     answers = {
         "refused the picture with the answer 413": lambda route: route.fulfill(status=413),
-        "could not be taken.": lambda route: route.abort(),
+        "could not be added.": lambda route: route.abort(),
     }
     for sentence, answer in answers.items():
         comfy.page.route("**/upload/image", answer)

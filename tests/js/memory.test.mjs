@@ -55,6 +55,17 @@ test("steps are found again by canvas and text, as after undo of the graph or a 
   assert.equal(foreign.now.drawing.strokes.length, 1);
 });
 
+test("a text from outside is the last step before now that has it, with that step's background", () => {
+  const history = historyOf("", "");
+  const ground = { before: { image: null }, after: { image: "a.png" } };
+  const empty = history.now.text;
+  history.add(drawing(0), ground);
+  history.steps[1].text = empty; // a background alone leaves the text as it is
+  history.add(drawing(1));
+  history.show(empty);
+  assert.deepEqual(history.groundAt(-1), ground.before);
+});
+
 test("the oldest of very many steps are forgotten", () => {
   const history = historyOf("", "");
   for (let i = 0; i < 300; i++) history.add(drawing(i));

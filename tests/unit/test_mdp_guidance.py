@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 from comfy.model_base import ModelType
+from diffusion_path.devtools.direct import call
 from diffusion_path.nodes.mdp_edit import MDPEdit
-from diffusion_path.samplers import remarks
+from diffusion_path.samplers import process, remarks
 from diffusion_path.samplers.mdp import edit as mdp
 from diffusion_path.samplers.schedule import PathSchedule
 from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
@@ -68,6 +69,27 @@ def test_a_batch_with_one_short_prompt_is_its_pictures(monkeypatch: pytest.Monke
 def test_the_target_alone_leads_the_few_steps_that_the_window_would_leave_too_few_of() -> None:
     assert [steps for steps in range(1, 21) if mdp.recommended(steps, 1.0).alone] == [1, 2, 3, 4, 5, 6]
     assert not any(mdp.recommended(steps, 1.5).alone for steps in range(1, 21))
+
+
+def test_the_target_leads_alone_where_a_window_that_nobody_set_would_be_empty() -> None:
+    """Steps are counted where they are: these begin at 1 and below the window."""
+    places = (1.0, 0.2)
+    assert mdp.recommended(places, 1.0).alone
+    assert not mdp.recommended((1, 0.95, 0.9, 0.85, 0.7, 0.2), 1.0).alone
+    assert mdp.recommended((1, 0.78, 0.7, 0.62, 0.54, 0.46, 0.38, 0.2), 1.0).alone
+    model = gaussian_model(ModelType.EPS, 1.25)
+    sigmas = torch.tensor([*(process.t0_to_sigma(process.model_sampling(model), each) for each in places), 0.0])
+    settings = mdp.MDPSettings(cfg=1.0, sigmas=sigmas)
+    latent = {"samples": torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))}
+    source = mdp.find_source(model, SOURCE, NULL, latent, 1, settings)
+    for mask in (torch.ones(1, 8, 8), torch.eye(8)[None]):
+        result = mdp.edit(model, TARGET, NULL, source, settings, mask)
+        assert result.alone == (True,)
+        assert "alone leads all 2 steps" in mdp.leading(source, settings, result)[0]
+    made = call("DPathMDPEdit", model=model, positive=TARGET, negative=NULL, latent=latent, seed=1, source=SOURCE,
+                method="recommended", cfg=1.0, sigmas=sigmas)  # fmt: skip
+    assert "alone leads all 2 steps" in made[2]
+    assert "the weight is 0" not in made[2]
 
 
 @pytest.mark.parametrize("kind", FAMILIES)

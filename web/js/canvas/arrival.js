@@ -13,12 +13,12 @@ import { sent, uploaded } from "./pictures.js";
 import { cropped, fitted, onGround } from "./resizing.js";
 
 const GAP = 60; // between a new Load Image and the canvas
-const FAILED = "The picture could not be taken.";
+const FAILED = "The picture could not be added.";
 const NOTHING_TO_CUT = "There is no picture to cut from.";
 const OWN = "The picture is a layer of its own.";
 const CAN_BE = "The picture can be the background.";
 const TAKEN = "The background comes from another node: disconnect it first.";
-const NOTHING_THERE = "Nothing of a picture is inside of this outline.";
+const NOTHING_THERE = "There is no picture inside this outline.";
 
 export class Arrival {
   /** @param {import("./view.js").StrokesView} view */
@@ -67,8 +67,9 @@ export class Arrival {
       const { view } = this;
       const part = await partOf(view, ring);
       if (!part) return view.notify(NOTHING_THERE);
-      const others = view.desk.list.filter(({ name }) => name.startsWith(say("Cut-out"))).length;
-      const name = say(others ? `Cut-out ${others + 1}` : "Cut-out");
+      const taken = new Set(view.desk.list.map(({ name }) => name));
+      let name = say("Cut-out");
+      for (let number = 2; taken.has(name); number++) name = say(`Cut-out ${number}`);
       const known = await uploaded(part.blob);
       if (part.above) view.desk.choose(part.above);
       view.desk.addPicture(known, name, part.place);
@@ -103,23 +104,22 @@ export class Arrival {
 
   #offer(file, sentence) {
     const { view } = this;
-    const { picture } = view.desk.active;
+    const { id, picture } = view.desk.active;
     if (!picture) return;
     if (!this.#takesBackground) return sentence === OWN ? undefined : view.notify(TAKEN);
     const [width, height] = picture.pixels;
     const { frame } = view;
-    const under = (crops) => () => this.#try(() => this.#layerToBackground(file, crops));
+    const under = (crops) => () => this.#try(() => this.#layerToBackground(id, file, crops));
     const asItIs = ["Make it the background", under(false)];
     const cut = [`Make it the background, cut to ${frame.width} × ${frame.height}`, under(true)];
     const resized = [`Make it the background, and the canvas ${width} × ${height}`, under(false)];
     const isAlike = width === frame.width && height === frame.height;
-    view.notify(sentence, ...(isAlike ? [asItIs] : [cut, resized]));
+    view.notify(sentence, ...(isAlike ? [asItIs] : [cut, resized]), ["OK", () => view.notify("")]);
   }
 
-  /** The active layer's picture becomes the background in its place, in one step of undo; crops: to the size that is. */
-  async #layerToBackground(file, crops) {
+  /** A layer's picture becomes the background in its place, in one step of undo; crops: to the size that is. */
+  async #layerToBackground(id, file, crops) {
     const { view } = this;
-    const { id } = view.desk.active;
     const before = view.frame;
     const ground = await this.#toBackground(crops ? await cropped(file, before) : file);
     const change = (drawing) => onGround(fitted(drawing, before, view.frame), view.background?.print ?? "");
@@ -153,21 +153,25 @@ export class Arrival {
   /** Loads a file below the drawing; the background {before, after}, for undo. */
   async #toBackground(file) {
     const source = sourceOf(this.view.host.owner, this.#slot);
-    const before = { image: source ? imageOf(source).value : null };
     const after = { image: await toInput(file) };
+    const before = source ? { image: imageOf(source).value } : { image: null, made: after.image };
     this.bring(after);
     await this.view.ground.coming;
     return { before, after };
   }
 
-  /** Puts a file of the input folder below the drawing, or nothing; what another node than a Load Image gives stays. */
-  bring({ image }) {
+  /**
+   * Puts a file of the input folder below the drawing, or nothing in the place of the one that was `made` for it; what
+   * another node than a Load Image gives stays.
+   */
+  bring({ image, made }) {
     const { owner } = this.view.host;
     if (!this.#takesBackground) return;
     const source = sourceOf(owner, this.#slot);
     if (image === null) {
-      if (source) owner.disconnectInput(this.#slot);
-      if (source?.isAnyOutputConnected?.() === false) source.graph.remove(source);
+      if (!source || imageOf(source).value !== made) return;
+      owner.disconnectInput(this.#slot);
+      if (source.isAnyOutputConnected?.() === false) source.graph.remove(source);
     } else {
       const widget = imageOf(source ?? newLoader(owner, this.#slot));
       const { values } = widget.options;
@@ -176,6 +180,7 @@ export class Arrival {
       widget.callback?.(image);
     }
     owner.graph.setDirtyCanvas?.(true, true);
+    this.view.pointer.settle(); // while a stroke is in the making, nothing below it is looked at
     this.view.look();
   }
 }

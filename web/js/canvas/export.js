@@ -4,6 +4,7 @@ import { app } from "../../../../scripts/app.js";
 
 import { html } from "../common/elements.js";
 import { say } from "../common/language.js";
+import { isLinked } from "../common/outputs.js";
 import { sentenceOf, Told } from "./notices.js";
 import { paperOf, Stack } from "./stack.js";
 import { svgOf } from "./svg.js";
@@ -42,15 +43,19 @@ export async function savePng(view) {
 }
 
 /** Whether something that should be seen is missing. */
-function isWithout({ background, drawing, pictures }) {
-  return (background && !background.picture) || pictures.areMissing(drawing);
+function isWithout(view) {
+  return lacksBackground(view) || view.pictures.areMissing(view.drawing);
+}
+
+function lacksBackground({ background, host }) {
+  return !background && isLinked(host.owner, "background");
 }
 
 /** Saves vectors, with the pictures inside of the file. */
 export async function saveSvg(view) {
   const { frame, drawing, background, pictures } = view;
   const files = new Map();
-  let isComplete = !background || background.picture;
+  let isComplete = !lacksBackground(view);
   for (const { picture } of drawing.layers) {
     const file = picture && !files.has(picture.file) ? await pictures.fileOf(picture.file) : null;
     if (file) files.set(picture.file, await asData(file));

@@ -267,7 +267,7 @@ export class LayerDesk {
     if (this.isClosed || !view.drawing.strokes.some(others)) return;
     const give = (stroke) => (others(stroke) ? Object.freeze({ ...stroke, [name]: value }) : stroke);
     const toAll = () => view.edit({ strokes: view.drawing.strokes.map(give) });
-    view.notify(sentence, ["Give it to all strokes of the layer", toAll], ["OK", () => view.notify("")]);
+    view.notify(sentence, ["Apply it to all strokes of the layer", toAll], ["OK", () => view.notify("")]);
   }
 
   /** Something else is done: what was offered for the layer is not wanted. */

@@ -64,7 +64,9 @@ class History {
   /** A text from outside: one of the steps, or the start of new ones. */
   show(text) {
     if (this.now.text === text) return; // steps that change the background alone have the text of the one before
-    const known = this.steps.findIndex((step) => step.text === text);
+    const isIt = (step) => step.text === text; // the last one before now, which has the background of now
+    const before = this.steps.slice(0, this.at).findLastIndex(isIt);
+    const known = before >= 0 ? before : this.steps.findIndex(isIt);
     if (known >= 0) this.at = known;
     else [this.steps, this.at] = [[{ text, ...readDrawing(text) }], 0];
   }

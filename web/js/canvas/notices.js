@@ -4,7 +4,7 @@ import { say } from "../common/language.js";
 
 const MISSING = "A picture is missing from the input folder: put it back into diffusion_path, or drop it here again.";
 
-const UNUSED = "Here t0 has no effect: the outputs t0 and strength of this node are connected to nothing.";
+const UNUSED = "t0 has no effect here: the outputs t0 and strength of this node are not connected.";
 
 /** An error whose message is a sentence for whoever uses the canvas. */
 export class Told extends Error {}
@@ -30,14 +30,14 @@ export function noticesOf(view) {
   return [now.complaint || view.complaint].filter(Boolean);
 }
 
-/** Says, once, that t0s have no effect: the node's outputs that carry them are connected to nothing. */
+/** Says, once, that t0s have no effect: the node's outputs that carry them are not connected. */
 export function tellUnused(view) {
   const { owner } = view.host;
   const isLoose = (name) => {
     const slot = owner.outputs?.findIndex((output) => output.name === name) ?? -1;
     return slot >= 0 && owner.isOutputConnected?.(slot) === false;
   };
-  if (view.toldUnused || !["t0", "strength"].every(isLoose)) return;
+  if (view.toldUnused || view.notice || !["t0", "strength"].every(isLoose)) return;
   view.toldUnused = true;
   view.notify(UNUSED);
 }

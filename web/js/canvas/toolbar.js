@@ -209,7 +209,7 @@ function slider(name, text, title, low, high, change) {
   const listeners = { input: report(false), change: report(true) };
   const input = html("input", { type: "range", ...bounds, "aria-label": text, ...listeners });
   const dblclick = () => typeInto(output, text, (value) => change(name, clamp(value, low, high), true));
-  const output = html("output", { title: "A double click types a number", dblclick });
+  const output = html("output", { title: "Double-click to type a number", dblclick });
   const label = html("label", { class: "dpath-slider", title }, html("span", {}, text), output, input);
   return { label, input, output };
 }
@@ -227,7 +227,9 @@ function typeInto(output, name, take) {
   const keydown = (event) => {
     if (event.key !== "Enter" && event.key !== "Escape") return;
     claim(event);
+    const track = box.parentElement?.querySelector("input[type=range]");
     end(event.key === "Enter");
+    track?.focus(); // the canvas keeps the keys
   };
   const look = { type: "text", inputmode: "decimal", class: "dpath-number", maxlength: 8, "aria-label": name };
   const box = html("input", { ...look, keydown, blur: () => end(true) });

@@ -41,7 +41,7 @@ export class StrokesView {
     this.settings = rememberedSettings();
     this.history = historyOf("", "");
     this.frame = { width: 512, height: 512 };
-    this.background = null; // {picture, print}; picture is null if it cannot be loaded
+    this.background = null; // {picture, print}; null also if it cannot be loaded
     this.ground = new Ground(this);
     this.sight = new Sight(
       () => [this.stage.clientWidth, this.stage.clientHeight],
@@ -69,6 +69,7 @@ export class StrokesView {
     this.key = this.#key();
     this.history = historyOf(this.key, text);
     this.preview = null;
+    this.notice = null; // what was offered is of another drawing
     this.selection.indices = [];
     this.desk.begin();
     this.look();
@@ -189,6 +190,7 @@ export class StrokesView {
     const text = this.history.move(by);
     if (text === null) return;
     this.preview = null;
+    this.notice = null;
     this.desk.begin();
     this.selection.follow(before);
     if (ground) this.arrival.bring(ground);
