@@ -155,7 +155,7 @@ def test_a_t0_that_leads_nowhere_says_so_once(comfy: ComfyPage) -> None:
     comfy.drag(place, [(0.3, 0.5), (0.6, 0.5)])
     slider = part(comfy, node, 'input[aria-label="Freedom (t0)"]')
     banner = part(comfy, node, ".dpath-banner")
-    for key, begin in (("Home", "Here t0 has no effect"), ("End", "New strokes")):
+    for key, begin in (("Home", "t0 has no effect here"), ("End", "New strokes")):
         slider.focus()
         comfy.page.keyboard.press(key)
         comfy.settle()

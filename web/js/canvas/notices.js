@@ -37,7 +37,7 @@ export function tellUnused(view) {
     const slot = owner.outputs?.findIndex((output) => output.name === name) ?? -1;
     return slot >= 0 && owner.isOutputConnected?.(slot) === false;
   };
-  if (view.toldUnused || view.notice || !["t0", "strength"].every(isLoose)) return;
+  if (view.toldUnused || !["t0", "strength"].every(isLoose)) return;
   view.toldUnused = true;
   view.notify(UNUSED);
 }
