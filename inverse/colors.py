@@ -1,8 +1,8 @@
 """Colours that follow the greys of a picture: neighbours of almost the same grey have almost the same colour.
 
 Colorization using Optimization (Levin, Lischinski and Weiss 2004) spreads a few colours over a grey picture by this.
-Here a model has coloured every pixel already, wrongly where the greys show nothing: an object that it put where there
-is none, or an edge that it put beside the real one. With c_i the chroma of a pixel (what its colour has besides its
+Here a model has already coloured every pixel, but wrongly where it drew an object that the greys do not show, or an
+edge beside the real one. With c_i the chroma of a pixel (what its colour has besides its
 luma y_i), the chroma u that is returned minimises
 
     sum_i |u_i - c_i|^2 + pixels^2 sum_ij exp(-(y_i - y_j)^2 / (2 contrast^2)) |u_i - u_j|^2

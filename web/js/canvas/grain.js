@@ -9,7 +9,7 @@ const CONTRAST = 4;
 const FULL = 0.25;
 const WORN = 0.7;
 
-/** Whether a stroke has grain that is seen: on a sketch there is none. */
+/** Whether a stroke shows grain; sketch lines never do. */
 export function hasGrain({ tool, kind, grain }) {
   return grain > 0 && tool !== "fill" && kind !== "sketch";
 }

@@ -25,7 +25,7 @@ export function fitted(drawing, before, after) {
   return { ...drawing, width: wide, height: high, layers, strokes };
 }
 
-/** The drawing on a background that was chosen for it: the print says so; an empty one begins anew. */
+/** The drawing on a background that was chosen for it: the print says so; an empty one starts afresh. */
 export function onGround(drawing, print) {
   const isEmpty = !drawing.strokes.length && isStandard(drawing.layers);
   return { ...drawing, ...(isEmpty ? { width: 0, height: 0, print: "" } : { print }) };
