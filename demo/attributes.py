@@ -46,13 +46,13 @@ class AttributeNet(nn.Module):
         return dict(zip(ATTRIBUTES, parts, strict=True))
 
 
-@lru_cache(maxsize=1)
-def _network() -> AttributeNet:
+@lru_cache(maxsize=2)
+def _network(file: Path) -> AttributeNet:
     try:
-        weights, _ = read_tensors(WEIGHTS)
+        weights, _ = read_tensors(file)
     except DamagedFileError as error:
         raise ValueError(
-            f"The attribute classifier's weights ({WEIGHTS.name}) are missing or damaged: reinstall the pack."
+            f"The attribute classifier's weights ({file.name}) are missing or damaged: reinstall the pack."
         ) from error
     # Gradients could not pass through weights created in ComfyUI's inference mode.
     with torch.inference_mode(False):
@@ -70,25 +70,25 @@ def prepare(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def probabilities(images: Tensor) -> dict[str, Tensor]:
+def probabilities(images: Tensor, weights: Path = WEIGHTS) -> dict[str, Tensor]:
     """Probability of each value of each attribute, [B, values], in the order of `ATTRIBUTES`."""
-    network = _network()
+    network = _network(weights)
     parts = [network(prepare(chunk)) for chunk in images.split(64)]
     return {name: torch.cat([part[name].softmax(dim=1) for part in parts]) for name in ATTRIBUTES}
 
 
-def read_attributes(images: Tensor) -> list[dict[str, str]]:
+def read_attributes(images: Tensor, weights: Path = WEIGHTS) -> list[dict[str, str]]:
     """The most probable attributes of each picture of an IMAGE batch [B, H, W, 3] in 0..1.
 
     Raises:
         ValueError: the classifier's weights are missing or damaged.
     """
-    best = {name: p.argmax(dim=1).tolist() for name, p in probabilities(images).items()}
+    best = {name: p.argmax(dim=1).tolist() for name, p in probabilities(images, weights).items()}
     return [{name: ATTRIBUTES[name][best[name][i]] for name in ATTRIBUTES} for i in range(len(images))]
 
 
 @torch.no_grad()
-def features(images: Tensor) -> Tensor:
+def features(images: Tensor, weights: Path = WEIGHTS) -> Tensor:
     """Feature vectors [B, FEATURES] of an IMAGE batch, for distribution distances between sets of landscapes."""
-    network = _network()
+    network = _network(weights)
     return FEATURE_SCALE * torch.cat([network.features(prepare(chunk)) for chunk in images.split(64)])

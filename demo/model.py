@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,13 @@ class LandscapeFlowConfig(LandscapeConfig):
     sampling_settings = {"shift": SHIFT}
 
 
-def build_base_model(dtype: torch.dtype = torch.float32, kind: str = NOISE) -> comfy.model_base.BaseModel:
-    """The diffusion model with uninitialised weights, compute and storage in `dtype`; kind: one of `KINDS`."""
-    config = (LandscapeFlowConfig if kind == FLOW else LandscapeConfig)(dict(UNET_CONFIG))
+def build_base_model(
+    dtype: torch.dtype = torch.float32, kind: str = NOISE, unet: Mapping[str, Any] | None = None
+) -> comfy.model_base.BaseModel:
+    """The diffusion model with uninitialised weights, compute and storage in `dtype`; kind: one of `KINDS`; unet: what
+    differs from `UNET_CONFIG`.
+    """
+    config = (LandscapeFlowConfig if kind == FLOW else LandscapeConfig)({**UNET_CONFIG, **(unet or {})})
     config.set_inference_dtype(dtype, None)
     if kind == FLOW:
         return comfy.model_base.BaseModel(config, comfy.model_base.ModelType.FLOW, unet_model=FlowUNet)
@@ -138,7 +143,7 @@ def load_model(
     weights: dict[str, Tensor], metadata: dict[str, Any], kind: str = NOISE
 ) -> comfy.model_patcher.ModelPatcher:
     """MODEL: ComfyUI's BaseModel and UNetModel around the weights."""
-    base = build_base_model(kind=kind)
+    base = build_base_model(kind=kind, unet=metadata.get("unet"))
     _load(base.diffusion_model, weights, "unet.", "diffusion model")
     base.latent_format.latent_rgb_factors = metadata["preview"]["factors"]
     base.latent_format.latent_rgb_factors_bias = metadata["preview"]["bias"]

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ...benchmarks.styles import STYLES
 from ...images.plot import Axis, Series, line_plot
-from .. import attributes, model
+from .. import model
 from ..autoencoder import LandscapeAutoencoder
 from .attributes import accuracy, train_attributes
 from .autoencoder import evaluate as evaluate_autoencoder
@@ -27,6 +28,7 @@ from .diffusion import train_diffusion
 from .few_steps import pack_few_steps, train_few_steps
 from .latents import LatentData, make_shard
 from .pack import pack_attributes, pack_model
+from .style import PAINTED, Style
 from .texture import train_texture
 
 BUDGETS = {
@@ -36,18 +38,17 @@ BUDGETS = {
     "diffusion": Budget(steps=4200, batch=24, lr=1e-3),
     "few_steps": Budget(steps=260, batch=8, lr=2e-3, warmup=10),
 }
-PICTURES, SHARDS, SEED = 20000, 9, 1
 TRAJECTORIES = 4  # shards of the teacher's runs for the distillation to few steps
-RECIPE = (1.0, PICTURES, SHARDS)
 WORK = Path(".dev/training")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="./dev train-demo-model", description=__doc__)
     parser.add_argument("--work", type=Path, help="folder for pictures and checkpoints")
-    parser.add_argument("--length", type=float, default=1.0, help="factor on the steps of every stage")
-    parser.add_argument("--pictures", type=int, default=PICTURES, help="rendered pictures for the autoencoder")
-    parser.add_argument("--shards", type=int, default=SHARDS, help="shards of 4096 latents for the diffusion model")
+    parser.add_argument("--style", choices=list(STYLES), default="painted", help="how the world is drawn")
+    parser.add_argument("--length", type=float, help="factor on the steps of every stage")
+    parser.add_argument("--pictures", type=int, help="rendered pictures for the autoencoder")
+    parser.add_argument("--shards", type=int, help="shards of 4096 latents for the diffusion model")
     parser.add_argument(
         "--threads", type=int, default=None, help="CPU threads; one is often fastest on a shared machine"
     )
@@ -59,48 +60,58 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
+    style = STYLES[options.style]
+    for name, usual in zip(("length", "pictures", "shards"), style.recipe, strict=True):
+        if getattr(options, name) is None:
+            setattr(options, name, usual)
     recipe = (options.length, options.pictures, options.shards)
     if options.work is None:
-        options.work = WORK if recipe == RECIPE else WORK / "-".join(f"{value:g}" for value in recipe)
+        folder = WORK if style is PAINTED else WORK / options.style
+        options.work = folder if recipe == style.recipe else folder / "-".join(f"{value:g}" for value in recipe)
     if options.out is None:
-        whole = options.judge or all(value >= least for value, least in zip(recipe, RECIPE, strict=True))
-        options.out = model.WEIGHTS.parent if whole else options.work
+        whole = options.judge or all(value >= least for value, least in zip(recipe, style.recipe, strict=True))
+        options.out = style.weights if whole else options.work
+    style = replace(style, weights=options.out)
     for folder in (options.work, options.out):
         folder.mkdir(parents=True, exist_ok=True)
     if options.judge:
-        _judge(options.work, options.out, options.count)
+        _judge(options.work, style, options.count)
         return
+    _train(options, style)
+
+
+def _train(options: argparse.Namespace, style: Style) -> None:
     budgets = {name: replace(b, steps=max(1, int(b.steps * options.length))) for name, b in BUDGETS.items()}
     print(f"Training on {device()}, work folder {options.work}", flush=True)
 
-    pictures, rows = render_store(options.work, options.pictures, SEED, flat_every=8)
-    held_out, held_rows = render_store(options.work, min(1000, options.pictures), SEED + 1)
+    pictures, rows = render_store(options.work, style, options.pictures, style.seed, flat_every=8)
+    held_out, held_rows = render_store(options.work, style, min(1000, options.pictures), style.seed + 1)
 
-    reader = train_attributes(options.work, pictures, rows, budgets["attributes"], SEED)
+    reader = train_attributes(options.work, pictures, rows, budgets["attributes"], style.seed)
     figures = {"attributes": accuracy(reader, held_out, held_rows)}
     print(f"attribute classifier: {figures['attributes']}", flush=True)
     record = {"budget": vars(budgets["attributes"]), **figures}
-    pack_attributes(reader.cpu(), record, options.out / attributes.WEIGHTS.name)
+    pack_attributes(reader.cpu(), record, style.attributes)
 
-    autoencoder = _autoencoder(options.work, pictures, held_out, budgets)
+    autoencoder = _autoencoder(options.work, pictures, held_out, budgets, style.seed)
     figures["autoencoder"] = evaluate_autoencoder(autoencoder, held_out[:256])
     print(f"autoencoder: {figures['autoencoder']}", flush=True)
 
     for index in range(options.shards):
-        make_shard(options.work, autoencoder, index, SEED + 2)
-    data = LatentData(options.work, SEED + 2)
-    diffusion = train_diffusion(options.work, data, budgets["diffusion"], SEED)
+        make_shard(options.work, style, autoencoder, index, style.seed + 2)
+    data = LatentData(options.work, style.seed + 2)
+    diffusion = train_diffusion(options.work, data, budgets["diffusion"], style.seed, style.unet)
 
     record = {"budgets": {name: vars(b) for name, b in budgets.items()}, "shards": options.shards, **figures}
-    size = pack_model(autoencoder.cpu(), diffusion.cpu(), held_out[:64], record, options.out / model.WEIGHTS.name)
-    print(f"wrote {options.out / model.WEIGHTS.name}, {size / 1e6:.2f} MB", flush=True)
-    _few_steps(options, budgets["few_steps"])
+    size = pack_model(autoencoder.cpu(), diffusion.cpu(), held_out[:64], record, style)
+    print(f"wrote {style.model}, {size / 1e6:.2f} MB", flush=True)
+    _few_steps(options, style, budgets["few_steps"])
     _draw_losses(options.work)
-    _judge(options.work, options.out, options.count)
+    _judge(options.work, style, options.count)
 
 
 def _autoencoder(
-    work: Path, pictures: np.ndarray, held_out: np.ndarray, budgets: dict[str, Budget]
+    work: Path, pictures: np.ndarray, held_out: np.ndarray, budgets: dict[str, Budget], seed: int
 ) -> LandscapeAutoencoder:
     """Both stages. The latent statistics are measured between them and kept in a separate file."""
     path = work / "faithful.pt"
@@ -108,17 +119,17 @@ def _autoencoder(
         module = LandscapeAutoencoder().to(device())
         module.load_state_dict(torch.load(path, weights_only=True, map_location=device(), mmap=False))
     else:
-        module = train_faithful(work, pictures, held_out, budgets["autoencoder"], SEED)
+        module = train_faithful(work, pictures, held_out, budgets["autoencoder"], seed)
         save_atomic(module.state_dict(), path)
-    return train_texture(work, module, pictures, held_out, budgets["texture"], SEED)
+    return train_texture(work, module, pictures, held_out, budgets["texture"], seed)
 
 
-def _few_steps(options: argparse.Namespace, budget: Budget) -> None:
+def _few_steps(options: argparse.Namespace, style: Style, budget: Budget) -> None:
     """Distils the packed model and writes the LoRA beside it."""
-    shards, path = max(1, round(TRAJECTORIES * options.length)), options.out / model.FEW_STEPS_WEIGHTS.name
-    changes = train_few_steps(options.work, options.out / model.WEIGHTS.name, shards, budget, SEED)
-    size = pack_few_steps(changes, {"budget": vars(budget), "shards": shards}, path)
-    print(f"wrote {path}, {size / 1e6:.2f} MB", flush=True)
+    shards = max(1, round(TRAJECTORIES * options.length))
+    changes = train_few_steps(options.work, style.model, shards, budget, style.seed)
+    size = pack_few_steps(changes, {"budget": vars(budget), "shards": shards}, style.few_steps)
+    print(f"wrote {style.few_steps}, {size / 1e6:.2f} MB", flush=True)
 
 
 def _draw_losses(work: Path) -> None:
@@ -138,14 +149,14 @@ def _draw_losses(work: Path) -> None:
         Image.fromarray((plot[0] * 255).byte().numpy()).save(work / "losses.png")
 
 
-def _judge(work: Path, out: Path, count: int) -> None:
+def _judge(work: Path, style: Style, count: int) -> None:
     """Figures and contact sheets of what was packed, made through ComfyUI and read by the pack's own classifier."""
     from .evaluate import evaluate, sheet
 
     found = {}
-    distilled = (out / model.FEW_STEPS_WEIGHTS.name).exists()
+    distilled = style.few_steps.exists()
     for kind, name in ((model.NOISE, "sheet.png"), (model.FEW_STEPS, "sheet-few-steps.png"))[: 1 + distilled]:
-        found[kind], made, _ = evaluate(out / model.WEIGHTS.name, count, kind=kind)
+        found[kind], made, _ = evaluate(style, count, kind=kind)
         Image.fromarray(sheet(made[:40])).save(work / name)
         print(f"generated, {kind}: {found[kind]}", flush=True)
     (work / "figures.json").write_text(json.dumps(found, indent=2))

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ...samplers.files import written_whole
-from ..render import SIZE, render
+from ..render import SIZE
 from ..scenes import ATTRIBUTES, Scene, random_scene
+from .style import Style
 
 
 def scene_from_row(row: np.ndarray) -> Scene:
@@ -24,7 +25,9 @@ def scene_row(scene: Scene) -> np.ndarray:
     return np.append(scene.labels(), scene.seed)
 
 
-def render_store(folder: Path, count: int, seed: int, flat_every: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def render_store(
+    folder: Path, style: Style, count: int, seed: int, flat_every: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Pictures uint8 [count, SIZE, SIZE, 3] and rows int64 [count, 8] from `folder`, rendered first if missing.
 
     flat_every: every n-th picture is a flat stroke painting, so that an autoencoder learns to reconstruct those too.
@@ -38,7 +41,7 @@ def render_store(folder: Path, count: int, seed: int, flat_every: int = 0) -> tu
             for i in range(count):
                 scene = random_scene(rng)
                 flat = flat_every > 0 and i % flat_every == flat_every - 1
-                rows[i], store[i] = scene_row(scene), render(scene, detail=0.0 if flat else 1.0)
+                rows[i], store[i] = scene_row(scene), style.render(scene, detail=0.0 if flat else 1.0)
                 if (i + 1) % 2000 == 0:
                     print(f"rendered {i + 1}/{count}", flush=True)
             store.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from .muon import Muon, split_groups
 class TextToLatent(nn.Module):
     """The U-Net and the text encoder as one trainable module, with ComfyUI's own classes inside."""
 
-    def __init__(self) -> None:
+    def __init__(self, unet: Mapping[str, Any]) -> None:
         super().__init__()
-        self.unet = build_base_model().diffusion_model
+        self.unet = build_base_model(unet=unet).diffusion_model
         self.text = LandscapeTextModel(dict(CONFIG), torch.float32, "cpu", comfy.ops.disable_weight_init)
         self.requires_grad_(True)
         # Nothing uses the pooled output, so its projection stays the identity.
@@ -70,20 +71,13 @@ def loss_weights() -> Tensor:
     return weights.float()
 
 
-def train_diffusion(
-    folder: Path, data: LatentData, budget: Budget, seed: int, name: str = "diffusion", muon: bool = True
-) -> TextToLatent:
-    """Train from scratch (or resume) and return the averaged weights."""
+def train_diffusion(folder: Path, data: LatentData, budget: Budget, seed: int, unet: Mapping[str, Any]) -> TextToLatent:
+    """Train from scratch (or resume) and return the averaged weights; unet: see `Style`."""
     torch.manual_seed(seed)
-    module = TextToLatent()
+    module = TextToLatent(unet)
     initialise(module)
     module.to(device())
-    if muon:
-        optimizer: torch.optim.Optimizer = Muon(split_groups(module), lr=budget.lr)
-    else:
-        optimizer = torch.optim.AdamW(
-            [p for p in module.parameters() if p.requires_grad], lr=budget.lr, weight_decay=0.01, betas=(0.9, 0.99)
-        )
+    optimizer = Muon(split_groups(module), lr=budget.lr)
     for attribute in ("optimized_attention", "optimized_attention_masked"):
         setattr(comfy.ldm.modules.attention, attribute, plain_attention)
     sigmas, weights = build_base_model().model_sampling.sigmas.to(device()), loss_weights().to(device())
@@ -107,7 +101,7 @@ def train_diffusion(
         return value, [value.item(), error.mean().item(), x0_error.item()]
 
     names = ["loss", "eps", "x0_high"]
-    saving = Saving(folder / f"{name}.pt", names, ema=0.9993)
+    saving = Saving(folder / "diffusion.pt", names, ema=0.9993)
     result = train(module, optimizer, budget, batches, loss, saving)
     assert isinstance(result, TextToLatent)
     return result

@@ -18,8 +18,9 @@ from torch import Tensor
 from ...images.realism import RealPictures
 from ..attributes import read_attributes
 from ..model import FEW_STEPS, NOISE, SAMPLING, WEIGHTS, load_demo_model
-from ..render import SIZE, render
+from ..render import SIZE
 from ..scenes import ATTRIBUTES, Scene, full_caption, random_scene
+from .style import PAINTED, Style
 
 SAMPLERS = {FEW_STEPS: ("euler", "simple")}
 SAMPLER, SCHEDULER = "dpmpp_2m", "karras"  # of the others
@@ -72,19 +73,19 @@ def generate(
     return torch.cat(pictures), seconds / len(prompts)
 
 
-def accuracy(pictures: Tensor, scenes: Sequence[Scene]) -> dict[str, float]:
+def accuracy(pictures: Tensor, scenes: Sequence[Scene], style: Style = PAINTED) -> dict[str, float]:
     """Share of pictures whose attribute is recognised as requested, per attribute."""
-    read = read_attributes(pictures)
+    read = read_attributes(pictures, style.attributes)
     return {
         name: sum(r[name] == getattr(s, name) for r, s in zip(read, scenes, strict=True)) / len(scenes)
         for name in ATTRIBUTES
     }
 
 
-def single_houses(pictures: Tensor, scenes: Sequence[Scene]) -> float:
+def single_houses(pictures: Tensor, scenes: Sequence[Scene], style: Style = PAINTED) -> float:
     """Of the pictures that should show one red or blue house, the share that shows exactly one, by its coloured walls.
 
-    Counts connected areas of the wall's colour above the lake, at least a sixth of a wall wide and high.
+    Counts connected areas of the wall's colour where the style has walls, at least a sixth of a wall wide and high.
     """
     right, asked = 0, 0
     for picture, scene in zip(pictures.numpy(), scenes, strict=True):
@@ -93,7 +94,7 @@ def single_houses(pictures: Tensor, scenes: Sequence[Scene]) -> float:
         if not unique.get(scene.house, False):
             continue
         asked += 1
-        red, green, blue = (picture[60:168, :, k] for k in range(3))
+        red, green, blue = (picture[style.walls, :, k] for k in range(3))
         wall = red > 1.9 * np.maximum(green, blue) if scene.house == "red" else blue > 1.45 * np.maximum(red, green)
         wall &= (green < 0.42 * red + 0.02) if scene.house == "red" else (blue > 2.2 * red) & (green < 0.55 * blue)
         areas = regionprops(label(opening(wall, np.ones((5, 5), bool))))
@@ -108,22 +109,17 @@ def _one_place(areas: Sequence[Any]) -> bool:
 
 
 def evaluate(
-    weights: Path = WEIGHTS, count: int = 200, seed: int = 0, kind: str = NOISE
+    style: Style = PAINTED, count: int = 200, seed: int = 0, kind: str = NOISE
 ) -> tuple[dict[str, float], Tensor, list[Scene]]:
     """Attribute accuracy over unseen full captions (with the patch KID and the seconds per picture), the pictures, and
     their scenes.
     """
     scenes = unseen_scenes(count)
-    pictures, seconds = generate([full_caption(scene) for scene in scenes], seed, weights=weights, kind=kind)
-    realism = RealPictures(rendered(unseen_scenes(REFERENCE * count, 21_000))).distance(pictures)
-    figures = {**accuracy(pictures, scenes), "single house": single_houses(pictures, scenes)}
+    pictures, seconds = generate([full_caption(scene) for scene in scenes], seed, weights=style.model, kind=kind)
+    realism = RealPictures(style.rendered(*unseen_scenes(REFERENCE * count, 21_000))).distance(pictures)
+    figures = {**accuracy(pictures, scenes, style), "single house": single_houses(pictures, scenes, style)}
     figures |= {"patch KID": realism.value, "its error": realism.standard_error, "seconds": seconds}
     return figures, pictures, scenes
-
-
-def rendered(scenes: Sequence[Scene]) -> Tensor:
-    """The renderer's own pictures of scenes, [N, 256, 256, 3] in 0..1."""
-    return torch.from_numpy(np.stack([render(scene) for scene in scenes])).float() / 255.0
 
 
 def sheet(pictures: Tensor, columns: int = 8) -> np.ndarray:

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from ...samplers.files import written_whole
 from ..autoencoder import LATENT_CHANNELS, LandscapeAutoencoder
-from ..render import SIZE, render
+from ..render import SIZE
 from ..scenes import caption, random_scene
 from ..text import MAX_TOKENS, PAD, UNKNOWN, WordTokenizer
 from .common import device, half_precision
 from .data import scene_from_row, scene_row, to_model_range
+from .style import Style
 
 SHARD = 4096
 EMPTY_CAPTION = 0.10
@@ -23,7 +24,7 @@ UNKNOWN_WORD = 0.01
 
 
 @torch.no_grad()
-def make_shard(folder: Path, module: LandscapeAutoencoder, index: int, seed: int) -> Path:
+def make_shard(folder: Path, style: Style, module: LandscapeAutoencoder, index: int, seed: int) -> Path:
     """Render and encode one shard of SHARD scenes into `folder`, unless it already exists."""
     path = folder / f"latents-{seed}-{index}.npz"
     if path.exists():
@@ -33,7 +34,7 @@ def make_shard(folder: Path, module: LandscapeAutoencoder, index: int, seed: int
     rows = np.empty((SHARD, 8), dtype=np.int64)
     for start in range(0, SHARD, 32):
         scenes = [random_scene(rng) for _ in range(32)]
-        x = to_model_range(np.stack([render(scene) for scene in scenes])).to(device())
+        x = to_model_range(np.stack([style.render(scene) for scene in scenes])).to(device())
         with half_precision():
             z = module.encode(x)
         latents[start : start + 32] = z.float().cpu().numpy()

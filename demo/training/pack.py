@@ -16,6 +16,7 @@ from ..model import FORMAT
 from ..scenes import vocabulary
 from .data import to_model_range
 from .diffusion import TextToLatent
+from .style import Style
 
 VERSION = 1
 
@@ -41,10 +42,9 @@ def write_atomic(tensors: dict[str, Tensor], metadata: dict[str, str], path: Pat
 
 
 def pack_model(
-    autoencoder: LandscapeAutoencoder, model: TextToLatent, pictures: np.ndarray, record: dict, path: Path
+    autoencoder: LandscapeAutoencoder, model: TextToLatent, pictures: np.ndarray, record: dict, style: Style
 ) -> int:
     """Write the model file and return its size in bytes. `record` says how it was trained."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {**half(model.unet, "unet."), **half(model.text, "text."), **half(autoencoder, "vae.")}
     metadata = {
         "format": FORMAT,
@@ -53,8 +53,10 @@ def pack_model(
         "preview": json.dumps(preview_factors(autoencoder, pictures)),
         "training": json.dumps(record),
     }
-    write_atomic(tensors, metadata, path)
-    return path.stat().st_size
+    if style.unet:
+        metadata["unet"] = json.dumps(dict(style.unet))
+    write_atomic(tensors, metadata, style.model)
+    return style.model.stat().st_size
 
 
 def pack_attributes(module: nn.Module, record: dict, path: Path) -> int:
