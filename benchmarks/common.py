@@ -23,8 +23,9 @@ from torch import Tensor
 from ..common.processes import Process
 from ..demo.model import FEW_STEPS, FLOW, NOISE
 from ..demo.training.evaluate import unseen_scenes
+from ..demo.training.style import PAINTED, Style
 from ..devtools.settings import ROOT
-from ..devtools.world import rendered
+from .styles import STYLES
 
 PICTURES, OUTPUT = ROOT / "docs" / "images", ROOT / "output"
 _M_MMAP_THRESHOLD, _SAMPLE_SECONDS = -3, 0.002
@@ -41,9 +42,21 @@ def parser(text: str | None, **defaults: int) -> argparse.ArgumentParser:
 
 
 def add_model(options: argparse.ArgumentParser) -> None:
-    """The option `--model`; steps and cfg are then those that suit the kind."""
+    """The options `--model`, whose steps and cfg are then those that suit the kind, and `--style`."""
     text = "kind of the landscape model; few-steps runs 4 steps at cfg 1"
     options.add_argument("--model", choices=list(MODELS), default="noise", help=text)
+    options.add_argument("--style", choices=list(STYLES), default="painted", help="the world whose model it is")
+
+
+def is_usual(given: argparse.Namespace) -> bool:
+    """Whether the options of `add_model` choose the model that the documentation's pictures are of."""
+    return given.model == "noise" and given.style == "painted"
+
+
+def named_by_model(name: str, given: argparse.Namespace) -> str:
+    """The name of a folder or run, with the kind of model and the world where they are not the usual ones."""
+    others = [given.model] * (given.model != "noise") + [given.style] * (given.style != "painted")
+    return "-".join([name, *others])
 
 
 def row(*cells: object) -> None:
@@ -211,8 +224,8 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def unrelated_renders(count: int, seed: int) -> Tensor:
+def unrelated_renders(count: int, seed: int, style: Style = PAINTED) -> Tensor:
     """Renders [count, H, W, 3] of scenes of their own. A reference that shares its attributes with the pictures one by
     one would lie nearer to them than they lie to one another, and the estimate of KID would fall below 0.
     """
-    return rendered(*unseen_scenes(count, seed))
+    return style.rendered(*unseen_scenes(count, seed))

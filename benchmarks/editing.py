@@ -22,7 +22,8 @@ from ..common.processes import ALONE, Process
 from ..demo.attributes import read_attributes
 from ..demo.model import NOISE, SAMPLING
 from ..demo.scenes import ATTRIBUTES, Scene, random_scene
-from ..devtools.world import World, rendered
+from ..demo.training.style import PAINTED, Style
+from ..devtools.world import World
 from ..images.metrics import edit_metrics
 from ..samplers.mdp import edit as mdp
 from .common import files_of_all, own_file
@@ -42,13 +43,14 @@ class Case:
     attribute: str
 
 
-def cases(kind: str, count: int, seed: int) -> list[Case]:
+def cases(kind: str, count: int, seed: int, style: Style = PAINTED) -> list[Case]:
     """Edits of one of `KINDS`, on scenes that the judge reads rightly before and after, when they are rendered."""
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     found: list[Case] = []
     while len(found) < count:
         case = _case(kind, random_scene(rng), rng)
-        if read_attributes(rendered(case.scene, case.target)) == [attributes(case.scene), attributes(case.target)]:
+        seen = read_attributes(style.rendered(case.scene, case.target), style.attributes)
+        if seen == [attributes(case.scene), attributes(case.target)]:
             found.append(case)
     return found
 
@@ -88,7 +90,7 @@ class Group:
         if synthetic:
             self._generate()
         else:
-            self.pictures = rendered(*(case.scene for case in some))
+            self.pictures = world.style.rendered(*(case.scene for case in some))
             self.latent = world.latent(self.pictures)
 
     def _generate(self) -> None:
@@ -97,7 +99,7 @@ class Group:
         empty = {"samples": torch.zeros(count, 4, 32, 32), "batch_index": list(range(count))}
         made = mdp.find_source(self.world.model, self.source, self.world.negative, empty, self.seed, self._run)
         pictures = self.world.decoded(made.path.to_vae(made.path.picture))
-        seen = read_attributes(pictures)
+        seen = self.world.read(pictures)
         fit = [i for i, case in enumerate(self.cases) if seen[i] == attributes(case.scene)]
         self.cases, self.pictures = [self.cases[i] for i in fit], pictures[fit]
         self.source, self.target = self._prompts()
@@ -123,7 +125,7 @@ class Group:
         """Where the render of the target differs from that of the source: MASK [B, H, W], 1 = changes."""
         masks = []
         for case in self.cases:
-            before, after = rendered(case.scene, case.target)
+            before, after = self.world.style.rendered(case.scene, case.target)
             apart = (after - before).abs().amax(-1) > _CHANGED
             masks.append(torch.from_numpy(isotropic_dilation(apart.numpy(), _REACH)))
         return torch.stack(masks).float()
@@ -153,7 +155,7 @@ def measure(
     group: Group, edited: Tensor, names: tuple[str, str, str, int], evaluations: int, seconds: float
 ) -> list[Figures]:
     """edited: IMAGE, a picture for each case; names: world, kind, row and part."""
-    seen = read_attributes(edited)
+    seen = group.world.read(edited)
     # The background is what the render of the target has in common with the source's; a generated picture has none.
     changed = None if group.synthetic else group.changed
     found = []

@@ -44,9 +44,10 @@ from ..samplers.schedule import PathSchedule
 from ..samplers.sdedit import SDEditSettings as SDEdit
 from ..samplers.sdedit import sdedit
 from ..samplers.sigmas import sdedit_sigmas
-from .common import MODELS, OUTPUT, PICTURES, add_model, is_one_of_many, machine, parser
+from .common import MODELS, OUTPUT, PICTURES, add_model, is_one_of_many, is_usual, machine, named_by_model, parser
 from .editing import KINDS, STEPS, Case, Group, Results, cases, kinds_table, measure, table
 from .published import Published
+from .styles import STYLES
 
 
 @dataclass(frozen=True)
@@ -275,22 +276,23 @@ def main() -> None:
     given.add_argument("--bfloat16", action="store_true", help="faster on processors that calculate in it")
     given.add_argument("--rows", nargs="+", metavar="ROW", help="run these rows only, by their names in the table")
     add_model(given)
-    given.add_argument("--sheet", action="store_true", help="only make the contact sheet in docs/images")
+    given.add_argument("--sheet", action="store_true", help="only make the contact sheet")
     options = given.parse_args()
     comfy.utils.PROGRESS_BAR_ENABLED = False
     torch.set_num_threads(1)
-    world = World(MODELS[options.model])
-    out = options.out or OUTPUT / ("edits" if options.model == "noise" else f"edits-{options.model}")
+    world = World(MODELS[options.model], STYLES[options.style])
+    out = options.out or OUTPUT / named_by_model("edits", options)
     if options.bfloat16:
         faster(world.model)
     if options.sheet:
-        sheet = contact_sheet(world, {kind: cases(kind, 3, _SEED)[2:] for kind in KINDS})
-        save_picture(sheet[0], PICTURES / "edits.jpg", 85)
-        print(PICTURES / "edits.jpg")
+        sheet = contact_sheet(world, {kind: cases(kind, 3, _SEED, world.style)[2:] for kind in KINDS})
+        file = (PICTURES if is_usual(options) else out) / "edits.jpg"
+        save_picture(sheet[0], file, 85)
+        print(file)
         return
     worker = this_process()
     results = Results(out / "edits.csv", worker)
-    all_cases = {kind: cases(kind, options.scenes, options.seed) for kind in KINDS}
+    all_cases = {kind: cases(kind, options.scenes, options.seed, world.style) for kind in KINDS}
     parts = list(work(options.scenes, options.others, options.synthetic, options.at_once))
     for kind_world, kind, part, rows in share(parts, worker):
         wanted = [name for name in rows if options.rows is None or name in options.rows]

@@ -23,10 +23,23 @@ from ..common.processes import share, this_process
 from ..demo.scenes import Scene
 from ..demo.training.evaluate import unseen_scenes
 from ..devtools.direct import call
-from ..devtools.world import World, rendered
+from ..devtools.world import World
 from ..images.metrics import edit_metrics
 from ..samplers.files import written_whole
-from .common import MODELS, OUTPUT, add_model, files_of_all, head, is_one_of_many, machine, own_file, parser, row
+from .common import (
+    MODELS,
+    OUTPUT,
+    add_model,
+    files_of_all,
+    head,
+    is_one_of_many,
+    machine,
+    named_by_model,
+    own_file,
+    parser,
+    row,
+)  # fmt: skip
+from .styles import STYLES
 
 _BATCH = 10
 _ROWS: dict[str, tuple[dict[str, Any], float]] = {
@@ -62,7 +75,7 @@ Found = dict[str, dict[str, Figures]]
 
 def measure(world: World, method: dict[str, Any], cfg: float, scenes: list[Scene], steps: int) -> Figures:
     """Inverts a batch of landscapes with their own captions, and follows the paths back."""
-    latent, given = world.latent(rendered(*scenes)), world.inputs(*scenes)
+    latent, given = world.latent(world.style.rendered(*scenes)), world.inputs(*scenes)
     begin = time.process_time()
     path = call("DPathInvert", **given, latent=latent, seed=1, steps=steps, cfg=cfg, method=method)[0]
     seconds = time.process_time() - begin
@@ -112,9 +125,9 @@ def main() -> None:
     options.add_argument("--rows", default="", help="only the methods whose names begin so")
     given = options.parse_args()
     comfy.utils.PROGRESS_BAR_ENABLED = False
-    world, scenes = World(MODELS[given.model]), unseen_scenes(given.scenes, 30_000)
+    world, scenes = World(MODELS[given.model], STYLES[given.style]), unseen_scenes(given.scenes, 30_000)
     steps = given.steps or world.steps
-    run = f"{steps} steps" if given.model == "noise" else f"{given.model}, {steps} steps"
+    run = named_by_model(f"{steps} steps", given)
     print(f"{machine()}; {given.scenes} scenes, {run}\n", flush=True)
     worker = this_process()
     file, found = own_file(given.results, worker), kept_figures(given.results)

@@ -25,12 +25,12 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinat
 from skimage.morphology import remove_small_objects, skeletonize
 from torch import Tensor
 
-from ..demo.attributes import features
 from ..demo.model import NOISE, SAMPLING
 from ..demo.scenes import ATTRIBUTES
 from ..demo.training.evaluate import accuracy, unseen_scenes
+from ..demo.training.style import PAINTED, Style
 from ..devtools import world
-from ..devtools.world import rendered, save_picture
+from ..devtools.world import save_picture
 from ..images.distribution import Distance, kernel_distance
 from ..images.edges import as_picture, edge_map, of_width
 from ..images.grid import labelled_grid
@@ -42,8 +42,21 @@ from ..lep.guidance import Guidance, guide
 from ..lep.predictor import MapPredictor
 from ..lep.sketch import DrawnMap, Sketch
 from ..nodes.lep import BUILT_IN_FILES, DEFAULT_BETA, DEFAULT_END, DEFAULT_LIMIT
-from .common import MODELS, PICTURES, ROOT, add_model, head, machine, parser, row, unrelated_renders
+from .common import (
+    MODELS,
+    PICTURES,
+    ROOT,
+    add_model,
+    head,
+    is_usual,
+    machine,
+    named_by_model,
+    parser,
+    row,
+    unrelated_renders,
+)  # fmt: skip
 from .map_reader import ENCODINGS, Reader, wanted_maps
+from .styles import STYLES
 from .t0 import shown
 
 _SKETCHES, _CURVE = 50, 10
@@ -104,14 +117,14 @@ def _head() -> None:
 class World(world.World):
     """Sketches of unseen landscapes, and other landscapes of the same kinds to compare with."""
 
-    def __init__(self, count: int, seeds: int, work: Path, kind: str = NOISE) -> None:
-        super().__init__(kind)
+    def __init__(self, count: int, seeds: int, work: Path, kind: str = NOISE, style: Style = PAINTED) -> None:
+        super().__init__(kind, style)
         self.scenes = unseen_scenes(count, 30_000)
-        edges = edge_map(rendered(*self.scenes))
+        edges = edge_map(style.rendered(*self.scenes))
         self.sketches = torch.stack([unsteady(e, i) if i % 2 else e for i, e in enumerate(edges)])
         self.count, self.seeds, self.work = count, seeds, work
-        reference = unrelated_renders(_REFERENCE * count, 31_000)
-        self.real, self.real_features = RealPictures(reference), features(reference)
+        reference = unrelated_renders(_REFERENCE * count, 31_000, style)
+        self.real, self.real_features = RealPictures(reference), self.features(reference)
 
     def made(self, setting: Setting) -> Tensor:
         """Every sketch with every seed, [seeds * N, H, W, 3]."""
@@ -143,11 +156,11 @@ class World(world.World):
     def measure(self, pictures: Tensor) -> Measured:
         pairs = list(zip(edge_map(pictures), self.sketches.repeat(self.seeds, 1, 1), strict=True))
         f1, wider = (torch.tensor([edge_f1(*pair, near) for pair in pairs]) for near in (_NEAR, _WIDER))
-        kept = accuracy(pictures, self.scenes * self.seeds)
+        kept = accuracy(pictures, self.scenes * self.seeds, self.style)
         # Seed by seed, because the pictures of one sketch are not independent of one another.
         rounds = pictures.split(self.count)
         patch = _mean([self.real.distance(each) for each in rounds])
-        feature = _mean([kernel_distance(features(each), self.real_features) for each in rounds])
+        feature = _mean([kernel_distance(self.features(each), self.real_features) for each in rounds])
         return Measured(f1, wider, kept, patch, feature)
 
     def row(self, label: str, setting: Setting) -> Measured:
@@ -187,7 +200,8 @@ def _maps(given: argparse.Namespace, work: Path, usual: Setting) -> None:
         for by_hand in (False, True):
             w = MapWorld(name, by_hand, given.sketches, given.seeds, work, MODELS[given.model])
             about = "painted" if by_hand else "exact"
-            row(f"the renders themselves, {about}", f"{w.reader.agreement(rendered(*w.scenes), w.maps).mean():.3f}")
+            agreement = w.reader.agreement(w.style.rendered(*w.scenes), w.maps)
+            row(f"the renders themselves, {about}", f"{agreement.mean():.3f}")
             w.line(f"unguided, {about}", replace(usual, beta=0.0))
             for beta in filter(None, given.betas):
                 w.line(f"beta {beta:g}, {about}", replace(usual, beta=beta, predictor=file))
@@ -238,8 +252,8 @@ def edge_f1(found: Tensor, wanted: Tensor, near: float = _NEAR) -> float:
 
 def _default(w: World, usual: Setting, out: Path) -> None:
     """The default against no guidance, and against what it should reach."""
-    others = unrelated_renders(w.count, 32_000)
-    floor = w.real.distance(others), kernel_distance(features(others), w.real_features)
+    others = unrelated_renders(w.count, 32_000, w.style)
+    floor = w.real.distance(others), kernel_distance(w.features(others), w.real_features)
     print(f"Unrelated renders: {', '.join(map(shown, floor))}\n")
     _head()
     pictures = [w.made(setting) for setting in (replace(usual, beta=0.0), usual)]
@@ -289,17 +303,19 @@ def main() -> None:
     options.add_argument("--out", type=Path, help="the documentation's pictures, if there are enough sketches")
     given = options.parse_args()
     enough = given.sketches >= _SKETCHES and given.curve_sketches >= _CURVE
-    enough = enough and given.model == "noise" and given.predictor == shipped
-    kind = MODELS[given.model]
-    work = given.work or ROOT / ".dev" / "bench" / ("sketch" if kind == NOISE else f"sketch-{given.model}")
+    enough = enough and is_usual(given) and given.predictor == shipped
+    kind, style = MODELS[given.model], STYLES[given.style]
+    work = given.work or ROOT / ".dev" / "bench" / named_by_model("sketch", given)
     out = given.out or (PICTURES if enough else work)
     usual = Setting(steps=given.steps or SAMPLING[kind][0], predictor=given.predictor, limit=given.limit)
     print(f"{machine()}; {kind}, {usual.steps} steps of euler_ancestral, cfg {SAMPLING[kind][1]:g}\n")
     if "default" in given.only:
-        _default(World(given.sketches, given.seeds, work, kind), usual, out)
-    if "maps" in given.only:
+        _default(World(given.sketches, given.seeds, work, kind, style), usual, out)
+    if "maps" in given.only and style is not PAINTED:
+        print("Maps of depth and of elements are known of the painted world only.")
+    elif "maps" in given.only:
         _maps(given, work, usual)
-    small = World(given.curve_sketches, 1, work, kind)
+    small = World(given.curve_sketches, 1, work, kind, style)
     for name, values in (("beta", given.betas), ("end", given.ends)):
         if name in given.only:
             print(f"\nOver {name}, {given.curve_sketches} sketches:")

@@ -15,18 +15,31 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..demo.attributes import features, read_attributes
 from ..demo.model import NOISE
 from ..demo.scenes import ATTRIBUTES
 from ..demo.training.evaluate import unseen_scenes
+from ..demo.training.style import PAINTED, Style
 from ..devtools import world
-from ..devtools.world import rendered, save_picture
+from ..devtools.world import save_picture
 from ..images.distribution import Distance, kernel_distance
 from ..images.plot import Axis, Series, line_plot
 from ..images.realism import RealPictures
 from ..images.strokes import simulate_strokes
 from ..samplers.sdedit import SOLVERS, SDEditSettings, sdedit
-from .common import MODELS, OUTPUT, PICTURES, add_model, head, machine, parser, row, unrelated_renders
+from .common import (
+    MODELS,
+    OUTPUT,
+    PICTURES,
+    add_model,
+    head,
+    is_usual,
+    machine,
+    named_by_model,
+    parser,
+    row,
+    unrelated_renders,
+)  # fmt: skip
+from .styles import STYLES
 
 _PAINTINGS = 100
 _REFERENCE = 4  # renders to compare with, per painting
@@ -39,13 +52,13 @@ Measured = dict[str, Distance]
 class World(world.World):
     """Stroke paintings of unseen landscapes, and other landscapes of the same kinds to compare with."""
 
-    def __init__(self, count: int, kind: str = NOISE) -> None:
-        super().__init__(kind)
+    def __init__(self, count: int, kind: str = NOISE, style: Style = PAINTED) -> None:
+        super().__init__(kind, style)
         self.scenes = unseen_scenes(count, 20_000)
-        self.paintings = simulate_strokes(rendered(*self.scenes))
-        reference = unrelated_renders(_REFERENCE * count, 21_000)
-        self.real, self.real_features = RealPictures(reference), features(reference)
-        self.others = unrelated_renders(count, 22_000)
+        self.paintings = simulate_strokes(style.rendered(*self.scenes))
+        reference = unrelated_renders(_REFERENCE * count, 21_000, style)
+        self.real, self.real_features = RealPictures(reference), self.features(reference)
+        self.others = unrelated_renders(count, 22_000, style)
         self.latents = torch.cat([self.vae.encode(chunk) for chunk in self.paintings.split(_BATCH)])
 
     def edited(self, settings: SDEditSettings) -> Tensor:
@@ -59,13 +72,13 @@ class World(world.World):
 
     def measure(self, pictures: Tensor) -> Measured:
         """Means with their standard errors."""
-        seen = list(zip(read_attributes(pictures), self.scenes, strict=True))
+        seen = list(zip(self.read(pictures), self.scenes, strict=True))
         kept = torch.tensor([[read[name] == getattr(scene, name) for name in ATTRIBUTES] for read, scene in seen])
         layout = kept[:, [name in _LAYOUT for name in ATTRIBUTES]].all(dim=1)
         return {
             "L2": _mean((pictures - self.paintings).flatten(1).norm(dim=1)),
             "patch KID": self.real.distance(pictures),
-            "feature KID": kernel_distance(features(pictures), self.real_features),
+            "feature KID": kernel_distance(self.features(pictures), self.real_features),
             "layout kept": _mean(layout),
             "attributes kept": _mean(kept.double().mean(dim=1)),
         }
@@ -107,7 +120,7 @@ def main() -> None:
     options.add_argument("--t0", type=float, nargs="+", default=[0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
     options.add_argument("--plot", type=Path, help="that of the documentation, if there are enough paintings")
     given = options.parse_args()
-    w = World(given.paintings, MODELS[given.model])
+    w = World(given.paintings, MODELS[given.model], STYLES[given.style])
     steps = given.steps or w.steps
     print(f"{machine()}; {w.kind}, {given.paintings} paintings, {steps} steps, {given.solver}, {given.scheduler}\n")
     guide, floor = w.measure(w.paintings), w.measure(w.others)
@@ -127,8 +140,8 @@ def main() -> None:
         f"Best t0 {t0:g}: layout kept {best['layout kept'].value:.0%}, patch KID {patch:.2f} of the guide's, "
         f"feature KID {feature:.2f}"
     )
-    shown_in_docs = given.paintings >= _PAINTINGS and w.kind == NOISE
-    file = (PICTURES if shown_in_docs else OUTPUT) / "sdedit-t0.jpg"
+    shown_in_docs = given.paintings >= _PAINTINGS and is_usual(given)
+    file = (PICTURES if shown_in_docs else OUTPUT) / f"{named_by_model('sdedit-t0', given)}.jpg"
     _plot(given.t0, [guide, *rows], given.plot or file)
 
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import comfy.sample
 import comfy.samplers
-import numpy as np
 import torch
 from comfy_extras import nodes_custom_sampler as core
 from PIL import Image
 from torch import Tensor
 
+from ..demo.attributes import features, read_attributes
 from ..demo.model import NOISE, SAMPLING, load_demo_model
-from ..demo.render import render
 from ..demo.scenes import Scene, full_caption
+from ..demo.training.style import PAINTED, Style
 from ..images.tensors import to_uint8
 from ..samplers.noise import item_noise
 from ..samplers.path import DiffusionPath
@@ -25,9 +25,8 @@ from ..samplers.replay import start
 Latent = dict[str, Any]
 
 
-def rendered(*scenes: Scene, detail: float = 1.0) -> Tensor:
-    """Renders as an IMAGE [N, 256, 256, 3]; detail 0 is a flat stroke painting."""
-    return torch.from_numpy(np.stack([render(scene, detail=detail) for scene in scenes])).float() / 255
+rendered = PAINTED.rendered
+"""Renders of the embedded world."""
 
 
 def save_picture(picture: Tensor, file: Path, quality: int = 85) -> None:
@@ -37,11 +36,15 @@ def save_picture(picture: Tensor, file: Path, quality: int = 85) -> None:
 
 
 class World:
-    """MODEL, CLIP and VAE of a kind of the landscape model, its steps, cfg and scheduler, and captions as batches."""
+    """MODEL, CLIP and VAE of a kind of the landscape model, its steps, cfg and scheduler, and captions as batches.
 
-    def __init__(self, kind: str = NOISE) -> None:
-        self.model, self.clip, self.vae = load_demo_model(kind=kind)
+    style: of the embedded world, or of another that was trained by the same recipe.
+    """
+
+    def __init__(self, kind: str = NOISE, style: Style = PAINTED) -> None:
+        self.model, self.clip, self.vae = load_demo_model(style.model, kind)
         self.kind, (self.steps, self.cfg, self.scheduler) = kind, SAMPLING[kind]
+        self.style = style
         self.negative = self.encoded("")
 
     def encoded(self, *captions: Scene | str) -> list[list[Any]]:
@@ -49,6 +52,14 @@ class World:
         texts = [full_caption(each) if isinstance(each, Scene) else each for each in captions]
         parts = [self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))[0] for text in texts]
         return [[torch.cat([tokens for tokens, _ in parts]), parts[0][1]]]
+
+    def read(self, pictures: Tensor) -> list[dict[str, str]]:
+        """The attributes that are seen in pictures [B, H, W, 3]."""
+        return read_attributes(pictures, self.style.attributes)
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """Features of pictures [B, H, W, 3] for distribution distances, [B, C]."""
+        return features(pictures, self.style.attributes)
 
     def inputs(self, *captions: Scene | str) -> dict[str, Any]:
         """The first inputs of most nodes."""

@@ -18,6 +18,7 @@ import comfy.utils
 import numpy as np
 import torch
 
+from ...benchmarks.styles import STYLES
 from ...images.tensors import from_uint8
 from ...lep.checkpoint import load_predictor, save_predictor
 from ...lep.dataset import Dataset, Wanted, gather
@@ -29,6 +30,7 @@ from ..model import FILM, NOISE, WEIGHTS, load_demo_model
 from ..model import KINDS as MODEL_KINDS
 from ..render import render_with_maps
 from ..scenes import caption, random_scene
+from .style import PAINTED, Style
 
 WORK = Path(".dev/training")
 PICTURES, SEED = 1600, 77
@@ -46,18 +48,19 @@ MAPS: dict[str, tuple[int, str, dict[str, int]]] = {
 }
 
 
-def rendered_data(count: int, seed: int, map_kind: str = EDGES, model_kind: str = NOISE, versions: int = 1) -> Dataset:
+def rendered_data(
+    count: int, seed: int, map_kind: str = EDGES, model_kind: str = NOISE, versions: int = 1, style: Style = PAINTED
+) -> Dataset:
     """Scenes with random captions, and maps of their pictures; every second one is mirrored."""
     rng = np.random.default_rng(seed)
     scenes = [random_scene(rng) for _ in range(count)]
-    made = [render_with_maps(scene) for scene in scenes]
-    pictures = [torch.stack([from_uint8(each.picture) for each in made])]
+    pictures = [style.rendered(*scenes)]
     shown = MAPS[map_kind][1]
     if shown:
-        pictures.append(torch.stack([from_uint8(getattr(each, shown)) for each in made]))
+        pictures.append(torch.stack([from_uint8(getattr(render_with_maps(scene), shown)) for scene in scenes]))
     for each in pictures:
         each[::2] = each[::2].flip(2)
-    model, clip, vae = load_demo_model(kind=model_kind)
+    model, clip, vae = load_demo_model(style.model, model_kind)
     texts = [clip.encode_from_tokens_scheduled(clip.tokenize(caption(scene, rng))) for scene in scenes]
     return gather(model, vae, [], pictures[:1], texts, pictures[1:], Wanted(map_kind, versions=versions))
 
@@ -76,10 +79,14 @@ def main() -> None:
     parser.add_argument("--network", choices=KINDS)
     kinds = [kind for kind in MODEL_KINDS if kind != FILM]
     parser.add_argument("--model", choices=kinds, default=NOISE, help="kind of the landscape model to read")
+    parser.add_argument("--style", choices=list(STYLES), default="painted", help="the world to train on; edges only")
     parser.add_argument("--as-node", action="store_true", help="Train Map Predictor's defaults, on 100 landscapes")
     parser.add_argument("--threads", type=int, help="CPU threads; one is often fastest on a shared machine")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    style = STYLES[options.style]
+    if options.map != EDGES and style is not PAINTED:
+        parser.error(f"maps of {options.map} are known of the painted world only: choose --style painted")
     rounds = MAPS[options.map][0]
     if options.as_node:
         options.rounds = 1
@@ -88,10 +95,11 @@ def main() -> None:
     if options.network is None:
         options.network = (Plan if options.as_node else PLAN).network
     whole = options.network == PLAN.network and options.length >= 1 and options.rounds >= rounds
-    whole = whole and options.model == NOISE and not options.as_node
+    whole = whole and options.model == NOISE and style is PAINTED and not options.as_node
     if options.work is None:
         part = "as-node" if options.as_node else f"{options.length:g}" if options.length != 1 else ""
-        options.work = WORK / options.map / part / ("" if options.model == NOISE else options.model.replace(" ", "-"))
+        world = WORK if style is PAINTED else WORK / options.style
+        options.work = world / options.map / part / ("" if options.model == NOISE else options.model.replace(" ", "-"))
     if options.out is None:
         work_file = options.work / f"{options.network}.safetensors"
         options.out = WEIGHTS.parent / f"{options.map}.safetensors" if whole else work_file
@@ -126,7 +134,8 @@ def _round_of(options: argparse.Namespace, number: int) -> tuple[int, int, Plan]
 def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
     begin = time.time()
     count, seed, plan = _round_of(options, number)
-    data = rendered_data(count, seed, options.map, options.model, VERSIONS if options.as_node else 1)
+    style, versions = STYLES[options.style], VERSIONS if options.as_node else 1
+    data = rendered_data(count, seed, options.map, options.model, versions, style)
     print(f"round {number}: {count} scenes, {time.time() - begin:.0f} s", flush=True)
     start = load_predictor(options.work / f"{options.network}-{number - 1}.safetensors") if number else None
 
@@ -136,7 +145,8 @@ def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
             line = f"{progress.step}/{progress.steps}: loss {progress.loss:.4f}, held back {progress.validation:.4f}"
             print(f"{line}, {seconds:.0f} s", flush=True)
 
-    trained = train_predictor(load_demo_model(kind=options.model)[0], data.examples, data.planned(plan), start, listen)
+    model = load_demo_model(style.model, options.model)[0]
+    trained = train_predictor(model, data.examples, data.planned(plan), start, listen)
     save_predictor(for_all_kinds(trained.predictor), file)
 
 
