@@ -27,7 +27,7 @@ from .data import render_store
 from .diffusion import train_diffusion
 from .few_steps import pack_few_steps, train_few_steps
 from .latents import LatentData, make_shard
-from .pack import pack_attributes, pack_model
+from .pack import pack_attributes, pack_model, read_autoencoder
 from .style import PAINTED, Style
 from .texture import train_texture
 
@@ -93,7 +93,7 @@ def _train(options: argparse.Namespace, style: Style) -> None:
     record = {"budget": vars(budgets["attributes"]), **figures}
     pack_attributes(reader.cpu(), record, style.attributes)
 
-    autoencoder = _autoencoder(options.work, pictures, held_out, budgets, style.seed)
+    autoencoder = _autoencoder(options.work, style, pictures, held_out, budgets)
     figures["autoencoder"] = evaluate_autoencoder(autoencoder, held_out[:256])
     print(f"autoencoder: {figures['autoencoder']}", flush=True)
 
@@ -111,17 +111,19 @@ def _train(options: argparse.Namespace, style: Style) -> None:
 
 
 def _autoencoder(
-    work: Path, pictures: np.ndarray, held_out: np.ndarray, budgets: dict[str, Budget], seed: int
+    work: Path, style: Style, pictures: np.ndarray, held_out: np.ndarray, budgets: dict[str, Budget]
 ) -> LandscapeAutoencoder:
     """Both stages. The latent statistics are measured between them and kept in a separate file."""
+    if style.autoencoder is not None:
+        return read_autoencoder(style.autoencoder).to(device())
     path = work / "faithful.pt"
     if path.exists():
         module = LandscapeAutoencoder().to(device())
         module.load_state_dict(torch.load(path, weights_only=True, map_location=device(), mmap=False))
     else:
-        module = train_faithful(work, pictures, held_out, budgets["autoencoder"], seed)
+        module = train_faithful(work, pictures, held_out, budgets["autoencoder"], style.seed)
         save_atomic(module.state_dict(), path)
-    return train_texture(work, module, pictures, held_out, budgets["texture"], seed)
+    return train_texture(work, module, pictures, held_out, budgets["texture"], style.seed)
 
 
 def _few_steps(options: argparse.Namespace, style: Style, budget: Budget) -> None:

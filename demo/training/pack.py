@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...samplers.files import written_whole
 from ..autoencoder import LandscapeAutoencoder
-from ..model import FORMAT
+from ..model import FORMAT, read_weights
 from ..scenes import vocabulary
 from .data import to_model_range
 from .diffusion import TextToLatent
@@ -57,6 +57,13 @@ def pack_model(
         metadata["unet"] = json.dumps(dict(style.unet))
     write_atomic(tensors, metadata, style.model)
     return style.model.stat().st_size
+
+
+def read_autoencoder(path: Path) -> LandscapeAutoencoder:
+    """The autoencoder of a model file."""
+    weights, module = read_weights(path)[0], LandscapeAutoencoder()
+    module.load_state_dict({k.removeprefix("vae."): v.float() for k, v in weights.items() if k.startswith("vae.")})
+    return module.requires_grad_(False)
 
 
 def pack_attributes(module: nn.Module, record: dict, path: Path) -> int:

@@ -23,6 +23,7 @@ class Style:
     render(scene, detail=1.0): a picture, uint8 [size, size, 3]; detail 0 is a stroke painting. weights: folder of the
     weight files. recipe: factor on the steps, rendered pictures, and shards of latents. seed: of all stages. walls: the
     rows of a picture where the walls of houses are. unet: what differs from the configuration of the first U-Net.
+    autoencoder: the weight file whose autoencoder is used; None trains one.
     """
 
     render: Callable[..., np.ndarray]
@@ -31,6 +32,7 @@ class Style:
     seed: int
     walls: slice
     unet: Mapping[str, Any] = field(default_factory=dict)
+    autoencoder: Path | None = None
 
     @property
     def model(self) -> Path:
