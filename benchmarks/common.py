@@ -23,9 +23,8 @@ from torch import Tensor
 from ..common.processes import Process
 from ..demo.model import FEW_STEPS, FLOW, NOISE
 from ..demo.training.evaluate import unseen_scenes
-from ..demo.training.style import PAINTED, Style
+from ..demo.training.style import PAINTED, STYLES, Style
 from ..devtools.settings import ROOT
-from .styles import STYLES
 
 PICTURES, OUTPUT = ROOT / "docs" / "images", ROOT / "output"
 _M_MMAP_THRESHOLD, _SAMPLE_SECONDS = -3, 0.002

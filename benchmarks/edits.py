@@ -24,6 +24,7 @@ from torch import Tensor
 from ..common.processes import share, this_process
 from ..demo.model import FEW_STEPS
 from ..demo.scenes import full_caption
+from ..demo.training.style import STYLES
 from ..devtools.world import World, sampled_from, save_picture
 from ..images.composite import composite_exact
 from ..images.grid import labelled_grid
@@ -47,7 +48,6 @@ from ..samplers.sigmas import sdedit_sigmas
 from .common import MODELS, OUTPUT, PICTURES, add_model, is_one_of_many, is_usual, machine, named_by_model, parser
 from .editing import KINDS, STEPS, Case, Group, Results, cases, kinds_table, measure, table
 from .published import Published
-from .styles import STYLES
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ import torch
 from ..common.processes import share, this_process
 from ..demo.scenes import Scene
 from ..demo.training.evaluate import unseen_scenes
+from ..demo.training.style import STYLES
 from ..devtools.direct import call
 from ..devtools.world import World
 from ..images.metrics import edit_metrics
@@ -39,7 +40,6 @@ from .common import (
     parser,
     row,
 )  # fmt: skip
-from .styles import STYLES
 
 _BATCH = 10
 _ROWS: dict[str, tuple[dict[str, Any], float]] = {

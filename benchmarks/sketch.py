@@ -28,7 +28,7 @@ from torch import Tensor
 from ..demo.model import NOISE, SAMPLING
 from ..demo.scenes import ATTRIBUTES
 from ..demo.training.evaluate import accuracy, unseen_scenes
-from ..demo.training.style import PAINTED, Style
+from ..demo.training.style import PAINTED, STYLES, Style
 from ..devtools import world
 from ..devtools.world import save_picture
 from ..images.distribution import Distance, kernel_distance
@@ -56,7 +56,6 @@ from .common import (
     unrelated_renders,
 )  # fmt: skip
 from .map_reader import ENCODINGS, Reader, wanted_maps
-from .styles import STYLES
 from .t0 import shown
 
 _SKETCHES, _CURVE = 50, 10

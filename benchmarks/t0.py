@@ -18,7 +18,7 @@ from torch import Tensor
 from ..demo.model import NOISE
 from ..demo.scenes import ATTRIBUTES
 from ..demo.training.evaluate import unseen_scenes
-from ..demo.training.style import PAINTED, Style
+from ..demo.training.style import PAINTED, STYLES, Style
 from ..devtools import world
 from ..devtools.world import save_picture
 from ..images.distribution import Distance, kernel_distance
@@ -39,7 +39,6 @@ from .common import (
     row,
     unrelated_renders,
 )  # fmt: skip
-from .styles import STYLES
 
 _PAINTINGS = 100
 _REFERENCE = 4  # renders to compare with, per painting

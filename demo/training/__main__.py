@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ...benchmarks.styles import STYLES
 from ...images.plot import Axis, Series, line_plot
 from .. import model
 from ..autoencoder import LandscapeAutoencoder
@@ -28,7 +27,7 @@ from .diffusion import train_diffusion
 from .few_steps import pack_few_steps, train_few_steps
 from .latents import LatentData, make_shard
 from .pack import pack_attributes, pack_model, read_autoencoder
-from .style import PAINTED, Style
+from .style import PAINTED, STYLES, Style
 from .texture import train_texture
 
 BUDGETS = {

@@ -18,7 +18,6 @@ import comfy.utils
 import numpy as np
 import torch
 
-from ...benchmarks.styles import STYLES
 from ...images.tensors import from_uint8
 from ...lep.checkpoint import load_predictor, save_predictor
 from ...lep.dataset import Dataset, Wanted, gather
@@ -30,7 +29,7 @@ from ..model import FILM, NOISE, WEIGHTS, load_demo_model
 from ..model import KINDS as MODEL_KINDS
 from ..render import render_with_maps
 from ..scenes import caption, random_scene
-from .style import PAINTED, Style
+from .style import PAINTED, STYLES, Style
 
 WORK = Path(".dev/training")
 PICTURES, SEED = 1600, 77

@@ -1,4 +1,4 @@
-"""How the scenes of a world are drawn, and where what is trained on such pictures is kept."""
+"""The worlds that can be trained: how their scenes are drawn, and where what is trained on such pictures is kept."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from .. import attributes, model
 from ..render import render
 from ..scenes import Scene
+from . import paper
 
 
 @dataclass(frozen=True)
@@ -53,3 +54,12 @@ class Style:
 
 PAINTED = Style(render, model.WEIGHTS.parent, (1.0, 20000, 9), 1, slice(60, 168))
 """The embedded world."""
+
+PAPER = Style(
+    paper.render, Path(__file__).parents[2] / "benchmarks" / "weights", (0.4, 8000, 3), 101, slice(110, 200),
+    {"channel_mult": (1, 1, 2)}, PAINTED.model,
+)  # fmt: skip
+"""Another one, to see whether settings that were found on the first carry over."""
+
+STYLES = {"painted": PAINTED, "paper": PAPER}
+"""By their names on the command line."""

@@ -1,17 +1,15 @@
-"""The second world of the benchmarks: other pictures of the same scenes, and a model of other widths trained on them."""
+"""The second world: other pictures of the same scenes, and a model of other widths trained on them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-
-from diffusion_path.benchmarks.styles import PAPER, STYLES
 from diffusion_path.demo.attributes import read_attributes
 from diffusion_path.demo.model import UNET_CONFIG, build_base_model
 from diffusion_path.demo.scenes import ATTRIBUTES, Scene
 from diffusion_path.demo.training.evaluate import unseen_scenes
-from diffusion_path.demo.training.style import PAINTED
+from diffusion_path.demo.training.style import PAINTED, PAPER, STYLES
 from diffusion_path.devtools.world import World
 
 

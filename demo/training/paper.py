@@ -1,6 +1,6 @@
 """A second world to try settings on that were found on the first: the same scenes and captions, cut out of paper.
 
-Other shapes, palette, textures and composition than `demo/render.py`: the sun and the mountains stand on the right, the
+Other shapes, palette, textures and composition than `../render.py`: the sun and the mountains stand on the right, the
 house on the left, the ground lies in strips with the shadows of their edges, and the lake is a pond.
 """
 
@@ -10,10 +10,10 @@ import math
 
 import numpy as np
 
-from ..demo.canvas import Canvas, Colour, rgb, smooth
-from ..demo.render import SIZE
-from ..demo.scenes import Scene
-from ..demo.textures import patch, profile
+from ..canvas import Canvas, Colour, rgb, smooth
+from ..render import SIZE
+from ..scenes import Scene
+from ..textures import patch, profile
 
 _TINT = {"day": rgb(1.0, 1.0, 0.98), "sunset": rgb(1.0, 0.74, 0.62), "night": rgb(0.36, 0.42, 0.62)}
 _SKY = {  # from the top to the horizon
