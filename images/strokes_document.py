@@ -30,7 +30,7 @@ from ..common import limits
 from ..common.interrupts import interruptible
 from ..common.texts import quoted
 
-Tool = Literal["brush", "line", "eraser", "fill"]
+Tool = Literal["brush", "line", "eraser", "fill", "blur"]
 Kind = Literal["paint", "sketch", "picture"]
 
 VERSION = 2

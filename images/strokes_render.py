@@ -16,6 +16,7 @@ from ..common import limits
 from ..common.interrupts import check_interrupt, interruptible
 from ..common.memory import check_memory
 from .morphology import grow
+from .strokes_blur import soften
 from .strokes_coverage import Cover, brush_cover, brush_pixels, fill_cover
 from .strokes_document import Drawing, Gradient, Layer, Placed, Stroke
 from .strokes_grain import grained
@@ -78,6 +79,10 @@ class _Paint:
     def blank(cls, width: int, height: int) -> _Paint:
         return cls(np.zeros((height, width, 4), np.float32), *np.zeros((3, height, width), np.float32))
 
+    @property
+    def planes(self) -> tuple[np.ndarray, ...]:
+        return self.pixels, self.mask, self.t0s, self.covered
+
     def part(self, cover: Cover) -> _Paint:
         height, width = cover.values.shape[:2]
         region = slice(cover.y, cover.y + height), slice(cover.x, cover.x + width)
@@ -96,7 +101,11 @@ def _shown(drawing: Drawing) -> list[tuple[Layer, list[Stroke]]]:
 def _paint_layer(layer: Layer, strokes: list[Stroke], scale: np.ndarray, width: int, height: int) -> _Paint:
     result = _Paint.blank(width, height)
     for stroke in interruptible(strokes):
-        if (cover := _cover(stroke, scale, width, height)) is not None:
+        if (cover := _cover(stroke, scale, width, height)) is None:
+            continue
+        if stroke.tool == "blur":
+            soften(result.planes, cover, _alpha(cover, stroke, scale), 2 * _radius(stroke, scale))
+        else:
             _paint(result.part(cover), cover, stroke, scale)
     if layer.opacity < 1:
         np.multiply(result.pixels, np.float32(layer.opacity), out=result.pixels)
@@ -121,7 +130,7 @@ def _paint_picture(
 def _lines(layer: Layer, strokes: list[Stroke], scale: np.ndarray, width: int, height: int) -> np.ndarray:
     sketch = np.zeros((height, width), np.float32)
     for stroke in interruptible(strokes):
-        if (cover := _cover(stroke, scale, width, height)) is not None:
+        if stroke.tool != "blur" and (cover := _cover(stroke, scale, width, height)) is not None:
             rows = slice(cover.y, cover.y + cover.values.shape[0])
             _draw_line(sketch[rows, cover.x : cover.x + cover.values.shape[1]], cover.values, stroke)
     return sketch * np.float32(layer.opacity) if layer.opacity < 1 else sketch
@@ -209,8 +218,7 @@ def _draw_line(sketch: np.ndarray, cover: np.ndarray, stroke: Stroke) -> None:
 def _paint(below: _Paint, covered: Cover, stroke: Stroke, scale: np.ndarray) -> None:
     """Paints one stroke. Opacity and grain only thin the colour: where there is paint, the picture may change fully."""
     cover = covered.values
-    seen = cover if stroke.tool == "fill" else grained(covered, stroke.size, stroke.grain, scale)
-    alpha = seen[..., None] * np.float32(stroke.opacity)
+    alpha = _alpha(covered, stroke, scale)[..., None]
     np.multiply(below.pixels, 1 - alpha, out=below.pixels)
     if stroke.tool == "eraser":
         for plane in (below.mask, below.t0s, below.covered):
@@ -224,6 +232,12 @@ def _paint(below: _Paint, covered: Cover, stroke: Stroke, scale: np.ndarray) -> 
     for plane, value in ((below.t0s, stroke.t0), (below.covered, 1.0)):
         plane *= 1 - cover
         plane += cover * np.float32(value)
+
+
+def _alpha(cover: Cover, stroke: Stroke, scale: np.ndarray) -> np.ndarray:
+    """How much a stroke does where it covers the picture, [h, w]."""
+    seen = cover.values if stroke.tool == "fill" else grained(cover, stroke.size, stroke.grain, scale)
+    return seen * np.float32(stroke.opacity)
 
 
 def _opaque(color: tuple[int, int, int]) -> np.ndarray:

@@ -53,7 +53,7 @@ def scribbles(count: int, size: int = 1024, seed: int = 0) -> list[list[tuple[fl
 
 
 def _stroke(rng: random.Random, width: int, height: int) -> dict[str, Any]:
-    tool = rng.choice(["brush", "brush", "brush", "line", "eraser", "fill"])
+    tool = rng.choice(["brush", "brush", "brush", "line", "eraser", "fill", "blur"])
     layer = rng.choice(["paint", "paint", "sketch"])
     stroke: dict[str, Any] = {"tool": tool, "layer": layer, "color": _color(rng)}
     for name, low, high in (("opacity", 0.2, 1), ("hardness", 0, 1), ("t0", 0, 1), ("importance", 0.1, 1)):

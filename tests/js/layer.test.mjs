@@ -38,7 +38,7 @@ const mixed = (count, layer = "paint") =>
   read(
     ...Array.from({ length: count }, (_, i) => ({
       layer,
-      tool: i % 5 === 4 ? "eraser" : "brush",
+      tool: i % 5 === 4 ? "eraser" : i % 13 === 6 ? "blur" : "brush",
       points: [(i * 37) % SIDE, (i * 23) % SIDE, (i * 11) % SIDE, (i * 53) % SIDE],
       color: `#${((i * 81931 + 4000) % 16777216).toString(16).padStart(6, "0")}`,
       ...{

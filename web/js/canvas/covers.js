@@ -61,7 +61,7 @@ export class Covers {
 
   #box(stroke) {
     const [lowX, lowY, highX, highY] = corners(stroke.paths);
-    const reach = (stroke.tool === "fill" ? 0 : (stroke.size / 2) * this.#sizeScale) + 1;
+    const reach = (stroke.tool === "fill" ? 0 : (stroke.size / 2) * this.sizeScale) + 1;
     const [left, top] = [Math.floor(lowX * this.scaleX - reach), Math.floor(lowY * this.scaleY - reach)];
     const [right, bottom] = [Math.ceil(highX * this.scaleX + reach), Math.ceil(highY * this.scaleY + reach)];
     const { width, height } = this;
@@ -70,7 +70,8 @@ export class Covers {
     return box.left < box.right && box.top < box.bottom ? box : null;
   }
 
-  get #sizeScale() {
+  /** Pixels for each unit of a stroke's width. */
+  get sizeScale() {
     return Math.sqrt(this.scaleX * this.scaleY);
   }
 
@@ -78,7 +79,7 @@ export class Covers {
     const { scaleX, scaleY } = this;
     const paths = stroke.paths.map((path) => path.map((value, i) => value * (i % 2 ? scaleY : scaleX)));
     if (stroke.tool === "fill") return fillCover(paths, part);
-    const cover = brushCover(paths[0], radiiOf(stroke, this.#sizeScale), stroke.hardness, part);
+    const cover = brushCover(paths[0], radiiOf(stroke, this.sizeScale), stroke.hardness, part);
     return grained(cover, stroke, this);
   }
 }

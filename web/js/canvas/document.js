@@ -2,7 +2,7 @@
  * A drawing as text: reads and writes the JSON that images/strokes_document.py describes.
  *
  * @typedef {object} Stroke
- * @property {"brush"|"line"|"eraser"|"fill"} tool
+ * @property {"brush"|"line"|"eraser"|"fill"|"blur"} tool
  * @property {string} layer          the id of its layer
  * @property {"paint"|"sketch"} kind of its layer
  * @property {number[][]} paths     one path, or the rings of a fill: x, y, x, y, ... in pixels of the drawing
@@ -30,7 +30,7 @@ const WIDEST = 16384;
 const MOST_STROKES = 20000;
 const MOST_POINTS = 100000;
 const LONGEST_TEXT = 8000000;
-const TOOLS = ["brush", "line", "eraser", "fill"];
+const TOOLS = ["brush", "line", "eraser", "fill", "blur"];
 const COLOR = /^#[0-9a-f]{6}$/i;
 
 /** number: [default, low, high] */
@@ -164,7 +164,7 @@ function writeStroke(stroke) {
   const written = {};
   if (tool !== "brush") written.tool = tool;
   if (layer !== "paint") written.layer = layer;
-  if (tool !== "eraser" && kind !== "sketch") written.color = color;
+  if (bringsPaint(stroke) && kind !== "sketch") written.color = color;
   for (const name of numbersOf(stroke))
     if (stroke[name] !== RANGES[name][0]) written[name] = Number(stroke[name].toFixed(3));
   if (tool === "fill") written.rings = paths;
@@ -174,10 +174,20 @@ function writeStroke(stroke) {
   return written;
 }
 
+/** Whether a stroke changes what is there with what is there. */
+export function isEffect({ tool }) {
+  return tool === "blur";
+}
+
+/** Whether a stroke has a colour and a t0 of its own. */
+export function bringsPaint({ tool }) {
+  return tool !== "eraser" && !isEffect({ tool });
+}
+
 /** The numbers that mean something for a stroke. */
 export function numbersOf({ tool, kind }) {
   const brush = tool === "fill" ? [] : kind === "sketch" ? ["size", "hardness"] : ["size", "hardness", "grain"];
-  if (tool === "eraser") return [...brush, "opacity"];
+  if (!bringsPaint({ tool })) return [...brush, "opacity"];
   return [...brush, ...(kind === "sketch" ? ["importance"] : ["opacity", "t0"])];
 }
 

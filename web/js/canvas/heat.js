@@ -1,5 +1,6 @@
 /** The t0 of every place as a colour over the picture: how far a run may go from what is there. */
 
+import { isEffect } from "./document.js";
 import { isSketch, PICTURE_T0 } from "./layers.js";
 import { largestT0 } from "./noise.js";
 import { Stack } from "./stack.js";
@@ -54,8 +55,8 @@ export class HeatPainter {
 
   #copyOf(stroke) {
     if (stroke.tool === "eraser") return stroke;
-    if (!this.copies.has(stroke))
-      this.copies.set(stroke, Object.freeze({ ...stroke, ...WHOLE, color: this.colorOf(stroke.t0) }));
+    const look = () => (isEffect(stroke) ? { spreads: true } : { ...WHOLE, color: this.colorOf(stroke.t0) });
+    if (!this.copies.has(stroke)) this.copies.set(stroke, Object.freeze({ ...stroke, ...look() }));
     return this.copies.get(stroke);
   }
 }

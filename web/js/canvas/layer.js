@@ -6,6 +6,8 @@
 import { lay, layOver } from "./blend.js";
 import { blank, coverSegment } from "./coverage.js";
 import { Covers, packed } from "./covers.js";
+import { isEffect } from "./document.js";
+import { Effects, leave, press } from "./effects.js";
 import { grained } from "./grain.js";
 
 const TILE = 64;
@@ -26,6 +28,7 @@ export class StrokeLayer {
     this.dirty = new Set(); // not as they should be
     this.rough = new Set(); // right to a level or two of 255
     this.held = null; // what lies below and above the strokes that are being changed
+    this.effects = new Effects((i, part) => this.#before(i, part));
     this.live = null;
     this.version = 0; // another one after every change of its pixels
   }
@@ -38,10 +41,11 @@ export class StrokeLayer {
    */
   sync(strokes, scaleX, scaleY, { until = Infinity, draft = false } = {}) {
     if (this.live) return false;
-    const wanted = strokes.filter((stroke) => stroke.layer === this.name);
+    const wanted = strokes.filter((stroke) => stroke.layer === this.name && isDrawn(stroke));
     if (this.covers?.scaleX !== scaleX || this.covers.scaleY !== scaleY) this.#begin(scaleX, scaleY);
     this.#take(wanted, draft);
     this.changed = null;
+    if (!this.effects.makeUpTo(this.drawn, until)) return false;
     for (const tile of this.dirty) if (performance.now() < until) this.#render(tile, draft);
     if (!this.dirty.size) this.#append(until);
     if (!draft && !this.dirty.size)
@@ -56,7 +60,8 @@ export class StrokeLayer {
     const before = this.whole.data.slice();
     const cover = blank({ left: 0, top: 0, right: this.width, bottom: this.height });
     const [path, radii] = [[], []];
-    const radius = (stroke.size / 2) * Math.sqrt(scaleX * scaleY);
+    const sizeScale = Math.sqrt(scaleX * scaleY);
+    const radius = (stroke.size / 2) * sizeScale;
     let [fresh, touched] = [null, null];
     this.live = {
       /** Leads the brush on to a point of the drawing. */
@@ -73,7 +78,8 @@ export class StrokeLayer {
         this.#bringBack(before, fresh);
         const part = sized(fresh);
         const spans = packed(grained(cover, stroke, scale, part), part);
-        if (spans) lay(this.whole, spans, stroke, scale);
+        if (spans && isEffect(stroke)) press(this.whole, leave({ ...this.whole, data: before }, spans, stroke, sizeScale));
+        else if (spans) lay(this.whole, spans, stroke, scale);
         this.#put(fresh);
         [touched, fresh] = [joined(touched, fresh), null];
       },
@@ -89,6 +95,7 @@ export class StrokeLayer {
 
   #begin(scaleX, scaleY) {
     this.covers = new Covers(this.width, this.height, scaleX, scaleY);
+    this.effects.begin([], this.covers);
     this.whole.data.fill(0);
     this.context.putImageData(this.image, 0, 0);
     this.version += 1;
@@ -99,6 +106,8 @@ export class StrokeLayer {
 
   /** Notes which tiles are not as they should be once these strokes are wanted. */
   #take(wanted, draft) {
+    const isBroken = this.effects.isFull && !wanted.slice(0, this.drawn).every((stroke, i) => stroke === this.strokes[i]);
+    if (isBroken) this.#begin(this.covers.scaleX, this.covers.scaleY);
     const { strokes } = this;
     const [first, after] = common(strokes, wanted);
     const [last, end] = [strokes.length - after, wanted.length - after]; // what differs: first..last is now first..end
@@ -106,12 +115,15 @@ export class StrokeLayer {
     if (first === last && first === end) return;
     const boxes = wanted.map((stroke) => this.covers.boxOf(stroke));
     const [gone, come] = different(strokes.slice(first, last), wanted.slice(first, end));
+    const touched = this.boxes.slice(first, last).filter((box, i) => box && gone.has(strokes[first + i]));
+    const spoiled = this.effects.take(wanted, boxes, { first, gone, come, touched });
     if (first < this.drawn) {
-      const inPlace = draft || come.size <= FEW;
+      const inPlace = this.drawn >= last && (draft || come.size <= FEW);
       this.#mark(this.boxes, (stroke, i) => (!inPlace || gone.has(stroke)) && i < this.drawn, strokes, first);
-      if (inPlace && this.drawn >= last) {
-        this.#mark(boxes, (stroke, i) => come.has(stroke) && i < end, wanted, first);
+      if (inPlace) {
         this.drawn += end - last;
+        const isOther = (stroke, i) => (come.has(stroke) && i < end) || (spoiled.has(stroke) && i < this.drawn);
+        this.#mark(boxes, isOther, wanted, first);
       } else this.drawn = first;
     }
     const stay = new Set([...come].map(({ paths }) => paths));
@@ -123,7 +135,7 @@ export class StrokeLayer {
     const { held } = this;
     if (this.drawn < this.strokes.length) this.held = null;
     else if (!held || !isAround(held, wanted))
-      this.held = { before: wanted.slice(0, first), after: wanted.slice(wanted.length - after), tiles: new Map() };
+      this.held = heldAround(wanted.slice(0, first), wanted.slice(wanted.length - after));
   }
 
   #mark(boxes, counts, strokes, from) {
@@ -143,7 +155,9 @@ export class StrokeLayer {
       const stroke = this.strokes[this.drawn++];
       const spans = box && this.covers.of(stroke);
       if (!spans) continue;
-      lay(this.whole, spans, stroke, this.covers);
+      if (!isEffect(stroke)) lay(this.whole, spans, stroke, this.covers);
+      else if (this.rough.size) this.effects.lay(this.whole, this.drawn - 1);
+      else this.effects.layNext(this.whole, this.drawn - 1);
       this.changed = joined(this.changed, box);
     }
   }
@@ -157,9 +171,10 @@ export class StrokeLayer {
       if (!held.tiles.has(tile)) held.tiles.set(tile, this.#around(piece));
       const { below, above } = held.tiles.get(tile);
       piece.data.set(below.data);
-      this.#layAll(piece, held.before.length, this.strokes.length - held.after.length);
-      layOver(piece, above, this.strokes[0]?.kind === "sketch");
-      this.rough.add(tile);
+      this.#layAll(piece, held.before.length, this.strokes.length - (above ? held.after.length : 0));
+      if (above) layOver(piece, above, this.strokes[0]?.kind === "sketch");
+      if (above) this.rough.add(tile);
+      else this.rough.delete(tile);
     } else {
       this.#layAll(piece, 0, this.drawn);
       this.rough.delete(tile);
@@ -176,10 +191,19 @@ export class StrokeLayer {
   #around(piece) {
     const made = () => ({ ...piece, data: new Uint8Array(piece.data.length) });
     const below = made();
-    const above = { ...made(), through: new Float32Array(piece.width * piece.height).fill(1) };
     this.#layAll(below, 0, this.held.before.length);
+    if (this.held.mixes) return { below, above: null };
+    const above = { ...made(), through: new Float32Array(piece.width * piece.height).fill(1) };
     this.#layAll(above, this.strokes.length - this.held.after.length, this.strokes.length);
     return { below, above };
+  }
+
+  /** A part of the layer as it is before one of its strokes. */
+  #before(i, { left, top, right, bottom }) {
+    const [width, height] = [right - left, bottom - top];
+    const piece = { x: left, y: top, width, height, data: new Uint8Array(width * height * 4) };
+    this.#layAll(piece, 0, i);
+    return piece;
   }
 
   #layAll(piece, from, to) {
@@ -188,9 +212,15 @@ export class StrokeLayer {
       const box = this.boxes[i];
       if (!box || box.left >= part.right || box.right <= part.left || box.top >= part.bottom || box.bottom <= part.top)
         continue;
-      const spans = this.covers.of(this.strokes[i], part);
-      if (spans) lay(piece, spans, this.strokes[i], this.covers);
+      const stroke = this.strokes[i];
+      if (isEffect(stroke)) this.effects.lay(piece, i);
+      else this.#layPart(piece, stroke, part);
     }
+  }
+
+  #layPart(piece, stroke, part) {
+    const spans = this.covers.of(stroke, part);
+    if (spans) lay(piece, spans, stroke, this.covers);
   }
 
   #bringBack(pixels, { left, top, right, bottom }) {
@@ -228,6 +258,16 @@ function different(before, now) {
     fresh.delete(stroke);
   }
   return [old, fresh];
+}
+
+/** What stays below and above strokes that are changed. It mixes if what is above depends on what is below. */
+function heldAround(before, after) {
+  return { before, after, tiles: new Map(), mixes: after.some(isEffect) };
+}
+
+/** A sketch has lines alone. */
+function isDrawn(stroke) {
+  return stroke.kind !== "sketch" || !isEffect(stroke);
 }
 
 function isAround({ before, after }, strokes) {

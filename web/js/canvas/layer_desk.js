@@ -1,5 +1,6 @@
 /** Which layer somebody works on, and what is done to the layers of a drawing. Every change is one step of its undo. */
 
+import { bringsPaint } from "./document.js";
 import { strokesAt } from "./geometry.js";
 import { freshId, isSketch, isStandard, layerOf, MOST_LAYERS, withChange, withLayer, withMoved } from "./layers.js";
 import { dragged, isOver, movedTo, scaledBy, turnedTo } from "./placing.js";
@@ -261,7 +262,7 @@ export class LayerDesk {
   /** The strokes that are there keep what they have, which is easily overlooked. */
   #offer(name, value) {
     const { view, active } = this;
-    const others = ({ layer, tool, [name]: own = value }) => layer === active.id && tool !== "eraser" && own !== value;
+    const others = (stroke) => stroke.layer === active.id && bringsPaint(stroke) && stroke[name] !== value;
     const sentence = OFFERS[name];
     if (view.notice?.[0] === sentence) view.notify("");
     if (this.isClosed || !view.drawing.strokes.some(others)) return;

@@ -1,5 +1,6 @@
 /** About what a model sees of a picture at a t0: noise in pixels, at the resolution of a latent. */
 
+import { bringsPaint } from "./document.js";
 import { isSketch, PICTURE_T0 } from "./layers.js";
 
 export const CELL = 8; // pixels of a picture that most VAEs make one of a latent
@@ -18,7 +19,7 @@ export function noiseShare(t0) {
 export function largestT0({ layers, strokes }, fallback) {
   const shown = layers.filter((layer) => !("foreign" in layer) && !layer.hidden && !isSketch(layer));
   const ids = new Set(shown.map(({ id }) => id));
-  const painted = strokes.filter(({ layer, tool }) => tool !== "eraser" && ids.has(layer)).map(({ t0 }) => t0);
+  const painted = strokes.filter((stroke) => bringsPaint(stroke) && ids.has(stroke.layer)).map(({ t0 }) => t0);
   const laid = shown.filter(({ picture }) => picture).map(({ t0 }) => t0 ?? PICTURE_T0);
   const found = [...painted, ...laid];
   return found.length ? found.reduce((most, t0) => Math.max(most, t0), 0) : fallback;

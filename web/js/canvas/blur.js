@@ -1,0 +1,133 @@
+/**
+ * Blur: a brush that softens the paint of its layer. The same sums as images/strokes_blur.py, which says what they are,
+ * so that both agree.
+ */
+
+const DEVIATION = 1 / 8; // of the blur, for a brush of the size 1
+const PASSES = 3;
+const BAND = 64; // rows that are blurred at a time, unless the blur reaches farther
+
+/** The box that is applied three times: `radius` pixels to each side of the middle, and `end` of the next ones. */
+function boxOf(deviation) {
+  const variance = deviation ** 2 / PASSES;
+  const radius = Math.floor((Math.sqrt(1 + 12 * variance) - 1) / 2);
+  const rest = variance - (radius * (radius + 1)) / 3;
+  const end = ((2 * radius + 1) * rest) / (2 * ((radius + 1) ** 2 - variance));
+  return { radius, end, share: 1 / (2 * radius + 1 + 2 * end) };
+}
+
+/** How far around it a stroke looks, in pixels of which the drawing's unit has `sizeScale`. */
+export function reachOf({ size }, sizeScale) {
+  return PASSES * (boxOf(size * DEVIATION * sizeScale).radius + 1);
+}
+
+/**
+ * The pixels that a stroke leaves where it covers any: straight RGBA, one after the other as in `spans`. Where it
+ * `spreads`, as on the map of t0s, nothing becomes fainter.
+ * @param {import("./blend.js").Piece} source with what lies within reach, cut only at the edges of the layer
+ * @param {import("./covers.js").Spans} spans
+ */
+export function blurred(source, spans, { size, opacity, spreads = false }, sizeScale) {
+  const box = boxOf(size * DEVIATION * sizeScale);
+  const reach = PASSES * (box.radius + 1);
+  const result = new Uint8Array(4 * spans.values.length);
+  const band = Math.max(BAND, reach);
+  for (let top = 0; top < spans.height; top += band) {
+    const bottom = Math.min(top + band, spans.height);
+    const part = columnsOf(spans, top, bottom);
+    if (part) mix(result, source, spans, soft(source, part, reach, box), { opacity, spreads });
+  }
+  return result;
+}
+
+/** Some rows of a stroke, and the columns that it covers there; null if there are none. */
+function columnsOf({ y, rows }, top, bottom) {
+  let [left, right] = [Infinity, 0];
+  for (let row = top; row < bottom; row++) {
+    if (rows[3 * row] === rows[3 * row + 1]) continue;
+    left = Math.min(left, rows[3 * row]);
+    right = Math.max(right, rows[3 * row + 1]);
+  }
+  return left < right ? { left, right, top: top + y, bottom: bottom + y } : null;
+}
+
+/** A part of a picture, blurred: colours multiplied by alpha, 0..255. */
+function soft(source, part, reach, box) {
+  const left = Math.max(part.left - reach, source.x);
+  const top = Math.max(part.top - reach, source.y);
+  const width = Math.min(part.right + reach, source.x + source.width) - left;
+  const height = Math.min(part.bottom + reach, source.y + source.height) - top;
+  let values = new Float32Array(4 * width * height);
+  for (let row = 0, to = 0; row < height; row++) {
+    let at = 4 * ((row + top - source.y) * source.width + left - source.x);
+    for (let column = 0; column < width; column++, at += 4, to += 4) {
+      const alpha = source.data[at + 3];
+      if (alpha === 0) continue;
+      for (let c = 0; c < 3; c++) values[to + c] = (source.data[at + c] * alpha) / 255;
+      values[to + 3] = alpha;
+    }
+  }
+  let other = new Float32Array(values.length);
+  for (const along of [across, down])
+    for (let i = 0; i < PASSES; i++) {
+      along(values, other, width, height, box);
+      [values, other] = [other, values];
+    }
+  return { ...part, x: left, y: top, width, values };
+}
+
+/** One box along the rows. Beyond its edges, a picture goes on as it ends. */
+function across(from, to, width, height, { radius, end, share }) {
+  const last = 4 * (width - 1);
+  for (let row = 0; row < height; row++) {
+    const start = 4 * row * width;
+    for (let c = start; c < start + 4; c++) {
+      let sum = 0;
+      for (let i = -radius; i <= radius; i++) sum += from[c + Math.min(Math.max(4 * i, 0), last)];
+      for (let at = 0; at <= last; at += 4) {
+        const before = at - 4 * (radius + 1);
+        const next = from[c + Math.min(at + 4 * (radius + 1), last)];
+        to[c + at] = (sum + end * (from[c + Math.max(before, 0)] + next)) * share;
+        sum += next - from[c + Math.max(before + 4, 0)];
+      }
+    }
+  }
+}
+
+/** The same along the columns. */
+function down(from, to, width, height, { radius, end, share }) {
+  const length = 4 * width;
+  const rowAt = (row) => length * Math.min(Math.max(row, 0), height - 1);
+  const sums = new Float64Array(length);
+  for (let i = -radius; i <= radius; i++) for (let j = 0, at = rowAt(i); j < length; j++, at++) sums[j] += from[at];
+  for (let row = 0; row < height; row++) {
+    const [before, first, next] = [row - radius - 1, row - radius, row + radius + 1].map(rowAt);
+    const start = row * length;
+    for (let j = 0; j < length; j++) {
+      const coming = from[next + j];
+      to[start + j] = (sums[j] + end * (from[before + j] + coming)) * share;
+      sums[j] += coming - from[first + j];
+    }
+  }
+}
+
+/** Goes from what is there to what is blurred, as far as a stroke covers it. */
+function mix(result, { x, y, width, data }, spans, blur, { opacity, spreads }) {
+  const strength = opacity / 255;
+  for (let row = blur.top; row < blur.bottom; row++) {
+    const [first, last, begin] = spans.rows.subarray(3 * (row - spans.y), 3 * (row - spans.y) + 3);
+    let from = 4 * ((row - y) * width + first - x);
+    let soften = 4 * ((row - blur.y) * blur.width + first - blur.x);
+    for (let i = begin; i < begin + last - first; i++, from += 4, soften += 4) {
+      const share = spans.values[i] * strength;
+      const before = data[from + 3];
+      const alpha = before + share * (blur.values[soften + 3] - before);
+      for (let c = 0; c < 3; c++) {
+        const color = (data[from + c] * before) / 255;
+        const mixed = color + share * (blur.values[soften + c] - color);
+        result[4 * i + c] = alpha > 1e-3 && share > 0 ? Math.min((mixed * 255) / alpha + 0.5, 255) : data[from + c];
+      }
+      result[4 * i + 3] = Math.max(alpha, spreads ? before : 0) + 0.5;
+    }
+  }
+}
