@@ -22,33 +22,32 @@ export function reachOf({ size }, sizeScale) {
 }
 
 /**
- * The pixels that a stroke leaves where it covers any: straight RGBA, one after the other as in `spans`. Where it
- * `spreads`, as on the map of t0s, nothing becomes fainter.
+ * Writes the pixels that a stroke leaves where it covers a part of the layer: straight RGBA, one after the other as in
+ * `spans`. Where it `spreads`, as on the map of t0s, nothing becomes fainter.
+ * @param {{spans: import("./covers.js").Spans, part: {left, top, right, bottom}}} place
  * @param {import("./blend.js").Piece} source with what lies within reach, cut only at the edges of the layer
- * @param {import("./covers.js").Spans} spans
  */
-export function blurred(source, spans, { size, opacity, spreads = false }, sizeScale) {
+export function blurred(result, { spans, part }, source, { size, opacity, spreads = false }, sizeScale) {
   const box = boxOf(size * DEVIATION * sizeScale);
   const reach = PASSES * (box.radius + 1);
-  const result = new Uint8Array(4 * spans.values.length);
   const band = Math.max(BAND, reach);
-  for (let top = 0; top < spans.height; top += band) {
-    const bottom = Math.min(top + band, spans.height);
-    const part = columnsOf(spans, top, bottom);
-    if (part) mix(result, source, spans, soft(source, part, reach, box), { opacity, spreads });
+  const [first, last] = [Math.max(part.top, spans.y), Math.min(part.bottom, spans.y + spans.height)];
+  for (let top = first; top < last; top += band) {
+    const covered = columnsOf(spans, { ...part, top, bottom: Math.min(top + band, last) });
+    if (covered) mix(result, source, spans, soft(source, covered, reach, box), { opacity, spreads });
   }
-  return result;
 }
 
-/** Some rows of a stroke, and the columns that it covers there; null if there are none. */
-function columnsOf({ y, rows }, top, bottom) {
-  let [left, right] = [Infinity, 0];
-  for (let row = top; row < bottom; row++) {
-    if (rows[3 * row] === rows[3 * row + 1]) continue;
+/** A part with those columns alone that a stroke covers; null if there are none. */
+function columnsOf({ y, rows }, part) {
+  let [left, right] = [part.right, part.left];
+  for (let row = part.top - y; row < part.bottom - y; row++) {
+    if (rows[3 * row] >= rows[3 * row + 1]) continue;
     left = Math.min(left, rows[3 * row]);
     right = Math.max(right, rows[3 * row + 1]);
   }
-  return left < right ? { left, right, top: top + y, bottom: bottom + y } : null;
+  [left, right] = [Math.max(left, part.left), Math.min(right, part.right)];
+  return left < right ? { ...part, left, right } : null;
 }
 
 /** A part of a picture, blurred: colours multiplied by alpha, 0..255. */
@@ -112,14 +111,16 @@ function down(from, to, width, height, { radius, end, share }) {
 }
 
 /** Goes from what is there to what is blurred, as far as a stroke covers it. */
-function mix(result, { x, y, width, data }, spans, blur, { opacity, spreads }) {
+function mix(result, { x, y, width, data }, { y: top, rows, values }, blur, { opacity, spreads }) {
   const strength = opacity / 255;
   for (let row = blur.top; row < blur.bottom; row++) {
-    const [first, last, begin] = spans.rows.subarray(3 * (row - spans.y), 3 * (row - spans.y) + 3);
+    const run = 3 * (row - top);
+    const [first, last] = [Math.max(rows[run], blur.left), Math.min(rows[run + 1], blur.right)];
     let from = 4 * ((row - y) * width + first - x);
     let soften = 4 * ((row - blur.y) * blur.width + first - blur.x);
-    for (let i = begin; i < begin + last - first; i++, from += 4, soften += 4) {
-      const share = spans.values[i] * strength;
+    let i = rows[run + 2] + first - rows[run];
+    for (let column = first; column < last; column++, i++, from += 4, soften += 4) {
+      const share = values[i] * strength;
       const before = data[from + 3];
       const alpha = before + share * (blur.values[soften + 3] - before);
       for (let c = 0; c < 3; c++) {

@@ -1,10 +1,11 @@
 /**
- * Strokes that change what lies below them with what lies there, as blur does. What they leave is kept until a stroke
- * changes that they look at, so that tiles of a layer can be drawn again one by one.
+ * Strokes that change what lies below them with what lies there, as blur does. What they leave is kept, so that tiles of
+ * a layer can be drawn again one by one, and of a change below only the tiles count that it reaches.
  */
 
 import { blurred, reachOf } from "./blur.js";
 import { isEffect } from "./document.js";
+import { areaOf, boxOfTile, joined, shared, tilesOf, widened } from "./tiles.js";
 
 const MOST_BYTES = 128 << 20;
 
@@ -17,72 +18,62 @@ export class Effects {
   /** before(i, part): a part of the layer as it is before its stroke number i. */
   constructor(before, most = MOST_BYTES) {
     Object.assign(this, { before, most });
-    this.begin([], null);
+    this.begin(null);
   }
 
   /** Nothing is kept of what was drawn before. @param {import("./covers.js").Covers} covers */
-  begin(strokes, covers) {
-    Object.assign(this, { strokes, covers, bytes: 0, indices: [] });
-    this.isFull = false; // not all of them can be kept: a change means that the whole layer is drawn again
-    this.kept = new Map(); // by the stroke
+  begin(covers) {
+    Object.assign(this, { covers, strokes: [], indices: [], bytes: 0 });
+    this.isFull = false; // not all of them are kept: a change means that the whole layer is drawn again
+    this.kept = new Map(); // what strokes leave
+    this.changes = new Map(); // tiles, and the number of the stroke from which on they are not what they were
+    this.at = 0; // how many of `indices` have heard of them
+  }
+
+  /** Other strokes are wanted, of which `count` are drawn, from number `first` on; the others are gone. */
+  take(strokes, count, first, gone) {
+    this.strokes = strokes;
+    this.indices = strokes.flatMap((stroke, i) => (isEffect(stroke) ? [i] : []));
+    this.at = 0;
+    for (const stroke of gone) this.#forget(stroke);
+    for (const i of this.indices) if (i >= count) this.#forget(strokes[i]);
+    for (const [tile, from] of this.changes) if (from > first) this.changes.set(tile, first);
+  }
+
+  /** A tile is another one once stroke number `from` is drawn. */
+  touch(tile, from) {
+    if (this.indices.length) this.changes.set(tile, Math.min(from, this.changes.get(tile) ?? from));
   }
 
   /**
-   * Other strokes are wanted from number `first` on; `touched`: boxes of those that are gone.
-   * @returns {Set<import("./document.js").Stroke>} what is still wanted, but is not what it was
+   * Makes anew what has changed of the first `count` strokes, as far as it gets until then; touched(tile): another tile
+   * has to be drawn. Returns whether nothing is left.
    */
-  take(strokes, boxes, { first, gone, come, touched }) {
-    this.strokes = strokes;
-    this.indices = strokes.flatMap((stroke, i) => (isEffect(stroke) ? [i] : []));
-    const spoiled = new Set();
-    for (const stroke of gone) this.#forget(stroke);
-    if (!this.indices.length) return spoiled;
-    for (let i = first; i < strokes.length; i++) {
-      const [stroke, box] = [strokes[i], boxes[i]];
-      const isNew = come.has(stroke);
-      if (isNew) this.#forget(stroke); // it may have had another place
-      if (!box) continue;
-      if (isEffect(stroke) && !isNew) {
-        const seen = this.#around(stroke, box);
-        if (!touched.some((each) => overlap(each, seen))) continue;
-        this.#forget(stroke);
-        spoiled.add(stroke);
-      } else if (!isNew) continue;
-      touched.push(box);
-    }
-    return spoiled;
-  }
-
-  /** Makes what the first `count` strokes need, as far as it gets until then; returns whether all is there. */
-  makeUpTo(count, until) {
+  makeUpTo(count, until, touched) {
     if (this.isFull) return true;
-    for (const i of this.indices) {
+    for (; this.at < this.indices.length; this.at++) {
+      const i = this.indices[this.at];
       if (i >= count) break;
-      if (this.kept.has(this.strokes[i])) continue;
       if (performance.now() >= until) return false;
-      this.#of(i);
+      if (!this.kept.has(this.strokes[i])) this.#keep(this.strokes[i], this.#make(i));
+      else if (this.changes.size) this.#mend(i, touched);
     }
+    this.changes.clear();
     return true;
   }
 
-  /** Lays stroke number i over a piece. */
+  /** Lays what stroke number i leaves over a piece, if it has been made. */
   lay(piece, i) {
-    press(piece, this.#of(i));
+    const left = this.kept.get(this.strokes[i]);
+    if (left) press(piece, left);
   }
 
-  /** The same as the next stroke of a whole layer, which is right up to there. */
-  layNext(whole, i) {
-    const known = this.kept.get(this.strokes[i]);
-    const left = known ?? this.#make(i, whole);
-    if (!known && this.bytes + sizeOf(left) > this.most) this.isFull = true;
-    else if (!known) this.#keep(this.strokes[i], left);
-    press(whole, left);
-  }
-
-  #of(i) {
-    const stroke = this.strokes[i];
-    if (!this.kept.has(stroke)) this.#keep(stroke, this.#make(i));
-    return this.kept.get(stroke);
+  /** Makes stroke number i as the next one of a layer; whole: the layer, if it is exactly what it is before. */
+  layNext(piece, i, whole) {
+    const left = this.#make(i, whole);
+    if (this.bytes + left.data.length <= this.most) this.#keep(this.strokes[i], left);
+    else this.isFull = true;
+    press(piece, left);
   }
 
   /** @returns {Left} */
@@ -90,59 +81,94 @@ export class Effects {
     const stroke = this.strokes[i];
     const spans = this.covers.of(stroke);
     if (!spans) return { spans, data: new Uint8Array() };
-    const { x, y, width, height } = spans;
-    const box = { left: x, top: y, right: x + width, bottom: y + height };
-    return leave(source ?? this.before(i, this.#around(stroke, box)), spans, stroke, this.covers.sizeScale);
+    const seen = widened(boxOf(spans), this.#reachOf(stroke), this.covers);
+    return leave(source ?? this.before(i, seen), spans, stroke, this.covers.sizeScale);
+  }
+
+  /** Makes those tiles of it anew that a change reaches. */
+  #mend(i, touched) {
+    const stroke = this.strokes[i];
+    const left = this.kept.get(stroke);
+    if (!left.spans) return;
+    const { covers, changes } = this;
+    const reach = this.#reachOf(stroke);
+    const box = boxOf(left.spans);
+    const stale = new Set();
+    for (const tile of tilesOf(widened(box, reach, covers), covers.width)) {
+      const near = changes.get(tile) <= i && shared(widened(boxOfTile(tile, covers), reach, covers), box);
+      if (near) for (const each of tilesOf(near, covers.width)) stale.add(each);
+    }
+    if (!stale.size) return;
+    const before = left.data.slice();
+    for (const part of this.#partsOf(stale, reach)) {
+      const source = this.before(i, widened(part, reach, covers));
+      blurred(left.data, { spans: left.spans, part }, source, stroke, covers.sizeScale);
+    }
+    for (const tile of stale)
+      if (differ(left, before, boxOfTile(tile, covers))) {
+        this.touch(tile, i + 1);
+        touched(tile);
+      }
+  }
+
+  /** Tiles one by one, or the box around them if that is less to look at. */
+  #partsOf(tiles, reach) {
+    const parts = [...tiles].map((tile) => boxOfTile(tile, this.covers));
+    const around = parts.reduce(joined, null);
+    const cost = (part) => areaOf(widened(part, reach, this.covers));
+    return around && parts.reduce((sum, part) => sum + cost(part), 0) > cost(around) ? [around] : parts;
   }
 
   #keep(stroke, left) {
     this.kept.set(stroke, left);
-    this.bytes += sizeOf(left);
-    this.isFull ||= this.bytes > this.most;
+    this.bytes += left.data.length;
   }
 
   #forget(stroke) {
-    if (this.kept.has(stroke)) this.bytes -= sizeOf(this.kept.get(stroke));
+    if (this.kept.has(stroke)) this.bytes -= this.kept.get(stroke).data.length;
     this.kept.delete(stroke);
   }
 
-  /** The pixels that a stroke looks at. */
-  #around(stroke, { left, top, right, bottom }) {
-    const { width, height, sizeScale } = this.covers;
-    const reach = reachOf(stroke, sizeScale);
-    return {
-      left: Math.max(0, left - reach),
-      top: Math.max(0, top - reach),
-      right: Math.min(width, right + reach),
-      bottom: Math.min(height, bottom + reach),
-    };
+  #reachOf(stroke) {
+    return reachOf(stroke, this.covers.sizeScale);
   }
 }
 
 /** What a stroke leaves of a piece. @returns {Left} */
 export function leave(source, spans, stroke, sizeScale) {
-  return { spans, data: blurred(source, spans, stroke, sizeScale) };
+  const data = new Uint8Array(4 * spans.values.length);
+  blurred(data, { spans, part: boxOf(spans) }, source, stroke, sizeScale);
+  return { spans, data };
 }
 
 /** Puts it in place of what is there. @param {import("./blend.js").Piece} piece @param {Left} left */
 export function press(piece, { spans, data }) {
   if (!spans) return;
-  const bottom = Math.min(spans.y + spans.height, piece.y + piece.height);
-  for (let row = Math.max(spans.y, piece.y); row < bottom; row++) {
-    const at = 3 * (row - spans.y);
-    const first = spans.rows[at];
-    const [from, to] = [Math.max(first, piece.x), Math.min(spans.rows[at + 1], piece.x + piece.width)];
-    if (from >= to) continue;
-    const begin = 4 * (spans.rows[at + 2] + from - first);
-    const pixels = data.subarray(begin, begin + 4 * (to - from));
-    piece.data.set(pixels, 4 * ((row - piece.y) * piece.width + from - piece.x));
+  const { x, y, width, height } = piece;
+  eachRun(spans, { left: x, top: y, right: x + width, bottom: y + height }, (row, from, to, at) =>
+    piece.data.set(data.subarray(4 * at, 4 * (at + to - from)), 4 * ((row - y) * width + from - x)),
+  );
+}
+
+/** Whether a stroke leaves something else than before in a box. */
+function differ({ spans, data }, before, box) {
+  let found = false;
+  eachRun(spans, box, (_, from, to, at) => {
+    for (let k = 4 * at; k < 4 * (at + to - from) && !found; k++) found = data[k] !== before[k];
+  });
+  return found;
+}
+
+/** The runs of pixels of spans in a box: what(row, first column, the one after the last, place of the first). */
+function eachRun({ y, height, rows }, box, what) {
+  const bottom = Math.min(y + height, box.bottom);
+  for (let row = Math.max(y, box.top); row < bottom; row++) {
+    const at = 3 * (row - y);
+    const [from, to] = [Math.max(rows[at], box.left), Math.min(rows[at + 1], box.right)];
+    if (from < to) what(row, from, to, rows[at + 2] + from - rows[at]);
   }
 }
 
-function sizeOf({ data }) {
-  return data.length;
-}
-
-function overlap(a, b) {
-  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+function boxOf({ x, y, width, height }) {
+  return { left: x, top: y, right: x + width, bottom: y + height };
 }

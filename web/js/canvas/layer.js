@@ -9,8 +9,8 @@ import { Covers, packed } from "./covers.js";
 import { isEffect } from "./document.js";
 import { Effects, leave, press } from "./effects.js";
 import { grained } from "./grain.js";
+import { boxOfTile, joined, tilesOf } from "./tiles.js";
 
-const TILE = 64;
 const FEW = 64; // new strokes up to which a change before the last one is mended in place
 
 export class StrokeLayer {
@@ -21,7 +21,6 @@ export class StrokeLayer {
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
     this.image = this.context.createImageData(width, height);
     this.whole = { x: 0, y: 0, width, height, data: new Uint8Array(this.image.data.buffer) };
-    this.columns = Math.ceil(width / TILE);
     this.strokes = []; // what is to be seen
     this.boxes = []; // of each the pixels it may touch
     this.drawn = 0; // how many of them are, but for these tiles:
@@ -45,8 +44,9 @@ export class StrokeLayer {
     if (this.covers?.scaleX !== scaleX || this.covers.scaleY !== scaleY) this.#begin(scaleX, scaleY);
     this.#take(wanted, draft);
     this.changed = null;
-    if (!this.effects.makeUpTo(this.drawn, until)) return false;
-    for (const tile of this.dirty) if (performance.now() < until) this.#render(tile, draft);
+    const isMade = this.#makeEffects(until, draft);
+    for (const tile of isMade ? this.dirty : draft ? [...this.dirty] : [])
+      if (performance.now() < until) this.#render(tile, draft, isMade);
     if (!this.dirty.size) this.#append(until);
     if (!draft && !this.dirty.size)
       for (const tile of this.rough) if (performance.now() < until) this.#render(tile, false);
@@ -95,7 +95,7 @@ export class StrokeLayer {
 
   #begin(scaleX, scaleY) {
     this.covers = new Covers(this.width, this.height, scaleX, scaleY);
-    this.effects.begin([], this.covers);
+    this.effects.begin(this.covers);
     this.whole.data.fill(0);
     this.context.putImageData(this.image, 0, 0);
     this.version += 1;
@@ -115,17 +115,12 @@ export class StrokeLayer {
     if (first === last && first === end) return;
     const boxes = wanted.map((stroke) => this.covers.boxOf(stroke));
     const [gone, come] = different(strokes.slice(first, last), wanted.slice(first, end));
-    const touched = this.boxes.slice(first, last).filter((box, i) => box && gone.has(strokes[first + i]));
-    const spoiled = this.effects.take(wanted, boxes, { first, gone, come, touched });
-    if (first < this.drawn) {
-      const inPlace = this.drawn >= last && (draft || come.size <= FEW);
-      this.#mark(this.boxes, (stroke, i) => (!inPlace || gone.has(stroke)) && i < this.drawn, strokes, first);
-      if (inPlace) {
-        this.drawn += end - last;
-        const isOther = (stroke, i) => (come.has(stroke) && i < end) || (spoiled.has(stroke) && i < this.drawn);
-        this.#mark(boxes, isOther, wanted, first);
-      } else this.drawn = first;
-    }
+    const drawn = this.drawn;
+    const inPlace = drawn >= last && (draft || come.size <= FEW);
+    if (first < drawn) this.drawn = inPlace ? drawn + end - last : first;
+    this.effects.take(wanted, this.drawn, first, gone);
+    if (first < drawn) this.#mark(this.boxes, (stroke, i) => (!inPlace || gone.has(stroke)) && i < drawn, strokes, first);
+    if (first < drawn && inPlace) this.#mark(boxes, (stroke, i) => come.has(stroke) && i < end, wanted, first);
     const stay = new Set([...come].map(({ paths }) => paths));
     for (const stroke of gone) if (!stay.has(stroke.paths)) this.covers.forget(stroke);
     [this.strokes, this.boxes] = [wanted, boxes];
@@ -142,11 +137,17 @@ export class StrokeLayer {
     for (let i = from; i < strokes.length; i++) {
       const box = boxes[i];
       if (!box || !counts(strokes[i], i)) continue;
-      const [right, bottom] = [Math.ceil(box.right / TILE), Math.ceil(box.bottom / TILE)];
-      for (let row = Math.floor(box.top / TILE); row < bottom; row++)
-        for (let column = Math.floor(box.left / TILE); column < right; column++)
-          this.dirty.add(row * this.columns + column);
+      for (const tile of tilesOf(box, this.width)) {
+        this.dirty.add(tile);
+        this.effects.touch(tile, from);
+      }
     }
+  }
+
+  /** What is drawn mixes what lies below it; a draft goes on without, but not for good. Returns whether all is there. */
+  #makeEffects(until, draft) {
+    const now = performance.now();
+    return this.effects.makeUpTo(this.drawn, draft ? now + (until - now) / 2 : until, (tile) => this.dirty.add(tile));
   }
 
   #append(until) {
@@ -156,18 +157,18 @@ export class StrokeLayer {
       const spans = box && this.covers.of(stroke);
       if (!spans) continue;
       if (!isEffect(stroke)) lay(this.whole, spans, stroke, this.covers);
-      else if (this.rough.size) this.effects.lay(this.whole, this.drawn - 1);
-      else this.effects.layNext(this.whole, this.drawn - 1);
+      else this.effects.layNext(this.whole, this.drawn - 1, this.rough.size ? null : this.whole);
       this.changed = joined(this.changed, box);
     }
   }
 
-  #render(tile, draft) {
-    const [x, y] = [(tile % this.columns) * TILE, Math.floor(tile / this.columns) * TILE];
-    const [width, height] = [Math.min(TILE, this.width - x), Math.min(TILE, this.height - y)];
-    const piece = { x, y, width, height, data: new Uint8Array(width * height * 4) };
+  /** isDone: whether nothing of it changes any more. */
+  #render(tile, draft, isDone = true) {
+    const box = boxOfTile(tile, this);
+    const piece = blankPiece(box);
+    const { x, y, width, height } = piece;
     const { held } = this;
-    if (draft && held) {
+    if (draft && held && isDone) {
       if (!held.tiles.has(tile)) held.tiles.set(tile, this.#around(piece));
       const { below, above } = held.tiles.get(tile);
       piece.data.set(below.data);
@@ -179,12 +180,12 @@ export class StrokeLayer {
       this.#layAll(piece, 0, this.drawn);
       this.rough.delete(tile);
     }
-    this.dirty.delete(tile);
+    if (isDone) this.dirty.delete(tile);
     for (let row = 0; row < height; row++) {
       const pixels = piece.data.subarray(row * width * 4, (row + 1) * width * 4);
       this.whole.data.set(pixels, ((row + y) * this.width + x) * 4);
     }
-    this.changed = joined(this.changed, { left: x, top: y, right: x + width, bottom: y + height });
+    this.changed = joined(this.changed, box);
   }
 
   /** What lies below the strokes that are being changed, and above them, in one tile. */
@@ -199,9 +200,8 @@ export class StrokeLayer {
   }
 
   /** A part of the layer as it is before one of its strokes. */
-  #before(i, { left, top, right, bottom }) {
-    const [width, height] = [right - left, bottom - top];
-    const piece = { x: left, y: top, width, height, data: new Uint8Array(width * height * 4) };
+  #before(i, part) {
+    const piece = blankPiece(part);
     this.#layAll(piece, 0, i);
     return piece;
   }
@@ -276,11 +276,9 @@ function isAround({ before, after }, strokes) {
   return before.every((stroke, i) => stroke === strokes[i]) && after.every((stroke, i) => stroke === strokes[rest + i]);
 }
 
-/** The box around two; either may be null. */
-function joined(a, b) {
-  if (!a || !b) return a ?? b;
-  const [left, top] = [Math.min(a.left, b.left), Math.min(a.top, b.top)];
-  return { left, top, right: Math.max(a.right, b.right), bottom: Math.max(a.bottom, b.bottom) };
+function blankPiece(box) {
+  const part = sized(box);
+  return { ...part, data: new Uint8Array(part.width * part.height * 4) };
 }
 
 function sized({ left, top, right, bottom }) {
