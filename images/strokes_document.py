@@ -2,18 +2,19 @@
 
     {"version": 2, "width": 512, "height": 512, "paper": "#ffffff", "layers": [LAYER, ...], "strokes": [STROKE, ...]}
 
-A stroke has a tool (brush, line, eraser or fill) and the id of its layer ("paint" if left out). brush, line and eraser
+A stroke has a tool (brush, line, eraser, fill or blur) and the id of its layer ("paint" if left out). All but fill
 follow "points" [x, y, x, y, ...] with a "size" (diameter), a "hardness", a "grain" (on paint) and, from a pen, a
 "pressure" 0..100 per point; fill covers the inside of "rings", each a list like points (even-odd, so a ring within a
 ring is a hole); with a "gradient" [x0, y0, x1, y1], its colour goes from "color" at the first place to "color2" at the
-second. Paint has "color", "opacity" and "t0", sketch lines have "importance". Lengths are pixels of width x height;
+second. blur, on paint alone, softens what its layer has below it. Paint has "color", "opacity" and "t0", erasers and
+blur have "opacity", sketch lines have "importance". Lengths are pixels of width x height;
 missing values take the defaults below. Fields of a stroke that a version does not know are ignored.
 
 Layers come from the lowest to the uppermost. Each has an "id", a "kind" (paint, sketch or picture), an "opacity", a
 "name", and may be "hidden" or, which only the page respects, "locked"; its "t0" or "importance" is what new strokes
 begin with. A picture has a "file", its size in "pixels" [width, height], the place "x", "y" of its centre, "scale",
 "rotation" in degrees clockwise, and its own "t0"; the file is in a folder beside the workflow, under a name that is the
-hash of its content. Without layers (version 1) there are "paint" and "sketch". web/js/canvas/document.js reads and
+hash of its content. Without layers (version 1) there are "paint" and "sketch"; blur came with version 3. web/js/canvas/document.js reads and
 writes the same.
 """
 
@@ -33,7 +34,9 @@ from ..common.texts import quoted
 Tool = Literal["brush", "line", "eraser", "fill", "blur"]
 Kind = Literal["paint", "sketch", "picture"]
 
-VERSION = 2
+EFFECTS = frozenset({"blur"})
+"""Tools that change what is there with what is there; a sketch has none."""
+VERSION = 3
 _FILE = re.compile(r"[0-9a-f]{16,64}\.[a-z]{3,4}")  # no other characters, so that it stays in its folder
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 # number: (default, low, high)
@@ -158,9 +161,9 @@ def read_drawing(text: str) -> Drawing:
         complaints.append(f"The drawing has {len(given)} strokes: the first {limits.STROKES} are used.")
     reader = _Reader()
     layers = _layers(data.get("layers"), reader)
-    ids = {layer.id for layer in layers if layer.picture is None}
+    kinds = {layer.id: layer.kind for layer in layers if layer.picture is None}
     strokes = [
-        stroke for item in interruptible(given[: limits.STROKES]) if (stroke := _stroke(item, ids, reader)) is not None
+        stroke for item in interruptible(given[: limits.STROKES]) if (stroke := _stroke(item, kinds, reader)) is not None
     ]
     complaints += [f"{count} {what}." for what, count in reader.repaired.items()]
     width, height = (_side(data.get(name), name, complaints) for name in ("width", "height"))
@@ -268,12 +271,13 @@ def _placed(item: dict[str, Any], reader: _Reader) -> Placed | None:
     return Placed(file, pixels[0], *place[0], scale, rotation)
 
 
-def _stroke(item: Any, layers: set[str], reader: _Reader) -> Stroke | None:
+def _stroke(item: Any, kinds: dict[str, Kind], reader: _Reader) -> Stroke | None:
     if not isinstance(item, dict):
         reader.note("are not objects and are left out")
         return None
     tool, layer = item.get("tool", "brush"), item.get("layer", "paint")
-    if tool not in get_args(Tool) or not isinstance(layer, str) or layer not in layers:
+    kind = kinds.get(layer) if isinstance(layer, str) else None
+    if tool not in get_args(Tool) or kind is None or (tool in EFFECTS and kind == "sketch"):
         reader.note("are of a kind or on a layer unknown to this version and are left out")
         return None
     paths = item.get("rings") if tool == "fill" else [item.get("points")]

@@ -18,13 +18,14 @@ from ..common.memory import check_memory
 from .morphology import grow
 from .strokes_blur import soften
 from .strokes_coverage import Cover, brush_cover, brush_pixels, fill_cover
-from .strokes_document import Drawing, Gradient, Layer, Placed, Stroke
+from .strokes_document import EFFECTS, Drawing, Gradient, Layer, Placed, Stroke
 from .strokes_grain import grained
 from .strokes_pictures import Opener, placed_pixels
 from .tensors import check_image, split_alpha
 
 _BYTES = 100  # taken at the highest for each pixel
 _BYTES_OF_LAYERS = 130  # the same of several layers
+_EFFECT = 10  # times as long as a brush takes for each pixel, at most
 _BAND = 1 << 22  # pixels of a layer processed between two checks for an interrupt
 
 
@@ -103,7 +104,7 @@ def _paint_layer(layer: Layer, strokes: list[Stroke], scale: np.ndarray, width: 
     for stroke in interruptible(strokes):
         if (cover := _cover(stroke, scale, width, height)) is None:
             continue
-        if stroke.tool == "blur":
+        if stroke.tool in EFFECTS:
             soften(result.planes, cover, _alpha(cover, stroke, scale), 2 * _radius(stroke, scale))
         else:
             _paint(result.part(cover), cover, stroke, scale)
@@ -130,7 +131,7 @@ def _paint_picture(
 def _lines(layer: Layer, strokes: list[Stroke], scale: np.ndarray, width: int, height: int) -> np.ndarray:
     sketch = np.zeros((height, width), np.float32)
     for stroke in interruptible(strokes):
-        if stroke.tool != "blur" and (cover := _cover(stroke, scale, width, height)) is not None:
+        if (cover := _cover(stroke, scale, width, height)) is not None:
             rows = slice(cover.y, cover.y + cover.values.shape[0])
             _draw_line(sketch[rows, cover.x : cover.x + cover.values.shape[1]], cover.values, stroke)
     return sketch * np.float32(layer.opacity) if layer.opacity < 1 else sketch
@@ -165,6 +166,9 @@ def _check_size(layers: list[tuple[Layer, list[Stroke]]], scale: np.ndarray, wid
         reach = 1.0 if stroke.tool == "fill" else _radius(stroke, scale) + 1.0
         for path in stroke.paths:
             passed += brush_pixels(np.asarray(path, np.float64) * scale, reach, width, height)
+        if stroke.tool in EFFECTS:
+            ends = np.asarray(stroke.paths[0], np.float64) * scale
+            passed += _EFFECT * brush_pixels(np.array([ends.min(0), ends.max(0)]), 2 * reach, width, height)
     if passed > limits.BRUSH_PIXELS:
         raise ValueError(
             f"The strokes pass over {passed / 1e9:.0f} billion pixels in total, but at most "

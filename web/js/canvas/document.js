@@ -24,7 +24,8 @@
 import { clamp } from "../common/numbers.js";
 import { FARTHEST, isStandard, readLayers, STANDARD, writeLayers } from "./layers.js";
 
-const VERSION = 2;
+const VERSION = 3;
+const BEFORE_EFFECTS = 2;
 const BEFORE_LAYERS = 1;
 const WIDEST = 16384;
 const MOST_STROKES = 20000;
@@ -91,7 +92,8 @@ export function writeDrawing(drawing) {
   const { width, height, paper, print, layers, strokes, rest } = drawing;
   const plain = isStandard(layers);
   if (!strokes.length && paper === EMPTY.paper && plain) return "";
-  const head = { version: plain ? BEFORE_LAYERS : VERSION, ...rest, width, height, paper };
+  const version = strokes.some(isEffect) ? VERSION : plain ? BEFORE_LAYERS : BEFORE_EFFECTS;
+  const head = { version, ...rest, width, height, paper };
   if (print) head.background = print;
   if (!plain) head.layers = writeLayers(layers);
   return JSON.stringify({ ...head, strokes: strokes.map(writeStroke) });
@@ -118,7 +120,7 @@ function readStroke(item, budget) {
   if (typeof item !== "object" || item === null) return { foreign: item };
   const { tool = "brush", layer = "paint" } = item;
   const kind = budget.kinds.get(layer);
-  if (!TOOLS.includes(tool) || !kind) return { foreign: item };
+  if (!TOOLS.includes(tool) || !kind || (kind === "sketch" && isEffect({ tool }))) return { foreign: item };
   const paths = tool === "fill" ? item.rings : [item.points];
   const least = tool === "fill" ? 6 : 2;
   if (!Array.isArray(paths) || !paths.length || !paths.every((path) => isPath(path, least))) return { foreign: item };

@@ -5,6 +5,8 @@ import { app } from "../../../../scripts/app.js";
 import { html } from "../common/elements.js";
 import { say } from "../common/language.js";
 import { isLinked } from "../common/outputs.js";
+import { isEffect } from "./document.js";
+import { StrokeLayer } from "./layer.js";
 import { sentenceOf, Told } from "./notices.js";
 import { paperOf, Stack } from "./stack.js";
 import { svgOf } from "./svg.js";
@@ -24,17 +26,40 @@ const WITHOUT = "Pictures that are missing were left out.";
 async function pngOf({ frame, reference, drawing, background, pictures }) {
   const { width, height } = frame;
   const stack = new Stack(width, height);
-  const [x, y] = [width / reference.width, height / reference.height];
-  while (!stack.sync(drawing, x, y, { until: performance.now() + SLICE_MS }))
-    await new Promise((resolve) => setTimeout(resolve));
+  await drawAll(stack, drawing, { frame, reference });
   stack.pictures = pictures;
   for (const { picture, hidden } of drawing.layers) if (picture && !hidden) await pictures.whole(picture.file);
   const context = paperOf(drawing.paper, width, height);
   if (background?.picture) context.drawImage(await background.picture.whole(), 0, 0, width, height);
   stack.drawPaint(context, drawing, width, height);
-  const file = await new Promise((resolve) => context.canvas.toBlob(resolve, "image/png"));
+  return fileOf(context.canvas);
+}
+
+/** Draws strokes at full size. @param {Stack|StrokeLayer} place */
+async function drawAll(place, strokes, { frame, reference }) {
+  const [x, y] = [frame.width / reference.width, frame.height / reference.height];
+  while (!place.sync(strokes, x, y, { until: performance.now() + SLICE_MS }))
+    await new Promise((resolve) => setTimeout(resolve));
+}
+
+async function fileOf(canvas) {
+  const file = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   if (!file) throw new Told(NOT_DRAWN);
   return file;
+}
+
+/** What the layers with effects have up to the last one, which vectors cannot tell: addresses of data by their ids. */
+async function mixedOf(view) {
+  const mixed = new Map();
+  for (const layer of view.drawing.layers) {
+    const strokes = view.drawing.strokes.filter((stroke) => stroke.layer === layer.id);
+    const count = strokes.findLastIndex(isEffect) + 1;
+    if (!count) continue;
+    const place = new StrokeLayer(layer.id, view.frame.width, view.frame.height);
+    await drawAll(place, strokes.slice(0, count), view);
+    mixed.set(layer.id, await asData(await fileOf(place.canvas)));
+  }
+  return mixed;
 }
 
 export async function savePng(view) {
@@ -62,7 +87,7 @@ export async function saveSvg(view) {
     isComplete &&= !picture || files.has(picture.file);
   }
   const below = background?.picture ? await asData(background.picture.file) : null;
-  const text = svgOf(drawing, frame, { background: below, files });
+  const text = svgOf(drawing, frame, { background: below, files, mixed: await mixedOf(view) });
   download(new Blob([text], { type: "image/svg+xml" }), "svg");
   if (!isComplete) view.notify(WITHOUT);
 }

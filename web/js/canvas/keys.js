@@ -11,6 +11,7 @@ const TOOLS = {
   o: "ellipse",
   p: "outline",
   e: "eraser",
+  w: "blur",
   g: "fill",
   i: "pick",
   v: "select",

@@ -40,7 +40,7 @@ export class StrokeLayer {
    */
   sync(strokes, scaleX, scaleY, { until = Infinity, draft = false } = {}) {
     if (this.live) return false;
-    const wanted = strokes.filter((stroke) => stroke.layer === this.name && isDrawn(stroke));
+    const wanted = strokes.filter((stroke) => stroke.layer === this.name);
     if (this.covers?.scaleX !== scaleX || this.covers.scaleY !== scaleY) this.#begin(scaleX, scaleY);
     this.#take(wanted, draft);
     this.changed = null;
@@ -263,11 +263,6 @@ function different(before, now) {
 /** What stays below and above strokes that are changed. It mixes if what is above depends on what is below. */
 function heldAround(before, after) {
   return { before, after, tiles: new Map(), mixes: after.some(isEffect) };
-}
-
-/** A sketch has lines alone. */
-function isDrawn(stroke) {
-  return stroke.kind !== "sketch" || !isEffect(stroke);
 }
 
 function isAround({ before, after }, strokes) {

@@ -3,6 +3,7 @@
 import { SKETCH_COLOR } from "./blend.js";
 import { ONE } from "./carrying.js";
 import { pictureToCut } from "./cutting.js";
+import { bringsPaint } from "./document.js";
 import { boundsOf } from "./geometry.js";
 import { drawPlaced, frameOf, turningHandle } from "./placing.js";
 
@@ -12,6 +13,7 @@ const LENS_MS = 12; // of a frame, in which the map of t0s is drawn
 const MOST_OUTLINES = 200;
 const MOST_POINTS = 20000; // of outlines, in a frame
 const SHOWN_THROUGH = 0.7; // of what is cut, through what lies on it
+const WITH_A_BRUSH = new Set(["brush", "line", "eraser", "blur"]);
 const ACCENT = "#3d8bfd";
 
 /** Where the picture lies on the sheet: left, top and pixels of the stage per pixel of the picture. */
@@ -224,7 +226,7 @@ export function drawCorners(context, view, points, hover = null) {
 export function drawPathPreview(context, view, points, hover = null) {
   const { factor } = placeOf(view);
   const path = hover ? [...points, hover.x, hover.y] : points;
-  if (view.settings.tool !== "eraser") {
+  if (bringsPaint(view.settings)) {
     prepare(context, view);
     for (let i = 0; i < path.length; i += 2) context.lineTo(path[i], path[i + 1]);
     context.stroke();
@@ -260,7 +262,7 @@ function dashed(context, factor, ...box) {
 function drawCursor(context, view, factor) {
   const { hover, hand } = view.pointer;
   if (hand.at) drawCross(context, hand.at, factor);
-  if (!hover || view.locked || !["brush", "line", "eraser"].includes(view.settings.tool)) return;
+  if (!hover || view.locked || !WITH_A_BRUSH.has(view.settings.tool)) return;
   const ring = (color, radius) => {
     context.beginPath();
     context.arc(hover.x, hover.y, radius, 0, 2 * Math.PI);

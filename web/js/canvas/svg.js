@@ -1,7 +1,7 @@
 /**
  * A drawing as an SVG file: every stroke a path, every layer a group with its name. Lengths are pixels of the picture.
  * Soft rims are blurred lines and grain is SVG's own noise, which come near to what is painted; what an eraser took
- * away is in masks.
+ * away is in masks. What a layer has up to its last effect, such as blur, is a picture.
  */
 
 import { say } from "../common/language.js";
@@ -9,6 +9,7 @@ import { largest } from "../common/numbers.js";
 import { SKETCH_COLOR } from "./blend.js";
 import { corners } from "./coverage.js";
 import { radiiOf } from "./covers.js";
+import { isEffect } from "./document.js";
 import { hasGrain, roughnessOf } from "./grain.js";
 import { isSketch, titleOf } from "./layers.js";
 import { frameOf } from "./placing.js";
@@ -29,28 +30,29 @@ const NAMESPACES = [
 /**
  * @param {import("./document.js").Drawing} drawing
  * @param {{width: number, height: number}} frame of the picture
- * @param {{background: string|null, files: Map<string, string>}} pictures addresses of data, by the names of files
+ * @param {{background: string|null, files: Map<string, string>, mixed: Map<string, string>}} pictures addresses of data:
+ *   by the names of files; by the ids of layers with effects, what they have up to the last one
  */
-export function svgOf(drawing, { width, height }, { background = null, files = new Map() } = {}) {
+export function svgOf(drawing, { width, height }, { background = null, files = new Map(), mixed = new Map() } = {}) {
   const scale = { x: width / (drawing.width || width), y: height / (drawing.height || height) };
+  const size = `width="${width}" height="${height}"`;
   const sheet = { width, height, scale, defs: [] };
   const known = drawing.layers.filter((layer) => !("foreign" in layer));
   const strokesOf = ({ id }) => drawing.strokes.filter(({ layer }) => layer === id);
+  const below = (address) => (address ? `<image ${size} preserveAspectRatio="none" xlink:href="${address}"/>\n` : "");
   const written = [...known.filter((layer) => !isSketch(layer)), ...known.filter(isSketch)].map((layer, i) => {
-    const content = layer.picture ? image(layer.picture, files, scale) : strokes(strokesOf(layer), sheet);
+    const content = layer.picture ? image(layer.picture, files, scale) : strokes(strokesOf(layer), sheet, below(mixed.get(layer.id)));
     const label = escaped(layer.name || say(titleOf(layer)));
     const look = [layer.opacity < 1 && `opacity="${short(layer.opacity)}"`, isUnseen(layer) && 'display="none"'];
     const names = `id="layer${i + 1}" inkscape:groupmode="layer" inkscape:label="${label}"`;
     return `<g ${[names, ...look].filter(Boolean).join(" ")}>\n${content}</g>\n`;
   });
-  const size = `width="${width}" height="${height}"`;
-  const below = background ? `<image ${size} preserveAspectRatio="none" xlink:href="${background}"/>\n` : "";
   return [
     `<svg ${NAMESPACES} ${size} viewBox="0 0 ${width} ${height}"`,
     ` fill-rule="evenodd" stroke-linecap="round" stroke-linejoin="round">\n`,
     sheet.defs.length ? `<defs>\n${sheet.defs.join("\n")}\n</defs>\n` : "",
     `<rect ${size} fill="${drawing.paper}"/>\n`,
-    below,
+    below(background),
     ...written,
     "</svg>\n",
   ].join("");
@@ -61,12 +63,13 @@ function isUnseen(layer) {
   return layer.hidden || isSketch(layer);
 }
 
-/** The strokes of a layer; erasers mask what was drawn before them. */
-function strokes(list, sheet) {
-  const runs = []; // erasers, and what is drawn after them until the next ones
-  for (const [i, stroke] of list.entries()) {
+/** The strokes of a layer after `mixed`, what it has up to its last effect; erasers mask what was drawn before them. */
+function strokes(list, sheet, mixed) {
+  const rest = list.slice(list.findLastIndex(isEffect) + 1);
+  const runs = [{ erasers: "", content: mixed }]; // erasers, and what is drawn after them until the next ones
+  for (const [i, stroke] of rest.entries()) {
     const isEraser = stroke.tool === "eraser";
-    if (!i || (isEraser && list[i - 1].tool !== "eraser")) runs.push({ erasers: "", content: "" });
+    if (isEraser && rest[i - 1]?.tool !== "eraser") runs.push({ erasers: "", content: "" });
     runs.at(-1)[isEraser ? "erasers" : "content"] += element(stroke, sheet, isEraser ? "#000000" : stroke.color);
   }
   return nested(runs, sheet);

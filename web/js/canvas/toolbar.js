@@ -4,6 +4,7 @@ import { html, set } from "../common/elements.js";
 import { clamp } from "../common/numbers.js";
 import { claim } from "../common/widget_host.js";
 import { hexOf } from "./color.js";
+import { bringsPaint } from "./document.js";
 import { iconButton } from "./icons.js";
 
 const ARROW = "m6 3 12 9-6 1-3 6z";
@@ -19,6 +20,11 @@ const TOOLS = [
     "M5 9 14 4l6 7-4 8-9-1zM5 9v.1",
   ],
   ["eraser", "Eraser (E)", "m4 15 9-10 7 6-8 9H8zM9 9l7 7"],
+  [
+    "blur",
+    "Blur (W): softens the paint of this layer; once more softens more",
+    "M12 3c4 5 6 8 6 11a6 6 0 0 1-12 0c0-3 2-6 6-11zM9 14a3 3 0 0 0 3 3",
+  ],
   ["fill", "Fill an area (G)", "m11 4 8 8-7 7-8-8zM4 11h15M20 15c1 2 2 3 0 4-2-1-1-2 0-4z"],
   ["pick", "Pick a colour (I, or hold Alt)", "m4 20 1-4 8-8 3 3-8 8zM12 6l6 6M15 9l3-3c1-1 3 1 2 2l-2 3z"],
   [
@@ -115,7 +121,7 @@ export class Controls {
     for (const [name, item] of tools) press(item, name === settings.tool);
     const arrow = settings.loop ? ARROW_WITH_LASSO : ARROW;
     tools.get("select").querySelector("path").setAttribute("d", arrow);
-    for (const name of ["fill", "pick"]) tools.get(name).hidden = settings.kind === "sketch";
+    for (const name of ["blur", "fill", "pick"]) tools.get(name).hidden = settings.kind === "sketch";
     for (const [name, item] of this.layers) press(item, name === settings.kind);
     actions.get("undo").disabled = !canUndo;
     actions.get("redo").disabled = !canRedo;
@@ -139,7 +145,7 @@ export class Controls {
     this.recentShown = recent.join();
     this.paper.value = paperColor;
     this.sheet.hidden = hasBackground;
-    set(colors, { "data-off": settings.kind === "sketch" || settings.tool === "eraser" });
+    set(colors, { "data-off": settings.kind === "sketch" || !bringsPaint(settings) });
     for (const swatch of this.swatches.children) press(swatch, swatch.dataset.color === settings.color);
   }
 

@@ -5,7 +5,7 @@ import { captureUndo } from "../common/widget_host.js";
 import { actionsOf } from "./actions.js";
 import { Arrival } from "./arrival.js";
 import { COLORS } from "./color.js";
-import { numbersOf } from "./document.js";
+import { bringsPaint, numbersOf } from "./document.js";
 import { press } from "./keys.js";
 import { LayerDesk } from "./layer_desk.js";
 import { LayerPanel } from "./layer_panel.js";
@@ -31,6 +31,8 @@ const GLIMPSE_MS = 400; // between two looks at a picture that is not whole yet
 const MOST_RECENT = 24; // of which those are shown that are not in the palette
 
 const WITHOUT_STROKES = new Set(["select", "pick", "lasso"]);
+
+const FREEHAND = new Set(["brush", "eraser", "blur"]);
 
 const SHAPES = new Set(["rectangle", "ellipse", "outline"]);
 
@@ -123,7 +125,7 @@ export class StrokesView {
 
   get sizeKey() {
     const { tool } = this.settings;
-    if (tool === "eraser") return "eraser";
+    if (tool === "eraser" || tool === "blur") return tool;
     return this.desk.kind === "sketch" ? "sketch" : tool === "line" ? "line" : "brush";
   }
 
@@ -165,7 +167,7 @@ export class StrokesView {
   }
 
   addStroke(stroke) {
-    if (stroke.tool !== "eraser" && stroke.kind !== "sketch") this.#remember(stroke.color);
+    if (bringsPaint(stroke) && stroke.kind !== "sketch") this.#remember(stroke.color);
     rememberSettings(this.settings);
     const shades = stroke.tool === "fill" && this.settings.gradient;
     const gradient = shades ? gradientDown(stroke.paths, this.settings.previous) : null;
@@ -386,7 +388,7 @@ export class StrokesView {
     if ((stroke ?? made).tool === "fill" && kind !== "sketch") numbers.push("gradient");
     const previous = stroke?.gradient?.color ?? settings.previous;
     const own = picture ? { opacity, t0: t0 ?? settings.t0 } : stroke;
-    const shown = stroke || !["brush", "eraser"].includes(settings.tool) ? numbers : [...numbers, "smoothing"];
+    const shown = stroke || !FREEHAND.has(settings.tool) ? numbers : [...numbers, "smoothing"];
     this.controls.show({ ...settings, ...own, previous, kind, tool: settings.tool, size: this.shownSize }, shown, {
       canUndo: history.at > 0,
       canRedo: history.at < history.steps.length - 1,
