@@ -161,6 +161,83 @@ test("a stroke in the making has the grain that it keeps", () => {
   assert.deepEqual(layer.image.data, layerOf([stroke]).image.data);
 });
 
+test("a blur in the making is the one that it keeps", () => {
+  const path = [10, 20, 60, 70, 130, 40];
+  const [stroke] = read({ tool: "blur", points: path, size: 40, grain: 0.3, opacity: 0.8 });
+  const strokes = mixed(40);
+  const layer = layerOf(strokes);
+  const before = layer.image.data.slice();
+  const live = layer.begin(stroke, 1, 1);
+  for (let i = 0; i < path.length; i += 2) {
+    live.add(path[i], path[i + 1], 1);
+    live.show();
+  }
+  assert.ok(furthest(layer.image.data, before) > 0);
+  assert.equal(furthest(layer.image.data, layerOf([...strokes, stroke]).image.data), 0);
+  live.end();
+  assert.equal(furthest(layer.image.data, before), 0);
+});
+
+/** Blurs that lie on each other, and strokes below, between and above them. */
+const blurs = (count) =>
+  read(
+    ...Array.from({ length: count }, (_, i) => ({
+      tool: i % 3 === 1 ? "blur" : "brush",
+      points: [(i * 37) % SIDE, (i * 23) % SIDE, (i * 29 + 40) % SIDE, (i * 53) % SIDE],
+      color: `#${((i * 81931 + 4000) % 16777216).toString(16).padStart(6, "0")}`,
+      size: 10 + ((i * 7) % 40),
+    })),
+  );
+
+for (const most of [128 << 20, 60000, 0])
+  test(`what a change below blurs reaches is drawn again, with ${most} bytes for what they leave`, () => {
+    const strokes = blurs(40);
+    const layer = new StrokeLayer("paint", SIDE, SIDE);
+    layer.effects.most = most;
+    layer.sync(strokes, 1, 1);
+    const moved = (i, by) => ({ ...strokes[i], paths: [strokes[i].paths[0].map((value) => value + by)] });
+    const changes = [
+      strokes.with(0, moved(0, 9)), // a brush below all of them
+      strokes.with(0, moved(0, 9)).with(31, moved(31, -4)), // a blur between others
+      strokes.toSpliced(16, 1), // one less
+      strokes.toSpliced(5, 0, ...blurs(2)),
+      [strokes[10], ...strokes.toSpliced(10, 1)], // another order
+      strokes.slice(0, 20),
+      [...strokes, ...blurs(70)],
+    ];
+    for (const wanted of [...changes, strokes]) {
+      layer.sync(wanted, 1, 1, { draft: true });
+      layer.sync(wanted, 1, 1);
+      assert.equal(furthest(layer.image.data, layerOf(wanted).image.data), 0);
+    }
+    if (most < 1e6) assert.ok(layer.effects.bytes <= most);
+    layer.sync([], 1, 1);
+    assert.equal(layer.effects.bytes, 0);
+  });
+
+test("blurs that are drawn in slices, and changed in between, end as they are", () => {
+  const strokes = blurs(60);
+  const layer = layerOf(strokes);
+  let [wanted, turns] = [strokes, 0];
+  do {
+    if (turns % 4 === 0 && turns < 40)
+      wanted = strokes.with(turns, { ...strokes[turns], size: 30, opacity: 0.5 }).toSpliced(50, turns % 8);
+    turns += 1;
+  } while (!layer.sync(wanted, 1, 1, { until: performance.now() + 0.2, draft: turns % 3 === 0 }) && turns < 10000);
+  while (!layer.sync(wanted, 1, 1, { until: performance.now() + 0.2 }));
+  assert.equal(furthest(layer.image.data, layerOf(wanted).image.data), 0);
+});
+
+test("a blur of paint without colour brings no colour", () => {
+  const red = { points: [32, 32], size: 20, hardness: 1, color: "#ff0000" };
+  const soft = layerOf(read(red, { tool: "blur", points: [32, 32], size: 90, hardness: 1 }));
+  for (const x of [32, 44, 50]) {
+    const [r, g, b, alpha] = pixel(soft, x, 32);
+    assert.ok(alpha > 0 && alpha < 200);
+    assert.deepEqual([r, g, b], [255, 0, 0]);
+  }
+});
+
 test("a stroke of very many points is drawn", () => {
   const points = Array.from({ length: 200000 }, (_, i) => (i % 60) + (i % 2));
   const { drawing, complaint } = readDrawing(JSON.stringify({ width: SIDE, height: SIDE, strokes: [{ points }] }));

@@ -100,6 +100,16 @@ test("an eraser masks what was drawn before it, on its layer", () => {
   assert.match(text, /<g mask="url\(#d1\)">\n<path [^>]*stroke="#000000"[^>]*>\n<\/g>\n<path [^>]*stroke="#ffffff"/);
 });
 
+test("what a layer has up to its last blur is a picture, and the rest vectors", () => {
+  const line = (i) => ({ size: 8, hardness: 1, points: [0, i, 50, i] });
+  const blur = { tool: "blur", size: 20, points: [0, 10, 50, 10] };
+  const eraser = { tool: "eraser", size: 4, hardness: 1, points: [20, 0, 20, 50] };
+  const mixed = new Map([["paint", "data:image/png;base64,CC"]]);
+  const text = written([line(1), eraser, blur, line(2), blur, eraser, line(3)], undefined, { mixed });
+  assert.match(text, /<g mask="url\(#d1\)">\n<image width="100" height="50"[^>]*base64,CC"\/>\n<\/g>\n<path d="M0 3L/);
+  assert.equal(paths(text).length, 2, "the eraser in its mask, and the last line");
+});
+
 test("layers are groups with names, the sketch and what is hidden are not seen, pictures are inside", () => {
   const file = "0f3a6c0e5b1d4c22a90f3a6c0e5b1d4c.png";
   const picture = { id: "p", kind: "picture", file, pixels: [40, 20], x: 50, y: 25, scale: 0.5, rotation: 90 };

@@ -106,8 +106,8 @@ export class StrokeLayer {
 
   /** Notes which tiles are not as they should be once these strokes are wanted. */
   #take(wanted, draft) {
-    const isBroken = this.effects.isFull && !wanted.slice(0, this.drawn).every((stroke, i) => stroke === this.strokes[i]);
-    if (isBroken) this.#begin(this.covers.scaleX, this.covers.scaleY);
+    const isKept = (stroke, i) => i >= this.drawn || stroke === wanted[i];
+    if (this.effects.isFull && !this.strokes.every(isKept)) this.#begin(this.covers.scaleX, this.covers.scaleY);
     const { strokes } = this;
     const [first, after] = common(strokes, wanted);
     const [last, end] = [strokes.length - after, wanted.length - after]; // what differs: first..last is now first..end
