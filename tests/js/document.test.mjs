@@ -29,6 +29,18 @@ test("every field survives reading and writing", () => {
   assert.deepEqual(JSON.parse(writeDrawing(drawing)), JSON.parse(given));
 });
 
+test("a blur has the width and strength of a brush, and tells older versions that it is new", () => {
+  const blur = { tool: "blur", size: 48, grain: 0.2, opacity: 0.5, points: [1, 2, 3, 4], color: "#ff0000", t0: 0.1 };
+  const { drawing, complaint } = readDrawing(text([LINE, blur], { version: 3 }));
+  assert.equal(complaint, "");
+  const written = JSON.parse(writeDrawing(drawing));
+  assert.equal(written.version, 3);
+  assert.deepEqual(written.strokes[1], { tool: "blur", size: 48, grain: 0.2, opacity: 0.5, points: [1, 2, 3, 4] });
+  assert.equal(JSON.parse(writeDrawing({ ...drawing, strokes: drawing.strokes.slice(0, 1) })).version, 1);
+  const [foreign] = readDrawing(text([{ ...blur, layer: "sketch" }])).drawing.strokes;
+  assert.equal(foreign.foreign.tool, "blur", "a sketch has none: it is kept, but not shown");
+});
+
 test("a bare list of strokes is a drawing", () => {
   assert.equal(readDrawing(JSON.stringify([LINE, LINE])).drawing.strokes.length, 2);
 });
