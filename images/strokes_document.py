@@ -14,8 +14,8 @@ Layers come from the lowest to the uppermost. Each has an "id", a "kind" (paint,
 "name", and may be "hidden" or, which only the page respects, "locked"; its "t0" or "importance" is what new strokes
 begin with. A picture has a "file", its size in "pixels" [width, height], the place "x", "y" of its centre, "scale",
 "rotation" in degrees clockwise, and its own "t0"; the file is in a folder beside the workflow, under a name that is the
-hash of its content. Without layers (version 1) there are "paint" and "sketch"; blur came with version 3. web/js/canvas/document.js reads and
-writes the same.
+hash of its content. Without layers (version 1) there are "paint" and "sketch"; blur came with version 3.
+web/js/canvas/document.js reads and writes the same.
 """
 
 from __future__ import annotations
@@ -163,7 +163,9 @@ def read_drawing(text: str) -> Drawing:
     layers = _layers(data.get("layers"), reader)
     kinds = {layer.id: layer.kind for layer in layers if layer.picture is None}
     strokes = [
-        stroke for item in interruptible(given[: limits.STROKES]) if (stroke := _stroke(item, kinds, reader)) is not None
+        stroke
+        for item in interruptible(given[: limits.STROKES])
+        if (stroke := _stroke(item, kinds, reader)) is not None
     ]
     complaints += [f"{count} {what}." for what, count in reader.repaired.items()]
     width, height = (_side(data.get(name), name, complaints) for name in ("width", "height"))

@@ -1,10 +1,9 @@
-"""Blur in a real browser: drawn, undone, changed, saved and opened again, and what the page shows is what Python gets."""
+"""Blur in a real browser: drawn, undone, changed, saved and opened again, and as Python renders it."""
 
 from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +28,7 @@ def edge(picture: np.ndarray) -> float:
     return float(np.abs(np.diff(picture[256, 200:312, 0])).max())
 
 
-def test_a_blur_is_drawn_undone_saved_and_opened_again(comfy: ComfyPage, tmp_path: Path) -> None:
+def test_a_blur_is_drawn_undone_saved_and_opened_again(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
     preview = comfy.add("PreviewImage", 700, 100)
     comfy.connect(node, 0, preview, "images")
@@ -68,7 +67,7 @@ def test_a_blur_is_drawn_undone_saved_and_opened_again(comfy: ComfyPage, tmp_pat
 
 
 def test_what_is_moved_below_a_blur_is_blurred_where_it_is(comfy: ComfyPage) -> None:
-    node, place = canvas(comfy)
+    node, _ = canvas(comfy)
     blur = {"tool": "blur", "size": 60, "hardness": 1, "points": [256, 60, 256, 450]}
     dot = {"points": [150, 256], "size": 40, "hardness": 1, "color": "#000000"}
     text = json.dumps({"version": 3, "width": 512, "height": 512, "strokes": [dot, blur]})

@@ -40,7 +40,13 @@ test("noise has the spread of its t0 and stands still", () => {
 
 test("the t0 of the run is the largest that is to be seen", () => {
   const stroke = (layer, t0, tool = "brush") => ({ layer, t0, tool, kind: layer });
-  const strokes = [stroke("paint", 0.4), stroke("sketch", 1), stroke("paint", 0.9, "eraser"), stroke("paint", 0.95, "blur"), stroke("paint 2", 0.8)];
+  const strokes = [
+    stroke("paint", 0.4),
+    stroke("sketch", 1),
+    stroke("paint", 0.9, "eraser"),
+    stroke("paint", 0.95, "blur"),
+    stroke("paint 2", 0.8),
+  ];
   const hidden = layerOf("paint 2", "paint", { hidden: true });
   const picture = layerOf("picture 2", "picture", { t0: 0.7, picture: {} });
   assert.equal(largestT0({ layers: STANDARD, strokes: [] }, 0.55), 0.55);

@@ -73,7 +73,9 @@ def test_beside_the_stroke_everything_stays_bit_for_bit() -> None:
 
 
 def test_opacity_is_how_much_of_it_is_seen_and_once_more_is_softer() -> None:
-    sharp, full, half = (rendered(HALF, OTHER, *blurs).strokes for blurs in ((), (WHOLE,), ({**WHOLE, "opacity": 0.5},)))
+    sharp, full, half = (
+        rendered(HALF, OTHER, *blurs).strokes for blurs in ((), (WHOLE,), ({**WHOLE, "opacity": 0.5},))
+    )
     assert torch.allclose(half, (sharp + full) / 2, atol=1e-6)
     twice = rendered(HALF, OTHER, WHOLE, WHOLE).strokes[0, 64, :, 2]
     assert float(twice.diff().max()) == pytest.approx(float(full[0, 64, :, 2].diff().max()) / math.sqrt(2), rel=0.05)

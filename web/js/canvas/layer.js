@@ -78,7 +78,8 @@ export class StrokeLayer {
         this.#bringBack(before, fresh);
         const part = sized(fresh);
         const spans = packed(grained(cover, stroke, scale, part), part);
-        if (spans && isEffect(stroke)) press(this.whole, leave({ ...this.whole, data: before }, spans, stroke, sizeScale));
+        if (spans && isEffect(stroke))
+          press(this.whole, leave({ ...this.whole, data: before }, spans, stroke, sizeScale));
         else if (spans) lay(this.whole, spans, stroke, scale);
         this.#put(fresh);
         [touched, fresh] = [joined(touched, fresh), null];
@@ -119,7 +120,8 @@ export class StrokeLayer {
     const inPlace = drawn >= last && (draft || come.size <= FEW);
     if (first < drawn) this.drawn = inPlace ? drawn + end - last : first;
     this.effects.take(wanted, this.drawn, first, gone);
-    if (first < drawn) this.#mark(this.boxes, (stroke, i) => (!inPlace || gone.has(stroke)) && i < drawn, strokes, first);
+    if (first < drawn)
+      this.#mark(this.boxes, (stroke, i) => (!inPlace || gone.has(stroke)) && i < drawn, strokes, first);
     if (first < drawn && inPlace) this.#mark(boxes, (stroke, i) => come.has(stroke) && i < end, wanted, first);
     const stay = new Set([...come].map(({ paths }) => paths));
     for (const stroke of gone) if (!stay.has(stroke.paths)) this.covers.forget(stroke);

@@ -11,7 +11,17 @@ import { placeOf } from "./stage.js";
 import { cut, draw, fill, line, pan, pick, shape } from "./tools.js";
 
 /** A tool makes an action of a press: what moving and ending the drag means, and what it shows meanwhile. */
-const TOOLS = { brush: draw, eraser: draw, blur: draw, line, rectangle: shape, ellipse: shape, outline, fill, select: move };
+const TOOLS = {
+  brush: draw,
+  eraser: draw,
+  blur: draw,
+  line,
+  rectangle: shape,
+  ellipse: shape,
+  outline,
+  fill,
+  select: move,
+};
 
 export class StrokePointer {
   /** @param {import("./view.js").StrokesView} view */

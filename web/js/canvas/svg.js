@@ -41,7 +41,9 @@ export function svgOf(drawing, { width, height }, { background = null, files = n
   const strokesOf = ({ id }) => drawing.strokes.filter(({ layer }) => layer === id);
   const below = (address) => (address ? `<image ${size} preserveAspectRatio="none" xlink:href="${address}"/>\n` : "");
   const written = [...known.filter((layer) => !isSketch(layer)), ...known.filter(isSketch)].map((layer, i) => {
-    const content = layer.picture ? image(layer.picture, files, scale) : strokes(strokesOf(layer), sheet, below(mixed.get(layer.id)));
+    const content = layer.picture
+      ? image(layer.picture, files, scale)
+      : strokes(strokesOf(layer), sheet, below(mixed.get(layer.id)));
     const label = escaped(layer.name || say(titleOf(layer)));
     const look = [layer.opacity < 1 && `opacity="${short(layer.opacity)}"`, isUnseen(layer) && 'display="none"'];
     const names = `id="layer${i + 1}" inkscape:groupmode="layer" inkscape:label="${label}"`;
