@@ -6,7 +6,7 @@ const js = installed("@eslint/js");
 const globals = installed("globals");
 
 const PURE = [
-  "canvas/{carrying,color,coverage,document,geometry,grain,layers,noise,placing,sha256,sight,svg}",
+  "canvas/{blur,carrying,color,coverage,document,geometry,grain,layers,noise,placing,sha256,sight,svg,tiles}",
   "schedule/{maths,model}",
   "common/{language,numbers}",
 ];

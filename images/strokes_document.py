@@ -273,7 +273,7 @@ def _placed(item: dict[str, Any], reader: _Reader) -> Placed | None:
     return Placed(file, pixels[0], *place[0], scale, rotation)
 
 
-def _stroke(item: Any, kinds: dict[str, Kind], reader: _Reader) -> Stroke | None:
+def _stroke(item: Any, kinds: dict[str, str], reader: _Reader) -> Stroke | None:
     if not isinstance(item, dict):
         reader.note("are not objects and are left out")
         return None
