@@ -21,7 +21,7 @@ from .strokes_coverage import Cover
 
 _DEVIATION = 1 / 8  # of the blur, for a brush of the size 1
 _PASSES = 3
-_BAND = 64  # rows that are blurred at a time, unless the blur reaches farther
+_BAND = 64  # rows that are blurred at a time, or three times as far as the blur reaches
 
 
 class _Box(NamedTuple):
@@ -57,7 +57,7 @@ def soften(planes: tuple[np.ndarray, ...], cover: Cover, strength: np.ndarray, s
     source = np.concatenate([plane[around].reshape(bottom - top, right - left, -1) for plane in planes], axis=-1)
     if not source.any():
         return
-    band = max(_BAND, box.reach)
+    band = max(_BAND, 3 * box.reach)
     for first in interruptible(range(0, strength.shape[0], band)):
         shares = strength[first : first + band]
         columns = np.flatnonzero(shares.any(0))
@@ -87,14 +87,18 @@ def _mixed(source: np.ndarray, place: _Place, corner: tuple[int, int], share: np
     y, x = place.top - corner[0], place.left - corner[1]
     above, before = min(y, box.reach), min(x, box.reach)
     near = source[y - above : y + place.height + box.reach, x - before : x + place.width + box.reach]
-    soft = near
-    for _ in range(2):  # along the rows, then along the columns
-        lines = np.ascontiguousarray(soft.swapaxes(0, 1))
-        for _ in range(_PASSES):
-            lines = _boxed(lines, box)
-        soft = lines
-    inside = slice(above, above + place.height), slice(before, before + place.width)
-    return near[inside] + share * (soft[inside] - near[inside])
+    rows, columns = slice(above, above + place.height), slice(before, before + place.width)
+    across = _blurred(near.swapaxes(0, 1), box)
+    soft = _blurred(across[columns].swapaxes(0, 1), box)[rows]
+    return near[rows, columns] + share * (soft - near[rows, columns])
+
+
+def _blurred(lines: np.ndarray, box: _Box) -> np.ndarray:
+    """Lines blurred along the first axis."""
+    lines = np.ascontiguousarray(lines)
+    for _ in range(_PASSES):
+        lines = _boxed(lines, box)
+    return lines
 
 
 def _boxed(lines: np.ndarray, box: _Box) -> np.ndarray:

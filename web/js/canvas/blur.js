@@ -5,7 +5,7 @@
 
 const DEVIATION = 1 / 8; // of the blur, for a brush of the size 1
 const PASSES = 3;
-const BAND = 64; // rows that are blurred at a time, unless the blur reaches farther
+const BAND = 64; // rows that are blurred at a time, or three times as far as the blur reaches
 
 /** The box that is applied three times: `radius` pixels to each side of the middle, and `end` of the next ones. */
 function boxOf(deviation) {
@@ -30,7 +30,7 @@ export function reachOf({ size }, sizeScale) {
 export function blurred(result, { spans, part }, source, { size, opacity, spreads = false }, sizeScale) {
   const box = boxOf(size * DEVIATION * sizeScale);
   const reach = PASSES * (box.radius + 1);
-  const band = Math.max(BAND, reach);
+  const band = Math.max(BAND, 3 * reach);
   const [first, last] = [Math.max(part.top, spans.y), Math.min(part.bottom, spans.y + spans.height)];
   for (let top = first; top < last; top += band) {
     const covered = columnsOf(spans, { ...part, top, bottom: Math.min(top + band, last) });
@@ -66,13 +66,23 @@ function soft(source, part, reach, box) {
       values[to + 3] = alpha;
     }
   }
-  let other = new Float32Array(values.length);
-  for (const along of [across, down])
-    for (let i = 0; i < PASSES; i++) {
-      along(values, other, width, height, box);
-      [values, other] = [other, values];
-    }
-  return { ...part, x: left, y: top, width, values };
+  values = thrice(across, values, width, height, box);
+  const inner = part.right - part.left; // columns that are still needed
+  const kept = new Float32Array(4 * inner * height);
+  for (let row = 0; row < height; row++) {
+    const at = 4 * (row * width + part.left - left);
+    kept.set(values.subarray(at, at + 4 * inner), 4 * row * inner);
+  }
+  return { ...part, x: part.left, y: top, width: inner, values: thrice(down, kept, inner, height, box) };
+}
+
+function thrice(along, values, width, height, box) {
+  let [from, to] = [values, new Float32Array(values.length)];
+  for (let i = 0; i < PASSES; i++) {
+    along(from, to, width, height, box);
+    [from, to] = [to, from];
+  }
+  return from;
 }
 
 /** One box along the rows. Beyond its edges, a picture goes on as it ends. */
