@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from diffusion_path.devtools import schemas
 from diffusion_path.devtools.direct import call
 from diffusion_path.lep.checkpoint import load_predictor, save_predictor
 from diffusion_path.lep.predictor import MapPredictor, build_network
+from diffusion_path.nodes.mdp import MANIPULATIONS, ON_PATHS
 from diffusion_path.samplers.flowedit_methods import METHODS as FLOW_METHODS
 from diffusion_path.samplers.mdp.edit import KINDS
 from diffusion_path.samplers.path_file import load_path, save_path
@@ -47,6 +48,7 @@ CLASSES = {
     "palette": ((70, 130, 220), (230, 200, 70), (20, 110, 50), (210, 40, 40)),
 }
 MODES = ("blend", "threshold", "paper")
+TARGET, SOURCE = "a landscape, winter, snow", "a landscape, summer, green grass"
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def _analytic(kind: ModelType) -> Place:
 @cache
 def _embedded() -> Place:
     model, clip, _ = load_demo_model()
-    texts = ("a landscape, winter, snow", "", "a landscape, summer, green grass")
+    texts = (TARGET, "", SOURCE)
     positive, negative, source = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in texts)
     return Place(model, positive, negative, source, _latent(), 2e-3)
 
@@ -125,19 +127,82 @@ def flowedit(p: Place, method: str) -> Tensor:
     return call("DPathFlowEdit", **p.given(**settings))[0]["samples"]
 
 
+def levels(p: Place) -> Tensor:
+    return call("DPathSigmas", model=p.model, t0=0.7, steps=4)[0]
+
+
+def sampled(p: Place, model: Any, sampler: Any = None) -> Tensor:
+    """Core's sampler, and Euler's steps if none is given, from t0 0.7 to the picture."""
+    guider = core.CFGGuider.execute(model, p.positive, p.negative, 2.0).args[0]
+    sampler = sampler or comfy.samplers.sampler_object("euler")
+    found = core.SamplerCustomAdvanced.execute(core.Noise_RandomNoise(5), guider, sampler, levels(p), p.latent)
+    return found.args[0]["samples"]
+
+
+def bent(p: Place, kind: str) -> Tensor:
+    """MDP on a path of the source, or on its prompt."""
+    inverted_at = {"positive": p.source, "method": {"method": "euler"}, "sigmas": levels(p)}
+    source = call("DPathInvert", **p.given(latent=p.latent, **inverted_at))[0] if kind in ON_PATHS else p.source
+    schedule = call("DPathSchedule", start=0.9, end=0.2, shape="cosine")[0]
+    return sampled(p, call("DPathMDP", model=p.model, kind=kind, source=source, schedule=schedule)[0])
+
+
+def masked(p: Place) -> Tensor:
+    """Masked Reverse SDE around the paper's reverse SDE."""
+    sampler = call("DPathMaskedSampler", sampler=call("DPathReverseSDE")[0], mask_mode="threshold", seed=5)[0]
+    return sampled(replace(p, latent={**p.latent, "noise_mask": _mask()}), p.model, sampler)
+
+
+def perturbed(p: Place) -> Tensor:
+    return call("DPathPerturb", model=p.model, latent=p.latent, seed=5, t0=0.6)[0]["samples"]
+
+
+def attention(p: Place) -> Tensor:
+    """A recorded path's maps of words, in core's sampling of another prompt on it."""
+    guider = core.CFGGuider.execute(p.model, p.source, p.negative, 2.0).args[0]
+    inputs = {"noise": core.Noise_RandomNoise(5), "guider": guider, "latent_image": p.latent, "sigmas": levels(p)}
+    path = call("DPathRecord", **inputs, sampler=comfy.samplers.sampler_object("euler"))[0]
+    mode = {"mode": "refine", "clip": load_demo_model()[1], "source_prompt": SOURCE, "target_prompt": TARGET}
+    schedule = call("DPathSchedule", start=1.0, end=0.4)[0]
+    return sampled(p, call("DPathMDPAttention", model=p.model, path=path, schedule=schedule, mode=mode)[0])
+
+
+def sketch_guidance(p: Place) -> Tensor:
+    sketch = torch.zeros(1, 64, 64, 3)
+    sketch[:, 20:22] = sketch[:, :, 40:42] = 1.0
+    given = {"predictor": call("DPathLoadMapPredictor")[0], "vae": load_demo_model()[2], "sketch": sketch}
+    return sampled(p, call("DPathSketchGuidance", model=p.model, **given)[0])
+
+
+def measurement_guidance(p: Place, known: str) -> Tensor:
+    ramp = torch.linspace(0.1, 0.9, 64)
+    image = torch.stack([ramp.expand(64, 64), ramp[:, None].expand(64, 64), torch.full((64, 64), 0.4)], dim=-1)[None]
+    known_as = {"known": known, **({"image_is": "an original"} if known == "smaller" else {})}
+    given = {"vae": load_demo_model()[2], "measurement": call("DPathMeasurement", image=image, known=known_as)[0]}
+    return sampled(p, call("DPathMeasurementGuidance", model=p.model, every=1, **given)[0])
+
+
 RUNS: dict[str, Callable[[Place], Tensor]] = {
     **{f"SDEdit, {solver}": lambda p, s=solver: sdedit(p, solver=s) for solver in SOLVERS},
     "SDEdit, repeats": lambda p: sdedit(p, repeats=2),
     "SDEdit, trained levels": lambda p: sdedit(p, levels="trained"),
-    **{
-        f"SDEdit, {mode}": lambda p, m=mode: sdedit(p, _mask(), mask_mode=m) for mode in ("blend", "threshold", "paper")
-    },
+    **{f"SDEdit, {mode}": lambda p, m=mode: sdedit(p, _mask(), mask_mode=m) for mode in MODES},
     "Record Path": recorded,
     **{f"Invert, {method}": lambda p, m=method: inverted(p, m).states for method in INVERSIONS},
     **{f"Reconstruct, {method}": lambda p, m=method: replayed(p, inverted(p, m)) for method in INVERSIONS},
     **{f"MDP Edit, {method}": lambda p, m=method: mdp_edit(p, m) for method in ("recommended", *KINDS)},
     **{f"FlowEdit, {method}": lambda p, m=method: flowedit(p, m) for method in FLOW_METHODS},
+    **{f"MDP, {kind}": lambda p, k=kind: bent(p, k) for kind in MANIPULATIONS},
+    "Masked Reverse SDE": masked,
+    "SDE Perturb": perturbed,
 }
+WITH_PICTURES: dict[str, Callable[[Place], Tensor]] = {
+    "MDP Attention": attention,
+    "Sketch Guidance": sketch_guidance,
+    "Measurement Guidance, grey": lambda p: measurement_guidance(p, "grey"),
+    "Measurement Guidance, smaller": lambda p: measurement_guidance(p, "smaller"),
+}
+"""What only the embedded model can run, which has a VAE, words and a map predictor."""
 
 
 SLOW = {label for label in RUNS if label.startswith(("SDEdit", "Invert", "Reconstruct", "MDP Edit"))} - {
@@ -148,7 +213,11 @@ SLOW = {label for label in RUNS if label.startswith(("SDEdit", "Invert", "Recons
 
 
 def runs_on(name: str) -> dict[str, Callable[[Place], Tensor]]:
-    return {label: run for label, run in RUNS.items() if name != "embedded" or label not in SLOW}
+    return {label: run for label, run in (RUNS | WITH_PICTURES).items() if label not in left_out(name)}
+
+
+def left_out(name: str) -> set[str]:
+    return SLOW if name == "embedded" else set(WITH_PICTURES)
 
 
 def summary(result: Tensor) -> list[float]:
