@@ -74,6 +74,14 @@ def test_every_table_of_the_benchmarks_has_a_date_and_a_machine() -> None:
             assert re.fullmatch(rf"\*.*\b20\d\d-\d\d-\d\d\b.*\b({machines})\b.*\*", note), title
 
 
+def test_the_tests_that_keep_promises_exist() -> None:
+    """They are in tests/unit where no folder is named; `*` stands for several."""
+    text = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:tests/\w+/)?test_[\w*]+\.py)`", text))
+    assert len(named) > 20
+    assert not [name for name in named if not list(ROOT.glob(name if "/" in name else f"tests/unit/{name}"))]
+
+
 def test_placeholders_are_where_the_list_says() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     table = text.partition("## Release")[2].partition("\n\n2. ")[0]
