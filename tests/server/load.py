@@ -126,11 +126,19 @@ def worked(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def emptied(server: Server) -> None:
-    """Lets the server forget models, results and the list of former prompts, which it keeps on purpose."""
+def emptied(server: Server) -> float:
+    """Lets the server forget models, results and the list of former prompts, which it keeps on purpose.
+
+    Returns the MiB that it still holds. The worker frees when it wakes up, which on a busy machine may be late.
+    """
+    assert server.process is not None
     server.client.post("/history", {"clear": True})
     server.client.post("/free", {"unload_models": True, "free_memory": True})
-    time.sleep(1.5)  # the worker frees when it wakes up
+    held, end = [resident(server.process.pid)], time.monotonic() + 20
+    while len(held) < 4 or (max(held[-3:]) - min(held[-3:]) > 1 and time.monotonic() < end):
+        time.sleep(0.7)
+        held.append(resident(server.process.pid))
+    return held[-1]
 
 
 def reference(server: Server, prompt: Prompt, measured: Measured) -> None:
@@ -142,8 +150,7 @@ def reference(server: Server, prompt: Prompt, measured: Measured) -> None:
     measured.seconds.append(worked(server.process.pid) - begin)
     files = [server.client.picture(image) for _, image in result.images()]
     measured.pictures.add(hashlib.sha256(b"".join(files)).hexdigest())
-    emptied(server)
-    measured.memory.append(resident(server.process.pid))
+    measured.memory.append(emptied(server))
 
 
 def run_load(server: Server, count: int, number: int, every: int = EVERY) -> Measured:

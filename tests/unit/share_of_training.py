@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from diffusion_path.demo import model as demo
-from diffusion_path.lep import train_folder, training
+from diffusion_path.lep import folder_training, training
 from diffusion_path.lep.checkpoint import save_predictor
 from diffusion_path.lep.predictor import build_network
 from diffusion_path.lep.training import Plan
@@ -25,13 +25,13 @@ PLAN = Plan(network="mlp", feature_set="decoder", steps=6, batch=4, reuse=2)
 def main(pictures: Path, out: Path) -> Any:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    crew = train_folder.workers()
+    crew = folder_training.workers()
     with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "build_base_model", partial(demo.build_base_model, torch.float64))
         patch.setattr(training, "build_network", lambda *given, **named: build_network(*given, **named).double())
         model, clip, vae = demo.load_demo_model()
-        folder = train_folder.read_folder(pictures, None, 64)
-        trained = train_folder.train_folder(model, clip, vae, folder, PLAN, crew, None)
+        folder = folder_training.read_folder(pictures, None, 64)
+        trained = folder_training.train_folder(model, clip, vae, folder, PLAN, crew, None)
     if crew.rank == 0:
         save_predictor(trained.predictor, out)
     if crew.world > 1:

@@ -13,7 +13,8 @@ import pytest
 import torch
 from diffusion_path.demo.render import render
 from diffusion_path.demo.scenes import full_caption, random_scene
-from diffusion_path.lep import train_folder
+from diffusion_path.devtools.inprocess import comfyui_folder
+from diffusion_path.lep import folder_training
 from diffusion_path.lep.checkpoint import load_predictor
 from diffusion_path.tests.unit import share_of_training
 from PIL import Image
@@ -63,19 +64,19 @@ def test_reading_a_folder(pictures: Path, tmp_path: Path) -> None:
     edges.mkdir()
     for file in sorted(pictures.glob("*.png"))[:-1]:
         Image.new("L", (96, 96)).save(edges / f"{file.stem}.jpg")
-    read = train_folder.read_folder(pictures, None, 32)
+    read = folder_training.read_folder(pictures, None, 32)
     assert read.pictures.shape == (7, 32, 32, 3)
     assert read.captions[3] == ""
     assert "landscape" in read.captions[0]
     assert read.maps is None
     with pytest.raises(ValueError, match=r"6\.png has no map in .*: add one of its name"):
-        train_folder.read_folder(pictures, edges, 32)
+        folder_training.read_folder(pictures, edges, 32)
     Image.new("L", (96, 96)).save(edges / "6.png")
-    found = train_folder.read_folder(pictures, edges, 32).maps
+    found = folder_training.read_folder(pictures, edges, 32).maps
     assert found is not None
     assert found.shape == (7, 32, 32, 3)
     with pytest.raises(ValueError, match="There are no pictures in"):
-        train_folder.read_folder(tmp_path / "edges" / "..", None, 32)
+        folder_training.read_folder(tmp_path / "edges" / "..", None, 32)
 
 
 def test_names_with_brackets_and_pictures_on_their_side(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_names_with_brackets_and_pictures_on_their_side(tmp_path: Path) -> None:
     for folder in (tmp_path, edges):
         Image.fromarray(stored).save(folder / "photo [1].png", exif=turned)
     Image.new("RGB", (32, 32)).save(edges / "photo [1].2.png")
-    read = train_folder.read_folder(tmp_path, edges, 32)
+    read = folder_training.read_folder(tmp_path, edges, 32)
     assert read.maps is not None
     for picture in (read.pictures[0], read.maps[0]):
         assert float(picture[:12].max()) < 0.1
@@ -96,9 +97,9 @@ def test_names_with_brackets_and_pictures_on_their_side(tmp_path: Path) -> None:
 
 
 def test_the_command_line() -> None:
-    options = train_folder.parse(["model.safetensors", "pictures", "out", "--steps", "7", "--network", "unet"])
+    options = folder_training.parse(["model.safetensors", "pictures", "out", "--steps", "7", "--network", "unet"])
     assert (options.steps, options.network, options.size) == (7, "unet", 512)
-    assert train_folder.workers().world == 1
+    assert folder_training.workers().world == 1
 
 
 def test_only_regular_files_are_read_and_captions_lose_their_byte_order_mark(tmp_path: Path) -> None:
@@ -107,12 +108,12 @@ def test_only_regular_files_are_read_and_captions_lose_their_byte_order_mark(tmp
     os.mkfifo(tmp_path / "b.png")
     (tmp_path / "c.png").symlink_to(tmp_path / "nowhere")
     (tmp_path / "d.png").mkdir()
-    read = train_folder.read_folder(tmp_path, None, 8)
+    read = folder_training.read_folder(tmp_path, None, 8)
     assert read.captions == ["a caf\u00e9 by night"]
     assert read.pictures.shape == (1, 8, 8, 3)
     (tmp_path / "a.txt").unlink()
     os.mkfifo(tmp_path / "a.txt")
-    assert train_folder.read_folder(tmp_path, None, 8).captions == [""]
+    assert folder_training.read_folder(tmp_path, None, 8).captions == [""]
 
 
 @pytest.mark.parametrize(
@@ -128,14 +129,14 @@ def test_a_broken_file_of_a_folder_is_named(name: str, content: bytes, sentence:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=sentence):
-        train_folder.read_folder(tmp_path, None, 8)
+        folder_training.read_folder(tmp_path, None, 8)
 
 
 def test_a_picture_cut_short_is_named(tmp_path: Path) -> None:
     Image.effect_noise((64, 64), 50).save(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"a\.png cannot be read as a picture \(OSError\)"):
-        train_folder.read_folder(tmp_path, None, 8)
+        folder_training.read_folder(tmp_path, None, 8)
 
 
 def test_the_command_line_ends_with_a_sentence(tmp_path: Path) -> None:
@@ -146,4 +147,17 @@ def test_the_command_line_ends_with_a_sentence(tmp_path: Path) -> None:
         (tmp_path / "model.safetensors", tmp_path, "There are no pictures in"),
     ):
         with pytest.raises(SystemExit, match=sentence):
-            train_folder.main([str(model), str(pictures), str(tmp_path / "out.safetensors")])
+            folder_training.main([str(model), str(pictures), str(tmp_path / "out.safetensors")])
+
+
+@pytest.mark.parametrize("command", ["lep.train_folder", "folder edit"])
+def test_commands_run_from_comfyuis_folder(command: str, tmp_path: Path) -> None:
+    """As the help pages say, and on a machine without a graphics card too."""
+    (tmp_path / "custom_nodes").mkdir()
+    (tmp_path / "custom_nodes" / "Pack").symlink_to(ROOT, target_is_directory=True)
+    module, *kind = command.split()
+    line = [sys.executable, "-m", f"custom_nodes.Pack.{module}", *kind, "none.safetensors", ".", "out"]
+    environment = {**os.environ, "PYTHONPATH": str(comfyui_folder())}
+    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert "There is no checkpoint none.safetensors" in done.stderr.splitlines()[-1]
