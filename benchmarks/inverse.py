@@ -113,7 +113,7 @@ def published(case: Case, method: str) -> Made:
 
 def perceptual_distance(images: Tensor, truth: Tensor) -> Tensor:
     """LPIPS without its weights, over the attribute classifier's layers at full and at half size. [N]"""
-    body, total = attributes._network().body, torch.zeros(len(images))
+    body, total = attributes._network(attributes.WEIGHTS).body, torch.zeros(len(images))
     for size in (256, 128):
         a, b = (F.interpolate(each.movedim(-1, 1) * 2 - 1, size=(size, size), mode="area") for each in (images, truth))
         for layer in body:

@@ -150,7 +150,7 @@ def test_the_command_line_ends_with_a_sentence(tmp_path: Path) -> None:
             folder_training.main([str(model), str(pictures), str(tmp_path / "out.safetensors")])
 
 
-@pytest.mark.parametrize("command", ["lep.train_folder", "folder edit"])
+@pytest.mark.parametrize("command", ["lep.train_folder", "folder invert"])
 def test_commands_run_from_comfyuis_folder(command: str, tmp_path: Path) -> None:
     """As the help pages say, and on a machine without a graphics card too."""
     (tmp_path / "custom_nodes").mkdir()

@@ -63,7 +63,7 @@ def test_nothing_stays_mapped_and_a_file_may_be_cut_short_later(case: Case, tmp_
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_the_embedded_weights_are_not_mapped() -> None:
     weights, _ = read_weights()
-    attributes._network()
+    attributes._network(attributes.WEIGHTS)
     assert weights
     assert mappings(WEIGHTS.parent) == []
 
