@@ -63,7 +63,7 @@ _MOVE = """async ([id, from, to, count, pressed]) => {
     return work; }"""
 
 _SLIDE = """async ([id, count]) => { const work = [], { element } = widget_(id);
-    const slider = element.querySelector('input[aria-label="Opacity"]');
+    const slider = element.querySelector('input[aria-label="Stroke opacity"]');
     for (let i = 1; i <= count; i++) { await afterFrame_(); frameWork_ = 0; const start = performance.now();
         slider.value = 1 - 0.8 * i / count; slider.dispatchEvent(new Event("input", { bubbles: true }));
         const handled = performance.now() - start; await afterFrame_(); work.push(handled + frameWork_); }

@@ -113,7 +113,7 @@ def test_the_whole_window_lists_the_layers_beside_the_picture(comfy: ComfyPage) 
     press(comfy, node, "f")
     panel = comfy.page.wait_for_selector("dialog .dpath-layers")
     assert panel
-    opacity = panel.query_selector('input[aria-label="Opacity of the layer"]')
+    opacity = panel.query_selector('input[aria-label="Layer opacity"]')
     assert opacity
     opacity.focus()
     comfy.page.keyboard.press("Home")

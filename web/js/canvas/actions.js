@@ -1,7 +1,7 @@
 /** What the buttons of a stroke canvas do, by name. */
 
 import { copyPicture, savePng, saveSvg } from "./export.js";
-import { sentenceOf } from "./notices.js";
+import { sentenceOf, tellFailure } from "./notices.js";
 
 /** @param {import("./view.js").StrokesView} view */
 export function actionsOf(view) {
@@ -37,5 +37,6 @@ export function actionsOf(view) {
     png: () => savePng(view).catch(lost),
     svg: () => saveSvg(view).catch(lost),
     copy: () => copyPicture(view),
+    failed: (message) => tellFailure(view, message),
   };
 }

@@ -2,7 +2,7 @@
 
 import { bringsPaint } from "./document.js";
 import { strokesAt } from "./geometry.js";
-import { freshId, isSketch, isStandard, layerOf, MOST_LAYERS, withChange, withLayer, withMoved } from "./layers.js";
+import { freshId, isSketch, isStandard, layerOf, MOST_LAYERS, withChange, withLayer, withMoved, withPlaced } from "./layers.js";
 import { dragged, isOver, movedTo, scaledBy, turnedTo } from "./placing.js";
 
 const DEFAULTS = { paint: "t0", sketch: "importance", picture: "t0" }; // what new strokes of a layer begin with
@@ -221,6 +221,14 @@ export class LayerDesk {
     if (layers !== this.view.drawing.layers) this.view.edit({ layers });
   }
 
+  /** Brings a layer directly above another one of its pile, or below all of it, and chooses it. */
+  move(id, above) {
+    const { view } = this;
+    this.choose(id);
+    const layers = withPlaced(view.drawing.layers, id, above);
+    if (layers !== view.drawing.layers) view.edit({ layers });
+  }
+
   canRaise(by) {
     return withMoved(this.view.drawing.layers, this.active.id, by) !== this.view.drawing.layers;
   }
@@ -257,6 +265,22 @@ export class LayerDesk {
     if (name !== DEFAULTS[active.kind] || view.locked) return;
     if (!isStandard(view.drawing.layers) && active[name] !== value) this.change(active.id, { [name]: value });
     this.#offer(name, value);
+  }
+
+  /** The least and the greatest of what the strokes of each layer have of its default, by the layer's id. */
+  spans() {
+    const { layers, strokes } = this.view.drawing;
+    const names = new Map(layers.map(({ id, kind }) => [id, DEFAULTS[kind]]));
+    const spans = new Map();
+    for (const stroke of strokes) {
+      const { layer, tool } = stroke;
+      const value = stroke[names.get(layer)];
+      if (tool === "eraser" || value === undefined) continue;
+      const span = spans.get(layer);
+      if (!span) spans.set(layer, [value, value]);
+      else spans.set(layer, [Math.min(span[0], value), Math.max(span[1], value)]);
+    }
+    return spans;
   }
 
   /** The strokes that are there keep what they have, which is easily overlooked. */

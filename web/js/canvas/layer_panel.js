@@ -5,6 +5,7 @@ import { say } from "../common/language.js";
 import { clamp } from "../common/numbers.js";
 import { claim } from "../common/widget_host.js";
 import { iconButton } from "./icons.js";
+import { RowDrag } from "./layer_drag.js";
 import { titleOf } from "./layers.js";
 
 const EYE = "M2 12c4-7 16-7 20 0-4 7-16 7-20 0zM12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6z";
@@ -23,10 +24,13 @@ const ACTIONS = [
   ["remove", "Delete the layer and what is on it", "M5 7h14M9 7V4h6v3M7 7l1 13h8l1-13M10 10v7M14 10v7"],
 ];
 
-const BEGINS = {
-  paint: "New strokes on this layer begin with this t0; those that are there keep theirs",
-  sketch: "New lines on this layer begin with this importance; those that are there keep theirs",
-  picture: "The t0 of this picture",
+const CHOOSE = "Draw on this layer; drag it to another place; Shift and a click: send the selected strokes to it";
+
+/** What the number beside a name is: of what is drawn on the layer, or of what will be. */
+const NUMBERS = {
+  paint: ["The t0 of the strokes on this layer", "New strokes on this layer begin with this t0."],
+  sketch: ["The importance of the lines on this layer", "New lines on this layer begin with this importance."],
+  picture: ["The t0 of this picture", "The t0 of this picture"],
 };
 
 export class LayerPanel {
@@ -34,6 +38,7 @@ export class LayerPanel {
   constructor(desk, { add, picture, lasso, ground }) {
     this.desk = desk;
     this.rows = new Map(); // by id
+    this.drag = new RowDrag(desk, (id) => this.rows.get(id)?.row);
     this.list = html("div", { class: "dpath-layer-list", role: "list", "aria-label": "Layers" });
     const acts = {
       ...{ add, picture, lasso, ground },
@@ -44,11 +49,11 @@ export class LayerPanel {
     };
     this.actions = new Map(ACTIONS.map(([name, title, shape]) => [name, iconButton(title, shape, acts[name])]));
     const slide = (done) => () => desk.change(desk.active.id, { opacity: Number(this.opacity.value) }, done);
-    const range = { type: "range", min: 0, max: 1, step: 0.01, "aria-label": "Opacity of the layer" };
+    const range = { type: "range", min: 0, max: 1, step: 0.01, "aria-label": "Layer opacity" };
     this.opacity = html("input", { ...range, input: slide(false), change: slide(true) });
     this.share = html("output", {});
     const names = { class: "dpath-slider", title: "How much of the whole layer is seen" };
-    const label = html("label", names, html("span", {}, "Opacity of the layer"), this.share, this.opacity);
+    const label = html("label", names, html("span", {}, "Layer opacity"), this.share, this.opacity);
     const bar = { class: "dpath-toolgroup", role: "group", "aria-label": "Layer" };
     const look = { class: "dpath-layers", role: "group", "aria-label": "Layers" };
     this.element = html(
@@ -67,16 +72,16 @@ export class LayerPanel {
     const { active } = desk;
     const cuts = desk.view.settings.tool === "lasso";
     set(this.actions.get("lasso"), { "aria-pressed": String(cuts) });
-    const state = [layers.length, layers.at(-1), active, off, desk.view.drawing.layers];
+    const { drawing } = desk.view;
+    const state = [active, off, drawing.layers, drawing.strokes];
     this.opacity.value = active.opacity;
     this.share.textContent = active.opacity.toFixed(2);
     if (this.state?.every((value, i) => value === state[i])) return;
     this.state = state;
     const focused = document.activeElement;
     for (const id of this.rows.keys()) if (!layers.some((layer) => layer.id === id)) this.rows.delete(id);
-    const rows = layers
-      .map((layer) => this.#rowOf(layer, layer.name || say(titleOf(layer)), layer === active, off))
-      .reverse();
+    const spans = desk.spans();
+    const rows = layers.map((layer) => this.#rowOf(layer, layer === active, off, spans.get(layer.id))).reverse();
     if (rows.some((row, i) => this.list.children[i] !== row) || this.list.children.length !== rows.length) {
       this.list.replaceChildren(...rows);
       if (this.list.contains(focused)) focused.focus({ preventScroll: true });
@@ -118,35 +123,38 @@ export class LayerPanel {
     box.select();
   }
 
-  #rowOf(layer, title, isActive, off) {
+  #rowOf(layer, isActive, off, span) {
     const { id } = layer;
     const { desk } = this;
     if (!this.rows.has(id)) {
-      const choose = (event) => (event.shiftKey && desk.view.selectedStroke ? desk.send(id) : desk.choose(id));
+      const take = (event) => (event.shiftKey && desk.view.selectedStroke ? desk.send(id) : desk.choose(id));
+      const choose = (event) => this.drag.isOver || take(event);
       const eye = iconButton("Hide or show the layer", EYE, () => desk.toggle(id, "hidden"));
       const lock = iconButton("Lock or unlock the layer", OPEN, () => desk.toggle(id, "locked"));
       const dblclick = () => desk.view.locked || this.rename(id);
-      const says = { title: "Draw on this layer; Shift and a click: send the selected strokes to it" };
-      const name = html("button", { type: "button", class: "dpath-layer-name", ...says, click: choose, dblclick });
-      const number = html("span", { class: "dpath-layer-default", title: BEGINS[layer.kind] });
+      const look = { type: "button", class: "dpath-layer-name", title: CHOOSE };
+      const name = html("button", { ...look, click: choose, dblclick, ...this.drag.listeners(id) });
+      const number = html("span", { class: "dpath-layer-default" });
       const row = html("div", { class: "dpath-layer", role: "listitem" }, eye, name, number, lock);
       this.rows.set(id, { row, eye, name, number, lock });
     }
     const { row, eye, name, number, lock } = this.rows.get(id);
     set(row, { "data-active": isActive, "data-hidden": layer.hidden, "data-kind": layer.kind });
-    name.textContent = title;
+    name.textContent = layer.name || say(titleOf(layer));
     set(name, { "aria-pressed": String(isActive) });
     showState(eye, layer.hidden ? SHUT : EYE, layer.hidden, off);
     showState(lock, layer.locked ? LOCKED : OPEN, layer.locked, off);
-    const { t0, importance } = layer;
-    if (layer.kind === "sketch")
-      number.textContent = importance === null ? "" : say(`importance ${importance.toFixed(2)}`);
-    else number.textContent = t0 === null ? "" : `t0 ${t0.toFixed(2)}`;
+    const isSketch = layer.kind === "sketch";
+    const begin = isSketch ? layer.importance : layer.t0;
+    const shown = rangeOf(span ?? (begin === null ? [] : [begin, begin]));
+    number.textContent = shown && say(`${isSketch ? "importance" : "t0"} ${shown}`);
+    set(number, { title: NUMBERS[layer.kind][span ? 0 : 1] });
     return row;
   }
 
   /** Up and down walk through the names, F2 renames, Delete deletes. */
   #press(event) {
+    if (event.key === "Escape" && this.drag.cancel()) return claim(event);
     const row = event.target.closest?.(".dpath-layer");
     if (!row || event.target.type === "text") return;
     const by = { ArrowUp: 1, ArrowDown: -1 }[event.key];
@@ -157,6 +165,11 @@ export class LayerPanel {
     claim(event);
     if (event.key !== "F2") this.rows.get(this.desk.active.id).name.focus({ preventScroll: true });
   }
+}
+
+/** "0.60", or "0.40–0.86" of what differs. */
+function rangeOf(span) {
+  return [...new Set(span.map((value) => value.toFixed(2)))].join("\u2013");
 }
 
 function showState(element, shape, on, off) {

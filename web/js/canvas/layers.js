@@ -153,6 +153,16 @@ export function withMoved(layers, id, by) {
   return layers[to] ? layers.toSpliced(from, 1).toSpliced(to, 0, layers[from]) : layers;
 }
 
+/** With a layer directly above another one of its pile, or below all of it (null); the same list if it is there. */
+export function withPlaced(layers, id, above) {
+  const layer = layers.find((each) => each.id === id);
+  const others = layers.filter((each) => each !== layer);
+  const isAlike = (each) => !("foreign" in each) && isSketch(each) === isSketch(layer);
+  const at = above === null ? others.findIndex(isAlike) : others.findIndex((each) => each.id === above) + 1;
+  const placed = others.toSpliced(Math.max(at, 0), 0, layer);
+  return placed.every((each, i) => each === layers[i]) ? layers : placed;
+}
+
 /** With some fields of a layer changed. */
 export function withChange(layers, id, fields) {
   return layers.map((layer) => (layer.id === id ? Object.freeze({ ...layer, ...fields }) : layer));

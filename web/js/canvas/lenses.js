@@ -50,8 +50,18 @@ class Result {
   picture = null;
   address = "";
 
+  isAlone = false; // without the drawing
+
   get caption() {
-    return this.picture ? "The last result, behind the drawing" : "";
+    if (!this.picture) return "";
+    return this.isAlone ? "The last result" : "The last result, behind the drawing; once more (U): alone";
+  }
+
+  /** Asked for once more. Returns whether there is another way to show it. */
+  next() {
+    const goesOn = Boolean(this.picture) && !this.isAlone;
+    this.isAlone = goesOn;
+    return goesOn;
   }
 
   constructor(view) {
@@ -84,7 +94,7 @@ class Result {
     if (!picture) return;
     const fit = Math.min(width / picture.width, height / picture.height);
     const size = [picture.width * fit, picture.height * fit];
-    context.globalAlpha = isBelow ? 1 : 1 - PAINT_SHARE;
+    context.globalAlpha = isBelow || this.isAlone ? 1 : 1 - PAINT_SHARE;
     const source = picture.at(fit * scale, () => this.view.draw());
     context.drawImage(source, (width - size[0]) / 2, (height - size[1]) / 2, ...size);
     context.globalAlpha = 1;

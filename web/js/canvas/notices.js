@@ -42,6 +42,18 @@ export function tellUnused(view) {
   view.notify(UNUSED);
 }
 
+/** Says in the whole window, where the page's own words are out of sight, that a run has failed; "": no longer. */
+export function tellFailure(view, message) {
+  if (view.notice && view.notice === view.failure) view.notify("");
+  if (!message || !view.whole.isOpen) return;
+  const leave = () => (view.notify(""), view.whole.close());
+  const sentence = `${say("The graph has failed.")} ${say(message)}`;
+  view.notify(sentence, ["Back to the node", leave], ["OK", () => view.notify("")]);
+  view.failure = view.notice;
+  view.isOffer = false; // it went wrong
+  view.refresh();
+}
+
 function accept(view) {
   const { now } = view.history;
   now.lost = false;

@@ -104,6 +104,7 @@ export class StrokePointer {
   #down(event) {
     const { view } = this;
     view.easel.focus({ preventScroll: true });
+    if (event.button === 0 && !this.spaceHeld) view.endAlone();
     this.hand.leave();
     if (this.action && this.held === null) this.#end(true);
     const isPalm = this.action && this.heldType !== "touch";

@@ -21,11 +21,11 @@ const COPY = "M9 9h11v11H9zM15 9V4H4v11h5";
 const WIDEN = "M4 9V4h5M20 15v5h-5M15 4h5v5M9 20H4v-5";
 
 const LAST_RESULT =
-  "Show the last result of the graph behind the drawing (U); with Run set to On Change, it follows every stroke";
+  "Show the last result of the graph behind the drawing, then alone (U); with Run set to On Change, it follows every stroke";
 
 export class Room {
-  /** What the buttons below the picture do: zoomBy(factor), fit(), mirror(), layers(), see(lens), fold(), whole(), png(), svg(), copy(). */
-  constructor({ zoomBy, fit, mirror, layers, see, fold, whole, png, svg: vectors, copy }) {
+  /** What the buttons below the picture do: zoomBy(factor), fit(), mirror(), layers(), see(lens), fold(), whole(), png(), svg(), copy(), failed(message). */
+  constructor({ zoomBy, fit, mirror, layers, see, fold, whole, png, svg: vectors, copy, failed }) {
     this.stage = html("canvas", { class: "dpath-picture", "aria-hidden": "true" });
     // Before it is pointed and typed at: the page, and other packs, leave every key to a text box that has the focus.
     // What cannot be written into opens no keyboard on a tablet and takes no handwriting.
@@ -49,7 +49,7 @@ export class Room {
     ]);
     const home = () => this.easel.focus({ preventScroll: true });
     this.keys = new KeyList(() => this.element.parentElement, home);
-    this.running = new Running();
+    this.running = new Running({ failed, result: () => see("result") });
     const help = { type: "button", title: "What the buttons and keys do (?)", "aria-label": "Help" };
     const ask = html("button", { ...help, click: () => this.keys.toggle() }, "?");
     this.large = html("button", { type: "button", class: "dpath-large", click: whole }, "Draw large"); // beside the tools
@@ -75,6 +75,7 @@ export class Room {
       { class: "dpath-view" },
       this.size,
       this.running.text,
+      this.running.done,
       this.running.button,
       zooming("Zoom out", "Smaller (wheel, after a click on the picture or a tool)", "\u2212", () => zoomBy(1 / 1.4)),
       zooming("Fit", "Fit and upright (0); 4 and 6 turn the view", this.zoom, fit),
@@ -136,6 +137,7 @@ export class Room {
       set(item, { "aria-pressed": String(on) });
     this.pile.hidden = isWhole;
     this.running.button.hidden = !isWhole;
+    if (lens?.name === "result") this.running.done.hidden = true;
     this.scale.hidden = lens?.name !== "heat";
     this.legend.hidden = !lens?.caption;
     if (!lens?.caption) return;

@@ -62,15 +62,16 @@ export function drawStage(view) {
   if (view.settings.tool === "lasso") showThrough(context, view, factor * sharpness);
   lens?.lay?.(context, frame, false, factor * sharpness);
   if (lens?.draw && !lens.draw(context, view, performance.now() + LENS_MS)) view.draw();
-  if (desk.kind === "sketch") {
+  if (desk.kind === "sketch" && !lens?.isAlone) {
     context.fillStyle = "rgb(255 255 255 / 60%)";
     context.fillRect(0, 0, frame.width, frame.height);
   }
-  stack.drawSketch(context, drawing, frame.width, frame.height, desk.kind === "sketch");
+  if (!lens?.isAlone) stack.drawSketch(context, drawing, frame.width, frame.height, desk.kind === "sketch");
   view.pointer.drawGuide(context);
   context.restore();
-  outlineSelection(context, view, factor);
-  if (desk.active.picture && !view.locked) outlineFrame(context, view, desk.active.picture, view.scale);
+  if (!lens?.isAlone) outlineSelection(context, view, factor);
+  if (desk.active.picture && !view.locked && !lens?.isAlone)
+    outlineFrame(context, view, desk.active.picture, view.scale);
   drawCursor(context, view, factor);
   view.room.size.textContent = `${frame.width} \u00d7 ${frame.height}`;
   const turned = view.sight.degrees && `, ${Math.round(view.sight.degrees)}\u00b0`;

@@ -1,6 +1,7 @@
 /** The controls of the stroke canvas: they show settings and report changes; what these mean is the view's. */
 
 import { html, set } from "../common/elements.js";
+import { say } from "../common/language.js";
 import { clamp } from "../common/numbers.js";
 import { claim } from "../common/widget_host.js";
 import { hexOf } from "./color.js";
@@ -46,13 +47,19 @@ const ARRANGE = [
 ];
 const KEEPS = "How far the model may go from this stroke (the t0 of SDEdit): 0 keeps it, 1 forgets it";
 export const WIDEST = 400; // diameter of a brush in pixels, by its slider and by keys
+const OPACITIES = {
+  stroke: ["Stroke opacity", "How much of what is below is covered"],
+  picture: ["Layer opacity", "How much of the whole layer is seen"],
+};
+
 const SLIDERS = [
-  ["size", "Size", "Diameter in pixels ([ and ])", 1, WIDEST],
-  ["opacity", "Opacity", "How much of what is below is covered", 0, 1],
-  ["hardness", "Hardness", "1: a hard rim, 0: soft to the middle", 0, 1],
-  ["grain", "Grain", "0: smooth, 1: a dry brush on rough paper", 0, 1],
+  // First those that most tools have: they stay where they are.
   ["t0", "Freedom (t0)", KEEPS, 0, 1],
   ["importance", "Importance", "How closely sketch guidance follows this line", 0, 1],
+  ["size", "Size", "Diameter in pixels ([ and ])", 1, WIDEST],
+  ["opacity", ...OPACITIES.stroke, 0, 1],
+  ["hardness", "Hardness", "1: a hard rim, 0: soft to the middle", 0, 1],
+  ["grain", "Grain", "0: smooth, 1: a dry brush on rough paper", 0, 1],
   ["smoothing", "Smoothing", "Steadies the hand", 0, 0.95],
 ];
 
@@ -126,6 +133,7 @@ export class Controls {
     actions.get("undo").disabled = !canUndo;
     actions.get("redo").disabled = !canRedo;
     for (const [name] of ARRANGE) actions.get(name).disabled = !hasSelection;
+    this.#nameOpacity(OPACITIES[settings.kind] ?? OPACITIES.stroke);
     for (const [name, { label, input, output }] of this.sliders) {
       label.hidden = !shown.includes(name);
       if (label.hidden) continue;
@@ -147,6 +155,13 @@ export class Controls {
     this.sheet.hidden = hasBackground;
     set(colors, { "data-off": settings.kind === "sketch" || !bringsPaint(settings) });
     for (const swatch of this.swatches.children) press(swatch, swatch.dataset.color === settings.color);
+  }
+
+  #nameOpacity([name, title]) {
+    const { label, input } = this.sliders.get("opacity");
+    label.firstChild.textContent = say(name);
+    set(label, { title });
+    set(input, { "aria-label": name });
   }
 
   setPalette(list) {

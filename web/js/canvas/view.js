@@ -364,9 +364,17 @@ export class StrokesView {
 
   /** Shows the drawing in another way, or as it is again. @param {keyof LENSES} name */
   see(name) {
-    this.lens = this.lens?.name === name ? null : new LENSES[name](this);
+    if (this.lens?.name !== name) this.lens = new LENSES[name](this);
+    else if (!this.lens.next?.()) this.lens = null;
     this.#showControls();
     this.draw();
+  }
+
+  /** Something is drawn: it is to be seen. */
+  endAlone() {
+    if (!this.lens?.isAlone) return;
+    this.lens.isAlone = false;
+    this.refresh();
   }
 
   /** Sliders folded, which gives their room to the picture; layers listed. @param {"folded"|"listed"} setting */

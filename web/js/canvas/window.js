@@ -3,21 +3,21 @@
 import { html } from "../common/elements.js";
 import { keepKeys } from "../common/widget_host.js";
 
-/** The page's settings (Ctrl+comma) would open behind this window. */
-function keep(event) {
-  if (event.key === ",") event.stopPropagation();
-  else keepKeys(event);
-}
+/** Dialogs of the page, which are children of its body. */
+const DIALOGS = ":is([role='dialog'], [role='alertdialog'], .p-dialog-mask, .p-toast-message)";
+const FIELDS = "input, textarea, button";
 
 export class WholeWindow {
   /** panel: what moves; moved(): it has another place and size now; press(event): a key while nothing has the focus. */
   constructor(panel, moved, press) {
-    Object.assign(this, { panel, moved, dialog: null });
+    Object.assign(this, { panel, moved, dialog: null, isBehind: false });
     this.stray = (event) => {
       if (event.target !== document.body && event.target !== this.dialog) return;
+      if (this.isBehind) return;
       press(event); // after a click beside all controls, or on one that is gone
-      keep(event);
+      keepKeys(event);
     };
+    this.watch = new MutationObserver(() => this.#giveWay());
   }
 
   get isOpen() {
@@ -33,13 +33,14 @@ export class WholeWindow {
     const back = html("button", { type: "button", click: () => this.close() }, "Back to the node");
     this.place = html("div", { class: "dpath-panel dpath-strokes dpath-away" }, "The drawing fills the window.", back);
     // Escape is the drawing's first: it ends a stroke, then a selection, then this.
-    const listeners = { keydown: keep, cancel: (event) => event.preventDefault() };
+    const listeners = { keydown: keepKeys, cancel: (event) => event.preventDefault() };
     this.dialog = html("dialog", { class: "dpath-window", "aria-label": "Stroke canvas", ...listeners });
     this.panel.replaceWith(this.place);
     this.dialog.append(this.panel);
     document.body.append(this.dialog);
     this.dialog.showModal();
     document.addEventListener("keydown", this.stray, true);
+    this.watch.observe(document.body, { childList: true });
     this.moved();
   }
 
@@ -48,10 +49,28 @@ export class WholeWindow {
     if (!this.isOpen) return false;
     const { dialog } = this;
     this.dialog = null;
+    this.isBehind = false;
+    this.watch.disconnect();
     document.removeEventListener("keydown", this.stray, true);
     this.place.replaceWith(this.panel);
     dialog.remove();
     this.moved();
     return true;
   }
+
+  /** A dialog of the page lies over the window as long as it is open; a modal window would hide and freeze it. */
+  #giveWay() {
+    const other = [...document.body.children].find((each) => each !== this.dialog && isDialog(each));
+    if (Boolean(other) === this.isBehind) return;
+    this.isBehind = Boolean(other);
+    this.dialog.close();
+    if (other) this.dialog.show();
+    else this.dialog.showModal();
+    const first = () => (other ? other.querySelector(FIELDS) : this.panel.querySelector(".dpath-easel"));
+    setTimeout(() => other?.contains(document.activeElement) || first()?.focus({ preventScroll: true }));
+  }
+}
+
+function isDialog(element) {
+  return element.matches(DIALOGS) || element.querySelector(`:scope > ${DIALOGS}`) !== null;
 }
