@@ -79,6 +79,56 @@ def test_layers_by_keys_alone(comfy: ComfyPage) -> None:
     assert strokes(comfy, node)[0]["layer"] == "paint 2"
 
 
+def test_rows_are_dragged_to_another_place(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.drag(place, [(0.3, 0.3), (0.6, 0.3)])
+    press(comfy, node, "n", "n", "k")
+    assert names(comfy, node) == ["Sketch", "Paint 3", "Paint 2", "Paint"]
+
+    def drag(title: str, onto: str, side: float, key: str = "") -> list[str]:
+        rows = {row.inner_text(): row for row in part(comfy, node, ".dpath-layers").query_selector_all("button")}
+        held, other = rows[title].bounding_box(), rows[onto].bounding_box()
+        assert held
+        assert other
+        comfy.page.mouse.move(held["x"] + 20, held["y"] + held["height"] / 2)
+        comfy.page.mouse.down()
+        comfy.page.mouse.move(other["x"] + 20, other["y"] + side * other["height"], steps=5)
+        if title == "Paint":
+            comfy.screenshot("dragged-row")
+        if key:
+            comfy.page.keyboard.press(key)
+        comfy.page.mouse.up()
+        comfy.settle()
+        return names(comfy, node)
+
+    assert drag("Paint", "Paint 3", 0.1) == ["Sketch", "Paint", "Paint 3", "Paint 2"]
+    assert part(comfy, node, ".dpath-layer[data-active]").inner_text().startswith("Paint\n"), "it is chosen, too"
+    assert drag("Paint 3", "Paint 2", 0.9) == ["Sketch", "Paint", "Paint 2", "Paint 3"]
+    assert drag("Paint 3", "Sketch", 0.1) == ["Sketch", "Paint 3", "Paint", "Paint 2"], "no higher than its pile"
+    kept = comfy.widget(node, "strokes")
+    assert drag("Paint 2", "Paint 2", 0.9) == ["Sketch", "Paint 3", "Paint", "Paint 2"]
+    assert drag("Sketch", "Paint", 0.5) == ["Sketch", "Paint 3", "Paint", "Paint 2"]
+    assert drag("Paint 2", "Paint 3", 0.1, "Escape") == ["Sketch", "Paint 3", "Paint", "Paint 2"]
+    assert comfy.widget(node, "strokes") == kept
+    press(comfy, node, "z", "z", "z")
+    assert names(comfy, node) == ["Sketch", "Paint 3", "Paint 2", "Paint"], "each was one step"
+
+
+def test_the_number_beside_a_layer_is_that_of_its_strokes(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    press(comfy, node, "k")
+    number = part(comfy, node, ".dpath-layer[data-kind=paint] .dpath-layer-default")
+    assert number.inner_text() == ""
+    for height, key, expected in ((0.3, "", "t0 0.60"), (0.5, "End", "t0 0.60\u20131.00")):
+        if key:
+            part(comfy, node, 'input[aria-label="Freedom (t0)"]').focus()
+            comfy.page.keyboard.press(key)
+        comfy.drag(place, [(0.3, height), (0.6, height)])
+        assert number.inner_text() == expected
+    assert number.get_attribute("title") == "The t0 of the strokes on this layer"
+    comfy.screenshot("layer-numbers")
+
+
 def test_hidden_and_locked_layers_say_why_nothing_is_drawn(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
     preview = comfy.add("PreviewImage", 700, 100)

@@ -97,7 +97,13 @@ def test_the_last_result_lies_below_the_drawing(comfy: ComfyPage) -> None:
     comfy.click(place, (0.5, 0.2))
     assert part(comfy, node, ".dpath-color").input_value() == "#000000", "the eyedropper takes what is shown"
     press(comfy, node, "u")
+    near(comfy, node, (0.5, 0.5), [255 - value for value in blue])
+    comfy.screenshot("result-alone")
+    press(comfy, node, "u")
     near(comfy, node, (0.5, 0.2), [255, 255, 255])
+    press(comfy, node, "u", "u", "r")
+    comfy.drag(place, [(0.4, 0.8), (0.6, 0.9)])
+    near(comfy, node, (0.5, 0.5), mixed)  # whoever draws sees the drawing again
 
 
 def test_runs_on_change_follow_the_strokes(comfy: ComfyPage) -> None:

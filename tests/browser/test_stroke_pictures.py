@@ -183,19 +183,26 @@ def test_a_part_of_the_background_is_cut_out_and_moved(comfy: ComfyPage) -> None
 def test_a_picture_that_does_not_come_says_what_failed(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
     comfy.drag(place, [(0.3, 0.6), (0.7, 0.6)])
+    before = strokes(comfy, node)
     banner = part(comfy, node, ".dpath-banner")
     assert comfy.page.evaluate(_DROP, [place, base64.b64encode(b"GIF89a, or not").decode(), "boat.png", "drop"])
     comfy.wait_until("e => e.textContent.includes('The browser cannot read this picture')", banner)
     answers = {
-        "refused the picture with the answer 413": lambda route: route.fulfill(status=413),
-        "could not be added.": lambda route: route.abort(),
+        "too large for this ComfyUI": lambda route: route.fulfill(status=413),
+        "refused the picture with the answer 500": lambda route: route.fulfill(status=500),
+        "ComfyUI cannot be reached": lambda route: route.abort(),
     }
     for sentence, answer in answers.items():
         comfy.page.route("**/upload/image", answer)
         drop(comfy, place, soft_picture())
         comfy.wait_until(f"e => e.textContent.includes('{sentence}')", banner)
         comfy.page.unroute("**/upload/image")
+        assert len(banner.query_selector_all("button")) == (1 if "large" in sentence else 2)
     comfy.screenshot("not-taken")
+    assert [stroke["points"] for stroke in strokes(comfy, node)] == [stroke["points"] for stroke in before]
+    banner.query_selector("button").click()  # type: ignore[union-attr]
+    assert picture_of(comfy, node), "the picture was kept for another try"
+    assert "cannot be reached" not in banner.inner_text()
     comfy.problems.clear()  # the page notes that a request failed
 
 

@@ -214,7 +214,8 @@ def test_tools_are_remembered_and_reached_by_keyboard(comfy: ComfyPage) -> None:
     part(comfy, node, ".dpath-swatch:nth-child(2)").click()
     other = comfy.add(KIND, 700, 100)
     chosen = [part(comfy, each, ".dpath-color").input_value() for each in (node, other)]
-    sizes = [part(comfy, each, ".dpath-slider output").inner_text() for each in (node, other)]
+    shown = ".dpath-slider:has([aria-label='Size']) output"
+    sizes = [part(comfy, each, shown).inner_text() for each in (node, other)]
     assert chosen[0] == chosen[1]
     assert sizes[0] == sizes[1] != "24"
     names = """el => [...el.querySelectorAll('button, input, textarea')].filter(e => e.offsetParent !== null)

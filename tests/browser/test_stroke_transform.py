@@ -100,3 +100,21 @@ def test_a_turned_view_draws_where_the_hand_is(comfy: ComfyPage) -> None:
     assert 30 < degrees < 70
     press(comfy, node, "0")
     assert part(comfy, node, ".dpath-easel")
+
+
+def test_handles_of_a_frame_larger_than_the_view_stay_in_sight(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    press(comfy, node, "r")
+    comfy.drag(place, [(0.3, 0.2), (0.7, 0.8)])
+    press(comfy, node, "v", *["+"] * 4)
+    comfy.click(place, (0.5, 0.5))
+    comfy.screenshot("handles-kept")
+    (low, high), box = corners(comfy, node), place.bounding_box()
+    assert box
+    corner = (1 - 12 / box["width"], 1 - 12 / box["height"])
+    comfy.drag(place, [corner, (corner[0] - 0.2, corner[1] - 0.2)])
+    smaller = corners(comfy, node)
+    assert smaller[0] == pytest.approx(low, abs=2), "the corner opposite stays"
+    assert (smaller[1] < high - 10).all()
+    comfy.drag(place, [(0.5, 12 / box["height"]), (0.9, 0.5)])
+    assert np.ptp(corners(comfy, node), 0)[0] > np.ptp(smaller, 0)[0], "the handle at the upper rim turns"

@@ -4,7 +4,7 @@ import "./page.mjs";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { freshId, layerOf, STANDARD, titleOf, withLayer, withMoved } from "../../web/js/canvas/layers.js";
+import { freshId, layerOf, STANDARD, titleOf, withLayer, withMoved, withPlaced } from "../../web/js/canvas/layers.js";
 
 const ids = (layers) => layers.map(({ id }) => id);
 
@@ -32,6 +32,16 @@ test("layers change their order within their pile", () => {
   assert.equal(withMoved(layers, "paint 2", 1), layers);
   assert.equal(withMoved(layers, "sketch", -1), layers);
   assert.equal(withMoved(layers, "paint", -1), layers);
+});
+
+test("a layer is put above another one of its pile, or below all of it", () => {
+  const three = withLayer(withLayer(STANDARD, layerOf("paint 2", "paint")), layerOf("paint 3", "paint"));
+  const foreign = [{ foreign: 1 }, ...three];
+  assert.deepEqual(ids(withPlaced(three, "paint", "paint 3")), ["paint 2", "paint 3", "paint", "sketch"]);
+  assert.deepEqual(ids(withPlaced(three, "paint 3", null)), ["paint 3", "paint", "paint 2", "sketch"]);
+  assert.deepEqual(ids(withPlaced(foreign, "paint 3", null)), [undefined, "paint 3", "paint", "paint 2", "sketch"]);
+  assert.equal(withPlaced(three, "paint 2", "paint"), three);
+  assert.equal(withPlaced(three, "sketch", null), three);
 });
 
 test("a layer keeps its title wherever it lies", () => {

@@ -26,7 +26,9 @@ test("corners lie around the centre, scaled and turned clockwise", () => {
 });
 
 test("handles, the inside, and what lies beside", () => {
-  const hold = (x, y) => holdAt(PLACED, ONE, { x, y }, 8, 20);
+  const frame = frameOf(PLACED, ONE);
+  const handles = { corners: frame.corners, turn: turningHandle(frame, 20) };
+  const hold = (x, y) => holdAt(PLACED, ONE, { x, y }, 8, handles);
   assert.deepEqual(hold(62, 31), { corner: 0 });
   assert.deepEqual(hold(141, 72), { corner: 2 });
   assert.deepEqual(hold(100, 10), { turn: true });

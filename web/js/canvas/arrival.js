@@ -8,7 +8,7 @@ import { say } from "../common/language.js";
 import { captureUndo } from "../common/widget_host.js";
 import { sourceOf } from "./background.js";
 import { isCuttable, partOf } from "./cutting.js";
-import { sentenceOf } from "./notices.js";
+import { sentenceOf, tellError } from "./notices.js";
 import { sent, uploaded } from "./pictures.js";
 import { cropped, fitted, onGround } from "./resizing.js";
 
@@ -130,7 +130,10 @@ export class Arrival {
   }
 
   #try(work) {
-    return work().catch((error) => this.view.notify(sentenceOf(error, FAILED)));
+    return work().catch((error) => {
+      const again = () => (this.view.notify(""), this.#try(work));
+      tellError(this.view, sentenceOf(error, FAILED), ...(error.mayPass ? [["Try again", again]] : []));
+    });
   }
 
   async #toLayer(file) {

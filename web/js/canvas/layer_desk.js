@@ -2,7 +2,17 @@
 
 import { bringsPaint } from "./document.js";
 import { strokesAt } from "./geometry.js";
-import { freshId, isSketch, isStandard, layerOf, MOST_LAYERS, withChange, withLayer, withMoved, withPlaced } from "./layers.js";
+import {
+  freshId,
+  isSketch,
+  isStandard,
+  layerOf,
+  MOST_LAYERS,
+  withChange,
+  withLayer,
+  withMoved,
+  withPlaced,
+} from "./layers.js";
 import { dragged, isOver, movedTo, scaledBy, turnedTo } from "./placing.js";
 
 const DEFAULTS = { paint: "t0", sketch: "importance", picture: "t0" }; // what new strokes of a layer begin with

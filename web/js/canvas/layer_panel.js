@@ -144,10 +144,8 @@ export class LayerPanel {
     set(name, { "aria-pressed": String(isActive) });
     showState(eye, layer.hidden ? SHUT : EYE, layer.hidden, off);
     showState(lock, layer.locked ? LOCKED : OPEN, layer.locked, off);
-    const isSketch = layer.kind === "sketch";
-    const begin = isSketch ? layer.importance : layer.t0;
-    const shown = rangeOf(span ?? (begin === null ? [] : [begin, begin]));
-    number.textContent = shown && say(`${isSketch ? "importance" : "t0"} ${shown}`);
+    const begin = layer.kind === "sketch" ? layer.importance : layer.t0;
+    number.textContent = span || begin !== null ? numberOf(layer.kind, ...(span ?? [begin, begin])) : "";
     set(number, { title: NUMBERS[layer.kind][span ? 0 : 1] });
     return row;
   }
@@ -167,9 +165,11 @@ export class LayerPanel {
   }
 }
 
-/** "0.60", or "0.40–0.86" of what differs. */
-function rangeOf(span) {
-  return [...new Set(span.map((value) => value.toFixed(2)))].join("\u2013");
+function numberOf(kind, ...span) {
+  const [least, most] = span.map((value) => value.toFixed(2));
+  const isOne = least === most;
+  if (kind === "sketch") return say(isOne ? `importance ${least}` : `importance ${least}\u2013${most}`);
+  return isOne ? `t0 ${least}` : `t0 ${least}\u2013${most}`;
 }
 
 function showState(element, shape, on, off) {

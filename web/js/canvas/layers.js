@@ -159,7 +159,7 @@ export function withPlaced(layers, id, above) {
   const others = layers.filter((each) => each !== layer);
   const isAlike = (each) => !("foreign" in each) && isSketch(each) === isSketch(layer);
   const at = above === null ? others.findIndex(isAlike) : others.findIndex((each) => each.id === above) + 1;
-  const placed = others.toSpliced(Math.max(at, 0), 0, layer);
+  const placed = at < 0 ? layers : others.toSpliced(at, 0, layer);
   return placed.every((each, i) => each === layers[i]) ? layers : placed;
 }
 

@@ -6,8 +6,10 @@ const MISSING = "A picture is missing from the input folder: put it back into di
 
 const UNUSED = "t0 has no effect here: the outputs t0 and strength of this node are not connected.";
 
-/** An error whose message is a sentence for whoever uses the canvas. */
-export class Told extends Error {}
+/** An error whose message is a sentence for whoever uses the canvas. mayPass: the same may work later. */
+export class Told extends Error {
+  mayPass = false;
+}
 
 /** What to say of an error: its own sentence, or what did not work with the words of the browser. */
 export function sentenceOf(error, failed) {
@@ -47,10 +49,15 @@ export function tellFailure(view, message) {
   if (view.notice && view.notice === view.failure) view.notify("");
   if (!message || !view.whole.isOpen) return;
   const leave = () => (view.notify(""), view.whole.close());
-  const sentence = `${say("The graph has failed.")} ${say(message)}`;
-  view.notify(sentence, ["Back to the node", leave], ["OK", () => view.notify("")]);
+  const sentence = [say("The graph has failed."), say(message)].join(" ");
+  tellError(view, sentence, ["Back to the node", leave]);
   view.failure = view.notice;
-  view.isOffer = false; // it went wrong
+}
+
+/** Says that something went wrong, with buttons beside the one that it has been read. */
+export function tellError(view, sentence, ...buttons) {
+  view.notify(sentence, ...buttons, ["OK", () => view.notify("")]);
+  view.isOffer = false;
   view.refresh();
 }
 

@@ -10,6 +10,8 @@ import { sha256 } from "./sha256.js";
 
 const FOLDER = "diffusion_path"; // in the input folder; nodes/stroke_canvas.py reads it
 const UNREADABLE = "The browser cannot read this picture: save it as PNG or JPEG first.";
+const TOO_LARGE = "The picture is too large for this ComfyUI: make it smaller, or raise --max-upload-size.";
+const OUT_OF_REACH = "ComfyUI cannot be reached: the picture was not added.";
 const DIGITS = 32;
 const ENDINGS = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp" };
 
@@ -82,9 +84,11 @@ export async function uploaded(picture) {
 
 /** Sends a form with a picture; the answer. */
 export async function sent(body) {
-  const answer = await api.fetchApi("/upload/image", { method: "POST", body });
-  if (!answer.ok) throw new Told(`ComfyUI refused the picture with the answer ${answer.status}.`);
-  return answer;
+  const answer = await api.fetchApi("/upload/image", { method: "POST", body }).catch(() => null);
+  if (answer?.ok) return answer;
+  if (answer?.status === 413) throw new Told(TOO_LARGE);
+  const sentence = answer ? `ComfyUI refused the picture with the answer ${answer.status}.` : OUT_OF_REACH;
+  throw Object.assign(new Told(sentence), { mayPass: true });
 }
 
 async function hashOf(buffer) {

@@ -35,12 +35,11 @@ export function turningHandle({ at, angle }, far) {
   return { x: top.x + far * Math.sin(angle), y: top.y - far * Math.cos(angle) };
 }
 
-/** What a pointer takes hold of: {turn}, {corner} 0..3, {move}, or null beside all of them. */
-export function holdAt(placed, scale, point, reach, far) {
-  const frame = frameOf(placed, scale);
+/** What a pointer takes hold of, given where the handles are: {turn}, {corner} 0..3, {move}, or null beside all of them. */
+export function holdAt(placed, scale, point, reach, { corners, turn }) {
   const isNear = (place) => Math.hypot(place.x - point.x, place.y - point.y) <= reach;
-  if (isNear(turningHandle(frame, far))) return { turn: true };
-  const corner = frame.corners.findIndex(isNear);
+  if (isNear(turn)) return { turn: true };
+  const corner = corners.findIndex(isNear);
   if (corner >= 0) return { corner };
   return isOver(placed, scale, point) ? { move: true } : null;
 }

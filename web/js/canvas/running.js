@@ -73,7 +73,9 @@ function run() {
 function refusal() {
   const [first] = Object.values(app.lastNodeErrors ?? {});
   const { message, details } = first?.errors?.[0] ?? {};
-  return message ? sentence(first.class_type, [message, details].filter(Boolean).join(": ")) : "ComfyUI has refused it.";
+  return message
+    ? sentence(first.class_type, [message, details].filter(Boolean).join(": "))
+    : "ComfyUI has refused it.";
 }
 
 function sentence(type, message) {

@@ -2,8 +2,9 @@
 
 import { ONE } from "./carrying.js";
 import { strokeAt, strokesInside, strokesWithin } from "./geometry.js";
+import { handlesOf } from "./handles.js";
 import { dragged, frameOf, holdAt } from "./placing.js";
-import { drawBand, handleAway, placeOf } from "./stage.js";
+import { drawBand, placeOf } from "./stage.js";
 import { pick, trace } from "./tools.js";
 
 const HANDLE_REACH = 11; // pixels of the stage, as the next ones
@@ -229,6 +230,6 @@ function sizing({ sight }, { centre, corners }, corner) {
 
 /** What of a frame and its handles a point of the picture takes hold of. */
 function holdOf(view, placed, scale, point) {
-  const reach = HANDLE_REACH / placeOf(view).factor;
-  return placed && holdAt(placed, scale, point, reach, handleAway(view, frameOf(placed, scale)));
+  const at = placeOf(view);
+  return placed && holdAt(placed, scale, point, HANDLE_REACH / at.factor, handlesOf(view, at, placed, scale));
 }

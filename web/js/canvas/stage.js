@@ -5,9 +5,9 @@ import { ONE } from "./carrying.js";
 import { pictureToCut } from "./cutting.js";
 import { bringsPaint } from "./document.js";
 import { boundsOf } from "./geometry.js";
-import { drawPlaced, frameOf, turningHandle } from "./placing.js";
+import { handlesOf } from "./handles.js";
+import { drawPlaced, frameOf } from "./placing.js";
 
-const HANDLE_AWAY = 26; // pixels between a picture and the handle that turns it
 const MARGIN = 10;
 const LENS_MS = 12; // of a frame, in which the map of t0s is drawn
 const MOST_OUTLINES = 200;
@@ -158,27 +158,18 @@ function drawEnds(context, ends, factor) {
   }
 }
 
-/** How far beyond a frame the handle lies that turns it, in pixels of the picture: inside where it would not be seen. */
-export function handleAway(view, frame) {
-  const { left, top, factor } = placeOf(view);
-  const away = HANDLE_AWAY / factor;
-  const { x, y } = turningHandle(frame, away);
-  const seen = view.sight.onStage({ x: left + x * factor, y: top + y * factor });
-  const { clientWidth, clientHeight } = view.stage;
-  return seen.x > 0 && seen.y > 0 && seen.x < clientWidth && seen.y < clientHeight ? away : -away;
-}
-
 /** The edge of what somebody works on, with a handle at each corner and one that turns it. */
 function outlineFrame(context, view, placed, scale) {
-  const { factor } = placeOf(view);
+  const at = placeOf(view);
+  const { factor } = at;
   const frame = frameOf(placed, scale);
-  const handle = turningHandle(frame, handleAway(view, frame));
+  const { corners, turn } = handlesOf(view, at, placed, scale);
   const path = new Path2D();
   for (const { x, y } of frame.corners) path.lineTo(x, y);
   path.closePath();
   const top = frame.at(0, -1);
   path.moveTo(top.x, top.y);
-  path.lineTo(handle.x, handle.y);
+  path.lineTo(turn.x, turn.y);
   context.lineWidth = 3 / factor;
   context.strokeStyle = "rgb(255 255 255 / 80%)";
   context.stroke(path);
@@ -187,7 +178,7 @@ function outlineFrame(context, view, placed, scale) {
   context.stroke(path);
   if (view.desk.isClosed) return;
   context.fillStyle = "#ffffff";
-  for (const [k, { x, y }] of [...frame.corners, handle].entries()) {
+  for (const [k, { x, y }] of [...corners, turn].entries()) {
     context.save();
     context.translate(x, y);
     context.rotate(frame.angle);
