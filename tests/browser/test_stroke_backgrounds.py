@@ -214,3 +214,16 @@ def test_a_picture_is_made_the_background_at_any_time_and_left_by_escape(comfy: 
     comfy.wait_until(_NO_PICTURE, node)
     assert len(comfy.node_ids("LoadImage")) == 1
     comfy.problems.clear()
+
+
+def test_a_background_that_only_a_run_tells_is_announced(comfy: ComfyPage) -> None:
+    node, _ = canvas(comfy, 500)
+    legend = ".dpath-heat:not(.dpath-status):not([hidden])"
+    shown = f"() => document.querySelector('{legend}')?.textContent.includes('after the first run')"
+    scene = comfy.add("DPathDemoScene", 100, 100)
+    comfy.connect(scene, 0, node, "background")
+    comfy.wait_until(shown)
+    comfy.connect(node, 0, comfy.add("PreviewImage", 1000, 100), "images")
+    comfy.screenshot("background-awaited")
+    comfy.queue()
+    comfy.wait_until(f"() => !document.querySelector('{legend}')")

@@ -12,6 +12,7 @@ export class Ground {
     this.view = view;
     this.wanted = ""; // the address of the background
     this.coming = null; // a promise while it is loaded
+    this.isAwaited = false; // it is linked, and only a run tells what it is
   }
 
   /** Looks at what may have changed outside: sizes, links, the background. */
@@ -39,7 +40,9 @@ export class Ground {
     const { width, height } = view.background?.picture ?? { width: this.#side("width"), height: this.#side("height") };
     const isOther = width !== view.frame.width || height !== view.frame.height;
     if (isOther) view.pointer.settle(); // corners are set in pixels of the picture
-    if (arrived || isOther || complaint !== view.complaint) {
+    const isAwaited = isLinked(owner, "background") && !address && !view.background;
+    if (arrived || isOther || complaint !== view.complaint || isAwaited !== this.isAwaited) {
+      this.isAwaited = isAwaited;
       view.frame = { width, height };
       view.complaint = complaint;
       view.refresh();

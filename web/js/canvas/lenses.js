@@ -59,7 +59,7 @@ class Result {
 
   /** Asked for once more. Returns whether there is another way to show it. */
   next() {
-    const goesOn = Boolean(this.picture) && !this.isAlone;
+    const goesOn = Boolean(this.address) && !this.isAlone;
     this.isAlone = goesOn;
     return goesOn;
   }

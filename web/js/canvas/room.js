@@ -20,6 +20,7 @@ const VECTORS = "M4 19C8 4 16 4 20 19M3 18h3v3H3zM18 18h3v3h-3zM10.5 6h3v3h-3z";
 const COPY = "M9 9h11v11H9zM15 9V4H4v11h5";
 const WIDEN = "M4 9V4h5M20 15v5h-5M15 4h5v5M9 20H4v-5";
 
+const AWAITED = "The background appears after the first run.";
 const LAST_RESULT =
   "Show the last result of the graph behind the drawing, then alone (U); with Run set to On Change, it follows every stroke";
 
@@ -125,7 +126,7 @@ export class Room {
   }
 
   /** How the view stands. */
-  show({ sight, lens }, { folded, listed }, isWhole) {
+  show({ sight, lens, ground }, { folded, listed }, isWhole) {
     this.stage.style.transform = sight.mirrored ? "scaleX(-1)" : "";
     for (const [item, on] of [
       [this.mirror, sight.mirrored],
@@ -139,11 +140,12 @@ export class Room {
     this.running.button.hidden = !isWhole;
     if (lens?.name === "result") this.running.done.hidden = true;
     this.scale.hidden = lens?.name !== "heat";
-    this.legend.hidden = !lens?.caption;
-    if (!lens?.caption) return;
-    this.caption.textContent = say(lens.caption);
-    this.level.textContent = lens.level ?? "";
-    this.level.hidden = !lens.level;
+    const caption = lens ? lens.caption : ground.isAwaited && AWAITED;
+    this.legend.hidden = !caption;
+    if (!caption) return;
+    this.caption.textContent = say(caption);
+    this.level.textContent = lens?.level ?? "";
+    this.level.hidden = !lens?.level;
   }
 
   describe({ width, height }, count) {
