@@ -30,6 +30,13 @@ _BOXES = """() => { const graph = app.canvas.graph, scale = app.canvas.ds.scale;
         return { name: n.title, type: n.type, box: [n.pos[0], n.pos[1] - title, n.size[0], height],
             collapsed: !!n.flags.collapsed }; });
     return { nodes, groups: graph.groups.map(g => ({ name: g.title, box: [...g.pos, ...g.size] })) }; }"""
+# What a run brings: a report of four lines on every node that makes one.
+_REPORTS = """() => { const text = "a line of a report of fair length here\\n".repeat(4).trim();
+    for (const node of app.rootGraph.nodes) {
+        if (!node.comfyClass?.startsWith("DPath") || !node.outputs?.some(o => o.name === "report")) continue;
+        app.nodeOutputs[String(node.id)] = { text: [text] };
+        node.onExecuted?.({ text: [text] });
+    } }"""
 _GROUP_TITLE = 38
 _WINDOW = (1920, 1080)
 _HEADINGS = {"# ": 20, "## ": 15}  # pixels of a note's text at zoom 1
@@ -95,6 +102,9 @@ def test_every_example_opens_clean(comfy: ComfyPage) -> None:
         assert not comfy.problems, path.stem
         zoom = check_layout(comfy.evaluate(_BOXES), given)
         assert zoom >= _TEXT_ZOOM, path.stem
+        comfy.evaluate(_REPORTS)
+        comfy.settle(10)
+        check_layout(comfy.evaluate(_BOXES), given)
     comfy.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
     comfy.screenshot("last-example")
 
