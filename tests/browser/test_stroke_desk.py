@@ -130,7 +130,6 @@ def test_a_colour_is_typed_as_a_hex_code(comfy: ComfyPage) -> None:
     color, code = part(comfy, node, ".dpath-color"), part(comfy, node, ".dpath-code")
     before = color.input_value()
     assert code.input_value() == before
-    shown = ".dpath-slider:has([aria-label='Size']) output"
     for typed, expected in (("C5281E", "#c5281e"), ("#fa3", "#ffaa33"), ("nothing", "#ffaa33")):
         code.click()
         comfy.page.keyboard.type(typed)
