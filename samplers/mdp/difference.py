@@ -7,6 +7,7 @@ without guidance are enough.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,11 +34,15 @@ WHOLE = 0.7
 """Share of the picture above which a region is the whole of it."""
 
 _LOW, _HIGH = 0.6, 1.5  # the mask rises from 0 to 1 between these multiples of the threshold
+_STRONGEST = 0.99  # the share of the picture that differs less than the strongest differences do
+_WEAK, _LEAST = 0.32, 0.1  # from where on strongest differences are weak; how far the threshold goes down with them
 
 
 @dataclass(frozen=True)
 class RegionSettings:
-    """threshold: difference that counts, in standard deviations of the picture; grow: cells of the latent."""
+    """threshold: difference that counts, in standard deviations of the picture (see `region_of`); grow: cells of the
+    latent.
+    """
 
     threshold: float = 0.08
     grow: int = 1
@@ -81,14 +86,26 @@ def prompt_difference(
 
 
 def region_of(difference: Tensor, settings: RegionSettings | None = None) -> Tensor:
-    """The region of an edit, [B, 1, ...] in 0..1, from `prompt_difference`: soft at its edge, and grown."""
+    """The region of an edit, [B, 1, ...] in 0..1, from `prompt_difference`: soft at its edge, and grown.
+
+    An edit of the whole picture, as of the time of day, can differ weakly everywhere, since the states show the
+    source's tone. So where even the strongest differences are weak, the threshold goes down with them.
+    """
     settings = settings or RegionSettings()
     flat = difference.flatten(0, 2)[:, None] if difference.ndim == 5 else difference
     smooth = F.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)
-    low, high = _LOW * settings.threshold, _HIGH * settings.threshold
+    threshold = _threshold(smooth.reshape(len(difference), -1), settings.threshold)
+    threshold = threshold.repeat_interleave(len(flat) // len(difference)).reshape(-1, 1, 1, 1)
+    low, high = _LOW * threshold, _HIGH * threshold
     region = ((smooth - low) / (high - low)).clamp(0, 1)
     if settings.grow:
         region = F.max_pool2d(region, 2 * settings.grow + 1, 1, settings.grow)
     # If nearly everything is edited, the rest is too small to tell from noise, and would show as a patch.
     region = torch.where(region.mean((1, 2, 3), keepdim=True) > WHOLE, torch.ones_like(region), region)
     return region.reshape(difference.shape)
+
+
+def _threshold(differences: Tensor, given: float) -> Tensor:
+    """What counts in each picture, [B]; differences: [B, cells]."""
+    strongest = differences.kthvalue(max(1, math.ceil(_STRONGEST * differences.shape[1])), dim=1).values
+    return given * (strongest / _WEAK).clamp(_LEAST, 1)

@@ -44,3 +44,14 @@ def test_region_is_soft_grown_and_empty_where_nothing_differs() -> None:
     assert bool((region_of(most) == 1).all()), "nearly everything is everything"
     video = region_of(difference[:, :, None].expand(2, 1, 3, 12, 12))
     assert torch.equal(video[:, :, 1], region)
+
+
+def test_threshold_goes_down_where_even_the_strongest_differences_are_weak() -> None:
+    weak = torch.full((1, 1, 12, 12), 0.04)
+    weak[..., :6] = 0.05
+    assert bool((region_of(weak) == 1).all()), "an edit of the whole picture, as of the time of day"
+    assert not region_of(weak, RegionSettings(threshold=1.0)).any(), "a threshold that is set counts"
+    assert not region_of(0.01 * weak).any(), "what no prompt asks is no edit"
+    strong = weak.clone()
+    strong[..., 6:, 6:] = 0.5
+    assert float(region_of(torch.cat([weak, strong]))[1, 0, 0, 0]) < 0.1, "each picture has its own"
