@@ -7,6 +7,9 @@ prediction is there, and what is left there at the end.
   mixture for soft masks. The step itself starts from the unmixed x, as in core.
 - ``threshold``: a soft mask is a strength per pixel. A pixel is held until the path has come down to m times the start
   (both in training time), then it is free: SDEdit with its own t0, as in Differential Diffusion (Levin & Fried 2023).
+- ``langevin``: before each step the state takes a few Langevin steps at its level (`langevin.py`), in which edited and
+  kept pixels come to agree. Kept pixels are put on the path of the original at the start alone; the network then sees
+  them as they have become, and the prediction is mixed as in ``blend``.
 - ``paper``: Algorithms 3 and 5 (Meng et al. 2022) to the letter. At a step from level i the network sees kept pixels
   as it saw them at the level before, c(i - 1)(a(i - 1) keep + b(i - 1) n) with the scale c of the network's input,
   which for eps and v models is sqrt(abar) keep + sqrt(1 - abar) n of that level. So kept pixels are one level noisier
@@ -34,7 +37,7 @@ import torch
 from comfy.model_base import BaseModel
 from torch import Tensor
 
-from . import mask_times, nested, process, remarks
+from . import langevin, mask_times, nested, process, remarks
 from . import noise as noises
 from .counting import counting_from
 from .levels import Levels
@@ -43,7 +46,7 @@ from .own_sampler import OwnSampler, SamplerRun, UnmaskedModel, with_options
 from .reverse_sde import ReverseSDESampler
 from .solvers import walks_residuals
 
-MODES = ("blend", "threshold", "paper")
+MODES = ("blend", "threshold", "paper", "langevin")
 KEEP_NOISES = ("auto", "fixed", "fresh")
 
 log = logging.getLogger(__name__)
@@ -81,13 +84,17 @@ class MaskedSampler(OwnSampler):
         repeats: int = 1,
         original: Original | None = None,
         indices: Sequence[int] | None = None,
+        think_steps: int = langevin.STEPS,
     ) -> None:
-        """indices: batch_index of each item, by default read back from the noise."""
+        """indices: batch_index of each item, by default read back from the noise. think_steps: of ``langevin``."""
         if mode not in MODES or keep_noise not in KEEP_NOISES:
             raise ValueError(f"Masked sampling knows the modes {MODES} with noise {KEEP_NOISES}: choose from these.")
         super().__init__(sampler)
-        self.mode = mode
+        self.mode = "blend" if mode == "langevin" and think_steps == 0 else mode
+        if self.mode == "langevin":
+            langevin.check_single_step(sampler)
         self.fresh = keep_noise == "fresh" or (keep_noise == "auto" and mode == "paper")
+        self.think_steps = think_steps
         self.repeats = repeats
         self.original = original or Original()
         self.indices = indices
@@ -201,7 +208,13 @@ class MaskedSampler(OwnSampler):
         edit = self._edit_mask(mask)
         region = replace(region, mask=edit)
         masked = _MaskedModel(guider, self.mode, region, draw, levels, mask)
+        if self.mode == "langevin":
+            steps = noises.step_noise(region.picture, region.seed, region.indices)
+            sampling = guider.inner_model.model_sampling
+            sampler = langevin.stepwise(sampler, masked.thought, self.think_steps, sampling, steps)
         result = given.by(sampler, guider=masked, denoise_mask=None)
+        if self.mode == "langevin" and sigmas[-1] == 0:
+            return torch.where(edit > 0, result, region.picture)
         if self.mode != "paper":
             return _untouched_items(result, region, sigmas)
         left = masked.kept_state(result, sigmas[-1], edit)
@@ -234,11 +247,25 @@ class _MaskedModel:
     def __call__(self, x: Tensor, sigma: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None):
         options = model_options or {}
         mask = self._mask_at(sigma, options)
-        keep = 1.0 - mask
-        x = x * mask + self.kept_state(x, sigma, mask) * keep
+        return self._prediction(x, sigma, mask, options, seed) * mask + self._region.picture * (1.0 - mask)
+
+    def _prediction(self, x: Tensor, sigma: Tensor, mask: Tensor, options: dict[str, Any], seed: int | None) -> Tensor:
+        """What the network itself predicts, in kept pixels too."""
+        if self._mode != "langevin" or mask_times.keeps_clean(self._guider.inner_model):
+            x = x * mask + self.kept_state(x, sigma, mask) * (1.0 - mask)
         with mask_times.told(self._guider, self._told(mask)):
-            out = self._guider(x, sigma, model_options=options, seed=seed)
-        return out * mask + self._region.picture * keep
+            return self._guider(x, sigma, model_options=options, seed=seed)
+
+    def thought(self, x: Tensor, sigma: Tensor, count: int, extra_args: dict[str, Any]) -> Tensor:
+        """The state [B, C, ...] at sigma (0-dim) after `count` Langevin steps."""
+        region, options, seed = self._region, extra_args.get("model_options", {}), extra_args.get("seed")
+        mask, sampling = self._mask_at(sigma, options), self._guider.inner_model.model_sampling
+        if sigma == self._sigmas[0]:
+            at_level = functools.partial(BaseModel.scale_latent_inpaint, self._guider.inner_model)
+            x = x * mask + self._noised(x, sigma, at_level) * (1.0 - mask)
+        own, every = nested.own_schedule_in(self._guider), x.new_ones([x.shape[0]])
+        thinking = langevin.Thinking(sampling, mask, region.picture, region.seed, region.indices, own)
+        return thinking.moved(x, sigma, count, lambda y: self._prediction(y, sigma * every, mask, options, seed))
 
     def _told(self, mask: Tensor) -> Tensor:
         """The mask whose times the network gets while `mask` is in force."""

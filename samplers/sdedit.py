@@ -16,6 +16,7 @@ from ..common.texts import quoted
 from . import nested, process, reverse_sde
 from . import noise as noises
 from .counting import Counter
+from .langevin import STEPS
 from .masked import MaskedSampler
 from .masks import noise_mask
 from .sigmas import LEVELS, levels_of
@@ -36,7 +37,8 @@ SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
 class SDEditSettings:
     """How to edit. steps: per repeat, all of them after t0. sigmas: levels to run instead of those of t0,
     steps and scheduler, falling to 0; an empty tensor returns the guide. levels: one of `LEVELS`; with ``trained``,
-    steps, scheduler and sigmas are those of the model's full run, the end of which is run.
+    steps, scheduler and sigmas are those of the model's full run, the end of which is run. think_steps: Langevin steps
+    before a step, in the mask mode ``langevin``.
     """
 
     t0: float = 0.5
@@ -49,6 +51,7 @@ class SDEditSettings:
     keep_noise: str = "auto"
     sigmas: Tensor | None = None
     levels: str = LEVELS[0]
+    think_steps: int = STEPS
 
     def schedule(self, sampling: Any) -> Tensor:
         """The levels of one repeat, falling to 0, [N + 1] on the CPU; empty where nothing is run."""
@@ -118,7 +121,10 @@ def sdedit(
     guider.set_cfg(settings.cfg)
     solver, indices = SOLVERS[settings.solver](), noises.indices_of(latent)
     # Neutral settings are core's own masking.
-    sampler = MaskedSampler(solver, settings.mask_mode, settings.keep_noise, settings.repeats, indices=indices)
+    sampler = MaskedSampler(
+        solver, settings.mask_mode, settings.keep_noise, settings.repeats, indices=indices,
+        think_steps=settings.think_steps,
+    )  # fmt: skip
     edited = sample_with(guider, noise, samples, sampler, sigmas, mask, callback, seed=seed)
     edited = edited.to(comfy.model_management.intermediate_device())
     if grid is not None and touched is not None:

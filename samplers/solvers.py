@@ -15,6 +15,10 @@ from .reverse_sde import sample_reverse_sde
 
 OWN_LEVELS = ("dpm_fast", "dpm_adaptive")
 """Solvers that choose their own noise levels."""
+SINGLE_STEP = (
+    "reverse_sde", "euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "dpmpp_2s_ancestral", "ddpm",
+)  # fmt: skip
+"""Solvers whose step needs the state and its two levels alone, nothing of the steps before."""
 
 # Solvers of core that take a noise_sampler without adding noise.
 _NO_NOISE = ("res_multistep", "res_multistep_cfg_pp")
