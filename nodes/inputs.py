@@ -32,7 +32,8 @@ LINES_TIP = (
 MASK_TIP = "1 = edit; where it is 0 the source is kept exactly."
 MODE_TIP = (
     "What a mask does (1 = edit, 0 = keep). blend: like core, soft masks mix. threshold: grey is a strength, so "
-    "each pixel gets its own t0. paper: the published algorithm; binary, and leaves a little noise in kept pixels."
+    "each pixel gets its own t0. paper: the published algorithm; binary, and leaves a little noise in kept pixels. "
+    "langevin: extra evaluations, in which the edited part comes to agree with the kept one; no seams."
 )
 PATH_TIP = "From Invert Picture to Path, Record Path or Load Path."
 REPEATS_TIP = "How many times to perturb and denoise, all in latent space. Each repeat costs as much as the first."
@@ -49,6 +50,10 @@ SOLVER_TIP = (
 STEPS_TIP = (
     "Steps after t0; all of them are run, in each repeat. A step takes two evaluations of the network, one per "
     "prompt, or a single one at cfg 1."
+)
+THINK_TIP = (
+    "Only in the mask mode langevin: how many short Langevin steps come before a step where all is noise, fewer as "
+    "noise goes. Each is an evaluation: 5 makes a full run three to four times as long. 0 is blend."
 )
 T0_TIP = (
     "Where the path is entered, as a fraction of training time: 0 keeps the guide, 1 ignores it. 0.3 to 0.6 is "
@@ -145,6 +150,10 @@ def part_inputs() -> list[Any]:
         whole("part", 1, (1, most), part, optional=True, advanced=True),
         whole("parts", 1, (1, most), parts, optional=True, advanced=True),
     ]
+
+
+def think_input() -> Any:
+    return whole("think_steps", SDEditSettings.think_steps, (0, 20), THINK_TIP, optional=True, advanced=True)
 
 
 def mask_mode_inputs(**more: Any) -> list[Any]:

@@ -8,10 +8,11 @@ import torch
 from comfy_api.latest import io
 
 from ..samplers import masks
+from ..samplers.langevin import STEPS
 from ..samplers.masked import MaskedSampler, Original
 from ..samplers.strength import strength_map
 from . import validate
-from .inputs import REPEATS_TIP, fraction, mask_mode_inputs, whole
+from .inputs import REPEATS_TIP, fraction, mask_mode_inputs, think_input, whole
 from .sdedit import CATEGORY
 
 _AREAS = 4
@@ -25,7 +26,7 @@ class MaskedReverseSDE(io.ComfyNode):
             display_name="Masked Reverse SDE",
             category=CATEGORY,
             description="Gives any sampler a keep region: the latent's noise mask (1 = edit, 0 = keep) is honoured "
-            "in one of three ways, also in the second part of a split run. With the defaults, identical "
+            "in one of four ways, also in the second part of a split run. With the defaults, identical "
             "to ComfyUI's own masking.",
             search_aliases=[
                 "inpaint sampler",
@@ -57,6 +58,7 @@ class MaskedReverseSDE(io.ComfyNode):
                     tooltip="For split runs: all noise levels before the split, so that each part knows where the "
                     "run starts.",
                 ),
+                think_input(),
             ],
             outputs=[io.Sampler.Output(tooltip="The same sampler with a keep region.")],
         )
@@ -71,12 +73,16 @@ class MaskedReverseSDE(io.ComfyNode):
         original: dict[str, Any] | None = None,
         seed: int = 0,
         sigmas: torch.Tensor | None = None,
+        think_steps: int = STEPS,
     ) -> io.NodeOutput:
         if original is not None:
             validate.check_finite(original["samples"], "original")
             if original.get("noise_mask") is not None:
                 masks.check_noise_mask(original["noise_mask"], original["samples"], name="mask of the original")
-        return io.NodeOutput(MaskedSampler(sampler, mask_mode, keep_noise, repeats, Original(original, seed, sigmas)))
+        given = Original(original, seed, sigmas)
+        return io.NodeOutput(
+            MaskedSampler(sampler, mask_mode, keep_noise, repeats, given, think_steps=think_steps),
+        )
 
 
 class StrengthMap(io.ComfyNode):

@@ -28,6 +28,7 @@ from .inputs import (
     sigmas_input,
     steps_input,
     t0_input,
+    think_input,
 )
 
 CATEGORY = "diffusion path/sdedit"
@@ -54,6 +55,7 @@ class SDEdit(io.ComfyNode):
                 *mask_mode_inputs(advanced=True),
                 sigmas_input("t0, steps and scheduler", _FULL_RUN),
                 levels_input(),
+                think_input(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),

@@ -32,6 +32,7 @@ from .inputs import (
     part_inputs,
     prompt_inputs,
     sdedit_inputs,
+    think_input,
 )
 from .sdedit import CATEGORY
 from .sockets import SweepCells
@@ -73,6 +74,7 @@ class Sweep(io.ComfyNode):
                 *mask_mode_inputs(advanced=True),
                 levels_input(),
                 *part_inputs(),
+                think_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="grid", tooltip="The guide and all results with their values."),

@@ -138,8 +138,6 @@ def stepwise(sampler: KSAMPLER, move: Move, steps: int, sampling: Any, step_nois
     return clone
 
 
-def _at_step(
-    callback: Callable[[dict[str, Any]], None] | None, step: int
-) -> Callable[[dict[str, Any]], None] | None:
+def _at_step(callback: Callable[[dict[str, Any]], None] | None, step: int) -> Callable[[dict[str, Any]], None] | None:
     """A callback for a run of one step that is this one of the whole."""
     return None if callback is None else lambda state: callback({**state, "i": step})

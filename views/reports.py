@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..images.palette import hexadecimal
 from ..lep.predictor import MapPredictor
-from ..samplers import mask_times, masks, nested, process, remarks
+from ..samplers import langevin, mask_times, masks, nested, process, remarks
 from ..samplers import sdedit as edits
 from ..samplers.conditioning import fingerprint
 from ..samplers.experts import is_high
@@ -90,8 +90,11 @@ def sdedit_line(model: Any, settings: edits.SDEditSettings, edit: edits.SDEditRe
     spacing = f"connected sigmas instead of {replaced}" if given else settings.scheduler
     of = f" of {len(settings.full_run(sampling)) - 1}" if trained else ""
     repeats = f" x {settings.repeats} repeats" if settings.repeats > 1 else ""
+    masked = settings.mask_mode == "langevin" and edit.latent.get("noise_mask") is not None
+    thought = sum(langevin.rounds(sampling, edit.sigmas, settings.think_steps)) if masked else 0
+    langevin_steps = f" and {thought} Langevin steps" if thought else ""
     return (
-        f"t0 {t0:.4g}: start {level(sampling, start)}, {len(edit.sigmas) - 1} steps{of}{repeats}, "
+        f"t0 {t0:.4g}: start {level(sampling, start)}, {len(edit.sigmas) - 1} steps{of}{langevin_steps}{repeats}, "
         f"{edit.evaluations} evaluations ({settings.solver}, {spacing})"
     )
 
