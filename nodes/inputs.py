@@ -33,7 +33,7 @@ MASK_TIP = "1 = edit; where it is 0 the source is kept exactly."
 MODE_TIP = (
     "What a mask does (1 = edit, 0 = keep). blend: like core, soft masks mix. threshold: grey is a strength, so "
     "each pixel gets its own t0. paper: the published algorithm; binary, and leaves a little noise in kept pixels. "
-    "langevin: extra evaluations, in which the edited part comes to agree with the kept one; no seams."
+    "langevin: extra evaluations before each step make the edited part agree with the kept one."
 )
 PATH_TIP = "From Invert Picture to Path, Record Path or Load Path."
 REPEATS_TIP = "How many times to perturb and denoise, all in latent space. Each repeat costs as much as the first."
@@ -52,8 +52,8 @@ STEPS_TIP = (
     "prompt, or a single one at cfg 1."
 )
 THINK_TIP = (
-    "Only in the mask mode langevin: how many short Langevin steps come before a step where all is noise, fewer as "
-    "noise goes. Each is an evaluation: 5 makes a full run three to four times as long. 0 is blend."
+    "Only in the mask mode langevin: Langevin steps before a step where all is noise, fewer as the noise falls. Each "
+    "is an evaluation: 5 makes a full run about four times as long. 0 is blend."
 )
 T0_TIP = (
     "Where the path is entered, as a fraction of training time: 0 keeps the guide, 1 ignores it. 0.3 to 0.6 is "
