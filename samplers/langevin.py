@@ -1,4 +1,4 @@
-"""Langevin steps before each step of a solver, for masks without seams (LanPaint; Zheng, Lan and Wang, TMLR 2025).
+"""Langevin steps before each step of a solver, so that an edit fits what is kept (LanPaint; Zheng, Lan and Wang, TMLR 2025).
 
 Putting kept pixels back at each level tells the edited part what surrounds it, but not the other way round, and a step
 is too long to settle what both have to agree on. Here the state takes a few short steps of Langevin dynamics at its own
@@ -97,11 +97,11 @@ class Thinking:
         return x
 
 
-Move = Callable[[Tensor, Tensor, int, dict[str, Any]], Tensor]
+Think = Callable[[Tensor, Tensor, int, dict[str, Any]], Tensor]
 """A state from (state, sigma, Langevin steps, extra_args of the model)."""
 
 
-def stepwise(sampler: KSAMPLER, move: Move, steps: int, sampling: Any, step_noise: noise.StepNoise) -> KSAMPLER:
+def stepwise(sampler: KSAMPLER, think: Think, steps: int, sampling: Any, step_noise: noise.StepNoise) -> KSAMPLER:
     """A copy of a single-step SAMPLER that has each state moved before its step.
 
     step_noise: for solvers that would otherwise begin their stream of noise again at every step.
@@ -128,7 +128,7 @@ def stepwise(sampler: KSAMPLER, move: Move, steps: int, sampling: Any, step_nois
         counts = rounds(sampling, sigmas, steps)
         log.info("%d steps and %d Langevin steps, an evaluation each", total, sum(counts))
         for i in trange(total, disable=disable):
-            x = move(x, sigmas[i], counts[i], args)
+            x = think(x, sigmas[i], counts[i], args)
             given = {"extra_args": args, "callback": _at_step(callback, i), "disable": True}
             x = function(model, x, sigmas[i : i + 2], **given, **options)
         return x
