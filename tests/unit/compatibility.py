@@ -113,7 +113,7 @@ def sdedit(w: World) -> str:
     made = call("DPathSDEdit", **given, solver="ode", scheduler="simple")[0]
     assert torch.equal(packed(made), w.entered)
     masked = {**w.latent, "noise_mask": w.mask[None]}
-    for mode in ("blend", "threshold", "paper"):
+    for mode in ("blend", "threshold", "paper", "langevin"):
         finite(call("DPathSDEdit", **{**given, "guide": masked}, mask_mode=mode)[0])
     return EXACT
 

@@ -16,6 +16,7 @@ from diffusion_path.samplers.masked import MaskedSampler, Original
 from diffusion_path.samplers.solvers import SINGLE_STEP
 from diffusion_path.tests.unit.analytic import gaussian_model, run
 from diffusion_path.tests.unit.test_masked import F64, half_mask, levels, random, sample, sampled_in_two, soft_mask
+from diffusion_path.tests.unit.test_sdedit import edit
 
 FAMILIES = [ModelType.EPS, ModelType.V_PREDICTION, ModelType.FLOW]
 MEAN, COUPLING = 0.3, 0.9
@@ -222,3 +223,19 @@ def test_an_original_replaces_what_is_kept_of_another_latent() -> None:
     sampler = MaskedSampler(comfy.samplers.sampler_object("euler"), "langevin", original=Original(original, 7, sigmas))
     out = sample(model, sampler, sigmas, other)
     assert torch.equal(out[..., :4], original["samples"][..., :4])
+
+
+def test_sdedit_reports_what_was_added() -> None:
+    model = gaussian_model(ModelType.EPS, 0.8)
+    guide = {"samples": random(2, 4, 8, 8, dtype=torch.float32), "noise_mask": half_mask()[:, :1].float()}
+    settings = {"solver": "sde_small", "mask_mode": "langevin", "t0": 1.0, "steps": 10, "cfg": 1.0}
+    latent, _, text = edit(model, guide, **settings)
+    added = int(text.split(" Langevin steps")[0].rsplit(" ", 1)[1])
+    assert added > 20
+    assert f"10 steps and {added} Langevin steps, {10 + added} evaluations" in text
+    assert torch.equal(latent["samples"][..., :4], guide["samples"][..., :4])
+    assert "Langevin" not in edit(model, {"samples": guide["samples"]}, **settings)[2]
+    assert torch.equal(
+        edit(model, guide, **settings, think_steps=0)[0]["samples"],
+        edit(model, guide, **{**settings, "mask_mode": "blend"})[0]["samples"],
+    )

@@ -125,7 +125,7 @@ def test_at_t0_1_h3_is_core_to_the_bit() -> None:
 
 
 @both
-@pytest.mark.parametrize("mode", ["blend", "threshold", "paper"])
+@pytest.mark.parametrize("mode", ["blend", "threshold", "paper", "langevin"])
 def test_masked_sound_is_carried_bit_for_bit(family: Family, mode: str) -> None:
     w = world(family)
     half = torch.zeros(1, 1, 2, 4, 4)
@@ -223,7 +223,7 @@ def test_mdp_edit_finds_its_region_in_the_video(family: Family) -> None:
     assert "latent cells" in report or "whole picture" in report
 
 
-@pytest.mark.parametrize("mode", ["blend", "threshold"])
+@pytest.mark.parametrize("mode", ["blend", "threshold", "langevin"])
 def test_a_split_masked_run_equals_the_whole(mode: str) -> None:
     w = world(LTX2)
     half = torch.zeros(1, 1, 2, 4, 4)
