@@ -1,4 +1,4 @@
-"""Langevin steps before the steps of a solver, so that an edit fits what is kept (LanPaint; Zheng, Lan, Wang, TMLR 2025).
+"""Langevin steps before the steps of a solver, so that an edit fits what is kept (LanPaint; Zheng, Lan, Wang 2025).
 
 Putting kept pixels back at each level tells the edited part what surrounds it, but not the other way round, and a step
 is too long to settle what both have to agree on. Here the state takes a few short steps of Langevin dynamics at its own
