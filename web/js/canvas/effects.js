@@ -46,7 +46,7 @@ export class Effects {
   }
 
   /**
-   * Makes anew what has changed of the first `count` strokes, as far as it gets until then; touched(tile): another tile
+   * Makes again what has changed of the first `count` strokes, as far as it gets until then; touched(tile): another tile
    * has to be drawn. Returns whether nothing is left.
    */
   makeUpTo(count, until, touched) {
@@ -85,7 +85,7 @@ export class Effects {
     return leave(source ?? this.before(i, seen), spans, stroke, this.covers.sizeScale);
   }
 
-  /** Makes those tiles of it anew that a change reaches. */
+  /** Makes those tiles of it again that a change reaches. */
   #mend(i, touched) {
     const stroke = this.strokes[i];
     const left = this.kept.get(stroke);

@@ -57,7 +57,7 @@ class Result {
     return this.isAlone ? "The last result" : "The last result, behind the drawing; once more (U): alone";
   }
 
-  /** Asked for once more. Returns whether there is another way to show it. */
+  /** Clicked once more. Returns whether there is another way to show it. */
   next() {
     const goesOn = Boolean(this.address) && !this.isAlone;
     this.isAlone = goesOn;
