@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusion_path.demo import attributes
 from diffusion_path.demo.attributes import FEATURES, features, probabilities, read_attributes
 from diffusion_path.demo.render import render
 from diffusion_path.demo.scenes import ATTRIBUTES, Scene, random_scene
@@ -66,12 +65,10 @@ def test_pictures_with_alpha_and_other_sizes_are_read(fresh: tuple[list[Scene], 
     assert len(read_attributes(torch.rand(1, 90, 120, 3))) == 1
 
 
-def test_missing_weights_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(attributes, "WEIGHTS", tmp_path / "attributes.safetensors")
-    attributes._network.cache_clear()
+def test_missing_weights_are_one_sentence(tmp_path: Path) -> None:
+    weights = tmp_path / "attributes.safetensors"
     with pytest.raises(ValueError, match="missing or damaged: reinstall the pack"):
-        read_attributes(torch.rand(1, 64, 64, 3))
-    (tmp_path / "attributes.safetensors").write_bytes(b"not a tensor file")
+        read_attributes(torch.rand(1, 64, 64, 3), weights)
+    weights.write_bytes(b"not a tensor file")
     with pytest.raises(ValueError, match="missing or damaged: reinstall the pack"):
-        read_attributes(torch.rand(1, 64, 64, 3))
-    attributes._network.cache_clear()
+        read_attributes(torch.rand(1, 64, 64, 3), weights)
