@@ -44,6 +44,11 @@ FEW_STEPS_SCALE = 1.5
 LEAST_LED = 4
 """Steps that the target has to lead by itself for what it changes to be drawn well."""
 
+SMALL, LEAST_NOISE = 0.2, 0.31
+"""Within a region of at most this share of the picture, the source counts in no step that starts with less noise than
+this share of the state: that is where the window ends in the models that predict noise.
+"""
+
 WHOLE: dict[str, PathSchedule] = {
     "noise": PathSchedule(0.8, 0.15),
     "latent": PathSchedule(0.9, 0.3, weight=0.3),
@@ -87,7 +92,7 @@ class MDPSettings:
         return self.steps if self.sigmas is None else max(self.sigmas.numel() - 1, 0)
 
     def schedule_on(self, path: DiffusionPath | None) -> PathSchedule:
-        """Where the source counts in an edit on a path, or on a new one."""
+        """Where the source counts in an edit on a path, or on a new one, if the region is not small."""
         return self.schedule or recommended(self.steps_on(path), self.cfg).schedule
 
 
@@ -144,14 +149,14 @@ class EditRegion:
 class MDPResult:
     """The edited LATENT, the evaluations of the network that it took, per picture, and what guided it, in words.
 
-    alone: for each picture, whether the target alone led all steps.
+    schedules: where on the path the source counted, for each picture.
     """
 
     latent: dict[str, Any]
     evaluations: int
     saved: int
     guidance: str = ""
-    alone: tuple[bool, ...] = ()
+    schedules: tuple[PathSchedule, ...] = ()
 
 
 def find_source(
@@ -221,15 +226,34 @@ def led_from_source(target: Any, source: Source, settings: MDPSettings) -> list[
     return [not short for short in remarks.much_shorter(target, source.conditioning, batch)]
 
 
-def led_alone(source: Source, settings: MDPSettings, mask: Tensor | None) -> list[bool]:
-    """For each picture, whether the target alone leads all steps where the mask is 1 (see `recommended`)."""
-    batch = source.path.shape[0]
-    suited, places = recommended(source.path.step_positions, settings.cfg), source.path.step_positions
-    if mask is None or settings.schedule is not None or not suited.alone:
-        return [False] * batch
-    is_empty = not suited.schedule.holds_any(places)
-    alone = [is_empty or float(part.mean()) <= difference.WHOLE for part in remarks.per_picture(mask, batch)]
-    return alone if len(alone) == batch else alone * batch
+def schedules_of(source: Source, settings: MDPSettings, mask: Tensor | None) -> list[PathSchedule]:
+    """Where the source counts, for each picture: the schedule of the settings, or what suits its region.
+
+    Around a region the source is held, which keeps the layout too. So within it the target may lead more of the steps:
+    in few steps all of them (see `recommended`), and in a small region those in which the house of the source, say,
+    would be drawn again in its own colour (see `LEAST_NOISE`; the flows' windows end far below it).
+    """
+    path, batch = source.path, source.path.shape[0]
+    usual = settings.schedule_on(path)
+    if mask is None or settings.schedule is not None:
+        return [usual] * batch
+    if recommended(path.step_positions, settings.cfg).alone:
+        within, most = replace(usual, weight=0.0), difference.WHOLE
+    else:
+        within, most = _ended_in_noise(usual, path), SMALL
+    is_empty = not usual.holds_any(path.step_positions)
+    shares = [float(part.mean()) for part in remarks.per_picture(mask, batch)]
+    schedules = [within if is_empty or share <= most else usual for share in shares]
+    return schedules if len(schedules) == batch else schedules * batch
+
+
+def _ended_in_noise(schedule: PathSchedule, path: DiffusionPath) -> PathSchedule:
+    """The schedule without its steps of less than `LEAST_NOISE`, if any remain."""
+    shares = path.noise / (path.signal + path.noise)
+    clean = [p for p, share in zip(path.step_positions, shares.tolist(), strict=False) if share < LEAST_NOISE]
+    end = max([schedule.end, *clean])
+    shorter = replace(schedule, end=end) if end < schedule.start else schedule
+    return shorter if shorter.holds_any(path.step_positions) else schedule
 
 
 def manipulated(model: Any, source: Source, kind: str, schedule: PathSchedule, mask: Tensor | None = None) -> Any:
@@ -261,17 +285,15 @@ def edit(
     ValueError for a path of another model, an empty window, or prompts of different kinds.
     """
     path, cfg = source.path, settings.cfg
-    away, alone = led_from_source(target, source, settings), led_alone(source, settings, mask)
+    away, schedules = led_from_source(target, source, settings), schedules_of(source, settings, mask)
 
-    def run(from_source: bool, free: bool) -> MDPResult:
+    def run(from_source: bool, schedule: PathSchedule) -> MDPResult:
         scale = recommended(path.steps, cfg).scale
         guide = (source.conditioning, scale, "source") if from_source else (negative, cfg, "negative")
-        schedule = settings.schedule_on(path)
-        chosen = replace(settings, schedule=replace(schedule, weight=0.0) if free else schedule)
-        return _edited(model, target, guide, source, chosen, mask, callback)
+        return _edited(model, target, guide, source, replace(settings, schedule=schedule), mask, callback)
 
-    ways = list(zip(away, alone, strict=True))
-    results = {way: run(*way) for way in sorted(set(ways), reverse=True)}
+    ways = list(zip(away, schedules, strict=True))
+    results = {way: run(*way) for way in sorted(dict.fromkeys(ways), key=lambda way: not way[0])}
     guided = {from_source: result.guidance for (from_source, _), result in results.items()}
     edited = [results[way].latent["samples"] for way in ways]
     if len(results) > 1:
@@ -281,7 +303,7 @@ def edit(
         sum(result.evaluations for result in results.values()),
         sum(result.saved for result in results.values()),
         ", or ".join(guided.values()) + (" where the target prompt is short" if len(guided) > 1 else ""),
-        tuple(alone),
+        tuple(schedules),
     )
 
 
@@ -338,9 +360,8 @@ def shared_remarks(
 def own_remarks(source: Source, schedule: PathSchedule, result: MDPResult) -> list[str]:
     """Remarks on one edit, from its result."""
     path = source.path
-    counts = not (result.alone and all(result.alone))
     return [
-        *(remarks.about_weights(schedule.weights(path.step_positions)) if counts else []),
+        *(remarks.about_weights(schedule.weights(path.step_positions)) if schedule in result.schedules else []),
         *remarks.about_result(path.to_vae(path.picture), nested.video(result.latent["samples"])),
     ]
 
@@ -374,17 +395,23 @@ def report(
 
 
 def leading(source: Source, settings: MDPSettings, result: MDPResult) -> list[str]:
-    """Which steps are the source's, in a line, and which pictures have none of them, in another."""
-    path, schedule, kind = source.path, settings.schedule_on(source.path), settings.kind
-    alone = f"within the region the target alone leads all {path.steps} steps"
-    if result.alone and all(result.alone):
-        return [f"{kind}: {alone}"]
-    window = schedule.window(path.step_positions)
-    line = (
-        f"{kind}: window {schedule.start:g} to {schedule.end:g} = steps {window.start + 1} to "
-        f"{window.stop} of {path.steps}, {schedule.shape}, weight {schedule.weight:g}"
+    """Which steps are the source's, in a line; where pictures differ in it, in one of each kind."""
+    lines = []
+    for schedule in dict.fromkeys(result.schedules):
+        line = f"{settings.kind}: {_window_line(source.path, settings, schedule)}"
+        lines += remarks.for_pictures([each == schedule for each in result.schedules], line)
+    return lines
+
+
+def _window_line(path: DiffusionPath, settings: MDPSettings, schedule: PathSchedule) -> str:
+    if settings.schedule is None and schedule.weight == 0.0:
+        return f"within the region the target alone leads all {path.steps} steps"
+    window, usual = schedule.window(path.step_positions), settings.schedule_on(path)
+    small = "" if schedule == usual else f" ({usual.end:g} where the region is not small)"
+    return (
+        f"window {schedule.start:g} to {schedule.end:.3g}{small} = steps {window.start + 1} to {window.stop} of "
+        f"{path.steps}, {schedule.shape}, weight {schedule.weight:g}"
     )
-    return [line, *remarks.for_pictures(result.alone, alone)]
 
 
 def levels_note(source: Source, settings: MDPSettings) -> str:

@@ -84,7 +84,7 @@ def test_the_target_leads_alone_where_a_window_that_nobody_set_would_be_empty() 
     source = mdp.find_source(model, SOURCE, NULL, latent, 1, settings)
     for mask in (torch.ones(1, 8, 8), torch.eye(8)[None]):
         result = mdp.edit(model, TARGET, NULL, source, settings, mask)
-        assert result.alone == (True,)
+        assert [each.weight for each in result.schedules] == [0.0]
         assert "alone leads all 2 steps" in mdp.leading(source, settings, result)[0]
     made = call("DPathMDPEdit", model=model, positive=TARGET, negative=NULL, latent=latent, seed=1, source=SOURCE,
                 method="recommended", cfg=1.0, sigmas=sigmas)  # fmt: skip
@@ -105,7 +105,7 @@ def test_pictures_with_a_region_have_no_step_of_the_source_in_few_steps(kind: Mo
         return mdp.edit(model, TARGET, NULL, source, replace(settings, schedule=schedule), mask)
 
     both = edited(pictures, mask)
-    assert both.alone == (True, False)
+    assert [each.weight for each in both.schedules] == [0.0, 1.0]
     single = [edited(picture, part[None]) for picture, part in zip(pictures.split(1), mask, strict=True)]
     torch.testing.assert_close(both.latent["samples"], torch.cat([each.latent["samples"] for each in single]))
     by_hand = edited(pictures[:1], mask[:1], PathSchedule(0.8, 0.3, weight=0.0))
@@ -115,7 +115,27 @@ def test_pictures_with_a_region_have_no_step_of_the_source_in_few_steps(kind: Mo
         assert not torch.allclose(window.latent["samples"], single[0].latent["samples"], atol=0.05)
     assert torch.equal(single[0].latent["samples"][..., 4:], pictures[:1, ..., 4:]), "the rest is the source's"
     assert [each.evaluations for each in (*single, both)] == [8, 4, 12]
-    assert edited(pictures, None).alone == (False, False)
+    assert [each.weight for each in edited(pictures, None).schedules] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("kind", "end", "last"), [(ModelType.FLOW, 0.264, 14), (ModelType.EPS, 0.15, 17)])
+def test_in_a_small_region_the_source_leads_no_step_of_little_noise(kind: ModelType, end: float, last: int) -> None:
+    """The flow's window ends where its states are 31 % noise; that of the noise model ends above that by itself."""
+    model, settings = gaussian_model(kind, 1.25), mdp.MDPSettings()
+    pictures = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    mask = torch.zeros(2, 8, 8)
+    mask[0, 2:4, 2:6], mask[1, :6] = 1, 1
+    source = mdp.find_source(model, SOURCE, NULL, {"samples": pictures}, 1, settings)
+    made = mdp.edit(model, TARGET, NULL, source, settings, mask)
+    ends = [each.end for each in made.schedules]
+    assert ends == pytest.approx([end, 0.15], abs=1e-3)
+    text = mdp.report(source, mdp.EditRegion(mask), settings, made)
+    assert f"steps 5 to {last} of 20" in text
+    assert ("picture 1 of 2: noise: window 0.8 to 0.264 (0.15 where the region is not small)" in text) == (end > 0.15)
+    for i, each in enumerate(made.schedules):
+        own = replace(source, path=source.path.replaced(states=source.path.states[:, i : i + 1], batch_index=(i,)))
+        by_hand = mdp.edit(model, TARGET, NULL, own, replace(settings, schedule=each), mask[i : i + 1])
+        torch.testing.assert_close(by_hand.latent["samples"], made.latent["samples"][i : i + 1])
 
 
 def test_the_report_says_which_pictures_the_target_alone_leads() -> None:
@@ -128,7 +148,7 @@ def test_the_report_says_which_pictures_the_target_alone_leads() -> None:
     )
     for right, first, second in (
         (0, f"noise: within the region {alone}", "source path:"),
-        (1, window, "picture 1 of 2:"),
+        (1, f"picture 1 of 2: noise: within the region {alone}", f"picture 2 of 2: {window}"),
     ):
         mask = torch.ones(2, 8, 8)
         mask[0, :, 4:] = mask[1, :, 4:] = 0
