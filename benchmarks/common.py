@@ -24,11 +24,12 @@ from ..common.processes import Process
 from ..demo.model import FEW_STEPS, FLOW, NOISE
 from ..demo.training.evaluate import unseen_scenes
 from ..demo.training.style import PAINTED, STYLES, Style
+from ..demo.training.transformer import TRANSFORMER
 from ..devtools.settings import ROOT
 
 PICTURES, OUTPUT = ROOT / "docs" / "images", ROOT / "output"
 _M_MMAP_THRESHOLD, _SAMPLE_SECONDS = -3, 0.002
-MODELS = {"noise": NOISE, "flow": FLOW, "few-steps": FEW_STEPS}
+MODELS = {"noise": NOISE, "flow": FLOW, "few-steps": FEW_STEPS, TRANSFORMER: TRANSFORMER}
 """Kinds of the landscape model by their names on the command line."""
 
 

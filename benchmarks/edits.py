@@ -25,6 +25,7 @@ from ..common.processes import share, this_process
 from ..demo.model import FEW_STEPS
 from ..demo.scenes import full_caption
 from ..demo.training.style import STYLES
+from ..demo.training.transformer import TRANSFORMER
 from ..devtools.world import World, sampled_from, save_picture
 from ..images.composite import composite_exact
 from ..images.grid import labelled_grid
@@ -39,6 +40,7 @@ from ..samplers.inversion.invert import invert
 from ..samplers.inversion.residual import Residual
 from ..samplers.mdp import edit as mdp
 from ..samplers.mdp.attention import control_attention
+from ..samplers.mdp.token_control import control_tokens
 from ..samplers.mdp.tokens import token_map, tokenized
 from ..samplers.replay import replay_sampler
 from ..samplers.schedule import PathSchedule
@@ -126,6 +128,21 @@ def attention(cross: PathSchedule, within: PathSchedule) -> Row:
     return row
 
 
+def attention_by_tokens(structure: PathSchedule) -> Row:
+    """A transformer's attention with the source's queries and keys, where the two prompts differ."""
+
+    def row(group: Group) -> Made:
+        world, source, counter = group.world, group.path, Counter(group.world.model, len(group.cases))
+        region = mdp.find_region(counter.model, group.target, source, mdp.MDPSettings())
+        model = control_tokens(counter.model, source.path, source.conditioning, structure, mask=region.mask)
+        bare = plain(mdp.MDPSettings(schedule=PathSchedule(1.0, 0.0, weight=0.0), cfg=world.cfg))
+        made = mdp.edit(model, group.target, world.negative, source, bare, region.mask)
+        found = source.evaluations if source.origin == "inverted" else 0
+        return Made(made.latent["samples"], found + counter.evaluations, region.mask)
+
+    return row
+
+
 def flowedit_with(chosen: FlowEdit) -> Row:
     """FlowEdit with settings for 20 steps: the same share of the model's steps, and no more guidance than it takes."""
 
@@ -190,6 +207,7 @@ OTHERS: dict[str, Row] = {
     "MDP-c": manipulation(plain(mdp.MDPSettings("conditioning", mdp.WHOLE["conditioning"]))),
     "MDP-\u03b2": manipulation(plain(mdp.MDPSettings("guidance", mdp.WHOLE["guidance"]))),
     "MDP attention": attention(PathSchedule(1.0, 0.4), PathSchedule(1.0, 0.6)),
+    "MDP attention, tokens": attention_by_tokens(PathSchedule(1.0, 0.4)),
     "edit-friendly residuals": residuals(0.85, 17),
     "DirectEdit": manipulation(plain(replace(_DDIM, inversion=Euler()))),
     "Uni-Inv": manipulation(plain(replace(_DDIM, inversion=FixedPoint(iterations=1)))),
@@ -200,6 +218,7 @@ OTHERS: dict[str, Row] = {
     "InfEdit": flowedit_with(FlowEdit(1.0, 12, 1.0, 2.0, method=InfEdit())),
     "Uni-Edit's guidance": flowedit_with(FlowEdit(cfg=2.0, method=UniEdit())),
 }
+UNET_ONLY, TRANSFORMER_ONLY = ("MDP attention", "Uni-Edit"), ("MDP attention, tokens",)
 COMPOSITED = ", composited"
 """Added to the name of a row that knows where it edited: the rest of the original laid over it by Composite Exact."""
 _REAL, _SYNTHETIC = "real", "synthetic"
@@ -290,12 +309,13 @@ def main() -> None:
         save_picture(sheet[0], file, 85)
         print(file)
         return
+    unfit = UNET_ONLY if world.kind == TRANSFORMER else TRANSFORMER_ONLY
     worker = this_process()
     results = Results(out / "edits.csv", worker)
     all_cases = {kind: cases(kind, options.scenes, options.seed, world.style) for kind in KINDS}
     parts = list(work(options.scenes, options.others, options.synthetic, options.at_once))
     for kind_world, kind, part, rows in share(parts, worker):
-        wanted = [name for name in rows if options.rows is None or name in options.rows]
+        wanted = [name for name in rows if name not in unfit and (options.rows is None or name in options.rows)]
         missing = tuple(name for name in wanted if not results.has(kind_world, kind, name, part))
         if not missing:
             continue

@@ -25,10 +25,11 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinat
 from skimage.morphology import remove_small_objects, skeletonize
 from torch import Tensor
 
-from ..demo.model import NOISE, SAMPLING
+from ..demo.model import NOISE
 from ..demo.scenes import ATTRIBUTES
 from ..demo.training.evaluate import accuracy, unseen_scenes
 from ..demo.training.style import PAINTED, STYLES, Style
+from ..demo.training.transformer import SAMPLING
 from ..devtools import world
 from ..devtools.world import save_picture
 from ..images.distribution import Distance, kernel_distance

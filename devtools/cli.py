@@ -32,6 +32,7 @@ _MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "locales": ("write locales/ from the nodes and their translations", ("devtools.locales",)),
     "pictures": ("make the pictures of the documentation, or only the named ones", ("devtools.pictures",)),
     "train-demo-model": ("train the embedded model", ("demo.training",)),
+    "train-demo-transformer": ("train a transformer on the embedded world", ("demo.training.transformer",)),
     "train-demo-predictor": ("train the embedded model's map predictors", ("demo.training.predictors",)),
 }  # fmt: skip
 # Benchmarks that are the long versions of tests, and live with them.

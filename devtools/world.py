@@ -14,9 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from ..demo.attributes import features, read_attributes
-from ..demo.model import NOISE, SAMPLING, load_demo_model
+from ..demo.model import NOISE
 from ..demo.scenes import Scene, full_caption
 from ..demo.training.style import PAINTED, Style
+from ..demo.training.transformer import SAMPLING, load_kind
 from ..images.tensors import to_uint8
 from ..samplers.noise import item_noise
 from ..samplers.path import DiffusionPath
@@ -36,13 +37,13 @@ def save_picture(picture: Tensor, file: Path, quality: int = 85) -> None:
 
 
 class World:
-    """MODEL, CLIP and VAE of a kind of the landscape model, its steps, cfg and scheduler, and captions as batches.
+    """MODEL, CLIP and VAE of a kind of the landscape model (or the transformer), its steps, cfg and scheduler, and captions as batches.
 
     style: of the embedded world, or of another that was trained by the same recipe.
     """
 
     def __init__(self, kind: str = NOISE, style: Style = PAINTED) -> None:
-        self.model, self.clip, self.vae = load_demo_model(style.model, kind)
+        self.model, self.clip, self.vae = load_kind(kind, style)
         self.kind, (self.steps, self.cfg, self.scheduler) = kind, SAMPLING[kind]
         self.style = style
         self.negative = self.encoded("")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import comfy.sample
@@ -17,12 +16,13 @@ from torch import Tensor
 
 from ...images.realism import RealPictures
 from ..attributes import read_attributes
-from ..model import FEW_STEPS, NOISE, SAMPLING, WEIGHTS, load_demo_model
+from ..model import FEW_STEPS, NOISE
 from ..render import SIZE
 from ..scenes import ATTRIBUTES, Scene, full_caption, random_scene
 from .style import PAINTED, Style
+from .transformer import SAMPLING, TRANSFORMER, load_kind
 
-SAMPLERS = {FEW_STEPS: ("euler", "simple")}
+SAMPLERS = {FEW_STEPS: ("euler", "simple"), TRANSFORMER: ("euler", "normal")}
 SAMPLER, SCHEDULER = "dpmpp_2m", "karras"  # of the others
 REFERENCE = 4  # renders to compare with, per picture
 
@@ -35,10 +35,10 @@ def unseen_scenes(count: int, seed: int = 20261) -> list[Scene]:
 
 @torch.inference_mode()
 def generate(
-    prompts: Sequence[str], seed: int = 0, batch: int = 8, weights: Path = WEIGHTS, kind: str = NOISE
+    prompts: Sequence[str], seed: int = 0, batch: int = 8, style: Style = PAINTED, kind: str = NOISE
 ) -> tuple[Tensor, float]:
     """Pictures [N, 256, 256, 3] for the prompts, one noise each, and the seconds per picture of sampling alone."""
-    model, clip, vae = load_demo_model(weights, kind)
+    model, clip, vae = load_kind(kind, style)
     steps, cfg, _ = SAMPLING[kind]
     sampler, scheduler = SAMPLERS.get(kind, (SAMPLER, SCHEDULER))
     negative = clip.encode_from_tokens_scheduled(clip.tokenize(""))
@@ -115,7 +115,7 @@ def evaluate(
     their scenes.
     """
     scenes = unseen_scenes(count)
-    pictures, seconds = generate([full_caption(scene) for scene in scenes], seed, weights=style.model, kind=kind)
+    pictures, seconds = generate([full_caption(scene) for scene in scenes], seed, style=style, kind=kind)
     realism = RealPictures(style.rendered(*unseen_scenes(REFERENCE * count, 21_000))).distance(pictures)
     figures = {**accuracy(pictures, scenes, style), "single house": single_houses(pictures, scenes, style)}
     figures |= {"patch KID": realism.value, "its error": realism.standard_error, "seconds": seconds}

@@ -25,11 +25,12 @@ from ...lep.maps import EDGES
 from ...lep.predictor import KINDS, MapPredictor
 from ...lep.training import Plan, Progress, train_predictor
 from ...lep.versions import VERSIONS
-from ..model import FILM, NOISE, WEIGHTS, load_demo_model
+from ..model import FILM, NOISE, WEIGHTS
 from ..model import KINDS as MODEL_KINDS
 from ..render import render_with_maps
 from ..scenes import caption, random_scene
 from .style import PAINTED, STYLES, Style
+from .transformer import TRANSFORMER, load_kind
 
 WORK = Path(".dev/training")
 PICTURES, SEED = 1600, 77
@@ -59,13 +60,13 @@ def rendered_data(
         pictures.append(torch.stack([from_uint8(getattr(render_with_maps(scene), shown)) for scene in scenes]))
     for each in pictures:
         each[::2] = each[::2].flip(2)
-    model, clip, vae = load_demo_model(style.model, model_kind)
+    model, clip, vae = load_kind(model_kind, style)
     texts = [clip.encode_from_tokens_scheduled(clip.tokenize(caption(scene, rng))) for scene in scenes]
     return gather(model, vae, [], pictures[:1], texts, pictures[1:], Wanted(map_kind, versions=versions))
 
 
 def for_all_kinds(predictor: MapPredictor) -> MapPredictor:
-    """Also for the flow, which shows the same network the same inputs: None fits any network and prediction."""
+    """Of the U-Net, also for the flow, which shows the same network the same inputs: None fits any network and prediction."""
     return replace(predictor, model={**predictor.model, "network": None, "prediction": None})
 
 
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--map", choices=list(MAPS), default=EDGES)
     parser.add_argument("--rounds", type=int, help="7 for edges, 1 for other maps")
     parser.add_argument("--network", choices=KINDS)
-    kinds = [kind for kind in MODEL_KINDS if kind != FILM]
+    kinds = [*(kind for kind in MODEL_KINDS if kind != FILM), TRANSFORMER]
     parser.add_argument("--model", choices=kinds, default=NOISE, help="kind of the landscape model to read")
     parser.add_argument("--style", choices=list(STYLES), default="painted", help="the world to train on; edges only")
     parser.add_argument("--as-node", action="store_true", help="Train Map Predictor's defaults, on 100 landscapes")
@@ -144,9 +145,10 @@ def _train_round(options: argparse.Namespace, number: int, file: Path) -> None:
             line = f"{progress.step}/{progress.steps}: loss {progress.loss:.4f}, held back {progress.validation:.4f}"
             print(f"{line}, {seconds:.0f} s", flush=True)
 
-    model = load_demo_model(style.model, options.model)[0]
+    model = load_kind(options.model, style)[0]
     trained = train_predictor(model, data.examples, data.planned(plan), start, listen)
-    save_predictor(for_all_kinds(trained.predictor), file)
+    own = options.model == TRANSFORMER
+    save_predictor(trained.predictor if own else for_all_kinds(trained.predictor), file)
 
 
 if __name__ == "__main__":
