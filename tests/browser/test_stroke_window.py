@@ -12,7 +12,7 @@ from diffusion_path.tests.browser.page import ComfyPage
 from diffusion_path.tests.browser.test_stroke_canvas import ZIGZAG, button, canvas, part, press, stage, strokes
 from diffusion_path.tests.browser.test_stroke_hands import graph_zoom, picture_zoom
 from PIL import Image
-from playwright.sync_api import ElementHandle, FloatRect
+from playwright.sync_api import ElementHandle, FloatRect, Request
 
 _DROP = """([easel, data, name, kind]) => { const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
     const given = new DataTransfer(); given.items.add(new File([bytes], name, { type: "image/png" }));
@@ -258,4 +258,27 @@ def test_the_graph_runs_from_the_whole_window(comfy: ComfyPage) -> None:
         comfy.evaluate(script, event)
         assert comfy.page.inner_text("dialog .dpath-progress-text") == text if text else True
         assert comfy.page.is_visible("dialog .dpath-progress") == bool(text)
+    comfy.page.keyboard.press("Escape")
+
+
+def test_keys_of_the_graph_work_once_in_the_whole_window(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.drag(place, ZIGZAG)
+    comfy.connect(node, 0, comfy.add("PreviewImage", 700, 100), "images")
+    press(comfy, node, "f")
+    sent: list[str] = []
+
+    def count(request: Request) -> None:
+        if request.url.endswith("/api/prompt"):
+            sent.append(request.method)
+
+    comfy.page.on("request", count)
+    for number, away in enumerate((False, True), 1):  # and after a click beside all controls
+        if away:
+            comfy.evaluate("() => document.activeElement.blur()")
+        with comfy.page.expect_response(lambda answer: answer.url.endswith("/api/prompt")):
+            comfy.page.keyboard.press("Control+Enter")
+        comfy.page.wait_for_timeout(500)
+        assert len(sent) == number
+    comfy.page.remove_listener("request", count)
     comfy.page.keyboard.press("Escape")

@@ -1,11 +1,22 @@
 /** The canvas over the whole window: its own elements, moved into a dialog and back. Nothing is copied. */
 
+import { app } from "../../../../scripts/app.js";
+
 import { html } from "../common/elements.js";
 import { keepKeys } from "../common/widget_host.js";
 
 /** Dialogs of the page, which are children of its body. */
 const DIALOGS = ":is([role='dialog'], [role='alertdialog'], .p-dialog-mask, .p-toast-message)";
 const FIELDS = "input, textarea, button";
+/** What the page would do on these keys with Ctrl; since frontend 1.58 it hears none of them while a dialog is open. */
+const COMMANDS = {
+  s: "Comfy.SaveWorkflow",
+  o: "Comfy.OpenWorkflow",
+  ",": "Comfy.ShowSettingsDialog",
+  Enter: "Comfy.QueuePrompt",
+  "Shift+Enter": "Comfy.QueuePromptFront",
+  "Alt+Enter": "Comfy.Interrupt",
+};
 
 export class WholeWindow {
   /** panel: what moves; moved(): it has another place and size now; press(event): a key while nothing has the focus. */
@@ -15,7 +26,7 @@ export class WholeWindow {
       if (event.target !== document.body && event.target !== this.dialog) return;
       if (this.isBehind) return;
       press(event); // after a click beside all controls, or on one that is gone
-      keepKeys(event);
+      passOn(event);
     };
     this.watch = new MutationObserver(() => this.#giveWay());
   }
@@ -33,7 +44,7 @@ export class WholeWindow {
     const back = html("button", { type: "button", click: () => this.close() }, "Back to the node");
     this.place = html("div", { class: "dpath-panel dpath-strokes dpath-away" }, "The drawing fills the window.", back);
     // Escape is the drawing's first: it ends a stroke, then a selection, then this.
-    const listeners = { keydown: keepKeys, cancel: (event) => event.preventDefault() };
+    const listeners = { keydown: passOn, cancel: (event) => event.preventDefault() };
     this.dialog = html("dialog", { class: "dpath-window", "aria-label": "Stroke canvas", ...listeners });
     this.panel.replaceWith(this.place);
     this.dialog.append(this.panel);
@@ -69,6 +80,16 @@ export class WholeWindow {
     const first = () => (other ? other.querySelector(FIELDS) : this.panel.querySelector(".dpath-easel"));
     setTimeout(() => other?.contains(document.activeElement) || first()?.focus({ preventScroll: true }));
   }
+}
+
+/** Does what a key means for the graph, and keeps the others. */
+function passOn(event) {
+  const modifiers = (event.shiftKey ? "Shift+" : "") + (event.altKey ? "Alt+" : "");
+  const command = (event.ctrlKey || event.metaKey) && COMMANDS[modifiers + event.key];
+  if (!command) return keepKeys(event);
+  event.preventDefault();
+  event.stopPropagation(); // an older page would do it once more
+  if (!event.repeat) app.extensionManager.command.execute(command);
 }
 
 function isDialog(element) {
