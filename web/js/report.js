@@ -41,8 +41,9 @@ class Report {
   /** As much room as the text takes at this width. */
   #fit() {
     const { spec, element, node } = this.host;
-    if (!this.text.offsetHeight) return; // not shown
-    spec.minHeight = clamp(this.text.offsetHeight + 12, LEAST, MOST);
+    const { offsetWidth, offsetHeight } = this.text;
+    if (!offsetWidth || !offsetHeight) return; // not shown, or, as frontend 1.58 begins, without a width
+    spec.minHeight = clamp(offsetHeight + 12, LEAST, MOST);
     element.style.minHeight = `${spec.minHeight}px`;
     const [width, needed] = [node.size[0], node.computeSize()[1]];
     if (node.size[1] < needed) node.setSize([width, needed]);
