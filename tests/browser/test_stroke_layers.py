@@ -7,6 +7,8 @@ from typing import Any
 
 from diffusion_path.tests.browser.page import ComfyPage
 from diffusion_path.tests.browser.test_stroke_canvas import button, canvas, part, press, strokes
+from diffusion_path.tests.browser.test_stroke_hands import graph_zoom
+from diffusion_path.tests.browser.test_stroke_window import Hand, box_of
 
 
 def layers(comfy: ComfyPage, node: int) -> list[dict[str, Any]]:
@@ -112,6 +114,43 @@ def test_rows_are_dragged_to_another_place(comfy: ComfyPage) -> None:
     assert comfy.widget(node, "strokes") == kept
     press(comfy, node, "z", "z", "z")
     assert names(comfy, node) == ["Sketch", "Paint 3", "Paint 2", "Paint"], "each was one step"
+
+
+def test_a_finger_that_rests_on_a_row_drags_it_and_one_that_does_not_scrolls(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    comfy.drag(place, [(0.3, 0.3), (0.6, 0.3)])
+    press(comfy, node, *["n"] * 12, "k")
+    before = names(comfy, node)
+    listed = part(comfy, node, ".dpath-layer-list")
+    hand = Hand(comfy, listed)
+
+    def swipe(rest_ms: int, *heights: float) -> None:
+        hand.send("touchStart", (0.5, heights[0]), after=1)
+        comfy.page.wait_for_timeout(rest_ms)
+        for k in range(1, 9):
+            hand.send("touchMove", (0.5, heights[0] + (heights[1] - heights[0]) * k / 8))
+        if rest_ms:
+            comfy.screenshot("row-under-a-finger")
+        hand.send("touchEnd")
+        comfy.settle(12)
+
+    comfy.evaluate("e => { e.scrollTop = 0; }", listed)
+    swipe(0, 0.8, 0.2)
+    assert names(comfy, node) == before
+    assert comfy.evaluate("e => e.scrollTop", listed) > 20, "the list is scrolled"
+    comfy.evaluate("e => { e.scrollTop = 0; }", listed)
+    rows = listed.query_selector_all(".dpath-layer")
+    middle = [(box_of(row)["y"] + box_of(row)["height"] / 2 - hand.box["y"]) / hand.box["height"] for row in rows]
+    swipe(600, middle[1], middle[3] + 0.02)
+    assert names(comfy, node) == [before[0], before[2], before[3], before[1], *before[4:]]
+    assert part(comfy, node, ".dpath-layer[data-active] .dpath-layer-name").inner_text() == before[1]
+    assert not listed.query_selector("[data-dragged], [data-drop]")
+    assert graph_zoom(comfy) == 1
+    kept = comfy.widget(node, "strokes")
+    swipe(600, middle[2], middle[2])
+    assert comfy.widget(node, "strokes") == kept, "a finger that only rests moves nothing"
+    press(comfy, node, "z")
+    assert names(comfy, node) == before, "one step"
 
 
 def test_the_number_beside_a_layer_is_that_of_its_strokes(comfy: ComfyPage) -> None:

@@ -1,9 +1,11 @@
-/** Rows of the list of layers that are dragged to another place with the mouse or a pen; a finger scrolls the list. */
+/** Rows of the list of layers that are dragged to another place; a finger has to rest first, or it scrolls the list. */
 
 import { clamp } from "../common/numbers.js";
 import { isSketch } from "./layers.js";
 
 const LEAST_WAY = 4; // pixels that a click may move
+const REST_MS = 350; // before a finger holds a row; a context menu would come after 500
+const REST_REACH = 8; // pixels that it may move in that time
 
 export class RowDrag {
   /** rowOf(id): the element of a layer. @param {import("./layer_desk.js").LayerDesk} desk */
@@ -25,6 +27,9 @@ export class RowDrag {
       pointerup: end(true),
       pointercancel: end(false),
       lostpointercapture: end(false),
+      // What a finger would do instead: scroll the list, and open the menu of the node.
+      touchmove: (event) => this.held?.isReady && event.preventDefault(),
+      contextmenu: (event) => this.held && stop(event),
     };
   }
 
@@ -34,14 +39,23 @@ export class RowDrag {
   }
 
   #begin(event, id) {
-    if (event.button !== 0 || event.pointerType === "touch" || this.desk.view.locked) return;
-    this.held = { id, pointer: event.pointerId, from: event.clientY, isMoved: false, gap: null };
+    if (event.button !== 0 || this.held || this.desk.view.locked) return;
+    const isReady = event.pointerType !== "touch";
+    this.held = { id, pointer: event.pointerId, from: event.clientY, isReady, isMoved: false, gap: null };
+    if (!isReady) this.rest = setTimeout(() => this.#lift(), REST_MS);
     event.currentTarget.setPointerCapture(event.pointerId);
+  }
+
+  #lift() {
+    this.held.isReady = true;
+    this.rowOf(this.held.id)?.toggleAttribute("data-dragged", true);
   }
 
   #move(event) {
     const { held } = this;
-    if (!held.isMoved && Math.abs(event.clientY - held.from) < LEAST_WAY) return;
+    const way = Math.abs(event.clientY - held.from);
+    if (!held.isReady) return way < REST_REACH || this.#end(false);
+    if (!held.isMoved && way < LEAST_WAY) return;
     held.isMoved = true;
     const pile = this.#pile;
     const above = pile.filter(({ id }) => middleOf(this.rowOf(id)) < event.clientY).length;
@@ -69,6 +83,7 @@ export class RowDrag {
   }
 
   #end(keep) {
+    clearTimeout(this.rest);
     const { id, gap, isMoved } = this.held;
     const pile = this.#pile;
     for (const layer of pile) {
@@ -81,6 +96,11 @@ export class RowDrag {
     const isThere = pile.some((layer) => layer.id === id);
     if (keep && isMoved && isThere) this.desk.move(id, pile.slice(gap).find((layer) => layer.id !== id)?.id ?? null);
   }
+}
+
+function stop(event) {
+  event.preventDefault();
+  event.stopPropagation();
 }
 
 function middleOf(row) {
