@@ -64,12 +64,12 @@ def soften(planes: tuple[np.ndarray, ...], cover: Cover, strength: np.ndarray, s
         if not len(columns):
             continue
         begin, end = int(columns[0]), int(columns[-1]) + 1
-        place = _Place(cover.y + first, cover.x + begin, len(shares), end - begin)
+        place = Place(cover.y + first, cover.x + begin, len(shares), end - begin)
         mixed = _mixed(source, place, (top, left), shares[:, begin:end, None], box)
-        _put(planes, place, mixed)
+        put(planes, place, mixed)
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Some pixels of a layer."""
 
     top: int
@@ -82,7 +82,7 @@ class _Place(NamedTuple):
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
 
-def _mixed(source: np.ndarray, place: _Place, corner: tuple[int, int], share: np.ndarray, box: _Box) -> np.ndarray:
+def _mixed(source: np.ndarray, place: Place, corner: tuple[int, int], share: np.ndarray, box: _Box) -> np.ndarray:
     """The pixels of a place between what they were and what is blurred, [h, w, 7]."""
     y, x = place.top - corner[0], place.left - corner[1]
     above, before = min(y, box.reach), min(x, box.reach)
@@ -120,7 +120,7 @@ def _boxed(lines: np.ndarray, box: _Box) -> np.ndarray:
     return result
 
 
-def _put(planes: tuple[np.ndarray, ...], place: _Place, mixed: np.ndarray) -> None:
+def put(planes: tuple[np.ndarray, ...], place: Place, mixed: np.ndarray) -> None:
     """Of what may change, nothing is taken away; t0s keep their share of what they cover."""
     pixels, mask, t0s, covered = (plane[place.slices] for plane in planes)
     pixels[:] = mixed[..., :4]

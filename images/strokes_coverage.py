@@ -44,7 +44,7 @@ def brush_cover(path: Path, radii: np.ndarray, hardness: float, width: int, heig
             along, distance = _along(x, y, a, b)
             radius = np.float32(from_radius) + along * np.float32(to_radius - from_radius)
             region = values[rows.start - top : rows.stop - top, part[0] - left : part[2] - left]
-            np.maximum(region, _profile(distance, radius, hardness), out=region)
+            np.maximum(region, profile(distance, radius, hardness), out=region)
     return Cover(left, top, values)
 
 
@@ -76,7 +76,7 @@ def brush_pixels(path: Path, reach: float, width: int, height: int) -> int:
     return int((high - low).prod(1).sum())
 
 
-def _profile(distance: np.ndarray, radius: np.ndarray, hardness: float) -> np.ndarray:
+def profile(distance: np.ndarray, radius: np.ndarray, hardness: float) -> np.ndarray:
     """Coverage at a distance from the centre; a line thinner than a pixel is drawn fainter instead."""
     drawn = np.maximum(radius, np.float32(0.5))
     edge = np.maximum(drawn * np.float32(1.0 - hardness), np.float32(1.0))

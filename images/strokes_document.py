@@ -2,20 +2,20 @@
 
     {"version": 2, "width": 512, "height": 512, "paper": "#ffffff", "layers": [LAYER, ...], "strokes": [STROKE, ...]}
 
-A stroke has a tool (brush, line, eraser, fill or blur) and the id of its layer ("paint" if left out). All but fill
-follow "points" [x, y, x, y, ...] with a "size" (diameter), a "hardness", a "grain" (on paint) and, from a pen, a
+A stroke has a tool (brush, line, eraser, fill, blur or smudge) and the id of its layer ("paint" if left out). All but
+fill follow "points" [x, y, x, y, ...] with a "size" (diameter), a "hardness", a "grain" (on paint) and, from a pen, a
 "pressure" 0..100 per point; fill covers the inside of "rings", each a list like points (even-odd, so a ring within a
 ring is a hole); with a "gradient" [x0, y0, x1, y1], its colour goes from "color" at the first place to "color2" at the
-second. blur, on paint alone, softens what its layer has below it. Paint has "color", "opacity" and "t0", erasers and
-blur have "opacity", sketch lines have "importance". Lengths are pixels of width x height;
+second. blur and smudge, on paint alone, soften and drag what their layer has below them. Paint has "color", "opacity"
+and "t0", erasers, blur and smudge have "opacity", sketch lines have "importance". Lengths are pixels of width x height;
 missing values take the defaults below. Fields of a stroke that a version does not know are ignored.
 
 Layers come from the lowest to the uppermost. Each has an "id", a "kind" (paint, sketch or picture), an "opacity", a
 "name", and may be "hidden" or, which only the page respects, "locked"; its "t0" or "importance" is what new strokes
 begin with. A picture has a "file", its size in "pixels" [width, height], the place "x", "y" of its centre, "scale",
 "rotation" in degrees clockwise, and its own "t0"; the file is in a folder beside the workflow, under a name that is the
-hash of its content. Without layers (version 1) there are "paint" and "sketch"; blur came with version 3.
-web/js/canvas/document.js reads and writes the same.
+hash of its content. Without layers (version 1) there are "paint" and "sketch"; blur and smudge came with
+version 3. web/js/canvas/document.js reads and writes the same.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from ..common import limits
 from ..common.interrupts import interruptible
 from ..common.texts import quoted
 
-Tool = Literal["brush", "line", "eraser", "fill", "blur"]
+Tool = Literal["brush", "line", "eraser", "fill", "blur", "smudge"]
 Kind = Literal["paint", "sketch", "picture"]
 
-EFFECTS = frozenset({"blur"})
+EFFECTS = frozenset({"blur", "smudge"})
 """Tools that change what is there with what is there; a sketch has none."""
 VERSION = 3
 _FILE = re.compile(r"[0-9a-f]{16,64}\.[a-z]{3,4}")  # no other characters, so that it stays in its folder

@@ -21,11 +21,13 @@ from .strokes_coverage import Cover, brush_cover, brush_pixels, fill_cover
 from .strokes_document import EFFECTS, Drawing, Gradient, Layer, Placed, Stroke
 from .strokes_grain import grained
 from .strokes_pictures import Opener, placed_pixels
+from .strokes_smudge import Tip, smear
 from .tensors import check_image, split_alpha
 
 _BYTES = 100  # taken at the highest for each pixel
 _BYTES_OF_LAYERS = 130  # the same of several layers
 _EFFECT = 10  # times as long as a brush takes for each pixel, at most
+_LEAST_TIP = 8.0  # radius of a smudge that takes as long as any smaller one
 _BAND = 1 << 22  # pixels of a layer processed between two checks for an interrupt
 
 
@@ -104,8 +106,10 @@ def _paint_layer(layer: Layer, strokes: list[Stroke], scale: np.ndarray, width: 
     for stroke in interruptible(strokes):
         if (cover := _cover(stroke, scale, width, height)) is None:
             continue
-        if stroke.tool in EFFECTS:
+        if stroke.tool == "blur":
             soften(result.planes, cover, _alpha(cover, stroke, scale), 2 * _radius(stroke, scale))
+        elif stroke.tool == "smudge":
+            smear(result.planes, cover, _alpha(cover, stroke, scale), _tip(stroke, scale))
         else:
             _paint(result.part(cover), cover, stroke, scale)
     if layer.opacity < 1:
@@ -166,6 +170,8 @@ def _check_size(layers: list[tuple[Layer, list[Stroke]]], scale: np.ndarray, wid
         reach = 1.0 if stroke.tool == "fill" else _radius(stroke, scale) + 1.0
         for path in stroke.paths:
             passed += brush_pixels(np.asarray(path, np.float64) * scale, reach, width, height)
+        if stroke.tool == "smudge":
+            passed += _EFFECT * brush_pixels(_tip(stroke, scale).path, max(reach, _LEAST_TIP), width, height)
         if stroke.tool in EFFECTS:
             ends = np.asarray(stroke.paths[0], np.float64) * scale
             passed += _EFFECT * brush_pixels(np.array([ends.min(0), ends.max(0)]), 2 * reach, width, height)
@@ -201,11 +207,16 @@ def edit_masks(rendering: Rendering, grow_pixels: int, on_paper: bool = False) -
 
 
 def _cover(stroke: Stroke, scale: np.ndarray, width: int, height: int) -> Cover | None:
-    paths = [np.asarray(path, np.float64) * scale for path in stroke.paths]
     if stroke.tool == "fill":
-        return fill_cover(paths, width, height)
-    pressure = np.asarray(stroke.pressure) if stroke.pressure else np.ones(len(paths[0]))
-    return brush_cover(paths[0], _radius(stroke, scale) * pressure, stroke.hardness, width, height)
+        return fill_cover([np.asarray(path, np.float64) * scale for path in stroke.paths], width, height)
+    path, radii, _, hardness = _tip(stroke, scale)
+    return brush_cover(path, radii, hardness, width, height)
+
+
+def _tip(stroke: Stroke, scale: np.ndarray) -> Tip:
+    path, radius = np.asarray(stroke.paths[0], np.float64) * scale, _radius(stroke, scale)
+    pressure = np.asarray(stroke.pressure) if stroke.pressure else np.ones(len(path))
+    return Tip(path, radius * pressure, 2 * radius, stroke.hardness)
 
 
 def _radius(stroke: Stroke, scale: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Blur in a real browser: drawn, undone, changed, saved and opened again, and as Python renders it."""
+"""Blur and smudge in a real browser: drawn, undone, changed, saved and opened again, and as Python renders them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ def edge(picture: np.ndarray) -> float:
     return float(np.abs(np.diff(picture[256, 200:312, 0])).max())
 
 
+def made(comfy: ComfyPage, preview: int) -> np.ndarray:
+    """The picture that Python renders, where a node of the graph previews it."""
+    file = comfy.queue().outputs[str(preview)]["images"][0]
+    with Image.open(comfy.server.base / "temp" / file["filename"]) as picture:
+        return np.asarray(picture.convert("RGB"), np.float32)
+
+
 def test_a_blur_is_drawn_undone_saved_and_opened_again(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
     preview = comfy.add("PreviewImage", 700, 100)
@@ -52,11 +59,7 @@ def test_a_blur_is_drawn_undone_saved_and_opened_again(comfy: ComfyPage) -> None
     assert np.array_equal(shown(comfy, node), sharp)
     press(comfy, node, "Shift+z")
     assert np.array_equal(shown(comfy, node), soft)
-    run = comfy.queue()
-    file = run.outputs[str(preview)]["images"][0]
-    with Image.open(comfy.server.base / "temp" / file["filename"]) as picture:
-        python = np.asarray(picture.convert("RGB"), np.float32)
-    assert np.abs(python - soft).max() < 4
+    assert np.abs(made(comfy, preview) - soft).max() < 4
     assert json.loads(comfy.widget(node, "strokes"))["version"] == 3
     workflow = comfy.evaluate("() => app.graph.serialize()")
     comfy.reset()
@@ -64,6 +67,37 @@ def test_a_blur_is_drawn_undone_saved_and_opened_again(comfy: ComfyPage) -> None
     comfy.show(node)
     comfy.page.wait_for_timeout(600)
     assert np.array_equal(shown(comfy, node), soft)
+
+
+def test_a_smudge_drags_paint_to_where_python_has_it_and_follows_what_it_drags(comfy: ComfyPage) -> None:
+    node, place = canvas(comfy)
+    preview = comfy.add("PreviewImage", 700, 100)
+    comfy.connect(node, 0, preview, "images")
+    comfy.set_widget(node, "strokes", json.dumps({"version": 1, "width": 512, "height": 512, "strokes": HALVES}))
+    comfy.page.wait_for_timeout(600)
+    sharp = shown(comfy, node)
+    press(comfy, node, "j")
+    assert button(comfy, node, "Smudge").get_attribute("aria-pressed") == "true"
+    comfy.drag(place, [(0.4, 0.5), (0.7, 0.5)], steps=12)
+    comfy.screenshot("smudge")
+    drawn = strokes(comfy, node)[-1]
+    assert (drawn["tool"], "color" in drawn, "t0" in drawn) == ("smudge", False, False)
+    dragged = shown(comfy, node)
+    assert sharp[256, 275, 0] < 60 < 150 < dragged[256, 275, 0], "red goes into blue"
+    assert np.array_equal(dragged[200], sharp[200])
+    assert np.abs(made(comfy, preview) - dragged).max() < 4
+    press(comfy, node, "z")
+    assert np.array_equal(shown(comfy, node), sharp)
+    press(comfy, node, "Shift+z", "v")
+    comfy.click(place, (0.4, 0.7))
+    comfy.page.keyboard.press("Delete")
+    left = shown(comfy, node)
+    assert strokes(comfy, node)[-1]["tool"] == "smudge"
+    assert left[256, 275].min() > dragged[256, 275].min() + 50, "without the red it drags bare paper"
+    assert np.abs(made(comfy, preview) - left).max() < 4
+    part(comfy, node, ".dpath-tabs button:nth-child(2)").click()
+    comfy.settle()
+    assert not button(comfy, node, "Smudge").is_visible(), "a sketch has lines alone"
 
 
 def test_what_is_moved_below_a_blur_is_blurred_where_it_is(comfy: ComfyPage) -> None:

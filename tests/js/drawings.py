@@ -9,7 +9,7 @@ import random
 from typing import Any
 
 import numpy as np
-from diffusion_path.images.strokes_document import read_drawing
+from diffusion_path.images.strokes_document import EFFECTS, read_drawing
 from diffusion_path.images.strokes_render import over_background, render_drawing
 
 
@@ -27,7 +27,7 @@ def layered(seed: int) -> str:
     for layer in made["layers"]:
         layer |= rng.choice([{}, {"opacity": round(rng.random(), 2)}, {"hidden": True}, {"locked": True, "t0": 0.5}])
     for stroke in made["strokes"]:
-        fits = [each["id"] for each in made["layers"] if stroke["tool"] != "blur" or each["kind"] == "paint"]
+        fits = [each["id"] for each in made["layers"] if stroke["tool"] not in EFFECTS or each["kind"] == "paint"]
         stroke["layer"] = rng.choice(fits)
     return json.dumps(made | {"version": 2})
 
@@ -54,8 +54,8 @@ def scribbles(count: int, size: int = 1024, seed: int = 0) -> list[list[tuple[fl
 
 
 def _stroke(rng: random.Random, width: int, height: int) -> dict[str, Any]:
-    tool = rng.choice(["brush", "brush", "brush", "line", "eraser", "fill", "blur"])
-    layer = "paint" if tool == "blur" else rng.choice(["paint", "paint", "sketch"])
+    tool = rng.choice(["brush", "brush", "brush", "line", "eraser", "fill", "blur", "smudge"])
+    layer = "paint" if tool in EFFECTS else rng.choice(["paint", "paint", "sketch"])
     stroke: dict[str, Any] = {"tool": tool, "layer": layer, "color": _color(rng)}
     for name, low, high in (("opacity", 0.2, 1), ("hardness", 0, 1), ("t0", 0, 1), ("importance", 0.1, 1)):
         if rng.random() < 0.7:

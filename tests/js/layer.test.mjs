@@ -161,9 +161,9 @@ test("a stroke in the making has the grain that it keeps", () => {
   assert.deepEqual(layer.image.data, layerOf([stroke]).image.data);
 });
 
-test("a blur in the making is the one that it keeps", () => {
+const inTheMaking = (tool) => {
   const path = [10, 20, 60, 70, 130, 40];
-  const [stroke] = read({ tool: "blur", points: path, size: 40, grain: 0.3, opacity: 0.8 });
+  const [stroke] = read({ tool, points: path, size: 40, grain: 0.3, opacity: 0.8 });
   const strokes = mixed(40);
   const layer = layerOf(strokes);
   const before = layer.image.data.slice();
@@ -176,13 +176,15 @@ test("a blur in the making is the one that it keeps", () => {
   assert.equal(furthest(layer.image.data, layerOf([...strokes, stroke]).image.data), 0);
   live.end();
   assert.equal(furthest(layer.image.data, before), 0);
-});
+};
+test("a blur in the making is the one that it keeps", () => inTheMaking("blur"));
+test("a smudge in the making is the one that it keeps", () => inTheMaking("smudge"));
 
-/** Blurs that lie on each other, and strokes below, between and above them. */
+/** Blurs and smudges that lie on each other, and strokes below, between and above them. */
 const blurs = (count) =>
   read(
     ...Array.from({ length: count }, (_, i) => ({
-      tool: i % 3 === 1 ? "blur" : "brush",
+      tool: ["brush", "blur", "brush", "brush", "smudge", "brush"][i % 6],
       points: [(i * 37) % SIDE, (i * 23) % SIDE, (i * 29 + 40) % SIDE, (i * 53) % SIDE],
       color: `#${((i * 81931 + 4000) % 16777216).toString(16).padStart(6, "0")}`,
       size: 10 + ((i * 7) % 40),

@@ -80,7 +80,7 @@ test("how the tools were set is remembered, but not which tool", () => {
   rememberSettings({ ...standard, tool: "eraser", color: "#123456", sizes: { brush: 99 } });
   const settings = rememberedSettings();
   assert.deepEqual([settings.tool, settings.color], ["brush", "#123456"]);
-  assert.deepEqual(settings.sizes, { brush: 99, line: 8, eraser: 32, blur: 48, sketch: 3 });
+  assert.deepEqual(settings.sizes, { brush: 99, line: 8, eraser: 32, blur: 48, smudge: 48, sketch: 3 });
 });
 
 test("a damaged or forbidden store gives the standard, each time its own", () => {

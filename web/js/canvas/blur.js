@@ -121,7 +121,7 @@ function down(from, to, width, height, { radius, end, share }) {
 }
 
 /** Goes from what is there to what is blurred, as far as a stroke covers it. */
-function mix(result, { x, y, width, data }, { y: top, rows, values }, blur, { opacity, spreads }) {
+export function mix(result, { x, y, width, data }, { y: top, rows, values }, blur, { opacity, spreads }) {
   const strength = opacity / 255;
   for (let row = blur.top; row < blur.bottom; row++) {
     const run = 3 * (row - top);

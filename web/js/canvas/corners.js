@@ -65,7 +65,7 @@ export function addArea(view, ring) {
   view.addStroke({ ...view.brush(isPaint ? "fill" : "brush"), paths });
 }
 
-/** A stroke of the brush, the eraser or the blur along points. */
+/** A stroke of the brush, the eraser, the blur or the smudge along points. */
 function addPath(view, points) {
   view.addStroke({ ...view.brush(), paths: [inDrawing(view, points)] });
 }

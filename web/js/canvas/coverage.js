@@ -67,7 +67,7 @@ function fullWithin(radius, hardness) {
 }
 
 /** Coverage at a distance from the middle; a line thinner than a pixel is fainter instead. */
-function profile(distance, radius, hardness) {
+export function profile(distance, radius, hardness) {
   const drawn = radius > 0.5 ? radius : 0.5;
   const edge = Math.max(drawn * (1 - hardness), 1);
   let rise = (drawn + 0.5 - distance) / edge;

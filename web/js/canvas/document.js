@@ -2,7 +2,7 @@
  * A drawing as text: reads and writes the JSON that images/strokes_document.py describes.
  *
  * @typedef {object} Stroke
- * @property {"brush"|"line"|"eraser"|"fill"|"blur"} tool
+ * @property {"brush"|"line"|"eraser"|"fill"|"blur"|"smudge"} tool
  * @property {string} layer          the id of its layer
  * @property {"paint"|"sketch"} kind of its layer
  * @property {number[][]} paths     one path, or the rings of a fill: x, y, x, y, ... in pixels of the drawing
@@ -31,7 +31,7 @@ const WIDEST = 16384;
 const MOST_STROKES = 20000;
 const MOST_POINTS = 100000;
 const LONGEST_TEXT = 8000000;
-const TOOLS = ["brush", "line", "eraser", "fill", "blur"];
+const TOOLS = ["brush", "line", "eraser", "fill", "blur", "smudge"];
 const COLOR = /^#[0-9a-f]{6}$/i;
 
 /** number: [default, low, high] */
@@ -178,7 +178,7 @@ function writeStroke(stroke) {
 
 /** Whether a stroke changes what is there with what is there. */
 export function isEffect({ tool }) {
-  return tool === "blur";
+  return tool === "blur" || tool === "smudge";
 }
 
 /** Whether a stroke has a colour and a t0 of its own. */

@@ -3,8 +3,9 @@
  * a layer can be drawn again one by one, and of a change below only the tiles count that it reaches.
  */
 
-import { blurred, reachOf } from "./blur.js";
+import { blurred, mix, reachOf } from "./blur.js";
 import { isEffect } from "./document.js";
+import { marginOf, smeared } from "./smudge.js";
 import { areaOf, boxOfTile, joined, shared, tilesOf, widened } from "./tiles.js";
 
 const MOST_BYTES = 128 << 20;
@@ -82,7 +83,7 @@ export class Effects {
     const spans = this.covers.of(stroke);
     if (!spans) return { spans, data: new Uint8Array() };
     const seen = widened(boxOf(spans), this.#reachOf(stroke), this.covers);
-    return leave(source ?? this.before(i, seen), spans, stroke, this.covers.sizeScale);
+    return leave(source ?? this.before(i, seen), spans, stroke, this.covers);
   }
 
   /** Makes those tiles of it again that a change reaches. */
@@ -96,13 +97,13 @@ export class Effects {
     const stale = new Set();
     for (const tile of tilesOf(widened(box, reach, covers), covers.width)) {
       const near = changes.get(tile) <= i && shared(widened(boxOfTile(tile, covers), reach, covers), box);
-      if (near) for (const each of tilesOf(near, covers.width)) stale.add(each);
+      if (near) for (const each of tilesOf(isSmudge(stroke) ? box : near, covers.width)) stale.add(each);
     }
     if (!stale.size) return;
     const before = left.data.slice();
-    for (const part of this.#partsOf(stale, reach)) {
+    for (const part of isSmudge(stroke) ? [box] : this.#partsOf(stale, reach)) {
       const source = this.before(i, widened(part, reach, covers));
-      blurred(left.data, { spans: left.spans, part }, source, stroke, covers.sizeScale);
+      change(left.data, { spans: left.spans, part }, source, stroke, covers);
     }
     for (const tile of stale)
       if (differ(left, before, boxOfTile(tile, covers))) {
@@ -130,15 +131,25 @@ export class Effects {
   }
 
   #reachOf(stroke) {
-    return reachOf(stroke, this.covers.sizeScale);
+    return (isSmudge(stroke) ? marginOf : reachOf)(stroke, this.covers.sizeScale);
   }
 }
 
-/** What a stroke leaves of a piece. @returns {Left} */
-export function leave(source, spans, stroke, sizeScale) {
+/** What a stroke leaves of a piece; smear: the tip of a smudge, if it has been led already. @returns {Left} */
+export function leave(source, spans, stroke, covers, smear = null) {
   const data = new Uint8Array(4 * spans.values.length);
-  blurred(data, { spans, part: boxOf(spans) }, source, stroke, sizeScale);
+  change(data, { spans, part: boxOf(spans) }, source, stroke, covers, smear);
   return { spans, data };
+}
+
+/** Writes what a stroke leaves of a part of the layer; a smudge drags through all of it. */
+function change(data, { spans, part }, source, stroke, covers, smear = null) {
+  if (!isSmudge(stroke)) return blurred(data, { spans, part }, source, stroke, covers.sizeScale);
+  mix(data, source, spans, { ...part, ...(smear ?? smeared(source, spans, stroke, covers)) }, stroke);
+}
+
+function isSmudge({ tool }) {
+  return tool === "smudge";
 }
 
 /** Puts it in place of what is there. @param {import("./blend.js").Piece} piece @param {Left} left */

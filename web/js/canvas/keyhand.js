@@ -9,7 +9,7 @@ const FAST = 10; // times as far
 const MARGIN = 8; // pixels of the stage around the cross that are seen
 
 /** Tools that are led from point to point, and those that go from one place to another. */
-const SET = { brush: PATH, eraser: PATH, blur: PATH, outline: AREA, lasso: CUT };
+const SET = { brush: PATH, eraser: PATH, blur: PATH, smudge: PATH, outline: AREA, lasso: CUT };
 const PULLED = new Set(["line", "rectangle", "ellipse"]);
 
 export class KeyHand {

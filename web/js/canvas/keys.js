@@ -12,6 +12,7 @@ const TOOLS = {
   p: "outline",
   e: "eraser",
   w: "blur",
+  j: "smudge",
   g: "fill",
   i: "pick",
   v: "select",

@@ -9,6 +9,7 @@ import { Covers, packed } from "./covers.js";
 import { isEffect } from "./document.js";
 import { Effects, leave, press } from "./effects.js";
 import { grained } from "./grain.js";
+import { Smear } from "./smudge.js";
 import { boxOfTile, joined, tilesOf } from "./tiles.js";
 
 const FEW = 64; // new strokes up to which a change before the last one is mended in place
@@ -62,6 +63,7 @@ export class StrokeLayer {
     const [path, radii] = [[], []];
     const sizeScale = Math.sqrt(scaleX * scaleY);
     const radius = (stroke.size / 2) * sizeScale;
+    const smear = stroke.tool === "smudge" ? new Smear(this.whole, this.whole, this, stroke, sizeScale) : null;
     let [fresh, touched] = [null, null];
     this.live = {
       /** Leads the brush on to a point of the drawing. */
@@ -69,6 +71,8 @@ export class StrokeLayer {
         path.push(x * scaleX, y * scaleY);
         radii.push(radius * pressure);
         const last = radii.length - 1;
+        const point = (i) => [path[2 * i], path[2 * i + 1], radii[i]];
+        if (last > 0) smear?.lead(point(last - 1), point(last));
         const part = coverSegment(cover, path, radii, Math.max(0, last - 1), last, stroke.hardness);
         if (part) fresh = joined(fresh, part);
       },
@@ -79,7 +83,7 @@ export class StrokeLayer {
         const part = sized(fresh);
         const spans = packed(grained(cover, stroke, scale, part), part);
         if (spans && isEffect(stroke))
-          press(this.whole, leave({ ...this.whole, data: before }, spans, stroke, sizeScale));
+          press(this.whole, leave({ ...this.whole, data: before }, spans, stroke, { sizeScale }, smear));
         else if (spans) lay(this.whole, spans, stroke, scale);
         this.#put(fresh);
         [touched, fresh] = [joined(touched, fresh), null];

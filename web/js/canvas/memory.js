@@ -22,7 +22,7 @@ const STANDARD = {
   folded: false,
   listed: false, // whether the list of layers lies over the picture
   recent: [], // colours of the last strokes, newest first
-  sizes: { brush: 24, line: 8, eraser: 32, blur: 48, sketch: 3 },
+  sizes: { brush: 24, line: 8, eraser: 32, blur: 48, smudge: 48, sketch: 3 },
 };
 
 /** The settings of the last canvas that was used in this browser. */

@@ -15,6 +15,7 @@ const TOOLS = {
   brush: draw,
   eraser: draw,
   blur: draw,
+  smudge: draw,
   line,
   rectangle: shape,
   ellipse: shape,

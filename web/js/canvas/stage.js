@@ -13,7 +13,7 @@ const LENS_MS = 12; // of a frame, in which the map of t0s is drawn
 const MOST_OUTLINES = 200;
 const MOST_POINTS = 20000; // of outlines, in a frame
 const SHOWN_THROUGH = 0.7; // of what is cut, through what lies on it
-const WITH_A_BRUSH = new Set(["brush", "line", "eraser", "blur"]);
+const WITH_A_BRUSH = new Set(["brush", "line", "eraser", "blur", "smudge"]);
 const ACCENT = "#3d8bfd";
 
 /** Where the picture lies on the sheet: left, top and pixels of the stage per pixel of the picture. */

@@ -26,6 +26,11 @@ const TOOLS = [
     "Blur (W): softens the paint of this layer; once more softens more",
     "M12 3c4 5 6 8 6 11a6 6 0 0 1-12 0c0-3 2-6 6-11zM9 14a3 3 0 0 0 3 3",
   ],
+  [
+    "smudge",
+    "Smudge (J): drags the paint of this layer along, as a finger would",
+    "M9 21v-6l-4-5c1-2 3-1 4 1V4c0-2 3-2 3 0v6l5 1c2 1 2 2 2 4l-1 6zM3 4c2-1 2 1 4 0M15 5c2-1 3 1 5 0",
+  ],
   ["fill", "Fill an area (G)", "m11 4 8 8-7 7-8-8zM4 11h15M20 15c1 2 2 3 0 4-2-1-1-2 0-4z"],
   ["pick", "Pick a colour (I, or hold Alt)", "m4 20 1-4 8-8 3 3-8 8zM12 6l6 6M15 9l3-3c1-1 3 1 2 2l-2 3z"],
   [
@@ -128,7 +133,7 @@ export class Controls {
     for (const [name, item] of tools) press(item, name === settings.tool);
     const arrow = settings.loop ? ARROW_WITH_LASSO : ARROW;
     tools.get("select").querySelector("path").setAttribute("d", arrow);
-    for (const name of ["blur", "fill", "pick"]) tools.get(name).hidden = settings.kind === "sketch";
+    for (const name of ["blur", "smudge", "fill", "pick"]) tools.get(name).hidden = settings.kind === "sketch";
     for (const [name, item] of this.layers) press(item, name === settings.kind);
     actions.get("undo").disabled = !canUndo;
     actions.get("redo").disabled = !canRedo;

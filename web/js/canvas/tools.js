@@ -14,7 +14,7 @@ const FILL_RIM = 3; // pixels of that picture
 const PATIENCE_MS = 40;
 const TRACE_STEP = 2; // pixels of the stage
 
-/** A free stroke of the brush, the eraser or the blur. */
+/** A free stroke of the brush, the eraser, the blur or the smudge. */
 export function draw(pointer, event) {
   const { view } = pointer;
   const stroke = view.brush();

@@ -32,7 +32,7 @@ const MOST_RECENT = 24; // of which those are shown that are not in the palette
 
 const WITHOUT_STROKES = new Set(["select", "pick", "lasso"]);
 
-const FREEHAND = new Set(["brush", "eraser", "blur"]);
+const FREEHAND = new Set(["brush", "eraser", "blur", "smudge"]);
 
 const SHAPES = new Set(["rectangle", "ellipse", "outline"]);
 
@@ -125,7 +125,7 @@ export class StrokesView {
 
   get sizeKey() {
     const { tool } = this.settings;
-    if (tool === "eraser" || tool === "blur") return tool;
+    if (["eraser", "blur", "smudge"].includes(tool)) return tool;
     return this.desk.kind === "sketch" ? "sketch" : tool === "line" ? "line" : "brush";
   }
 
