@@ -80,7 +80,7 @@ def _drag(work: np.ndarray, corner: tuple[int, int], tip: Tip, picture: tuple[in
             carried = below.copy()
             continue
         if wide != radius:
-            radius, weights = wide, profile(distance, np.float32(wide), tip.hardness)[..., None]
+            radius, weights = wide, profile(distance, np.asarray(wide, np.float32), tip.hardness)[..., None]
         carried += (1 - kept) * (below - carried)
         below += weights * (carried - below)
 

@@ -58,8 +58,8 @@ export class Smear {
     let [low, high] = [0, 1];
     for (const [i, side] of [this.layer.width, this.layer.height].entries()) {
       if (way[i]) {
-        const ends = [(-edge - from[i]) / way[i], (side + edge - from[i]) / way[i]];
-        [low, high] = [Math.max(low, Math.min(...ends)), Math.min(high, Math.max(...ends))];
+        const [one, other] = [(-edge - from[i]) / way[i], (side + edge - from[i]) / way[i]];
+        [low, high] = [Math.max(low, Math.min(one, other)), Math.min(high, Math.max(one, other))];
       } else if (from[i] < -edge || from[i] > side + edge) high = -1;
     }
     return [low, high];
