@@ -124,30 +124,32 @@ def test_a_finger_that_rests_on_a_row_drags_it_and_one_that_does_not_scrolls(com
     listed = part(comfy, node, ".dpath-layer-list")
     hand = Hand(comfy, listed)
 
-    def swipe(rest_ms: int, *heights: float) -> None:
-        hand.send("touchStart", (0.5, heights[0]), after=1)
-        comfy.page.wait_for_timeout(rest_ms)
+    def swipe(begin: float, end: float, rests: bool) -> None:
+        hand.send("touchStart", (0.5, begin), after=1)
+        if rests:
+            comfy.page.wait_for_selector(".dpath-layer[data-dragged]")
         for k in range(1, 9):
-            hand.send("touchMove", (0.5, heights[0] + (heights[1] - heights[0]) * k / 8))
-        if rest_ms:
+            hand.send("touchMove", (0.5, begin + (end - begin) * k / 8))
+        hand.send("touchMove", (0.5, end), after=0.5)  # without a swing that goes on
+        if rests:
             comfy.screenshot("row-under-a-finger")
         hand.send("touchEnd")
         comfy.settle(12)
 
     comfy.evaluate("e => { e.scrollTop = 0; }", listed)
-    swipe(0, 0.8, 0.2)
+    swipe(0.8, 0.2, rests=False)
+    comfy.wait_until("e => e.scrollTop > 20", listed)
     assert names(comfy, node) == before
-    assert comfy.evaluate("e => e.scrollTop", listed) > 20, "the list is scrolled"
     comfy.evaluate("e => { e.scrollTop = 0; }", listed)
     rows = listed.query_selector_all(".dpath-layer")
     middle = [(box_of(row)["y"] + box_of(row)["height"] / 2 - hand.box["y"]) / hand.box["height"] for row in rows]
-    swipe(600, middle[1], middle[3] + 0.02)
+    swipe(middle[1], middle[3] + 0.02, rests=True)
     assert names(comfy, node) == [before[0], before[2], before[3], before[1], *before[4:]]
     assert part(comfy, node, ".dpath-layer[data-active] .dpath-layer-name").inner_text() == before[1]
     assert not listed.query_selector("[data-dragged], [data-drop]")
     assert graph_zoom(comfy) == 1
     kept = comfy.widget(node, "strokes")
-    swipe(600, middle[2], middle[2])
+    swipe(middle[2], middle[2], rests=True)
     assert comfy.widget(node, "strokes") == kept, "a finger that only rests moves nothing"
     press(comfy, node, "z")
     assert names(comfy, node) == before, "one step"
