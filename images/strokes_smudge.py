@@ -54,15 +54,17 @@ def smear(planes: tuple[np.ndarray, ...], cover: Cover, strength: np.ndarray, ti
     top, left = cover.y - margin, cover.x - margin
     rows = np.arange(top, cover.y + strength.shape[0] + margin).clip(0, height - 1)
     columns = np.arange(left, cover.x + strength.shape[1] + margin).clip(0, width - 1)
-    around = np.ix_(rows, columns)
-    work = np.concatenate([plane[around].reshape(len(rows), len(columns), -1) for plane in planes], axis=-1)
+    layer = [plane.reshape(height, width, -1) for plane in planes]
+    work = np.empty((len(rows), len(columns), sum(plane.shape[2] for plane in layer)), np.float32)
+    for at, row in enumerate(rows):
+        np.concatenate([plane[row, columns] for plane in layer], axis=-1, out=work[at])
     if not work.any():
         return
     _drag(work, (top, left), tip, (width, height))
     for first in interruptible(range(0, strength.shape[0], _BAND)):
         share = strength[first : first + _BAND, :, None]
         place = Place(cover.y + first, cover.x, *share.shape[:2])
-        before = np.concatenate([plane[place.slices].reshape(*share.shape[:2], -1) for plane in planes], axis=-1)
+        before = np.concatenate([plane[place.slices] for plane in layer], axis=-1)
         after = work[margin + first : margin + first + len(share), margin:-margin]
         put(planes, place, before + share * (after - before))
 

@@ -39,7 +39,8 @@ export class RowDrag {
   }
 
   #begin(event, id) {
-    if (event.button !== 0 || this.held || this.desk.view.locked) return;
+    if (event.button !== 0 || this.desk.view.locked) return;
+    if (this.held) this.#end(false); // by another finger, or of a row that is gone
     const isReady = event.pointerType !== "touch";
     this.held = { id, pointer: event.pointerId, from: event.clientY, isReady, isMoved: false, gap: null };
     if (!isReady) this.rest = setTimeout(() => this.#lift(), REST_MS);
