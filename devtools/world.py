@@ -37,7 +37,8 @@ def save_picture(picture: Tensor, file: Path, quality: int = 85) -> None:
 
 
 class World:
-    """MODEL, CLIP and VAE of a kind of the landscape model (or the transformer), its steps, cfg and scheduler, and captions as batches.
+    """MODEL, CLIP and VAE of a kind of the landscape model, or of the transformer, its steps, cfg and scheduler, and
+    captions as batches.
 
     style: of the embedded world, or of another that was trained by the same recipe.
     """

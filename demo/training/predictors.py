@@ -66,7 +66,9 @@ def rendered_data(
 
 
 def for_all_kinds(predictor: MapPredictor) -> MapPredictor:
-    """Of the U-Net, also for the flow, which shows the same network the same inputs: None fits any network and prediction."""
+    """Of the noise model, also for the flow, which shows the same network the same inputs: None fits any network and
+    prediction.
+    """
     return replace(predictor, model={**predictor.model, "network": None, "prediction": None})
 
 

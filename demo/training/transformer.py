@@ -1,8 +1,9 @@
 """The embedded world's transformer: `./dev train-demo-transformer` trains it from scratch, or goes on.
 
-It is a small network of ComfyUI's Flux class on the same latents and texts. It is taught by the U-Net: in random states of rendered scenes it learns the velocity that the U-Net's flow predicts
-there, which is smoother than that of the scene itself. The texts are those of the U-Net's encoder. It is no part of the
-pack, but shows what methods do on a transformer.
+It is a small network of ComfyUI's Flux class on the same latents and texts. The U-Net teaches it: in random states of
+rendered scenes it learns the velocity that the U-Net's flow predicts there, which is smoother than that of the scene
+itself. The texts are those of the U-Net's encoder. It is no part of the pack, but shows what methods do on a
+transformer.
 """
 
 from __future__ import annotations
