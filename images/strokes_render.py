@@ -24,8 +24,8 @@ from .strokes_pictures import Opener, placed_pixels
 from .strokes_smudge import Tip, smear
 from .tensors import check_image, split_alpha
 
-_BYTES = 100  # taken at the highest for each pixel
-_BYTES_OF_LAYERS = 130  # the same of several layers
+_BYTES = 120  # taken at the highest for each pixel, by a wide blur
+_BYTES_OF_LAYERS = 150  # the same of several layers
 _EFFECT = 10  # times as long as a brush takes for each pixel, at most
 _LEAST_TIP = 8.0  # radius of a smudge that takes as long as any smaller one
 _BAND = 1 << 22  # pixels of a layer processed between two checks for an interrupt
