@@ -152,8 +152,8 @@ class FlowEditSettings:
     to 0, instead of those of start, steps and scheduler. source_cfg has no effect where the source prompt guides.
     """
 
-    start: float = 0.85
-    steps: int = 17
+    start: float = 0.95
+    steps: int = 19
     source_cfg: float = 4.0
     cfg: float = 4.0
     scheduler: str = "normal"
