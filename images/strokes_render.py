@@ -18,16 +18,15 @@ from ..common.memory import check_memory
 from .morphology import grow
 from .strokes_blur import soften
 from .strokes_coverage import Cover, brush_cover, brush_pixels, fill_cover
-from .strokes_document import EFFECTS, Drawing, Gradient, Layer, Placed, Stroke
+from .strokes_document import Drawing, Gradient, Layer, Placed, Stroke
 from .strokes_grain import grained
 from .strokes_pictures import Opener, placed_pixels
-from .strokes_smudge import Tip, smear
+from .strokes_smudge import Tip, needed, smear
 from .tensors import check_image, split_alpha
 
 _BYTES = 120  # taken at the highest for each pixel, by a wide blur
 _BYTES_OF_LAYERS = 150  # the same of several layers
 _EFFECT = 10  # times as long as a brush takes for each pixel, at most
-_LEAST_TIP = 8.0  # radius of a smudge that takes as long as any smaller one
 _BAND = 1 << 22  # pixels of a layer processed between two checks for an interrupt
 
 
@@ -165,14 +164,15 @@ def _check_size(layers: list[tuple[Layer, list[Stroke]]], scale: np.ndarray, wid
         )
     bytes_needed = (_BYTES if len(layers) <= 1 else _BYTES_OF_LAYERS) * width * height
     check_memory(bytes_needed, f"A drawing of {width} x {height} pixels", "paint on a smaller picture")
-    passed = 0
+    passed = beyond = 0
     for stroke in interruptible([stroke for _, strokes in layers for stroke in strokes]):
         reach = 1.0 if stroke.tool == "fill" else _radius(stroke, scale) + 1.0
         for path in stroke.paths:
             passed += brush_pixels(np.asarray(path, np.float64) * scale, reach, width, height)
         if stroke.tool == "smudge":
-            passed += _EFFECT * brush_pixels(_tip(stroke, scale).path, max(reach, _LEAST_TIP), width, height)
-        if stroke.tool in EFFECTS:
+            pixels, more = needed(_tip(stroke, scale), width, height)
+            passed, beyond = passed + _EFFECT * pixels, max(beyond, more)
+        elif stroke.tool == "blur":
             ends = np.asarray(stroke.paths[0], np.float64) * scale
             passed += _EFFECT * brush_pixels(np.array([ends.min(0), ends.max(0)]), 2 * reach, width, height)
     if passed > limits.BRUSH_PIXELS:
@@ -181,6 +181,8 @@ def _check_size(layers: list[tuple[Layer, list[Stroke]]], scale: np.ndarray, wid
             f"{limits.BRUSH_PIXELS / 1e9:.0f} are allowed: use fewer points or smaller brushes, or paint on a "
             "smaller picture."
         )
+    if beyond:
+        check_memory(bytes_needed + beyond, "Smudging with so wide a brush", "use a smaller brush or a smaller picture")
 
 
 def over_background(strokes: Tensor, background: Tensor | None, paper: tuple[int, int, int]) -> Tensor:

@@ -18,11 +18,13 @@ import numpy as np
 
 from ..common.interrupts import interruptible
 from .strokes_blur import Place, put
-from .strokes_coverage import Cover, profile
+from .strokes_coverage import Cover, brush_pixels, profile
 
 _SPACING = 1 / 8  # of two places of the tip, for a brush of the size 1; at least one pixel
 _KEPT = 0.9  # of what the tip carries, after this distance
 _BAND = 64  # rows that are mixed at a time
+_LEAST_TIP = 8.0  # radius of a tip that takes as long as any smaller one
+_BYTES, _PATCHES = 28, 5  # of a pixel, and how many patches of the tip's size are held at the highest
 
 
 class Tip(NamedTuple):
@@ -45,6 +47,21 @@ class Tip(NamedTuple):
     @property
     def kept(self) -> float:
         return _KEPT ** (self.spacing / (self.size * _SPACING))
+
+
+def needed(tip: Tip, width: int, height: int) -> tuple[int, int]:
+    """How many pixels of a layer of width x height a smudge passes over, and how many bytes it takes for those beyond
+    the layer's edges: under a wide tip, they are more than the layer has.
+    """
+    reach, most = max(tip.reach, _LEAST_TIP), np.array([width, height])
+    low, high = tip.path.min(0) - tip.reach - 1, tip.path.max(0) + tip.reach + 1
+    if (high <= 0).any() or (low >= most).any():
+        return 0, 0
+    inside = high.clip(0, most) - low.clip(0, most)
+    area = int((inside + 2 * (2 * tip.reach + 1)).prod())
+    passed = area + brush_pixels(tip.path + reach, reach, *(int(side + 2 * reach) for side in most))
+    patches = _PATCHES * (2 * tip.reach + 1) ** 2
+    return passed, _BYTES * (area - int(inside.prod()) + patches)
 
 
 def smear(planes: tuple[np.ndarray, ...], cover: Cover, strength: np.ndarray, tip: Tip) -> None:

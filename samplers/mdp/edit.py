@@ -231,7 +231,7 @@ def schedules_of(source: Source, settings: MDPSettings, mask: Tensor | None) -> 
 
     Around a region the source is held, which keeps the layout too. So within it the target may lead more of the steps:
     in few steps all of them (see `recommended`), and in a small region those in which the house of the source, say,
-    would be drawn again in its own colour (see `LEAST_NOISE`; the flows' windows end far below it).
+    would be drawn again in its own colour (see `LEAST_NOISE`; the windows of flows with little shift end below it).
     """
     path, batch = source.path, source.path.shape[0]
     usual = settings.schedule_on(path)
@@ -242,7 +242,8 @@ def schedules_of(source: Source, settings: MDPSettings, mask: Tensor | None) -> 
     else:
         within, most = _ended_in_noise(usual, path), SMALL
     is_empty = not usual.holds_any(path.step_positions)
-    shares = [float(part.mean()) for part in remarks.per_picture(mask, batch)]
+    is_video = len(path.visible_shape) == 5 and path.visible_shape[2] > 1  # whose mask holds frames, of all videos
+    shares = [float(part.mean()) for part in ([mask] if is_video else remarks.per_picture(mask, batch))]
     schedules = [within if is_empty or share <= most else usual for share in shares]
     return schedules if len(schedules) == batch else schedules * batch
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import comfy.latent_formats
 import pytest
 import torch
 from comfy.model_base import ModelType
@@ -136,6 +137,17 @@ def test_in_a_small_region_the_source_leads_no_step_of_little_noise(kind: ModelT
         own = replace(source, path=source.path.replaced(states=source.path.states[:, i : i + 1], batch_index=(i,)))
         by_hand = mdp.edit(model, TARGET, NULL, own, replace(settings, schedule=each), mask[i : i + 1])
         torch.testing.assert_close(by_hand.latent["samples"], made.latent["samples"][i : i + 1])
+
+
+def test_videos_share_what_a_mask_says_of_their_frames_even_if_both_are_two() -> None:
+    model, settings = gaussian_model(ModelType.FLOW, 1.25, comfy.latent_formats.Wan21()), mdp.MDPSettings()
+    videos = torch.randn(2, 16, 2, 8, 8, generator=torch.Generator().manual_seed(3))
+    source = mdp.find_source(model, SOURCE, NULL, {"samples": videos}, 1, settings)
+    for second, end in ((8, 0.15), (2, 0.264)):
+        mask = torch.zeros(2, 8, 8)
+        mask[0, 2:4, 2:4] = mask[1, :second, :4] = 1
+        schedules = mdp.schedules_of(source, settings, mask)
+        assert [each.end for each in schedules] == pytest.approx([end, end], abs=1e-3)
 
 
 def test_the_report_says_which_pictures_the_target_alone_leads() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import comfy.model_management
 import numpy as np
 import pytest
 import torch
 from diffusion_path.images.strokes_document import read_drawing
 from diffusion_path.images.strokes_render import render_drawing
+from diffusion_path.images.strokes_smudge import Tip, needed
 from diffusion_path.tests.unit.test_strokes_blur import HALF, OTHER, rendered, same
 
 OVER = {"tool": "smudge", "points": [32, 64, 112, 64], "size": 32, "hardness": 1}
@@ -104,3 +106,22 @@ def test_very_many_smudges_are_refused_before_any_work() -> None:
     text = json.dumps({"width": 4096, "height": 4096, "strokes": [{**OVER, "points": [0, 0, 4096, 4096]}] * 40})
     with pytest.raises(ValueError, match="billion pixels"):
         render_drawing(read_drawing(text), 4096, 4096)
+
+
+@pytest.mark.parametrize("scale", [1, 8])
+def test_a_brush_far_wider_than_the_picture_is_counted_with_what_lies_beyond_its_edges(
+    scale: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a limit, the wider one would take 114 GB on a picture of 512 x 512."""
+    strokes = [HALF, {**OVER, "points": [10, 10, 60, 60], "size": 4096}]
+    drawing = read_drawing(json.dumps({"width": 64, "height": 64, "strokes": strokes}))
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *_: 1 << 30)
+    with pytest.raises(ValueError, match="so wide a brush needs about 4.* GB" if scale == 1 else "55 billion pixels"):
+        render_drawing(drawing, 64 * scale, 64 * scale)
+
+
+def test_a_brush_wider_than_the_picture_beside_it_needs_nothing() -> None:
+    path = np.array([[-9000.0, 30.0], [-8000.0, 30.0]])
+    assert needed(Tip(path, np.full(2, 500.0), 1000.0, 1.0), 64, 64) == (0, 0)
+    inside = Tip(path + np.array([9000, 0]), np.full(2, 500.0), 1000.0, 1.0)
+    assert needed(inside, 64, 64)[0] > (64 + 2 * 1001) ** 2
