@@ -94,7 +94,9 @@ def load_kind(kind: str, style: Style = PAINTED, path: Path = WEIGHTS) -> tuple[
         raise ValueError("The transformer knows the painted world only: choose --style painted.")
     unet, clip, vae = model.load_demo_model(style.model, model.FLOW)
     try:
-        weights, _ = read_tensors(path)
+        weights, metadata = read_tensors(path)
+        if metadata.get("format") != FORMAT:
+            raise DamagedFileError("it is another file")
     except DamagedFileError as error:
         raise ValueError(
             f"{path.name} is missing or damaged ({error}): restore it, or train it with './dev train-demo-transformer'."

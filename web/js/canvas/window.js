@@ -85,7 +85,9 @@ export class WholeWindow {
 /** Does what a key means for the graph, and keeps the others. */
 function passOn(event) {
   const modifiers = (event.shiftKey ? "Shift+" : "") + (event.altKey ? "Alt+" : "");
-  const command = (event.ctrlKey || event.metaKey) && COMMANDS[modifiers + event.key];
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // whatever Caps Lock says
+  const isCommand = (event.ctrlKey || event.metaKey) && !event.getModifierState("AltGraph");
+  const command = isCommand && COMMANDS[modifiers + key];
   if (!command) return keepKeys(event);
   event.preventDefault();
   event.stopPropagation(); // an older page would do it once more
