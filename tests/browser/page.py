@@ -38,6 +38,9 @@ _NOISE = re.compile(
     r"|willReadFrequently|Automatic fallback to software WebGL|Failed to fetch.*(version|release|survey)"
     r"|Connecting to 'https://huggingface|Fetch API cannot load https://huggingface"  # for models that are not there
 )
+# What it asks for whether it is there or not: help in the user's language, a style of the user's, and, with a new Load
+# Image, the first picture of an empty folder.
+_NOT_THERE = re.compile(r"/docs/\w+/en\.md$|:\d+/user\.css$|/view\?type=input&filename=undefined&")
 _FRAMES = "(n) => new Promise(done => { const f = () => n-- > 0 ? requestAnimationFrame(f) : done(); f(); })"
 
 
@@ -276,8 +279,7 @@ class ComfyPage:
     def _on_response(self, response: Response) -> None:
         if response.status < 400 or not self._is_local(response.url):
             return
-        # help is first looked for in the user's language; the page asks for user.css whether there is one or not
-        if not re.search(r"/docs/\w+/en\.md$|:\d+/user\.css$", response.url):
+        if not _NOT_THERE.search(response.url):
             self.problems.append(f"{response.status}: {response.url}")
 
     def _on_failed(self, request: Request) -> None:

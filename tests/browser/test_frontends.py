@@ -228,7 +228,6 @@ def test_a_background_with_alpha_looks_as_it_renders(comfy: ComfyPage) -> None:
     node, place = canvas(comfy, 500)
     loader = comfy.add("LoadImage", 100, 100)
     comfy.set_widget(loader, "image", "clear.png")
-    comfy.problems.clear()  # of core's own: a new Load Image asks for the first of no pictures
     comfy.connect(loader, 0, node, "background")
     preview = comfy.add("PreviewImage", 1000, 100)
     comfy.connect(node, 0, preview, "images")

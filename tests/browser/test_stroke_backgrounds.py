@@ -78,7 +78,6 @@ def test_a_background_of_another_size_keeps_the_drawing_in_shape_and_undo_takes_
     press(comfy, node, "z", "z")
     size_is(comfy, place, 512, 512)
     assert comfy.widget(node, "strokes") == before
-    comfy.problems.clear()  # of core's own: a new Load Image asks for the first of no pictures
 
 
 def test_a_background_is_cut_to_the_canvas_and_one_after_it_comes_and_goes(comfy: ComfyPage) -> None:

@@ -153,7 +153,6 @@ def test_a_part_of_the_background_is_cut_out_and_moved(comfy: ComfyPage) -> None
     picture = soft_picture(256, 256).convert("RGB")
     drop(comfy, place, picture, "scene.png")
     comfy.page.wait_for_function("e => e.getAttribute('aria-label').includes('256 by 256')", arg=place)
-    comfy.problems.clear()  # of core's own: a new Load Image asks for the first of no pictures
     press(comfy, node, "c")
     ring = [(0.5 + 0.1 * math.sin(k / 3), 0.5 + 0.15 * math.cos(k / 3)) for k in range(19)]
     comfy.drag(place, ring, steps=2)

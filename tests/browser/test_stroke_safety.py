@@ -77,7 +77,6 @@ def test_the_background_gives_size_and_palette_and_a_change_of_it_is_told(comfy:
     node, place = canvas(comfy, 500)
     loader = comfy.add("LoadImage", 100, 100)
     comfy.set_widget(loader, "image", first)
-    comfy.problems.clear()  # of core's own: a new Load Image asks for the first of no pictures
     comfy.connect(loader, 0, node, "background")
     comfy.show(node)
     label = f"id => {stage_label()}.includes('300 by 200')"

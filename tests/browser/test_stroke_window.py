@@ -144,7 +144,6 @@ def test_the_first_picture_becomes_the_background_and_the_next_one_on_demand(com
         label = f"{size[0]} by {size[1]}"
         comfy.page.wait_for_function("([e, label]) => e.getAttribute('aria-label').includes(label)", arg=[place, label])
         assert len(comfy.node_ids("LoadImage")) == 1
-    comfy.problems.clear()  # of core's own: a new Load Image asks for the first of no pictures
     (loader,) = comfy.node_ids("LoadImage")
     assert comfy.widget(loader, "image") == f"{kind}-1.png"
     assert '"picture"' not in comfy.widget(node, "strokes"), "it is no layer any more"
