@@ -105,11 +105,8 @@ def load_kind(kind: str, style: Style = PAINTED, path: Path = WEIGHTS) -> tuple[
     base.diffusion_model.load_state_dict({key: value.float() for key, value in weights.items()})
     base.latent_format = unet.model.latent_format
     mm = comfy.model_management
-    return (
-        comfy.model_patcher.ModelPatcher(base.train(False), mm.get_torch_device(), mm.unet_offload_device()),
-        clip,
-        vae,
-    )
+    patcher = comfy.model_patcher.ModelPatcher(base.train(False), mm.get_torch_device(), mm.unet_offload_device())
+    return patcher, clip, vae
 
 
 def initialise(network: nn.Module) -> None:
@@ -148,14 +145,14 @@ def _made_differentiable(network: nn.Module) -> None:
             module.register_forward_pre_hook(lambda _, given: (given[0].clone(),))
 
 
-def train_transformer(folder: Path, data: LatentData, budget: Budget, seed: int, style: Style = PAINTED) -> nn.Module:
+def train_transformer(folder: Path, data: LatentData, budget: Budget, seed: int) -> nn.Module:
     """Train from scratch (or resume) and return the averaged network."""
     torch.manual_seed(seed)
     network = build_transformer().diffusion_model
     initialise(network)
     network.requires_grad_(True).to(device())
     _made_differentiable(network)
-    unet, clip, _ = model.load_demo_model(style.model, model.FLOW)
+    unet, clip, _ = model.load_demo_model(PAINTED.model, model.FLOW)
     teacher = unet.model.diffusion_model.requires_grad_(False).to(device())
     texts = clip.cond_stage_model.clip_l.transformer.requires_grad_(False).to(device())
     for attribute in ("optimized_attention", "optimized_attention_masked"):
