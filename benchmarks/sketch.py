@@ -4,8 +4,8 @@ Sketches are edge maps of unseen landscapes, every second one redrawn by an unst
 marks. Each is followed from the same noise and caption as an unguided picture. Measured are the edges of the picture
 against the sketch (F1 within two pixels of 256, and within four), the attributes of the caption that can be read in the
 picture, and the distance to rendered landscapes. Maps of depth and of elements are followed in the same way, and read
-back by a network on pixels that was trained on renders. Pictures are kept in the work folder, so that an interrupted
-run goes on.
+back by a network on pixels that was trained on renders. Twenty freehand drawings, made without a picture, are reported
+apart. Pictures are kept in the work folder, so that an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from skimage.morphology import remove_small_objects, skeletonize
 from torch import Tensor
 
 from ..demo.model import NOISE
-from ..demo.scenes import ATTRIBUTES
+from ..demo.scenes import ATTRIBUTES, Scene
 from ..demo.training.evaluate import accuracy, unseen_scenes
 from ..demo.training.style import PAINTED, STYLES, Style
 from ..demo.training.transformer import SAMPLING
@@ -41,7 +41,7 @@ from ..images.tensors import from_uint8, to_uint8
 from ..lep.checkpoint import load_predictor
 from ..lep.guidance import Guidance, guide
 from ..lep.predictor import MapPredictor
-from ..lep.sketch import DrawnMap, Sketch
+from ..lep.sketch import DrawnMap, Sketch, by_importance, read_drawing
 from ..nodes.lep import BUILT_IN_FILES, DEFAULT_BETA, DEFAULT_END, DEFAULT_LIMIT
 from .common import (
     MODELS,
@@ -56,6 +56,7 @@ from .common import (
     row,
     unrelated_renders,
 )  # fmt: skip
+from .drawings import Freehand, freehand
 from .map_reader import ENCODINGS, Reader, wanted_maps
 from .t0 import shown
 
@@ -65,7 +66,8 @@ _REFERENCE = 8  # renders to compare with, per sketch
 _NEAR, _WIDER = 2.0, 4.0  # pixels
 _WOBBLE, _WAVE = 3.0, 32.0  # pixels
 _BRUSHES = 32  # strokes across a map that is painted by hand
-_PARTS = ["default", "beta", "end", "predictors", "maps"]
+_CELL = 104  # pixels of a picture on the sheet of all drawings
+_PARTS = ["default", "freehand", "beta", "end", "predictors", "maps"]
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,12 @@ class Measured:
     def print(self, label: str, plain: Measured | None = None) -> None:
         better = "" if plain is None else f"{self.better_than(plain):.0%}"
         f1 = [self.f1, self.wider, self.f1[0::2], self.f1[1::2]]
-        kept = [f"{share:.2f}" for share in self.kept.values()]
-        row(label, *(f"{each.mean():.3f}" for each in f1), better, *kept, shown(self.patch), shown(self.feature))
+        row(label, *(f"{each.mean():.3f}" for each in f1), better, *self.realism)
+
+    @property
+    def realism(self) -> list[str]:
+        """The last cells of a row: attributes and distances."""
+        return [*(f"{share:.2f}" for share in self.kept.values()), shown(self.patch), shown(self.feature)]
 
     def better_than(self, plain: Measured) -> float:
         """The share of pictures that are nearer to their sketch."""
@@ -119,12 +125,16 @@ class World(world.World):
 
     def __init__(self, count: int, seeds: int, work: Path, kind: str = NOISE, style: Style = PAINTED) -> None:
         super().__init__(kind, style)
-        self.scenes = unseen_scenes(count, 30_000)
-        edges = edge_map(style.rendered(*self.scenes))
-        self.sketches = torch.stack([unsteady(e, i) if i % 2 else e for i, e in enumerate(edges)])
+        self.scenes, self.sketches = self._sketched(count)
         self.count, self.seeds, self.work = count, seeds, work
         reference = unrelated_renders(_REFERENCE * count, 31_000, style)
         self.real, self.real_features = RealPictures(reference), self.features(reference)
+
+    def _sketched(self, count: int) -> tuple[list[Scene], Tensor]:
+        """What the sketches show, and their lines [N, H, W]."""
+        scenes = unseen_scenes(count, 30_000)
+        edges = edge_map(self.style.rendered(*scenes))
+        return scenes, torch.stack([unsteady(e, i) if i % 2 else e for i, e in enumerate(edges)])
 
     def made(self, setting: Setting) -> Tensor:
         """Every sketch with every seed, [seeds * N, H, W, 3]."""
@@ -186,8 +196,24 @@ class MapWorld(World):
         pictures = self.made(setting)
         found = self.measure(pictures)
         shows = self.reader.agreement(pictures, self.maps.repeat(self.seeds, 1, 1, 1))
-        kept = [f"{share:.2f}" for share in found.kept.values()]
-        row(label, f"{shows.mean():.3f}", *kept, shown(found.patch), shown(found.feature))
+        row(label, f"{shows.mean():.3f}", *found.realism)
+
+
+class FreehandWorld(World):
+    """Freehand drawings, as the Stroke Canvas gives them to Sketch Guidance."""
+
+    def __init__(self, drawings: Sequence[Freehand], seeds: int, work: Path, kind: str, style: Style) -> None:
+        self.drawings = drawings
+        super().__init__(len(drawings), seeds, work / "freehand", kind, style)
+
+    def _sketched(self, count: int) -> tuple[list[Scene], Tensor]:
+        # A thin line is grey, which guidance takes for less important, but it is drawn all the same.
+        lines, _ = by_importance(torch.stack([each.lines() for each in self.drawings]))
+        return [each.scene for each in self.drawings], lines
+
+    def _drawing(self, model: Any, predictor: MapPredictor, some: slice) -> Sketch | DrawnMap:
+        pictures = as_picture(torch.stack([each.lines() for each in self.drawings[some]]))
+        return read_drawing(model, self.vae, predictor, pictures)
 
 
 def _maps(given: argparse.Namespace, work: Path, usual: Setting) -> None:
@@ -242,12 +268,18 @@ def painted(drawn: Tensor, seed: int) -> Tensor:
 
 def edge_f1(found: Tensor, wanted: Tensor, near: float = _NEAR) -> float:
     """F1 of the found edges [H, W] against the wanted lines, centre lines, within `near` pixels."""
+    precision, recall = edge_shares(found, wanted, near)
+    return 2 * precision * recall / max(1e-9, precision + recall)
+
+
+def edge_shares(found: Tensor, wanted: Tensor, near: float = _NEAR) -> tuple[float, float]:
+    """Precision and recall of the same: shares of the found edges and of the wanted lines that are near the other."""
     ours, theirs = (skeletonize(lines.numpy() > 0.5) for lines in (found, wanted))
     if not ours.any() or not theirs.any():
-        return 0.0
+        return 0.0, 0.0
     precision = float((np.asarray(distance_transform_edt(~theirs))[ours] <= near).mean())
     recall = float((np.asarray(distance_transform_edt(~ours))[theirs] <= near).mean())
-    return 2 * precision * recall / max(1e-9, precision + recall)
+    return precision, recall
 
 
 def _default(w: World, usual: Setting, out: Path) -> None:
@@ -275,6 +307,26 @@ def _default(w: World, usual: Setting, out: Path) -> None:
     sheet = labelled_grid(torch.cat(rows), columns=count, row_labels=["sketch", "unguided", "guided"])
     save_picture(sheet[0], out / "sketch-pictures.jpg", 85)
     print(out / "sketch-pictures.jpg")
+
+
+def _freehand(w: FreehandWorld, usual: Setting, out: Path) -> None:
+    """Freehand drawings with the default and without guidance; the drawing, and what became of it."""
+    print(f"\n{w.count} freehand drawings:")
+    head("", "edge F1", "within 4 px", "precision", "recall", "better", *ATTRIBUTES, "patch KID", "feature KID")
+    pictures = [w.made(setting) for setting in (replace(usual, beta=0.0), usual)]
+    plain, guided = map(w.measure, pictures)
+    for label, found, made in (("unguided", plain, pictures[0]), ("guided", guided, pictures[1])):
+        pairs = zip(edge_map(made), w.sketches.repeat(w.seeds, 1, 1), strict=True)
+        shares = torch.tensor([edge_shares(*pair) for pair in pairs]).mean(0).tolist()
+        error = float(found.f1.std()) / math.sqrt(len(found.f1))
+        cells = [f"{found.f1.mean():.3f} ± {error:.3f}", *(f"{each:.3f}" for each in (found.wider.mean(), *shares))]
+        row(label, *cells, "" if found is plain else f"{found.better_than(plain):.0%}", *found.realism)
+    rows = [as_picture(1 - w.sketches), *(each[: w.count] for each in pictures)]
+    blocks = [torch.cat([each[begin : begin + _BATCH] for each in rows]) for begin in range(0, w.count, _BATCH)]
+    small = F.interpolate(torch.cat(blocks).movedim(-1, 1), size=(_CELL, _CELL), mode="area").movedim(1, -1)
+    labels = ["drawing", "unguided", "guided"] * len(blocks)
+    save_picture(labelled_grid(small, columns=_BATCH, row_labels=labels)[0], out / "freehand.jpg", 60)
+    print(out / "freehand.jpg")
 
 
 def _plot(name: str, values: Sequence[float], found: Sequence[Measured], file: Path) -> None:
@@ -311,6 +363,8 @@ def main() -> None:
     print(f"{machine()}; {kind}, {usual.steps} steps of euler_ancestral, cfg {SAMPLING[kind][1]:g}\n")
     if "default" in given.only:
         _default(World(given.sketches, given.seeds, work, kind, style), usual, out)
+    if "freehand" in given.only:
+        _freehand(FreehandWorld(freehand(), given.seeds, work, kind, style), usual, out)
     if "maps" in given.only and style is not PAINTED:
         print("Maps of depth and of elements are known of the painted world only.")
     elif "maps" in given.only:
