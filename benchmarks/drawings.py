@@ -1,8 +1,8 @@
 """Freehand drawings of landscapes, as the Stroke Canvas writes them: invented as doodles, with no picture to trace.
 
-Their strokes were laid out one by one; bends, gaps, overshoots and double lines, more for some than for others, come
-from a program that imitates unsteady hands. Each file in `freehand/` can be pasted into the node. It has one field
-more, "landscape": the attributes of what is drawn, from which its caption is made.
+They were laid out point by point, with trees and clouds after a few patterns; bends, gaps, overshoots and double lines,
+more for some than for others, come from a program that imitates unsteady hands. Each file in `freehand/` can be pasted
+into the node. It has one field more, "landscape": the attributes of what is drawn, from which its caption is made.
 """
 
 from __future__ import annotations
