@@ -120,7 +120,7 @@ def methods(w: World) -> dict[str, Callable[[], Any]]:
         "SDEdit, t0 0.5": partial(w.run, "DPathSDEdit", guide=w.latent),
         "SDEdit, masked": partial(w.run, "DPathSDEdit", guide=w.masked, mask_mode="threshold"),
         "Record Path": w.recorded,
-        "Reconstruct From Path": w.replayed,
+        "Reconstruct from Path": w.replayed,
         "Invert: euler, cfg 1": partial(w.inverted, "euler", 1.0),
         "Invert: fixed point, cfg 1": partial(w.inverted, "fixed point", 1.0, iterations=5),
         "Invert: residual": partial(w.inverted, "residual"),

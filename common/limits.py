@@ -58,5 +58,5 @@ TABLE = (
     Limit("Train Map Predictor", "characters of all captions", CAPTIONS),
     Limit("Any node", "characters of a list of numbers or weights, or of a prompt that is compared", TEXT),
     Limit("Any node", "characters of one number in a text", NUMBER),
-    Limit("Any node", "steps, or levels of a connected SIGMAS minus one", STEPS),
+    Limit("Any node", "steps of sampling, or levels of a connected SIGMAS minus one", STEPS),
 )

@@ -17,8 +17,9 @@ from .inputs import choice, fraction, whole
 CUT_OUT, CAMERA = "cut-out", "camera"
 BEHIND = "background"
 _MOVES_TIP = (
-    "Where it is when, one line each: time: right down, and degrees and a scale if you like. Time 0 is the first frame "
-    "and 1 the last; right and down are pixels of the picture, counted from where it is. Example: 0: 0 0; 1: 64 0 15."
+    "Where it is at each time, one line per time: time: right down, and degrees and a scale if you like. Time 0 is the "
+    "first frame and 1 the last; right and down are pixels of the picture, counted from where it is. Example: 0: 0 0; "
+    "1: 64 0 15."
 )
 _LINE_TIP = "A drawing of the Stroke Canvas: its last sketch line is the way, in place of right and down in moves."
 _FPS = 12.0

@@ -227,7 +227,9 @@ class MeasurementExact(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(tooltip="The picture that agrees."),
-                io.Image.Output(display_name="change", tooltip="What was changed: grey is nothing, twice enlarged."),
+                io.Image.Output(
+                    display_name="change", tooltip="What was changed, enlarged twice: mid-grey is no change."
+                ),
                 io.String.Output(
                     display_name="report", tooltip="How far the picture was from the measurement, and how far it is."
                 ),

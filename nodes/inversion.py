@@ -167,8 +167,8 @@ class Reconstruct(io.ComfyNode):
                 ),
                 path_input(),
                 cfg_input(
-                    "Guidance. residual and null text paths are exact at the cfg they were made for, euler paths at "
-                    "cfg 1, negative-prompt paths at any."
+                    "Guidance. residual and guided euler paths are exact at the cfg they were made for, other euler "
+                    "paths at cfg 1, negative-prompt paths at any; null text is best at its own."
                 ),
                 io.Sampler.Input(
                     "sampler",

@@ -193,8 +193,8 @@ class JoinSweeps(io.ComfyNode):
                 io.Latent.Output(
                     display_name="latents", tooltip="The results of the connected parts as a batch, in their order."
                 ),
-                io.Image.Output(display_name="plot", tooltip="As of the sweep."),
-                io.String.Output(display_name="report", tooltip="As of the sweep."),
+                io.Image.Output(display_name="plot", tooltip="The same as the sweep's."),
+                io.String.Output(display_name="report", tooltip="The same as the sweep's."),
                 SweepCells.Output(display_name="cells", tooltip="The joined results, to join with further parts."),
             ],
         )

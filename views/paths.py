@@ -82,14 +82,14 @@ def filmstrip(
     return Strip([*columns, path.steps], rows, [path.method] if other is None else _names(path, other))
 
 
-def noise_share(path: DiffusionPath) -> Tensor:
+def noise_fraction(path: DiffusionPath) -> Tensor:
     """The noise's part of the variance at each level, [N + 1]."""
     return path.noise**2 / (path.signal**2 + path.noise**2)
 
 
 def strip_sheet(strip: Strip, path: DiffusionPath) -> Tensor:
     """One row per path, labelled with the share of noise. IMAGE [1, H, W, 3]."""
-    labels = [*(f"{float(s):.0%} noise" for s in noise_share(path)[strip.levels[:-1]]), "picture"]
+    labels = [*(f"{float(s):.0%} noise" for s in noise_fraction(path)[strip.levels[:-1]]), "picture"]
     return labelled_grid(torch.cat(strip.rows), col_labels=labels, row_labels=strip.names if strip.rows[1:] else None)
 
 
@@ -106,7 +106,7 @@ def strip_numbers(
         "names": names,
         "levels": strip.levels,
         "sigmas": path.sigmas.tolist(),
-        "shares": noise_share(path).tolist(),
+        "shares": noise_fraction(path).tolist(),
         "drift": apart,
         "weights": None if schedule is None else list(schedule.weights(path.step_positions)),
     }
