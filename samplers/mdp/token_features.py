@@ -85,7 +85,7 @@ def _free_memory(device: torch.device) -> int:
 
 
 def _gigabytes(count: float) -> str:
-    return f"{count / 2**30:.2f} GB"
+    return f"{count / 1e9:.2f} GB"
 
 
 @dataclass
