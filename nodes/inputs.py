@@ -51,7 +51,7 @@ STEPS_TIP = (
     "Steps after t0; all of them are run, in each repeat. A step takes two evaluations of the network, one per "
     "prompt, or a single one at cfg 1."
 )
-THINK_TIP = (
+LANGEVIN_TIP = (
     "Only in the mask mode langevin: Langevin steps before a step where all is noise, fewer as the noise falls. Each "
     "is an evaluation: 5 makes a full run about four times as long. 0 is blend."
 )
@@ -153,7 +153,7 @@ def part_inputs() -> list[Any]:
 
 
 def think_input() -> Any:
-    return whole("think_steps", SDEditSettings.think_steps, (0, 20), THINK_TIP, optional=True, advanced=True)
+    return whole("langevin_steps", SDEditSettings.langevin_steps, (0, 20), LANGEVIN_TIP, optional=True, advanced=True)
 
 
 def mask_mode_inputs(**more: Any) -> list[Any]:

@@ -73,7 +73,7 @@ class MaskedReverseSDE(io.ComfyNode):
         original: dict[str, Any] | None = None,
         seed: int = 0,
         sigmas: torch.Tensor | None = None,
-        think_steps: int = STEPS,
+        langevin_steps: int = STEPS,
     ) -> io.NodeOutput:
         if original is not None:
             validate.check_finite(original["samples"], "original")
@@ -81,7 +81,7 @@ class MaskedReverseSDE(io.ComfyNode):
                 masks.check_noise_mask(original["noise_mask"], original["samples"], name="mask of the original")
         given = Original(original, seed, sigmas)
         return io.NodeOutput(
-            MaskedSampler(sampler, mask_mode, keep_noise, repeats, given, think_steps=think_steps),
+            MaskedSampler(sampler, mask_mode, keep_noise, repeats, given, langevin_steps=langevin_steps),
         )
 
 

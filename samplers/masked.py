@@ -84,17 +84,17 @@ class MaskedSampler(OwnSampler):
         repeats: int = 1,
         original: Original | None = None,
         indices: Sequence[int] | None = None,
-        think_steps: int = langevin.STEPS,
+        langevin_steps: int = langevin.STEPS,
     ) -> None:
-        """indices: batch_index of each item, by default read back from the noise. think_steps: of ``langevin``."""
+        """indices: batch_index of each item, by default read back from the noise. langevin_steps: of ``langevin``."""
         if mode not in MODES or keep_noise not in KEEP_NOISES:
             raise ValueError(f"Masked sampling knows the modes {MODES} with noise {KEEP_NOISES}: choose from these.")
         super().__init__(sampler)
-        self.mode = "blend" if mode == "langevin" and think_steps == 0 else mode
+        self.mode = "blend" if mode == "langevin" and langevin_steps == 0 else mode
         if self.mode == "langevin":
             langevin.check_single_step(sampler)
         self.fresh = keep_noise == "fresh" or (keep_noise == "auto" and mode == "paper")
-        self.think_steps = think_steps
+        self.langevin_steps = langevin_steps
         self.repeats = repeats
         self.original = original or Original()
         self.indices = indices
@@ -211,7 +211,7 @@ class MaskedSampler(OwnSampler):
         if self.mode == "langevin":
             steps = noises.step_noise(region.picture, region.seed, region.indices)
             sampling = guider.inner_model.model_sampling
-            sampler = langevin.stepwise(sampler, masked.thought, self.think_steps, sampling, steps)
+            sampler = langevin.stepwise(sampler, masked.thought, self.langevin_steps, sampling, steps)
         result = given.by(sampler, guider=masked, denoise_mask=None)
         if self.mode == "langevin" and sigmas[-1] == 0:
             return torch.where(edit > 0, result, region.picture)

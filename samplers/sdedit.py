@@ -37,7 +37,7 @@ SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
 class SDEditSettings:
     """How to edit. steps: per repeat, all of them after t0. sigmas: levels to run instead of those of t0,
     steps and scheduler, falling to 0; an empty tensor returns the guide. levels: one of `LEVELS`; with ``trained``,
-    steps, scheduler and sigmas are those of the model's full run, the end of which is run. think_steps: Langevin steps
+    steps, scheduler and sigmas are those of the model's full run, the end of which is run. langevin_steps: Langevin steps
     before a step, in the mask mode ``langevin``.
     """
 
@@ -51,7 +51,7 @@ class SDEditSettings:
     keep_noise: str = "auto"
     sigmas: Tensor | None = None
     levels: str = LEVELS[0]
-    think_steps: int = STEPS
+    langevin_steps: int = STEPS
 
     def schedule(self, sampling: Any) -> Tensor:
         """The levels of one repeat, falling to 0, [N + 1] on the CPU; empty where nothing is run."""
@@ -123,7 +123,7 @@ def sdedit(
     # Neutral settings are core's own masking.
     sampler = MaskedSampler(
         solver, settings.mask_mode, settings.keep_noise, settings.repeats, indices=indices,
-        think_steps=settings.think_steps,
+        langevin_steps=settings.langevin_steps,
     )  # fmt: skip
     edited = sample_with(guider, noise, samples, sampler, sigmas, mask, callback, seed=seed)
     edited = edited.to(comfy.model_management.intermediate_device())

@@ -91,7 +91,7 @@ def sdedit_line(model: Any, settings: edits.SDEditSettings, edit: edits.SDEditRe
     of = f" of {len(settings.full_run(sampling)) - 1}" if trained else ""
     repeats = f" x {settings.repeats} repeats" if settings.repeats > 1 else ""
     masked = settings.mask_mode == "langevin" and edit.latent.get("noise_mask") is not None
-    thought = sum(langevin.rounds(sampling, edit.sigmas, settings.think_steps)) if masked else 0
+    thought = sum(langevin.rounds(sampling, edit.sigmas, settings.langevin_steps)) if masked else 0
     langevin_steps = f" and {thought} Langevin steps" if thought else ""
     return (
         f"t0 {t0:.4g}: start {level(sampling, start)}, {len(edit.sigmas) - 1} steps{of}{langevin_steps}{repeats}, "

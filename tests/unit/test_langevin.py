@@ -38,12 +38,12 @@ def coupled_model(kind: ModelType) -> Any:
     return model
 
 
-def edited_half(kind: ModelType, mode: str, think_steps: int = 5, solver: str = "ode") -> torch.Tensor:
+def edited_half(kind: ModelType, mode: str, langevin_steps: int = 5, solver: str = "ode") -> torch.Tensor:
     """The right half of pictures whose left half is 1.7 everywhere, redrawn from noise alone in 20 steps."""
     model = coupled_model(kind)
     guide = torch.zeros(2, 4, 32, 32, dtype=F64)
     guide[..., :16] = 1.7
-    sampler = MaskedSampler(reverse_sde.sampler(solver), mode, think_steps=think_steps)
+    sampler = MaskedSampler(reverse_sde.sampler(solver), mode, langevin_steps=langevin_steps)
     sigmas, n = levels(model, 0.98, 20), random(2, 4, 32, 32, seed=1)
     return run(model, sampler, sigmas, n, guide, mean=MEAN, mask=half_mask(2, 32))[..., 16:]
 
@@ -96,14 +96,14 @@ def test_kept_pixels_that_the_network_agrees_with_stay_around_the_picture(abar: 
 
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("mask", [None, half_mask(), soft_mask()], ids=["none", "binary", "soft"])
-def test_no_think_steps_are_blend_bit_for_bit(kind: ModelType, mask: torch.Tensor | None) -> None:
+def test_no_langevin_steps_are_blend_bit_for_bit(kind: ModelType, mask: torch.Tensor | None) -> None:
     model = gaussian_model(kind, 0.8)
     latent: dict[str, Any] = {"samples": random(2, 4, 8, 8, dtype=torch.float32)}
     if mask is not None:
         latent["noise_mask"] = mask[:, :1].float()
     for name in ("euler", "euler_ancestral", "dpmpp_2m"):
         core = comfy.samplers.sampler_object(name)
-        ours = MaskedSampler(core, "langevin", think_steps=0)
+        ours = MaskedSampler(core, "langevin", langevin_steps=0)
         assert torch.equal(sample(model, ours, levels(model), latent), sample(model, core, levels(model), latent))
 
 
@@ -236,6 +236,6 @@ def test_sdedit_reports_what_was_added() -> None:
     assert torch.equal(latent["samples"][..., :4], guide["samples"][..., :4])
     assert "Langevin" not in edit(model, {"samples": guide["samples"]}, **settings)[2]
     assert torch.equal(
-        edit(model, guide, **settings, think_steps=0)[0]["samples"],
+        edit(model, guide, **settings, langevin_steps=0)[0]["samples"],
         edit(model, guide, **{**settings, "mask_mode": "blend"})[0]["samples"],
     )
