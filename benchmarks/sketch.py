@@ -79,6 +79,7 @@ class Setting:
     steps: int = 20
     predictor: Path = BUILT_IN_FILES["edges"]
     limit: float = DEFAULT_LIMIT
+    every: int = 1
 
     @property
     def unguided(self) -> bool:
@@ -87,6 +88,7 @@ class Setting:
     def key(self) -> str:
         """A file name for what counts of the setting."""
         contents = (self.beta, self.end, self.limit, hashlib.sha256(self.predictor.read_bytes()).hexdigest())
+        contents += (self.every,) if self.every > 1 else ()
         return hashlib.sha256(repr((self.steps, *(() if self.unguided else contents))).encode()).hexdigest()[:12]
 
 
@@ -156,7 +158,7 @@ class World(world.World):
             # The kinds share their network: what a predictor reads in one is there in the others.
             predictor = replace(predictor, model={**predictor.model, "network": None, "prediction": None})
             sketch = self._drawing(model, predictor, some)
-            guidance = Guidance(predictor, sketch.at, setting.beta, 1.0, setting.end, limit=setting.limit)
+            guidance = Guidance(predictor, sketch.at, setting.beta, 1.0, setting.end, setting.every, limit=setting.limit)
             model = guide(model, guidance)
         return self.generated(self.scenes[some], seed, members.start, model, setting.steps)
 
@@ -350,6 +352,7 @@ def main() -> None:
     shipped = BUILT_IN_FILES["edges"]
     options.add_argument("--predictor", type=Path, default=shipped, help="file to follow, by default the shipped one")
     options.add_argument("--limit", type=float, default=DEFAULT_LIMIT, help="of a push; 0 = none")
+    options.add_argument("--every", type=int, default=1, help="take the gradient at each n-th guided step")
     options.add_argument("--predictors", type=Path, nargs="+", help="files to compare with the shipped one")
     options.add_argument("--work", type=Path, help="folder for pictures, by default one for each kind of model")
     options.add_argument("--out", type=Path, help="the documentation's pictures, if there are enough sketches")
@@ -359,7 +362,7 @@ def main() -> None:
     kind, style = MODELS[given.model], STYLES[given.style]
     work = given.work or ROOT / ".dev" / "bench" / named_by_model("sketch", given)
     out = given.out or (PICTURES if enough else work)
-    usual = Setting(steps=given.steps or SAMPLING[kind][0], predictor=given.predictor, limit=given.limit)
+    usual = Setting(steps=given.steps or SAMPLING[kind][0], predictor=given.predictor, limit=given.limit, every=given.every)
     print(f"{machine()}; {kind}, {usual.steps} steps of euler_ancestral, cfg {SAMPLING[kind][1]:g}\n")
     if "default" in given.only:
         _default(World(given.sketches, given.seeds, work, kind, style), usual, out)

@@ -30,7 +30,7 @@ from ..samplers.levels import Levels
 from ..samplers.noise import item_noise
 from ..samplers.schedule import PathSchedule, Weights, guided_window
 from .features import Capture, Places, capturing, projecting
-from .guided_step import bend
+from .guided_step import bend, deviation
 from .level_input import level_input
 from .predictor import MapPredictor
 from .targets import Encoding, LatentCode
@@ -55,11 +55,12 @@ class Guidance:
     sketch: gives, for a latent grid (H, W), the target that the predictor should see [1 or B, C, H, W] (frames of a
     video count as a batch), and the importance of each pixel [1 or B, 1, H, W] or None for 1 everywhere.
     beta: length of the guidance step as a multiple of the sampler's own step. start, end: the part of the path that is
-    guided, in training time (1 = noise, 0 = picture); nothing unless end is below start. every: guide every n-th of
-    these steps. checkpointed: less memory, more time. preview: show the predicted map, if it is a latent, beside the
-    picture while guiding. schedule: multiplies beta along the path, and its zeros are the steps that are not guided,
-    instead of start and end. sigmas: the levels of the whole run, of which a part may be sampled; `every` counts over
-    them. limit: the most of the distance to the sketch, to first order, that one step may take away; 0 = no limit.
+    guided, in training time (1 = noise, 0 = picture); nothing unless end is below start. every: take the gradient at
+    every n-th of these steps; those between follow the last one. checkpointed: less memory, more time. preview: show
+    the predicted map, if it is a latent, beside the picture while guiding. schedule: multiplies beta along the path,
+    and its zeros are the steps that are not guided, instead of start and end. sigmas: the levels of the whole run, of
+    which a part may be sampled; `every` counts over them, and a part that begins between takes a gradient of its own.
+    limit: the most of the distance to the sketch, to first order, that one step may take away; 0 = no limit.
     """
 
     predictor: MapPredictor
@@ -90,10 +91,14 @@ class Guidance:
     def step(self, weights: Weights | None, sigmas: Tensor, sigma: float) -> tuple[tuple[float, float], float] | None:
         """The step (sigma, sigma_next) of a model call and its beta; None where it is not guided."""
         beta = 0.0 if weights is None else self.beta * weights.at(sigma)
-        if weights is None or beta == 0.0 or (weights.step(sigma) - weights.first) % self.every:
+        if weights is None or beta == 0.0:
             return None
         following = Levels(sigmas).following(sigma)
         return None if following is None else ((sigma, following), beta)
+
+    def renewed(self, weights: Weights, sigma: float) -> bool:
+        """Whether the step of a model call takes a gradient of its own."""
+        return (weights.step(sigma) - weights.first) % self.every == 0
 
 
 def guide(model: Any, guidance: Guidance) -> Any:
@@ -187,40 +192,55 @@ class _Run:
         self.needs = gradients.Needs()
         self.places: Places = {}
         self.call: _Call | None = None
-        self.seen: Tensor | None = None
+        self.last: _Call | None = None  # the one whose gradient is followed
         self.warned = False
 
     def predict(self, executor: Any, x: Tensor, sigma: Tensor, model_options: Any = None, seed: Any = None) -> Any:
         """D, steered towards the sketch if the step is guided."""
-        self.seen = None
         guided = self.guidance.step(self.weights, self.sigmas, float(sigma.max()))
-        if guided is None:
+        if guided is None or self.weights is None:
+            self.last = None
             return executor(x, sigma, model_options, seed)
-        call = self.call = _Call(self, executor.class_obj)
-        try:
+        if self.last is None or self.guidance.renewed(self.weights, guided[0][0]):
+            denoised, self.last = self._evaluated(executor, x, sigma, model_options, seed)
+        else:
             denoised = executor(x, sigma, model_options, seed)
+        return denoised if self.last is None else self._bent(denoised, x, self.last, *guided)
+
+    def _evaluated(self, executor: Any, x: Tensor, sigma: Tensor, *args: Any) -> tuple[Any, _Call | None]:
+        """D as the model gives it, and the call that has its gradient; None if the predictor saw no whole picture."""
+        call = self.call = _Call(self, executor.class_obj, float(sigma.max()))
+        try:
+            denoised = executor(x, sigma, *args)
             if not call.done:  # a guider that did not evaluate the branch itself
-                comfy.samplers.calc_cond_batch(call.inner, [call.conds], x, sigma, model_options)
+                comfy.samplers.calc_cond_batch(call.inner, [call.conds], x, sigma, args[0])
         finally:
             self.call = None
-        self.seen = call.seen
         if call.gradient is None:
             if not self.warned:
                 log.warning("Sketch Guidance: the model was skipped or seen only in parts, so this run is not guided.")
                 self.warned = True
-            return denoised
+            return denoised, None
+        return denoised, call
+
+    def _bent(self, denoised: Any, x: Tensor, call: _Call, step: tuple[float, float], beta: float) -> Any:
+        """D moved against a call's gradient; a tuple where it is of several guidance scales (LanPaint)."""
+        sampling = call.inner.model_sampling
+        assert call.gradient is not None
+        # With respect to the state in variance-preserving units, the gradient is kept as it is from step to step.
+        gradient = call.gradient * (deviation(sampling, call.sigma) / deviation(sampling, step[0]))
         drop = None if call.error is None or self.guidance.limit == 0.0 else self.guidance.limit * call.error
         made = [
-            bend(call.inner.model_sampling, x, each, call.gradient, *guided, self.mask, drop)
+            bend(sampling, x, each, gradient, step, beta, self.mask, drop)
             for each in (denoised if isinstance(denoised, tuple) else [denoised])
         ]
-        return tuple(made) if isinstance(denoised, tuple) else made[0]  # a tuple: of several guidance scales (LanPaint)
+        return tuple(made) if isinstance(denoised, tuple) else made[0]
 
     def show(self, callback: Callable[..., Any], step: int, denoised: Tensor, x: Tensor, total: int) -> Any:
         """A sampler's callback, which gets a predicted latent beside the picture, except at the last step."""
         # The preview of the last step becomes the node's output.
-        seen = self.seen if isinstance(self.encoding, LatentCode) and step < total - 1 else None
-        if seen is not None and seen.shape == denoised.shape:
+        seen = None if self.last is None or step >= total - 1 else self.last.seen
+        if isinstance(self.encoding, LatentCode) and seen is not None and seen.shape == denoised.shape:
             denoised = torch.cat([denoised, seen.to(denoised)], dim=-1)
         return callback(step, denoised, x, total)
 
@@ -229,12 +249,12 @@ class _Call:
     """One guided evaluation of D: its guided branch is run once, by itself, and its gradient is kept here.
 
     conds: of the branch that the predictor reads; the guider's own if it has one. gradient: of the loss with respect to
-    x. error: the loss of each sample [B], None if calls held parts of the batch. seen: the predictor's output. All are
-    None if it saw no whole picture.
+    x, at noise level sigma. error: the loss of each sample [B], None if calls held parts of the batch. seen: the
+    predictor's output. All are None if it saw no whole picture.
     """
 
-    def __init__(self, run: _Run, guider: Any) -> None:
-        self.run, self.guider, self.inner = run, guider, guider.inner_model
+    def __init__(self, run: _Run, guider: Any, sigma: float) -> None:
+        self.run, self.guider, self.inner, self.sigma = run, guider, guider.inner_model, sigma
         conds, branch = guider.conds, run.guidance.predictor.branch
         self.conds: list[dict[str, Any]] = conds.get(branch) or conds.get("positive") or next(iter(conds.values()))
         self.done = False

@@ -23,7 +23,7 @@ def bend(
     """
     sigma, sigma_next = step
     ratio = sigma_next / sigma
-    spread, spread_next = (_deviation(sampling, level) for level in step)
+    spread, spread_next = (deviation(sampling, level) for level in step)
     area = torch.ones_like(x) if mask is None else mask.to(x).expand_as(x)
     arrived = ratio * x + (1.0 - ratio) * denoised
     length = beta * _norm((x / spread - arrived / spread_next) * area)
@@ -38,7 +38,7 @@ def bend(
     return torch.where(gradient_norm > 0, moved, denoised)
 
 
-def _deviation(sampling: Any, sigma: float) -> float:
+def deviation(sampling: Any, sigma: float) -> float:
     """sqrt(a^2 + b^2): the spread of unit-variance data at noise level sigma, which brings a state to VP units."""
     a, b = process.coefficients(sampling, sigma)
     return float((a**2 + b**2).sqrt())

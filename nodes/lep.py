@@ -230,7 +230,13 @@ class SketchGuidance(io.ComfyNode):
                     "made by a preprocessor. Transparent parts are left to the model.",
                 ),
                 *_strength_inputs(),
-                whole("every", 1, (1, 100), "Guide only every n-th step: faster.", advanced=True),
+                whole(
+                    "every",
+                    1,
+                    (1, 100),
+                    "Find where to go only at every n-th guided step, and go on in that direction between: faster.",
+                    advanced=True,
+                ),
                 *_reading_inputs(),
                 schedule_input(
                     "A Path Schedule: its weight multiplies beta along the path, and its window replaces start and "

@@ -97,7 +97,9 @@ def test_a_split_run_equals_the_whole_one(name: str, sampler: str, scheduler: st
         model = METHODS[name](world)
         whole = world.run(model, sampler)
         assert not torch.allclose(whole, world.run(world.model, sampler), atol=1e-2), "the method does something"
-        for cuts in (*((cut,) for cut in range(1, STEPS)), (2, 4)):
+        # A part that began between two gradients would take one of its own.
+        places = [1, 3, 5] if "second step" in name else range(1, STEPS)
+        for cuts in (*((place,) for place in places), tuple(places[1::2])):
             apart = (world.run(model, sampler, *cuts) - whole).abs().max()
             assert float(apart) < 1e-5 * float(whole.abs().max()), cuts  # between two parts latents are rounded
 
