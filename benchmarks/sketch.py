@@ -158,7 +158,9 @@ class World(world.World):
             # The kinds share their network: what a predictor reads in one is there in the others.
             predictor = replace(predictor, model={**predictor.model, "network": None, "prediction": None})
             sketch = self._drawing(model, predictor, some)
-            guidance = Guidance(predictor, sketch.at, setting.beta, 1.0, setting.end, setting.every, limit=setting.limit)
+            guidance = Guidance(
+                predictor, sketch.at, setting.beta, 1.0, setting.end, setting.every, limit=setting.limit
+            )
             model = guide(model, guidance)
         return self.generated(self.scenes[some], seed, members.start, model, setting.steps)
 
@@ -362,7 +364,9 @@ def main() -> None:
     kind, style = MODELS[given.model], STYLES[given.style]
     work = given.work or ROOT / ".dev" / "bench" / named_by_model("sketch", given)
     out = given.out or (PICTURES if enough else work)
-    usual = Setting(steps=given.steps or SAMPLING[kind][0], predictor=given.predictor, limit=given.limit, every=given.every)
+    usual = Setting(
+        steps=given.steps or SAMPLING[kind][0], predictor=given.predictor, limit=given.limit, every=given.every
+    )
     print(f"{machine()}; {kind}, {usual.steps} steps of euler_ancestral, cfg {SAMPLING[kind][1]:g}\n")
     if "default" in given.only:
         _default(World(given.sketches, given.seeds, work, kind, style), usual, out)
