@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 from comfy_extras import (
     nodes_cfg,
     nodes_custom_sampler,
@@ -16,6 +17,7 @@ from comfy_extras import (
     nodes_images,
     nodes_model_advanced,
     nodes_qwen,
+    nodes_wan,
 )
 from diffusion_path.devtools.direct import NODES
 from diffusion_path.devtools.settings import WORKFLOWS
@@ -27,7 +29,8 @@ import nodes as core
 
 SCALE = 64  # pixels on a side of the latent's, so that a full-size picture is a tiny latent
 SHOWS = {"PreviewAny", "PreviewImage", "SaveImage", "CreateVideo", "SaveVideo", "MarkdownNote"}
-EXTRAS = (nodes_cfg, nodes_custom_sampler, nodes_flux, nodes_images, nodes_model_advanced, nodes_qwen)
+EXTRAS = (nodes_cfg, nodes_custom_sampler, nodes_flux, nodes_images, nodes_model_advanced, nodes_qwen,
+          nodes_wan)  # fmt: skip
 
 
 def vae(family: Family) -> Vae:
@@ -56,6 +59,7 @@ EXAMPLES = {
     "z-image-turbo-masked-edit": EVERY["Z-Image"],
     "qwen-image-edit-strokes": EVERY["Qwen-Image-Edit"],
     "wan-2-2-strokes-to-video": EVERY["Wan 2.1"],
+    "wan-2-2-drag-a-thing": EVERY["Wan 2.1 I2V"],
     "qwen-image-attention-edit": EVERY["Qwen-Image"],
 }
 
@@ -118,14 +122,20 @@ def _nested(given: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_the_example_runs_with_a_tiny_model_of_its_family(name: str) -> None:
-    family, files = EXAMPLES[name], []
+def ran(name: str) -> tuple[Graph, list[tuple[str, Any]]]:
+    """The example after a short run, and the calls of its networks: their file, and what the state is extended by."""
+    family, calls, files = EXAMPLES[name], [], []
 
     def load_model(unet_name: str, **_: Any) -> tuple[Any]:
         files.append(unet_name)
         model = built(family)
         tiny.fill(model.model.diffusion_model, len(files))
+
+        def note(executor: Any, x: Any, t: Any, c_concat: Any = None, *args: Any, **more: Any) -> Any:
+            calls.append((unet_name, c_concat))
+            return executor(x, t, c_concat, *args, **more)
+
+        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "test", note)
         return (model,)
 
     graph = Graph(name, {
@@ -133,12 +143,19 @@ def test_the_example_runs_with_a_tiny_model_of_its_family(name: str) -> None:
         "CLIPLoader": lambda **_: (Clip(family),),
         "VAELoader": lambda **_: (vae(family),),
         "LoraLoaderModelOnly": lambda model, **_: (tiny.add_lora(model),),
+        "GetImageSize": lambda image: (image.shape[2], image.shape[1], len(image)),  # core's tells a page
     })  # fmt: skip
     for given in graph.prompt.values():
-        for widget, most in (("steps", 8), ("amount", 5), ("size", 64)):
+        for widget, most in (("steps", 8), ("amount", 5), ("frames", 5)):
             if widget in given["inputs"]:
                 given["inputs"][widget] = min(given["inputs"][widget], most)
     graph.run()
+    return graph, calls
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_example_runs_with_a_tiny_model_of_its_family(name: str) -> None:
+    graph, calls = ran(name)
     (pictures,), *_ = graph.of("VAEDecode")
     assert bool(torch.isfinite(pictures).all())
     assert float(pictures.std()) > 0.01
@@ -155,9 +172,26 @@ def test_the_example_runs_with_a_tiny_model_of_its_family(name: str) -> None:
         assert bool(changed.any())
         assert not bool((changed & (painted[2] == 0)).any())
     if name == "wan-2-2-strokes-to-video":
-        assert len(set(files)) == 2
+        assert len({file for file, _ in calls}) == 2
         assert len(pictures) == 5
         assert "high_noise takes steps 1 to 1 of 3" in graph.of("DPathJoinModels")[0][1]
+    if name == "wan-2-2-drag-a-thing":
+        _check_dragged(graph, calls)
+
+
+def _check_dragged(graph: Graph, calls: list[tuple[str, Any]]) -> None:
+    """A thing that leaves its place, two t0, and two experts that are both shown the first frame."""
+    (crude, mask, strength, t0), (film,) = graph.of("DPathDrag")[0], graph.of("VAEDecode")[0]
+    assert len(film) == len(crude) == 5
+    assert not bool((mask[0] * mask[-1]).any())
+    assert (t0, float(strength.min())) == (0.94, pytest.approx(0.86 / 0.94))
+    assert "t0 0.94" in graph.of("DPathSDEdit")[0][2]
+    high, low = (f"wan2.2_i2v_{noise}_noise_14B_fp8_scaled.safetensors" for noise in ("high", "low"))
+    files = [file for file, _ in calls]
+    assert files == [high] * files.count(high) + [low] * files.count(low)
+    assert 0 < files.count(high) < len(files)
+    for _, shown in calls:
+        assert (float(shown[:, :4, 0].min()), float(shown[:, :4, 1:].max())) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -39,6 +39,7 @@ from diffusion_path.tests.unit.with_sound import (
     world,
 )
 from diffusion_path.views.reports import mask_line
+from torch import Tensor
 
 # ---- packing -------------------------------------------------------------------------------------------------------
 
@@ -138,6 +139,36 @@ def test_masked_sound_is_carried_bit_for_bit(family: Family, mode: str) -> None:
     trace = 0.01 if SCALED and family is H3 and mode == "paper" else 0.0
     assert float((edited[0] - video)[..., :2].abs().max()) <= trace
     assert float((edited[0] - video)[..., 2:].abs().max()) > 0.1
+
+
+@both
+def test_two_clocks_over_a_film_with_sound(family: Family) -> None:
+    """Drag Animation's strength: the thing enters the path at its own t0, and kept sound is carried."""
+    w, side, seen = world(family), 4 * family.scale, []
+    left = torch.zeros(1, side, side)
+    left[..., : side // 2] = 1.0
+    kind = {"kind": "cut-out", "mask": left, "hole": "nearest", "t0_inside": 0.7, "t0_outside": 0.9}
+    moves = f"0: 0 0; 1: {side // 2} 0"
+    _, _, strength, t0 = call("DPathDrag", image=torch.rand(1, side, side, 3), frames=2, moves=moves, kind=kind)
+    guide = call("DPathLatentMask", mask=strength, latent=silent(w.latent))[0]
+
+    def note(executor: Any, x: Tensor, sigma: Tensor, *args: Any) -> Tensor:
+        seen.append((sigma.flatten()[:1], nested.video(x, nested.shapes_of(w.latent["samples"]))))
+        return executor(x, sigma, *args)
+
+    model = w.model.clone()
+    model.add_wrapper_with_key("predict_noise", "test", note)
+    edited = split(sdedit(w, model=model, guide=guide, t0=t0, steps=9, solver="ode", mask_mode="threshold"))
+    assert torch.equal(edited[1], split(w.latent)[1])
+    video, noise = split(w.latent)[0], noises.draw_noise(w.latent, SEED).unbind()[0]
+    inside = torch.zeros(2, 4, 4, dtype=torch.bool)
+    inside[0, :, :2] = inside[1, :, 2:] = True
+    for _, x in seen[:2]:  # at t0 0.9 and 0.8; these networks are shown what is held without noise
+        assert torch.equal(x[..., inside], video[..., inside])
+        assert not torch.allclose(x[..., ~inside], video[..., ~inside], atol=0.1)
+    for (sigma, x), entered in ((seen[0], ~inside), (seen[2], inside)):
+        torch.testing.assert_close(x[..., entered], ((1 - sigma) * video + sigma * noise)[..., entered])
+    assert not torch.allclose(edited[0][..., inside], video[..., inside], atol=0.1)
 
 
 @both
