@@ -56,7 +56,7 @@ class StrokeCanvas(io.ComfyNode):
                     "strokes and pictures into their surroundings.",
                 ),
                 io.String.Input(
-                    "strokes",
+                    "drawing",
                     default="",
                     multiline=True,
                     tooltip="The drawing: JSON with strokes, layers and the places of pictures. It is drawn on the "
@@ -67,7 +67,7 @@ class StrokeCanvas(io.ComfyNode):
                 io.Image.Output(
                     display_name="image", tooltip="The background, or paper, with paint and pictures on it."
                 ),
-                io.Image.Output(display_name="strokes", tooltip="Paint, pictures and cut-outs alone, with alpha."),
+                io.Image.Output(display_name="paint", tooltip="Paint, pictures and cut-outs alone, with alpha."),
                 io.Mask.Output(
                     display_name="mask", tooltip="1 where there is paint, a picture or a cut-out: what may change."
                 ),
@@ -92,31 +92,31 @@ class StrokeCanvas(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, width: int, height: int, grow: int, strokes: str, background: Tensor | None = None
+        cls, width: int, height: int, grow: int, drawing: str, background: Tensor | None = None
     ) -> io.NodeOutput:
-        drawing = read_drawing(strokes)
-        for complaint in drawing.complaints:
+        read = read_drawing(drawing)
+        for complaint in read.complaints:
             log.warning("Stroke Canvas: %s", complaint)
         if background is not None:
             background = check_image(background, "background")
             height, width = background.shape[1:3]
         pictures = PictureFolder(_pictures())
-        rendering = render_drawing(drawing, width, height, pictures)
+        rendering = render_drawing(read, width, height, pictures)
         for complaint in pictures.complaints:
             log.warning("Stroke Canvas: %s", complaint)
-        image = over_background(rendering.strokes, background, drawing.paper)
+        image = over_background(rendering.strokes, background, read.paper)
         mask, strength, t0 = edit_masks(rendering, grow, on_paper=background is None)
-        complaints = [*drawing.complaints, *pictures.complaints]
+        complaints = [*read.complaints, *pictures.complaints]
         seen: dict[str, Any] = {"complaints": complaints, "width": width, "height": height}
         if background is not None:
             seen["background"] = ui.PreviewImage(split_alpha(background[:1])[0], cls=cls).as_dict()["images"][0]
-        outputs = (image, rendering.strokes, mask, strength, t0, as_picture(rendering.sketch), strokes)
+        outputs = (image, rendering.strokes, mask, strength, t0, as_picture(rendering.sketch), drawing)
         return io.NodeOutput(*outputs, ui={"dpath_canvas": [seen]})
 
     @classmethod
-    def fingerprint_inputs(cls, strokes: str | None = None, **_: Any) -> str:
+    def fingerprint_inputs(cls, drawing: str | None = None, **_: Any) -> str:
         """The pictures of the drawing as they are now: one that is missing may be put back."""
-        return str(file_states(strokes or "", _pictures()))
+        return str(file_states(drawing or "", _pictures()))
 
 
 def _pictures() -> Path:

@@ -46,7 +46,7 @@ def stroke_canvas_outputs() -> Tensor:
     mask, strength, _ = edit_masks(drawing, 6)
     lines = _drawing("sketch-with-importance", 512, 512).sketch
     colours = [over_background(drawing.strokes, ground, (255, 255, 255))[0] for ground in (below, None)]
-    return grid([*colours, mask, strength, lines], ["image", "strokes", "mask", "strength", "sketch"])
+    return grid([*colours, mask, strength, lines], ["image", "paint", "mask", "strength", "sketch"])
 
 
 @picture

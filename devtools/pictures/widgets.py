@@ -38,7 +38,7 @@ _ALONE = """(kind) => { const node = app.canvas.graph.nodes.find(n => n.type ===
     return String(node.id); }"""
 # Names for the layers, and one for each of the things that are painted.
 _IN_LAYERS = """(id) => { const node = app.canvas.graph.getNodeById(id);
-    const widget = node.widgets.find(each => each.name === "strokes"), drawing = JSON.parse(widget.value);
+    const widget = node.widgets.find(each => each.name === "drawing"), drawing = JSON.parse(widget.value);
     const cut = drawing.layers.find(each => each.kind === "picture");
     drawing.layers = [{ ...cut, name: "Far mountain" }, { id: "paint", name: "Near mountain", t0: 0.4 },
         { id: "house", name: "House", t0: 0.5 }, { id: "sketch", kind: "sketch" }];

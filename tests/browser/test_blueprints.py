@@ -34,7 +34,7 @@ _STROKES = {
         {"layer": "sketch", "size": 4, "points": [20, 150, 120, 60, 230, 150]},
     ],
 }
-_VALUES["strokes"] = json.dumps(_STROKES)
+_VALUES["drawing"] = json.dumps(_STROKES)
 _SEARCHING = "() => document.activeElement.tagName === 'INPUT'"
 _PLACED = "() => app.canvas.graph.nodes.find(n => n.isSubgraphNode?.())"
 
@@ -143,7 +143,7 @@ def test_a_canvas_in_a_blueprint_has_its_size_and_its_picture_from_outside(comfy
     comfy.wait_until("e => e.getAttribute('aria-label').includes('96 by 64')", stage(comfy, node))
     comfy.drag(stage(comfy, node), [(0.4, 0.5), (0.6, 0.5)])
     comfy.screenshot("blueprint-with-picture")
-    text = comfy.widget(node, "strokes")
+    text = comfy.widget(node, "drawing")
     assert json.loads(text)["width"] == 96
     comfy.load(comfy.serialized(), "again")
-    assert comfy.widget(node, "strokes") == text
+    assert comfy.widget(node, "drawing") == text

@@ -135,9 +135,9 @@ def test_the_help_of_a_node_shows_its_pictures(comfy: ComfyPage) -> None:
     comfy.screenshot("help")
     # The panel's other page shows the same widget, and must not take its size from the node.
     comfy.page.get_by_role("tab", name="Parameters").first.click()
-    comfy.page.get_by_text("strokes").first.wait_for()
+    comfy.page.get_by_text("drawing").first.wait_for()
     comfy.settle(12)
-    box = comfy.element(node, "strokes").bounding_box()
+    box = comfy.element(node, "drawing").bounding_box()
     assert box
     assert box["width"] > 400
 

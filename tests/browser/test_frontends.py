@@ -12,7 +12,7 @@ from diffusion_path.tests.browser.page import ComfyPage
 from diffusion_path.tests.browser.test_stroke_canvas import KIND, ZIGZAG, canvas, press, stage, strokes
 from PIL import Image
 
-_KINDS = {KIND: ("strokes", "DPATH_STROKES"), "DPathSchedule": ("curve", "DPATH_CURVE")}
+_KINDS = {KIND: ("drawing", "DPATH_STROKES"), "DPathSchedule": ("curve", "DPATH_CURVE")}
 _REPORT = "app.canvas.graph.getNodeById(id).widgets.find(w => w.type === 'DPATH_REPORT')"
 
 
@@ -40,7 +40,7 @@ def test_widgets_stay_ours_after_the_definitions_were_refreshed(comfy: ComfyPage
         refresh_definitions(comfy)
         for kind, (name, widget) in _KINDS.items():
             assert kind_of(comfy, comfy.add(kind, 700, 100), name) == widget, "a node added after it"
-    assert kind_of(comfy, before, "strokes") == "DPATH_STROKES"
+    assert kind_of(comfy, before, "drawing") == "DPATH_STROKES"
     for path in ("paint-over-a-photo", "draw-the-schedule"):
         comfy.load(WORKFLOWS / f"{path}.json")
         for kind, (name, widget) in _KINDS.items():
@@ -73,17 +73,17 @@ def test_undo_and_redo_of_strokes_leave_the_graph_and_the_focus_alone(comfy: Com
         texts = [""]
         for i in range(3):
             comfy.drag(place, [(0.3, 0.3 + 0.1 * i), (0.6, 0.3 + 0.1 * i)])
-            texts.append(comfy.widget(node, "strokes"))
+            texts.append(comfy.widget(node, "drawing"))
         for undo, redo in (("Control+z", "Control+y"), ("z", "Shift+z"), ("Control+z", "Control+Shift+z")):
             for text in reversed(texts[:-1]):
                 comfy.page.keyboard.press(undo)
                 comfy.settle(12)
-                assert comfy.widget(node, "strokes") == text, undo
+                assert comfy.widget(node, "drawing") == text, undo
                 assert has_focus(comfy, node), undo
             for text in texts[1:]:
                 comfy.page.keyboard.press(redo)
                 comfy.settle(12)
-                assert comfy.widget(node, "strokes") == text, redo
+                assert comfy.widget(node, "drawing") == text, redo
                 assert has_focus(comfy, node), redo
         assert comfy.node_ids("PreviewImage") == [other]
     finally:
@@ -99,7 +99,7 @@ def test_no_key_pressed_while_painting_reaches_the_graph(comfy: ComfyPage) -> No
     comfy.evaluate("() => { window.refreshed = 0; app.refreshComboInNodes = () => { refreshed++; }; }")
     before = comfy.serialized()
     keys = "r q w n m h f p k a c v x d u t Delete Backspace F2 ArrowUp Tab"
-    text = comfy.widget(node, "strokes")
+    text = comfy.widget(node, "drawing")
     for key in keys.split():
         for pressed in (key, f"Control+{key}", f"Alt+{key}"):
             if pressed in ("Control+n", "Control+t", "Control+w", "Control+Tab", "Alt+Tab", "Alt+f"):
@@ -110,7 +110,7 @@ def test_no_key_pressed_while_painting_reaches_the_graph(comfy: ComfyPage) -> No
             elif pressed == "n":  # without the new layer
                 press(comfy, node, "z")
     after = comfy.serialized()
-    assert comfy.widget(node, "strokes") == text
+    assert comfy.widget(node, "drawing") == text
     assert [{**each, "order": 0} for each in after["nodes"]] == [{**each, "order": 0} for each in before["nodes"]]
     assert comfy.evaluate("() => refreshed") == 0
     comfy.page.keyboard.press("Escape")
@@ -245,7 +245,7 @@ def test_a_background_with_alpha_looks_as_it_renders(comfy: ComfyPage) -> None:
     for row in (2, 32, 61):
         for column in range(4, 96, 8):
             assert np.abs(shown[row, column] - rendered[row, column]).max() <= 6, (row, column)
-    assert json.loads(comfy.widget(node, "strokes"))["width"] == 96
+    assert json.loads(comfy.widget(node, "drawing"))["width"] == 96
 
 
 def _seen(comfy: ComfyPage, place: Any) -> list[list[list[int]]]:

@@ -50,9 +50,9 @@ def test_a_background_of_another_size_keeps_the_drawing_in_shape_and_undo_takes_
     comfy.page.keyboard.down("Shift")
     comfy.drag(place, [(0.4, 0.4), (0.6, 0.6)])
     comfy.page.keyboard.up("Shift")
-    before = comfy.widget(node, "strokes")
+    before = comfy.widget(node, "drawing")
     add_by_the_button(comfy, node, soft_picture(768, 512).convert("RGB"))
-    with_layer = comfy.widget(node, "strokes")
+    with_layer = comfy.widget(node, "drawing")
     buttons = offered(comfy, node)
     assert ["512 × 512" in buttons[CUT].inner_text(), "768 × 512" in buttons[RESIZED].inner_text()] == [True, True]
     buttons[RESIZED].click()
@@ -65,19 +65,19 @@ def test_a_background_of_another_size_keeps_the_drawing_in_shape_and_undo_takes_
     reference = comfy.evaluate(f"id => {{ const d = JSON.parse(({_TEXT})(id)); return d.width / d.height; }}", node)
     assert math.isclose(reference, 1.5, abs_tol=0.01)
     assert math.isclose(shape_of(disc["rings"][0]), 1, abs_tol=0.02), "no ellipse"
-    after = comfy.widget(node, "strokes")
+    after = comfy.widget(node, "drawing")
     assert part(comfy, node, ".dpath-banner").is_hidden(), "a background that was chosen is no surprise"
 
     press(comfy, node, "z")
     size_is(comfy, place, 512, 512)
-    assert (comfy.widget(node, "strokes"), comfy.node_ids("LoadImage")) == (with_layer, [])
+    assert (comfy.widget(node, "drawing"), comfy.node_ids("LoadImage")) == (with_layer, [])
     press(comfy, node, "Shift+z")
     size_is(comfy, place, 768, 512)
-    assert comfy.widget(node, "strokes") == after
+    assert comfy.widget(node, "drawing") == after
     assert len(comfy.node_ids("LoadImage")) == 1
     press(comfy, node, "z", "z")
     size_is(comfy, place, 512, 512)
-    assert comfy.widget(node, "strokes") == before
+    assert comfy.widget(node, "drawing") == before
 
 
 def test_a_background_is_cut_to_the_canvas_and_one_after_it_comes_and_goes(comfy: ComfyPage) -> None:
@@ -117,7 +117,7 @@ def test_the_first_background_can_be_undone_and_lies_over_no_node(comfy: ComfyPa
     assert not comfy.evaluate(overlap, [scene, comfy.node_ids("LoadImage")[0]])
     press(comfy, node, "z")
     size_is(comfy, place, 512, 512)
-    assert (comfy.node_ids("LoadImage"), comfy.widget(node, "strokes")) == ([], "")
+    assert (comfy.node_ids("LoadImage"), comfy.widget(node, "drawing")) == ([], "")
     press(comfy, node, "Shift+z")
     size_is(comfy, place, 300, 200)
     comfy.undo()

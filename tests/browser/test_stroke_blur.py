@@ -40,7 +40,7 @@ def test_a_blur_is_drawn_undone_saved_and_opened_again(comfy: ComfyPage) -> None
     preview = comfy.add("PreviewImage", 700, 100)
     comfy.connect(node, 0, preview, "images")
     text = json.dumps({"version": 1, "width": 512, "height": 512, "strokes": HALVES})
-    comfy.set_widget(node, "strokes", text)
+    comfy.set_widget(node, "drawing", text)
     comfy.page.wait_for_timeout(600)
     sharp = shown(comfy, node)
     press(comfy, node, "w")
@@ -60,7 +60,7 @@ def test_a_blur_is_drawn_undone_saved_and_opened_again(comfy: ComfyPage) -> None
     press(comfy, node, "Shift+z")
     assert np.array_equal(shown(comfy, node), soft)
     assert np.abs(made(comfy, preview) - soft).max() < 4
-    assert json.loads(comfy.widget(node, "strokes"))["version"] == 3
+    assert json.loads(comfy.widget(node, "drawing"))["version"] == 3
     workflow = comfy.evaluate("() => app.graph.serialize()")
     comfy.reset()
     comfy.evaluate("workflow => app.loadGraphData(workflow)", workflow)
@@ -73,7 +73,7 @@ def test_a_smudge_drags_paint_to_where_python_has_it_and_follows_what_it_drags(c
     node, place = canvas(comfy)
     preview = comfy.add("PreviewImage", 700, 100)
     comfy.connect(node, 0, preview, "images")
-    comfy.set_widget(node, "strokes", json.dumps({"version": 1, "width": 512, "height": 512, "strokes": HALVES}))
+    comfy.set_widget(node, "drawing", json.dumps({"version": 1, "width": 512, "height": 512, "strokes": HALVES}))
     comfy.page.wait_for_timeout(600)
     sharp = shown(comfy, node)
     press(comfy, node, "j")
@@ -105,7 +105,7 @@ def test_what_is_moved_below_a_blur_is_blurred_where_it_is(comfy: ComfyPage) -> 
     blur = {"tool": "blur", "size": 60, "hardness": 1, "points": [256, 60, 256, 450]}
     dot = {"points": [150, 256], "size": 40, "hardness": 1, "color": "#000000"}
     text = json.dumps({"version": 3, "width": 512, "height": 512, "strokes": [dot, blur]})
-    comfy.set_widget(node, "strokes", text)
+    comfy.set_widget(node, "drawing", text)
     comfy.page.wait_for_timeout(600)
     assert shown(comfy, node)[256, 150].max() < 10
     press(comfy, node, ".", *["Shift+ArrowRight"] * 11)
@@ -125,7 +125,7 @@ def test_vectors_hold_what_is_blurred_as_a_picture(comfy: ComfyPage) -> None:
     blur = {"tool": "blur", "size": 80, "points": [256, 60, 256, 450]}
     line = {"points": [60, 300, 450, 320], "size": 20, "hardness": 1, "color": "#1d5238"}
     text = json.dumps({"version": 3, "width": 512, "height": 512, "strokes": [*HALVES, blur, line]})
-    comfy.set_widget(node, "strokes", text)
+    comfy.set_widget(node, "drawing", text)
     comfy.page.wait_for_timeout(600)
     vectors = saved(comfy, node, "Save as SVG").read_text(encoding="utf-8")
     assert vectors.count("<image") == vectors.count("<path") == 1

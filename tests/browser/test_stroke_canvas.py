@@ -26,7 +26,7 @@ def stage(comfy: ComfyPage, node: int) -> ElementHandle:
 
 
 def part(comfy: ComfyPage, node: int, selector: str) -> ElementHandle:
-    found = comfy.element(node, "strokes").query_selector(selector)
+    found = comfy.element(node, "drawing").query_selector(selector)
     assert found is not None
     return found
 
@@ -36,7 +36,7 @@ def button(comfy: ComfyPage, node: int, label: str) -> ElementHandle:
 
 
 def strokes(comfy: ComfyPage, node: int) -> list[dict[str, Any]]:
-    text = comfy.widget(node, "strokes")
+    text = comfy.widget(node, "drawing")
     return json.loads(text)["strokes"] if text else []
 
 
@@ -68,7 +68,7 @@ def test_what_is_drawn_at_any_zoom_arrives_in_python(comfy: ComfyPage, zoom: flo
         expected = [*on_picture(comfy, node, begin), *on_picture(comfy, node, end)]
         assert drawn == pytest.approx(expected, abs=0.5 + 1 / zoom)
     run = comfy.queue()
-    assert run.prompt[str(node)]["inputs"]["strokes"] == comfy.widget(node, "strokes")
+    assert run.prompt[str(node)]["inputs"]["drawing"] == comfy.widget(node, "drawing")
     assert run.outputs[str(preview)]["images"]
 
 
@@ -138,42 +138,42 @@ def test_undo_and_redo_go_stroke_by_stroke(comfy: ComfyPage) -> None:
     texts = [""]
     for i in range(4):
         comfy.drag(place, [(0.3, 0.3 + 0.1 * i), (0.6, 0.3 + 0.1 * i)])
-        texts.append(comfy.widget(node, "strokes"))
+        texts.append(comfy.widget(node, "drawing"))
     for text in reversed(texts[:-1]):
         press(comfy, node, "Control+z")
-        assert comfy.widget(node, "strokes") == text
+        assert comfy.widget(node, "drawing") == text
     for text in texts[1:]:
         press(comfy, node, "Shift+z")
-        assert comfy.widget(node, "strokes") == text
+        assert comfy.widget(node, "drawing") == text
     button(comfy, node, "Clear this layer").click()
     assert strokes(comfy, node) == []
     button(comfy, node, "Undo").click()
-    assert comfy.widget(node, "strokes") == texts[-1]
+    assert comfy.widget(node, "drawing") == texts[-1]
 
 
 def test_undo_of_the_graph_keeps_and_restores_strokes(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
     comfy.drag(place, ZIGZAG)
-    one = comfy.widget(node, "strokes")
+    one = comfy.widget(node, "drawing")
     comfy.drag(place, [(0.3, 0.2), (0.6, 0.2)])
-    two = comfy.widget(node, "strokes")
+    two = comfy.widget(node, "drawing")
     other = comfy.add("PreviewImage", 700, 100)
     comfy.undo()
     assert comfy.node_ids("PreviewImage") == []
-    assert comfy.widget(node, "strokes") == two
+    assert comfy.widget(node, "drawing") == two
     comfy.undo()
-    assert comfy.widget(node, "strokes") == one
+    assert comfy.widget(node, "drawing") == one
     comfy.redo()
-    assert comfy.widget(node, "strokes") == two
+    assert comfy.widget(node, "drawing") == two
     press(comfy, node, "z")  # its own steps are still known
-    assert comfy.widget(node, "strokes") == one
+    assert comfy.widget(node, "drawing") == one
     assert other
 
 
 def test_copy_and_paste_give_an_independent_drawing(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
     comfy.drag(place, ZIGZAG)
-    before = comfy.widget(node, "strokes")
+    before = comfy.widget(node, "drawing")
     comfy.evaluate("(id) => { app.canvas.deselectAll(); app.canvas.select(app.canvas.graph.getNodeById(id)); }", node)
     comfy.focus_canvas()
     comfy.page.keyboard.press("Control+c")
@@ -182,46 +182,46 @@ def test_copy_and_paste_give_an_independent_drawing(comfy: ComfyPage) -> None:
     comfy.wait_until(f"() => app.canvas.graph.nodes.filter(n => n.type === '{KIND}').length === 2")
     comfy.settle(8)
     copy = next(each for each in comfy.node_ids(KIND) if each != node)
-    assert comfy.widget(copy, "strokes") == before
+    assert comfy.widget(copy, "drawing") == before
     comfy.show(copy)
     comfy.drag(stage(comfy, copy), [(0.3, 0.2), (0.6, 0.2)])
-    assert comfy.widget(node, "strokes") == before
+    assert comfy.widget(node, "drawing") == before
     assert len(strokes(comfy, copy)) == 2
 
 
 def test_save_load_tabs_reload_and_change_of_renderer(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
     comfy.drag(place, ZIGZAG)
-    text = comfy.widget(node, "strokes")
+    text = comfy.widget(node, "drawing")
     saved = comfy.serialized()
     assert saved["nodes"][0]["widgets_values"][-1] == text
     comfy.load({**saved, "nodes": []}, "other")
     comfy.evaluate("() => app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
     comfy.wait_until(f"() => app.canvas.graph.nodes.some(n => n.type === '{KIND}')")
     comfy.settle(8)
-    assert comfy.widget(node, "strokes") == text, "a change of tab"
+    assert comfy.widget(node, "drawing") == text, "a change of tab"
     for renderer in ("nodes2", "classic"):
         comfy.set_renderer(renderer)
         comfy.settle(12)
-        assert comfy.widget(node, "strokes") == text, "a change of renderer"
+        assert comfy.widget(node, "drawing") == text, "a change of renderer"
         comfy.show(node)
         comfy.drag(stage(comfy, node), [(0.3, 0.2), (0.6, 0.2)])
         assert len(strokes(comfy, node)) == 2
         press(comfy, node, "z")
-        assert comfy.widget(node, "strokes") == text
+        assert comfy.widget(node, "drawing") == text
     comfy.set_renderer(comfy.renderer)
     comfy.load(saved, "again")
-    assert comfy.widget(node, "strokes") == text, "save and load"
+    assert comfy.widget(node, "drawing") == text, "save and load"
     comfy.page.wait_for_timeout(1500)  # the page writes its draft with a delay
     comfy.open()
     comfy.wait_until(f"() => app.canvas.graph.nodes.some(n => n.type === '{KIND}')")
-    assert comfy.widget(node, "strokes") == text, "reload"
+    assert comfy.widget(node, "drawing") == text, "reload"
 
 
 def test_resize_and_collapse(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
     comfy.drag(place, ZIGZAG)
-    text = comfy.widget(node, "strokes")
+    text = comfy.widget(node, "drawing")
     small = place.bounding_box()
     script = "([id, size]) => { app.canvas.graph.getNodeById(id).setSize(size); app.canvas.setDirty(true, true); }"
     comfy.evaluate(script, [node, [700, 900]])
@@ -233,7 +233,7 @@ def test_resize_and_collapse(comfy: ComfyPage) -> None:
     assert large["height"] > small["height"] + 100
     comfy.evaluate(script, [node, [100, 100]])
     comfy.settle(12)
-    tiny = comfy.element(node, "strokes").bounding_box()
+    tiny = comfy.element(node, "drawing").bounding_box()
     assert tiny
     assert tiny["height"] >= 479
     toggle = "(id) => app.canvas.graph.getNodeById(id).collapse()"
@@ -245,4 +245,4 @@ def test_resize_and_collapse(comfy: ComfyPage) -> None:
     comfy.drag(stage(comfy, node), [(0.3, 0.2), (0.6, 0.2)])
     assert len(strokes(comfy, node)) == 2
     press(comfy, node, "z")
-    assert comfy.widget(node, "strokes") == text
+    assert comfy.widget(node, "drawing") == text

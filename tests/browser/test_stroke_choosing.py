@@ -59,7 +59,7 @@ def test_a_click_on_a_picture_goes_below_it_as_well(comfy: ComfyPage) -> None:
     for expected in ("boat", "Paint", "boat"):
         comfy.click(place, (0.5, 0.5))
         press(comfy, node, "k")
-        assert comfy.page.evaluate(active, comfy.element(node, "strokes")) == expected
+        assert comfy.page.evaluate(active, comfy.element(node, "drawing")) == expected
         press(comfy, node, "k")
     assert picture_of(comfy, node) == first
 

@@ -66,7 +66,7 @@ def test_vectors_look_like_the_pixels(comfy: ComfyPage) -> None:
             stroke.pop("grain", None)  # of which each has noise of its own
         comfy.set_widget(node, "width", 400)
         comfy.set_widget(node, "height", 304)
-        comfy.set_widget(node, "strokes", json.dumps(text))
+        comfy.set_widget(node, "drawing", json.dumps(text))
         comfy.page.wait_for_timeout(600)
         vectors = saved(comfy, node, "Save as SVG").read_text(encoding="utf-8")
         assert ElementTree.fromstring(vectors).attrib["viewBox"] == "0 0 400 304"
@@ -88,7 +88,7 @@ def test_grain_of_vectors_is_as_rough_as_that_of_pixels(comfy: ComfyPage) -> Non
             (400, 120, 0.8, 0.6),
         )
     ]
-    comfy.set_widget(node, "strokes", json.dumps({"version": 1, "width": 512, "height": 512, "strokes": strokes}))
+    comfy.set_widget(node, "drawing", json.dumps({"version": 1, "width": 512, "height": 512, "strokes": strokes}))
     comfy.page.wait_for_timeout(600)
     comfy.screenshot("grain")
     vectors = saved(comfy, node, "Save as SVG").read_text(encoding="utf-8")

@@ -189,5 +189,5 @@ def test_the_view_stays_whole_at_the_smallest_size(comfy: ComfyPage) -> None:
             && r.right <= outer.right + 1 && r.bottom <= outer.bottom + 1); }"""
     for tool in ("b", "v", "g", "e"):
         press(comfy, node, tool)
-        assert comfy.page.evaluate(inside, comfy.element(node, "strokes")), tool
+        assert comfy.page.evaluate(inside, comfy.element(node, "drawing")), tool
     assert stage(comfy, node).bounding_box()

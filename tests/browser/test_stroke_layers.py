@@ -12,19 +12,19 @@ from diffusion_path.tests.browser.test_stroke_window import Hand, box_of
 
 
 def layers(comfy: ComfyPage, node: int) -> list[dict[str, Any]]:
-    text = comfy.widget(node, "strokes")
+    text = comfy.widget(node, "drawing")
     return json.loads(text).get("layers", []) if text else []
 
 
 def names(comfy: ComfyPage, node: int) -> list[str]:
     script = "e => [...e.querySelectorAll('.dpath-layer-name')].map(b => b.textContent)"
-    return comfy.page.evaluate(script, comfy.element(node, "strokes"))
+    return comfy.page.evaluate(script, comfy.element(node, "drawing"))
 
 
 def test_strokes_go_to_the_layer_that_is_chosen(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
     comfy.drag(place, [(0.3, 0.3), (0.6, 0.3)])
-    assert json.loads(comfy.widget(node, "strokes"))["version"] == 1, "without layers of its own, the old format"
+    assert json.loads(comfy.widget(node, "drawing"))["version"] == 1, "without layers of its own, the old format"
     button(comfy, node, "Layers").click()
     comfy.settle()
     assert names(comfy, node) == ["Sketch", "Paint"]
@@ -51,7 +51,7 @@ def test_strokes_go_to_the_layer_that_is_chosen(comfy: ComfyPage) -> None:
     button(comfy, node, "Move the layer up").is_disabled()
     press(comfy, node, "z", "z", "z", "z", "z")
     assert (names(comfy, node), len(strokes(comfy, node))) == (["Sketch", "Paint"], 1)
-    assert json.loads(comfy.widget(node, "strokes"))["version"] == 1
+    assert json.loads(comfy.widget(node, "drawing"))["version"] == 1
     press(comfy, node, *["Shift+z"] * 5)
     assert [layer["id"] for layer in layers(comfy, node)] == ["paint 2", "paint", "sketch"]
 
@@ -107,11 +107,11 @@ def test_rows_are_dragged_to_another_place(comfy: ComfyPage) -> None:
     assert part(comfy, node, ".dpath-layer[data-active]").inner_text().startswith("Paint\n"), "it is chosen, too"
     assert drag("Paint 3", "Paint 2", 0.9) == ["Sketch", "Paint", "Paint 2", "Paint 3"]
     assert drag("Paint 3", "Sketch", 0.1) == ["Sketch", "Paint 3", "Paint", "Paint 2"], "no higher than its pile"
-    kept = comfy.widget(node, "strokes")
+    kept = comfy.widget(node, "drawing")
     assert drag("Paint 2", "Paint 2", 0.9) == ["Sketch", "Paint 3", "Paint", "Paint 2"]
     assert drag("Sketch", "Paint", 0.5) == ["Sketch", "Paint 3", "Paint", "Paint 2"]
     assert drag("Paint 2", "Paint 3", 0.1, "Escape") == ["Sketch", "Paint 3", "Paint", "Paint 2"]
-    assert comfy.widget(node, "strokes") == kept
+    assert comfy.widget(node, "drawing") == kept
     press(comfy, node, "z", "z", "z")
     assert names(comfy, node) == ["Sketch", "Paint 3", "Paint 2", "Paint"], "each was one step"
 
@@ -148,9 +148,9 @@ def test_a_finger_that_rests_on_a_row_drags_it_and_one_that_does_not_scrolls(com
     assert part(comfy, node, ".dpath-layer[data-active] .dpath-layer-name").inner_text() == before[1]
     assert not listed.query_selector("[data-dragged], [data-drop]")
     assert graph_zoom(comfy) == 1
-    kept = comfy.widget(node, "strokes")
+    kept = comfy.widget(node, "drawing")
     swipe(middle[2], middle[2], rests=True)
-    assert comfy.widget(node, "strokes") == kept, "a finger that only rests moves nothing"
+    assert comfy.widget(node, "drawing") == kept, "a finger that only rests moves nothing"
     press(comfy, node, "z")
     assert names(comfy, node) == before, "one step"
 

@@ -49,11 +49,11 @@ def test_what_the_model_sees_is_noisier_with_a_larger_t0(comfy: ComfyPage) -> No
     node, place = canvas(comfy)
     press(comfy, node, "r")
     comfy.drag(place, [(0.4, 0.3), (0.6, 0.7)])
-    drawing = json.loads(comfy.widget(node, "strokes"))
+    drawing = json.loads(comfy.widget(node, "drawing"))
     spreads = []
     for t0 in (0.1, 0.5, 0.9):
         drawing["strokes"][0]["t0"] = t0
-        comfy.set_widget(node, "strokes", json.dumps(drawing))
+        comfy.set_widget(node, "drawing", json.dumps(drawing))
         if not spreads:
             press(comfy, node, "t")
         comfy.settle()
@@ -64,7 +64,7 @@ def test_what_the_model_sees_is_noisier_with_a_larger_t0(comfy: ComfyPage) -> No
     button(comfy, node, "What the model sees").click()
     comfy.settle()
     assert pixels(comfy, node, (0.42, 0.35, 0.58, 0.65)).std(0).max() == 0
-    assert json.loads(comfy.widget(node, "strokes")) == drawing
+    assert json.loads(comfy.widget(node, "drawing")) == drawing
 
 
 def test_bare_paper_has_the_colour_of_the_largest_t0(comfy: ComfyPage) -> None:

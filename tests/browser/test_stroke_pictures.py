@@ -43,15 +43,15 @@ def picture_of(comfy: ComfyPage, node: int) -> dict[str, Any]:
     return next(layer for layer in reversed(layers(comfy, node)) if layer.get("kind") == "picture")
 
 
-_HAS_PICTURE = """id => app.canvas.graph.getNodeById(id).widgets.find(w => w.name === "strokes").value
+_HAS_PICTURE = """id => app.canvas.graph.getNodeById(id).widgets.find(w => w.name === "drawing").value
     .includes('"kind":"picture"')"""
-_HAS_ANOTHER = """id => app.canvas.graph.getNodeById(id).widgets.find(w => w.name === "strokes").value
+_HAS_ANOTHER = """id => app.canvas.graph.getNodeById(id).widgets.find(w => w.name === "drawing").value
     .split('"kind":"picture"').length === 3"""
 _PIXELS = """async ([folder, id, width, height]) => { const easel = app.canvas.graph.getNodeById(id).widgets
-        .find(w => w.name === "strokes").element; const { Stack } = await import(folder + "/canvas/stack.js");
+        .find(w => w.name === "drawing").element; const { Stack } = await import(folder + "/canvas/stack.js");
     const { Pictures } = await import(folder + "/canvas/pictures.js");
     const { readDrawing } = await import(folder + "/canvas/document.js");
-    const { drawing } = readDrawing(app.canvas.graph.getNodeById(id).widgets.find(w => w.name === "strokes").value);
+    const { drawing } = readDrawing(app.canvas.graph.getNodeById(id).widgets.find(w => w.name === "drawing").value);
     const stack = new Stack(width, height); stack.pictures = new Pictures(() => {});
     for (const { picture } of drawing.layers) if (picture) await stack.pictures.whole(picture.file);
     stack.sync(drawing, width / drawing.width, height / drawing.height, {});
@@ -98,7 +98,7 @@ def test_a_picture_is_placed_by_its_handles_and_looks_alike_in_python(comfy: Com
     comfy.drag(place, [at(scaled["x"], above), turned_to])
     assert picture_of(comfy, node)["rotation"] == pytest.approx(math.degrees(0.5), abs=2)
     comfy.screenshot("picture")
-    text = comfy.widget(node, "strokes")
+    text = comfy.widget(node, "drawing")
     assert "base64" not in text
     assert len(text) < 1000
     read = read_drawing(text)
@@ -135,9 +135,9 @@ def test_a_picture_by_keys_and_paint_over_it(comfy: ComfyPage) -> None:
     press(comfy, node, "v")
     active = "e => e.querySelector('.dpath-layer[data-active]').textContent"
     comfy.click(place, (0.35, 0.6))
-    assert comfy.page.evaluate(active, comfy.element(node, "strokes")).startswith("Paintt0"), "where that stroke is"
+    assert comfy.page.evaluate(active, comfy.element(node, "drawing")).startswith("Paintt0"), "where that stroke is"
     comfy.click(place, (0.44, 0.45))
-    assert comfy.page.evaluate(active, comfy.element(node, "strokes")).startswith("boat")
+    assert comfy.page.evaluate(active, comfy.element(node, "drawing")).startswith("boat")
     assert strokes(comfy, node)[1]["layer"] == "paint 2"
     assert [layer["id"] for layer in layers(comfy, node)] == ["paint", "picture 1", "paint 2", "sketch"]
     press(comfy, node, "h")
@@ -210,13 +210,13 @@ def test_a_missing_picture_is_reported_and_nothing_is_lost(comfy: ComfyPage) -> 
     comfy.drag(place, [(0.3, 0.6), (0.7, 0.6)])
     drop(comfy, place, soft_picture(90, 60), "mill.png")
     file = comfy.server.base / "input" / "diffusion_path" / picture_of(comfy, node)["file"]
-    text = comfy.widget(node, "strokes")
+    text = comfy.widget(node, "drawing")
     kept = file.read_bytes()
     file.unlink()
     comfy.evaluate("id => app.canvas.graph.remove(app.canvas.graph.getNodeById(id))", node)
     node, place = canvas(comfy)
     comfy.connect(node, 0, comfy.add("PreviewImage", 700, 100), "images")
-    comfy.set_widget(node, "strokes", text)
+    comfy.set_widget(node, "drawing", text)
     banner = part(comfy, node, ".dpath-banner")
     comfy.wait_until("e => e.textContent.includes('missing from the input folder')", banner)
     comfy.screenshot("missing")
@@ -226,7 +226,7 @@ def test_a_missing_picture_is_reported_and_nothing_is_lost(comfy: ComfyPage) -> 
         banner.query_selector("button").click()  # type: ignore[union-attr]
     run = comfy.queue()
     assert "is missing" in run.outputs[str(node)]["dpath_canvas"][0]["complaints"][0]
-    assert json.loads(comfy.widget(node, "strokes")) == json.loads(text)
+    assert json.loads(comfy.widget(node, "drawing")) == json.loads(text)
     file.write_bytes(kept)
     part(comfy, node, ".dpath-banner button").click()
     comfy.wait_until("e => !e.textContent.includes('put it back')", banner)

@@ -31,7 +31,7 @@ def test_drawings_look_the_same_on_a_real_canvas(comfy: ComfyPage) -> None:
 
 
 _LOAD = """([id, text]) => { const start = performance.now();
-    app.canvas.graph.getNodeById(id).widgets.find((w) => w.name === "strokes").value = text;
+    app.canvas.graph.getNodeById(id).widgets.find((w) => w.name === "drawing").value = text;
     return performance.now() - start; }"""
 
 
@@ -42,7 +42,7 @@ def test_a_thousand_strokes_are_quick(comfy: ComfyPage) -> None:
     comfy.show(node)
     comfy.page.wait_for_timeout(600)  # until the new size has been noticed
     seconds = comfy.evaluate(_LOAD, [node, text]) / 1000
-    stage = comfy.element(node, "strokes").query_selector(".dpath-easel")
+    stage = comfy.element(node, "drawing").query_selector(".dpath-easel")
     assert stage is not None
     comfy.settle()
     comfy.page.wait_for_function("stage => !stage.hasAttribute('aria-busy')", arg=stage, timeout=60_000)
@@ -52,7 +52,7 @@ def test_a_thousand_strokes_are_quick(comfy: ComfyPage) -> None:
     )
     comfy.drag(stage, [(0.15 + 0.7 * (i % 2), 0.1 + 0.04 * i) for i in range(20)], steps=10)
     times = np.diff(comfy.evaluate("() => { cancelAnimationFrame(frame_); return frames_; }")[2:])
-    assert json.loads(comfy.widget(node, "strokes"))["strokes"][-1]["points"]
+    assert json.loads(comfy.widget(node, "drawing"))["strokes"][-1]["points"]
     report = f"{len(text)} bytes, loaded in {seconds:.2f} s, {1000 / times.mean():.0f} frames per second\n"
     (ARTEFACTS / f"thousand-strokes-{comfy.renderer}.txt").write_text(report, encoding="utf-8")
     comfy.screenshot("thousand-strokes")

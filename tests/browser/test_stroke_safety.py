@@ -44,30 +44,30 @@ def picture(comfy: ComfyPage, name: str, color: tuple[int, int, int], size: tupl
 )
 def test_bad_text_is_told_kept_and_never_becomes_html(comfy: ComfyPage, given: str, words: str, kept: int) -> None:
     node, place = canvas(comfy)
-    comfy.set_widget(node, "strokes", given)
+    comfy.set_widget(node, "drawing", given)
     assert words in banner(comfy, node)
-    assert comfy.widget(node, "strokes") == given
+    assert comfy.widget(node, "drawing") == given
     assert f" {kept} strokes" in (place.get_attribute("aria-label") or "")
     damaged = words in ("damaged", "no drawing")
     comfy.drag(place, ZIGZAG)
-    assert (comfy.widget(node, "strokes") == given) == damaged, "damaged text waits for a decision"
+    assert (comfy.widget(node, "drawing") == given) == damaged, "damaged text waits for a decision"
     if damaged:
         part(comfy, node, ".dpath-banner button").click()
         comfy.drag(place, ZIGZAG)
     assert len(strokes(comfy, node)) == kept + 1 + ("airbrush" in given)
     if "airbrush" in given:
         assert strokes(comfy, node)[1] == {"tool": "airbrush"}
-        assert json.loads(comfy.widget(node, "strokes"))["version"] == 7
+        assert json.loads(comfy.widget(node, "drawing"))["version"] == 7
     assert comfy.evaluate("() => window.hurt === undefined && !document.querySelector('.dpath-strokes img')")
 
 
 def test_what_is_saved_of_damaged_text_keeps_its_measures(comfy: ComfyPage) -> None:
     node, place = canvas(comfy)
-    comfy.set_widget(node, "strokes", text(LINE, LINE, width=1024, height=1024)[:-30])
+    comfy.set_widget(node, "drawing", text(LINE, LINE, width=1024, height=1024)[:-30])
     assert "damaged" in banner(comfy, node)
     part(comfy, node, ".dpath-banner button").click()
     comfy.drag(place, ZIGZAG)
-    assert json.loads(comfy.widget(node, "strokes"))["width"] == 1024
+    assert json.loads(comfy.widget(node, "drawing"))["width"] == 1024
     assert max(strokes(comfy, node)[-1]["points"]) > 600, "the new stroke is measured like the others"
 
 
@@ -81,9 +81,9 @@ def test_the_background_gives_size_and_palette_and_a_change_of_it_is_told(comfy:
     comfy.show(node)
     label = f"id => {stage_label()}.includes('300 by 200')"
     comfy.wait_until(label, node)
-    assert comfy.element(node, "strokes").query_selector('.dpath-swatch[data-color="#c82828"]')
+    assert comfy.element(node, "drawing").query_selector('.dpath-swatch[data-color="#c82828"]')
     comfy.drag(place, ZIGZAG)
-    assert json.loads(comfy.widget(node, "strokes"))["width"] == 300
+    assert json.loads(comfy.widget(node, "drawing"))["width"] == 300
     preview = comfy.add("PreviewImage", 1000, 100)
     comfy.connect(node, 0, preview, "images")
     (made,) = comfy.queue().outputs[str(preview)]["images"]
@@ -114,7 +114,7 @@ def canvas_on_a_scene(comfy: ComfyPage) -> tuple[int, ElementHandle, int]:
 def test_a_background_from_another_node_shows_after_the_run(comfy: ComfyPage) -> None:
     node, place, _ = canvas_on_a_scene(comfy)
     comfy.drag(place, ZIGZAG)
-    assert json.loads(comfy.widget(node, "strokes"))["width"] == 256
+    assert json.loads(comfy.widget(node, "drawing"))["width"] == 256
     comfy.screenshot("background-from-run")
 
 
@@ -145,10 +145,10 @@ def test_a_new_background_waits_for_the_stroke_in_the_making(comfy: ComfyPage) -
 def test_a_linked_text_is_shown_and_cannot_be_edited(comfy: ComfyPage) -> None:
     node, _ = canvas(comfy, 500)
     source = comfy.add("PrimitiveStringMultiline", 100, 100, value=text(LINE))
-    comfy.connect(source, 0, node, "strokes")
+    comfy.connect(source, 0, node, "drawing")
     comfy.show(node)
     shown = comfy.renderer == "nodes2" and comfy.server.runtime.frontend is None
-    assert comfy.element(node, "strokes").is_visible() == shown, "others hide the widget of a linked input"
+    assert comfy.element(node, "drawing").is_visible() == shown, "others hide the widget of a linked input"
     if shown:
         assert "linked" in banner(comfy, node)
         comfy.drag(stage(comfy, node), ZIGZAG)
@@ -156,7 +156,7 @@ def test_a_linked_text_is_shown_and_cannot_be_edited(comfy: ComfyPage) -> None:
     run_needs = comfy.add("PreviewImage", 1000, 100)
     comfy.connect(node, 0, run_needs, "images")
     run = comfy.queue()
-    assert run.prompt[str(node)]["inputs"]["strokes"] == [str(source), 0]
+    assert run.prompt[str(node)]["inputs"]["drawing"] == [str(source), 0]
 
 
 def test_promoted_to_a_subgraph_node_it_draws_there(comfy: ComfyPage) -> None:
@@ -166,8 +166,8 @@ def test_promoted_to_a_subgraph_node_it_draws_there(comfy: ComfyPage) -> None:
     comfy.connect(node, 0, preview, "images")
     script = """id => { const graph = app.canvas.graph;
         const { subgraph, node } = graph.convertToSubgraph(new Set([graph.getNodeById(id)]));
-        const moved = subgraph.nodes[0], slot = moved.inputs.find(i => i.name === "strokes");
-        subgraph.addInput("strokes", String(slot.type)).connect(slot, moved);
+        const moved = subgraph.nodes[0], slot = moved.inputs.find(i => i.name === "drawing");
+        subgraph.addInput("drawing", String(slot.type)).connect(slot, moved);
         return Number(node.id); }"""
     outer = comfy.evaluate(script, node)
     comfy.show(outer)
@@ -178,7 +178,7 @@ def test_promoted_to_a_subgraph_node_it_draws_there(comfy: ComfyPage) -> None:
     comfy.screenshot("stroke-promoted")
     run = comfy.queue()
     (inputs,) = [each["inputs"] for each in run.prompt.values() if each["class_type"] == KIND]
-    assert inputs["strokes"] == comfy.widget(outer, "strokes")
+    assert inputs["drawing"] == comfy.widget(outer, "drawing")
     saved = comfy.serialized()
     comfy.load(saved, "promoted")
     assert len(strokes(comfy, outer)) == 2
@@ -196,7 +196,7 @@ def test_a_workflow_of_an_older_version_loads(comfy: ComfyPage) -> None:
     comfy.load(saved, "old")
     assert (comfy.widget(node, "width"), comfy.widget(node, "height")) == (256, 128)
     comfy.show(node)
-    box = comfy.element(node, "strokes").bounding_box()
+    box = comfy.element(node, "drawing").bounding_box()
     assert box
     assert box["height"] >= 479
     comfy.page.wait_for_timeout(500)
@@ -204,7 +204,7 @@ def test_a_workflow_of_an_older_version_loads(comfy: ComfyPage) -> None:
     assert len(strokes(comfy, node)) == 2
     saved["nodes"][0]["widgets_values"] = [256, 128]
     comfy.load(saved, "older")
-    assert comfy.widget(node, "strokes") == ""
+    assert comfy.widget(node, "drawing") == ""
 
 
 def test_tools_are_remembered_and_reached_by_keyboard(comfy: ComfyPage) -> None:
@@ -219,7 +219,7 @@ def test_tools_are_remembered_and_reached_by_keyboard(comfy: ComfyPage) -> None:
     assert sizes[0] == sizes[1] != "24"
     names = """el => [...el.querySelectorAll('button, input, textarea')].filter(e => e.offsetParent !== null)
         .map(e => e.getAttribute('aria-label') || e.textContent || e.closest('label')?.textContent || '')"""
-    shown = comfy.page.evaluate(names, comfy.element(node, "strokes"))
+    shown = comfy.page.evaluate(names, comfy.element(node, "drawing"))
     assert len(shown) > 25
     assert all(shown)
     part(comfy, node, ".dpath-tabs button").focus()
@@ -241,13 +241,13 @@ def test_without_its_script_the_node_works_from_its_text(comfy: ComfyPage) -> No
     try:
         comfy.open()
         comfy.problems.clear()  # the page complains about the script, as it should
-        node = comfy.add(KIND, 100, 100, strokes=text(LINE))
+        node = comfy.add(KIND, 100, 100, drawing=text(LINE))
         preview = comfy.add("PreviewImage", 700, 100)
         comfy.connect(node, 0, preview, "images")
         kind = comfy.evaluate("id => app.canvas.graph.getNodeById(id).widgets.at(-1).type", node)
         assert kind == "customtext"
         run = comfy.queue()
-        assert run.prompt[str(node)]["inputs"]["strokes"] == text(LINE)
+        assert run.prompt[str(node)]["inputs"]["drawing"] == text(LINE)
     finally:
         comfy.page.unroute("**/js/canvas.js*", missing)
         comfy.open()

@@ -146,7 +146,7 @@ def test_the_first_picture_becomes_the_background_and_the_next_one_on_demand(com
         assert len(comfy.node_ids("LoadImage")) == 1
     (loader,) = comfy.node_ids("LoadImage")
     assert comfy.widget(loader, "image") == f"{kind}-1.png"
-    assert '"picture"' not in comfy.widget(node, "strokes"), "it is no layer any more"
+    assert '"picture"' not in comfy.widget(node, "drawing"), "it is no layer any more"
     comfy.screenshot(f"background-{kind}")
     comfy.evaluate("id => app.canvas.graph.remove(app.canvas.graph.getNodeById(id))", loader)
     scene = comfy.add("DPathDemoScene", 100, 100)

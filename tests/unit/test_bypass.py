@@ -46,7 +46,7 @@ BY_TYPE_ALONE: dict[str, dict[str, str]] = {
     "DPathEdgeMap": {"edges": "image"},
     "DPathJoinSweeps": {"plot": "images"},
     "DPathMeasurementExact": {"change": "image"},
-    "DPathStrokeCanvas": {"strokes": "background", "sketch": "background"},
+    "DPathStrokeCanvas": {"paint": "background", "sketch": "background"},
     "DPathSweep": {"plot": "image"},
     "DPathTrainMapPredictor": {"preview": "images"},
 }

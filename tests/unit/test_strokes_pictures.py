@@ -111,7 +111,7 @@ def test_missing_and_damaged_files_leave_the_rest_and_are_reported(
     monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(tmp_path))
     layers = [{"id": "paint"}, LAYER | {"name": "Boat"}]
     text = json.dumps({"version": 2, "width": 64, "height": 64, "layers": layers, "strokes": [RED]})
-    before = StrokeCanvas.fingerprint_inputs(strokes=text)
+    before = StrokeCanvas.fingerprint_inputs(drawing=text)
     output = StrokeCanvas.execute(64, 64, 0, text)
     shown: Any = output.ui
     (complaint,) = shown["dpath_canvas"][0]["complaints"]
@@ -125,7 +125,7 @@ def test_missing_and_damaged_files_leave_the_rest_and_are_reported(
     Image.new("RGB", (20, 10)).save(folder / FILE)
     shown = StrokeCanvas.execute(64, 64, 0, text).ui
     assert shown["dpath_canvas"][0]["complaints"] == []
-    assert StrokeCanvas.fingerprint_inputs(strokes=text) != before, "the result is made again"
+    assert StrokeCanvas.fingerprint_inputs(drawing=text) != before, "the result is made again"
     monkeypatch.setattr(limits, "DRAWING_PIXELS", 100)
     drawing = PictureFolder(folder)
     assert drawing(read_drawing(text).layers[1]) is None
@@ -134,4 +134,4 @@ def test_missing_and_damaged_files_leave_the_rest_and_are_reported(
 
 def test_a_drawing_without_pictures_always_has_the_same_state(tmp_path: Path) -> None:
     assert file_states("", tmp_path) == file_states('{"file": "cat.png"}', tmp_path) == []
-    assert StrokeCanvas.fingerprint_inputs(strokes=None, width=5) == "[]"
+    assert StrokeCanvas.fingerprint_inputs(drawing=None, width=5) == "[]"

@@ -5,7 +5,7 @@ import { hostWidget } from "./common/widget_host.js";
 
 hostWidget({
   type: "DPATH_STROKES",
-  targets: { DPathStrokeCanvas: ["strokes"] },
+  targets: { DPathStrokeCanvas: ["drawing"] },
   minWidth: 440,
   minHeight: 480,
   build: (host) => new StrokesView(host),
