@@ -126,8 +126,11 @@ def _decoded(vae: Any, samples: Any) -> Tensor:
 
 def _result(vae: Any, source: mdp.Source, guide: Tensor, cell: Cell) -> Result:
     picture = _decoded(vae, cell.edit.latent["samples"])[:1]
+    used = cell.edit.schedules
     line = f"{_name(cell.schedule)}: {cell.edit.evaluations} evaluations, {cell.edit.saved} saved"
-    notes = (line, *remarks.lines(mdp.own_remarks(source, cell.schedule, cell.edit)))
+    for shorter in dict.fromkeys(each for each in used if each != cell.schedule):
+        line += f"; where the region is small, the window ends at {shorter.end:.3g}"
+    notes = (line, *remarks.lines(mdp.own_remarks(source, used[0], cell.edit)))
     return Result(picture, measured(picture, guide, None), cell.edit.latent["samples"], cell.edit.evaluations, notes)
 
 

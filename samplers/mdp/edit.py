@@ -69,8 +69,9 @@ class MDPSettings:
     """What to do. steps: of a new path; a given path keeps its own. sigmas: levels of a new path, falling to 0, instead
     of those of steps and scheduler.
 
-    schedule: where on the path the source counts; None for what suits the run (see `recommended`). region: how to find
-    where the two prompts differ, to edit only there; None edits the whole picture.
+    schedule: where on the path the source counts; None for what suits the run (see `recommended`). weight: of the source
+    there; None for the schedule's own. region: how to find where the two prompts differ, to edit only there; None edits
+    the whole picture.
     inversion: how the path of a picture is found; by default Uni-Inv, which is exact on the way back.
     guided_by: one of `GUIDES`, the prompt that guidance leads away from (see `led_from_source`).
     """
@@ -84,6 +85,7 @@ class MDPSettings:
     sigmas: Tensor | None = None
     inversion: Method = field(default_factory=lambda: FixedPoint(iterations=1))
     guided_by: str = "source"
+    weight: float | None = None
 
     def steps_on(self, path: DiffusionPath | None) -> int:
         """Steps of an edit on a path, or on a new one."""
@@ -93,7 +95,8 @@ class MDPSettings:
 
     def schedule_on(self, path: DiffusionPath | None) -> PathSchedule:
         """Where the source counts in an edit on a path, or on a new one, if the region is not small."""
-        return self.schedule or recommended(self.steps_on(path), self.cfg).schedule
+        schedule = self.schedule or recommended(self.steps_on(path), self.cfg).schedule
+        return schedule if self.weight is None else replace(schedule, weight=self.weight)
 
 
 @dataclass(frozen=True)
@@ -230,15 +233,17 @@ def schedules_of(source: Source, settings: MDPSettings, mask: Tensor | None) -> 
     """Where the source counts, for each picture: the schedule of the settings, or what suits its region.
 
     Around a region the source is held, which keeps the layout too. So within it the target may lead more of the steps:
-    in few steps all of them (see `recommended`), and in a small region those in which the house of the source, say,
-    would be drawn again in its own colour (see `LEAST_NOISE`; the windows of flows with little shift end below it).
+    in few steps all of them (see `recommended`) unless a weight is set, and in a small region those in which the house
+    of the source, say, would be drawn again in its own colour (see `LEAST_NOISE`; the windows of flows with little shift
+    end below it).
     """
     path, batch = source.path, source.path.shape[0]
     usual = settings.schedule_on(path)
     if mask is None or settings.schedule is not None:
         return [usual] * batch
     if recommended(path.step_positions, settings.cfg).alone:
-        within, most = replace(usual, weight=0.0), difference.WHOLE
+        alone = replace(usual, weight=0.0) if settings.weight is None else usual
+        within, most = alone, difference.WHOLE
     else:
         within, most = _ended_in_noise(usual, path), SMALL
     is_empty = not usual.holds_any(path.step_positions)

@@ -45,6 +45,10 @@ class Grid:
                 if schedule is not None:
                     yield row, column, schedule
 
+    def settings_of(self, schedule: PathSchedule, settings: MDPSettings) -> MDPSettings:
+        """What an edit of the grid runs with: its window as it is, however small the region."""
+        return replace(settings, schedule=schedule)
+
     def __len__(self) -> int:
         return sum(1 for _ in self.cells())
 
@@ -59,6 +63,13 @@ class Grid:
         return replace(self, schedules=schedules)
 
 
+class Weights(Grid):
+    """The grid of a sweep over weights. Its window is the edit's own, which may end sooner in a small region."""
+
+    def settings_of(self, schedule: PathSchedule, settings: MDPSettings) -> MDPSettings:
+        return replace(settings, weight=schedule.weight)
+
+
 def window_grid(base: PathSchedule, starts: Sequence[float], lengths: Sequence[float], steps: Sequence[float]) -> Grid:
     """Windows by start (rows) and length (columns), as the notebook shows t_max and t_m; cut where the path ends.
 
@@ -67,15 +78,21 @@ def window_grid(base: PathSchedule, starts: Sequence[float], lengths: Sequence[f
     _check_count(len(starts) * len(lengths))
     windows = [[_window(base, start, length) for length in lengths] for start in starts]
     schedules = [[each if each.holds_any(steps) else None for each in row] for row in windows]
-    grid = _grid([f"start {start:g}" for start in starts], [f"length {length:g}" for length in lengths], schedules)
-    missed = [_missed(each, steps) for row in windows for each in row if not each.holds_any(steps)]
-    return replace(grid, missed=tuple(missed))
+    grid = Grid(
+        tuple(f"start {start:g}" for start in starts),
+        tuple(f"length {length:g}" for length in lengths),
+        tuple(map(tuple, schedules)),
+        tuple(_missed(each, steps) for row in windows for each in row if not each.holds_any(steps)),
+    )
+    _check_count(len(grid))
+    return grid
 
 
-def weight_grid(base: PathSchedule, weights: Sequence[float]) -> Grid:
+def weight_grid(base: PathSchedule, weights: Sequence[float]) -> Weights:
     """One row of weights in the same window."""
     _check_count(len(weights))
-    return _grid([""], [f"weight {weight:g}" for weight in weights], [[replace(base, weight=w) for w in weights]])
+    schedules = tuple(replace(base, weight=weight) for weight in weights)
+    return Weights(("",), tuple(f"weight {weight:g}" for weight in weights), (schedules,))
 
 
 def _window(base: PathSchedule, start: float, length: float) -> PathSchedule:
@@ -93,12 +110,6 @@ def _missed(window: PathSchedule, steps: Sequence[float]) -> str:
         f"the window from {window.start:.3g} to {window.end:.3g} holds no step of the path, so it was left out: "
         f"the nearest that holds one is {nearest.start:.3g} to {nearest.end:.3g}."
     )
-
-
-def _grid(rows: Sequence[str], columns: Sequence[str], schedules: Sequence[Sequence[PathSchedule | None]]) -> Grid:
-    grid = Grid(tuple(rows), tuple(columns), tuple(map(tuple, schedules)))
-    _check_count(len(grid))
-    return grid
 
 
 def _check_count(edits: int) -> None:
@@ -130,7 +141,7 @@ def sweep(
     for row, column, schedule in grid.cells():
         counted = counting_from(callback, len(cells) * steps, len(grid) * steps)
         try:
-            result = edit(model, target, negative, source, replace(settings, schedule=schedule), mask, counted)
+            result = edit(model, target, negative, source, grid.settings_of(schedule, settings), mask, counted)
         except comfy.model_management.InterruptProcessingException:
             if not cells:
                 raise
