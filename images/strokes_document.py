@@ -50,6 +50,8 @@ _RANGES = {
     "scale": (1.0, 0.001, 1000.0),
     "rotation": (0.0, -360.0, 360.0),
 }
+_FARTHEST = -1.0 * limits.SIDE, 2.0 * limits.SIDE
+"""Coordinates that are farther away are brought there; as in web/js/canvas/layers.js."""
 _OF_STROKES = ("size", "opacity", "hardness", "grain", "t0", "importance")
 
 
@@ -282,12 +284,16 @@ def _stroke(item: Any, kinds: dict[str, str], reader: _Reader) -> Stroke | None:
     if tool not in get_args(Tool) or kind is None or (tool in EFFECTS and kind == "sketch"):
         reader.note("are of a kind or on a layer unknown to this version and are left out")
         return None
-    paths = item.get("rings") if tool == "fill" else [item.get("points")]
-    read = [_path(path) for path in paths] if isinstance(paths, list) else []
+    given = item.get("rings") if tool == "fill" else [item.get("points")]
+    paths: list[Any] = given if isinstance(given, list) else []
+    read = [_path(path) for path in paths]
     whole = [path for path in read if path is not None and len(path) >= (3 if tool == "fill" else 1)]
     if not whole or len(whole) < len(read):
         reader.note("have broken points and are left out")
         return None
+    if any(_is_far(path) for path in paths):
+        least, most = _FARTHEST
+        reader.note(f"have points outside {least:g} to {most:g} and use the nearest place")
     reader.points += sum(map(len, whole))
     if reader.points > limits.POINTS:
         reader.note(f"come after the first {limits.POINTS} points and are left out")
@@ -314,8 +320,14 @@ def _gradient(item: dict[str, Any], reader: _Reader) -> Gradient | None:
 def _path(values: Any) -> tuple[tuple[float, float], ...] | None:
     if not isinstance(values, list) or not values or len(values) % 2 or not all(_is_number(value) for value in values):
         return None
-    kept = [min(max(float(value), -limits.SIDE), 2.0 * limits.SIDE) for value in values]
+    least, most = _FARTHEST
+    kept = [min(max(float(value), least), most) for value in values]
     return tuple(zip(kept[::2], kept[1::2], strict=True))
+
+
+def _is_far(path: list[float]) -> bool:
+    least, most = _FARTHEST
+    return min(path) < least or max(path) > most
 
 
 def _pressure(values: Any, count: int, reader: _Reader) -> tuple[float, ...]:

@@ -18,7 +18,7 @@ from ..common.memory import check_memory
 from .morphology import grow
 from .strokes_blur import soften
 from .strokes_coverage import Cover, brush_cover, brush_pixels, fill_cover
-from .strokes_document import Drawing, Gradient, Layer, Placed, Stroke
+from .strokes_document import EFFECTS, Drawing, Gradient, Layer, Placed, Stroke
 from .strokes_grain import grained
 from .strokes_pictures import Opener, placed_pixels
 from .strokes_smudge import Tip, needed, smear
@@ -106,9 +106,9 @@ def _paint_layer(layer: Layer, strokes: list[Stroke], scale: np.ndarray, width: 
         if (cover := _cover(stroke, scale, width, height)) is None:
             continue
         if stroke.tool == "blur":
-            soften(result.planes, cover, _alpha(cover, stroke, scale), 2 * _radius(stroke, scale))
+            soften(result.planes, cover, _alpha(cover, stroke, scale), _diameter(stroke, scale, width, height))
         elif stroke.tool == "smudge":
-            smear(result.planes, cover, _alpha(cover, stroke, scale), _tip(stroke, scale))
+            smear(result.planes, cover, _alpha(cover, stroke, scale), _tip(stroke, scale, width, height))
         else:
             _paint(result.part(cover), cover, stroke, scale)
     if layer.opacity < 1:
@@ -166,11 +166,11 @@ def _check_size(layers: list[tuple[Layer, list[Stroke]]], scale: np.ndarray, wid
     check_memory(bytes_needed, f"A drawing of {width} x {height} pixels", "paint on a smaller picture")
     passed = beyond = 0
     for stroke in interruptible([stroke for _, strokes in layers for stroke in strokes]):
-        reach = 1.0 if stroke.tool == "fill" else _radius(stroke, scale) + 1.0
+        reach = 1.0 if stroke.tool == "fill" else _diameter(stroke, scale, width, height) / 2 + 1.0
         for path in stroke.paths:
             passed += brush_pixels(np.asarray(path, np.float64) * scale, reach, width, height)
         if stroke.tool == "smudge":
-            pixels, more = needed(_tip(stroke, scale), width, height)
+            pixels, more = needed(_tip(stroke, scale, width, height), width, height)
             passed, beyond = passed + _EFFECT * pixels, max(beyond, more)
         elif stroke.tool == "blur":
             ends = np.asarray(stroke.paths[0], np.float64) * scale
@@ -211,18 +211,22 @@ def edit_masks(rendering: Rendering, grow_pixels: int, on_paper: bool = False) -
 def _cover(stroke: Stroke, scale: np.ndarray, width: int, height: int) -> Cover | None:
     if stroke.tool == "fill":
         return fill_cover([np.asarray(path, np.float64) * scale for path in stroke.paths], width, height)
-    path, radii, _, hardness = _tip(stroke, scale)
+    path, radii, _, hardness = _tip(stroke, scale, width, height)
     return brush_cover(path, radii, hardness, width, height)
 
 
-def _tip(stroke: Stroke, scale: np.ndarray) -> Tip:
-    path, radius = np.asarray(stroke.paths[0], np.float64) * scale, _radius(stroke, scale)
+def _tip(stroke: Stroke, scale: np.ndarray, width: int, height: int) -> Tip:
+    path, diameter = np.asarray(stroke.paths[0], np.float64) * scale, _diameter(stroke, scale, width, height)
     pressure = np.asarray(stroke.pressure) if stroke.pressure else np.ones(len(path))
-    return Tip(path, radius * pressure, 2 * radius, stroke.hardness)
+    return Tip(path, diameter / 2 * pressure, diameter, stroke.hardness)
 
 
-def _radius(stroke: Stroke, scale: np.ndarray) -> float:
-    return stroke.size / 2 * float(np.sqrt(scale.prod()))
+def _diameter(stroke: Stroke, scale: np.ndarray, width: int, height: int) -> float:
+    """Of a stroke's brush in pixels. Blur and smudge, which take memory for all that they could reach, are at most as
+    wide as the longer side of the picture, as in web/js/canvas/covers.js.
+    """
+    diameter = stroke.size * float(np.sqrt(scale.prod()))
+    return min(diameter, float(max(width, height))) if stroke.tool in EFFECTS else diameter
 
 
 def _draw_line(sketch: np.ndarray, cover: np.ndarray, stroke: Stroke) -> None:

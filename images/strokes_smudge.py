@@ -18,7 +18,7 @@ import numpy as np
 
 from ..common.interrupts import interruptible
 from .strokes_blur import Place, put
-from .strokes_coverage import Cover, brush_pixels, profile
+from .strokes_coverage import Cover, brush_pixels, part_within, profile
 
 _SPACING = 1 / 8  # of two places of the tip, for a brush of the size 1; at least one pixel
 _KEPT = 0.9  # of what the tip carries, after this distance
@@ -110,14 +110,9 @@ def _places(tip: Tip, picture: tuple[int, int]) -> Iterator[tuple[int, int, floa
     for a, b, narrow, wide in zip(tip.path[:-1], tip.path[1:], tip.radii[:-1], tip.radii[1:], strict=True):
         way = float(b[0] - a[0]), float(b[1] - a[1])
         length = math.sqrt(way[0] * way[0] + way[1] * way[1])
-        low, high = 0.0, 1.0
-        for at, step, side in zip(a, way, picture, strict=True):
-            if step:
-                ends = (-edge - at) / step, (side + edge - at) / step
-                low, high = max(low, min(ends)), min(high, max(ends))
-            elif not -edge <= at <= side + edge:
-                high = -1.0
-        if length and low <= high:
+        part = part_within(a, b, (0, 0, *picture), edge)
+        if length and part is not None:
+            low, high = part
             first = max(following, math.ceil((begin + low * length) / tip.spacing))
             following = max(following, math.floor((begin + high * length) / tip.spacing) + 1)
             for number in range(first, following):

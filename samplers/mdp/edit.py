@@ -69,9 +69,9 @@ class MDPSettings:
     """What to do. steps: of a new path; a given path keeps its own. sigmas: levels of a new path, falling to 0, instead
     of those of steps and scheduler.
 
-    schedule: where on the path the source counts; None for what suits the run (see `recommended`). weight: of the source
-    there; None for the schedule's own. region: how to find where the two prompts differ, to edit only there; None edits
-    the whole picture.
+    schedule: where on the path the source counts; None for what suits the run (see `recommended`).
+    weight: of the source there; None for the schedule's own.
+    region: how to find where the two prompts differ, to edit only there; None edits the whole picture.
     inversion: how the path of a picture is found; by default Uni-Inv, which is exact on the way back.
     guided_by: one of `GUIDES`, the prompt that guidance leads away from (see `led_from_source`).
     """
@@ -234,8 +234,8 @@ def schedules_of(source: Source, settings: MDPSettings, mask: Tensor | None) -> 
 
     Around a region the source is held, which keeps the layout too. So within it the target may lead more of the steps:
     in few steps all of them (see `recommended`) unless a weight is set, and in a small region those in which the house
-    of the source, say, would be drawn again in its own colour (see `LEAST_NOISE`; the windows of flows with little shift
-    end below it).
+    of the source, say, would be drawn again in its own colour (see `LEAST_NOISE`; the windows of flows with little
+    shift end below it).
     """
     path, batch = source.path, source.path.shape[0]
     usual = settings.schedule_on(path)

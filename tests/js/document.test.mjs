@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { EMPTY, numbersOf, readDrawing, rounded, writeDrawing } from "../../web/js/canvas/document.js";
+import { EMPTY, numbersOf, readDrawing, rounded, storedSize, writeDrawing } from "../../web/js/canvas/document.js";
+import { moved } from "../../web/js/canvas/geometry.js";
 import { STANDARD, withChange } from "../../web/js/canvas/layers.js";
 import { parseCurve } from "../../web/js/schedule/maths.js";
 
@@ -68,6 +69,19 @@ for (const { given, words, kept, lost } of BAD)
 test("values out of range are brought into it", () => {
   const [stroke] = readDrawing(text([{ ...LINE, size: 1e9, opacity: -1, hardness: null, t0: "x" }])).drawing.strokes;
   assert.deepEqual([stroke.size, stroke.opacity, stroke.hardness, stroke.t0], [4096, 0, 0.8, 0.6]);
+});
+
+test("points too far away are brought to the nearest place that may be stored, read or moved there", () => {
+  const far = readDrawing(text([{ ...LINE, points: [-1e300, 3, 5, 40000] }]));
+  assert.deepEqual(far.drawing.strokes[0].paths, [[-16384, 3, 5, 32768]]);
+  assert.match(far.complaint, /repaired/);
+  const edge = readDrawing(text([{ ...LINE, points: [-16384, 3, 5, 32768] }]));
+  assert.equal(edge.complaint, "");
+  assert.deepEqual(moved(edge.drawing.strokes[0], -1, 1).paths, [[-16384, 4, 4, 32768]]);
+});
+
+test("a brush's size is stored within what a text may hold", () => {
+  assert.deepEqual([1e9, 400 / 3, 0.01].map(storedSize), [4096, 133.333, 0.1]);
 });
 
 const FOREIGN = [

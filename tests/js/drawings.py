@@ -84,13 +84,13 @@ def _color(rng: random.Random) -> str:
     return f"#{rng.randrange(1 << 24):06x}"
 
 
-def check_pixels(text: str, coded: list[str], width: int, height: int, name: str) -> None:
+def check_pixels(text: str, coded: list[str], width: int, height: int, name: str, complaints: bool = False) -> None:
     """Asserts that the page's layers of a drawing, base64 of RGBA, are what Python renders, but for rounding."""
     paint, sketch = (
         np.frombuffer(base64.b64decode(layer), np.uint8).reshape(height, width, 4) / 255.0 for layer in coded
     )
     read = read_drawing(text)
-    assert not read.complaints
+    assert bool(read.complaints) == complaints, name
     rendering = render_drawing(read, width, height)
     mine = over_background(rendering.strokes, None, read.paper)[0].numpy()
     theirs = paint[..., :3] * paint[..., 3:] + np.array(read.paper) / 255 * (1 - paint[..., 3:])

@@ -60,6 +60,24 @@ const furthest = (a, b) => {
   return most;
 };
 
+test("a smudge in the making is no wider than the picture", () => {
+  const [dot, wide] = read({ points: [40, 40], size: 60 }, { tool: "smudge", points: [40, 40], size: 4096 });
+  const layer = layerOf([dot]);
+  const live = layer.begin(wide, 1, 1);
+  for (const [x, y] of [
+    [40, 40],
+    [75, 60],
+    [110, 80],
+  ])
+    live.add(x, y, 1);
+  live.show();
+  const shown = layer.image.data.slice();
+  live.end();
+  const [drawn] = read({ tool: "smudge", points: [40, 40, 75, 60, 110, 80], size: SIDE });
+  assert.ok(furthest(shown, layerOf([dot, drawn]).image.data) <= 1);
+  assert.notDeepEqual(shown, layerOf([dot]).image.data);
+});
+
 for (const name of ["paint", "sketch"])
   test(`a draft on ${name} looks like its strokes, and what is saved is them`, () => {
     const strokes = mixed(120, name);

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import random
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
-from diffusion_path.images.strokes_document import read_drawing
+from diffusion_path.images.strokes_document import EFFECTS, Tool, read_drawing
 from diffusion_path.images.strokes_render import render_drawing
 from diffusion_path.samplers.schedule import SHAPES, PathSchedule, parse_curve
 from diffusion_path.tests.js.drawings import check_pixels, drawing, layered, scribbles
@@ -59,6 +60,61 @@ def test_drawings_look_the_same(scale: float) -> None:
     rendered = values("tests/js/drawing.mjs", "rendered", [[text, width, height] for text in texts])
     for seed, (text, coded) in enumerate(zip(texts, rendered, strict=True)):
         check_pixels(text, coded, width, height, f"drawing {seed}")
+
+
+FAR = {"near": 16_000.0, "at the edge": 32_768.0, "beyond it": 60_000.0, "without measure": 1e300}
+
+
+@pytest.mark.parametrize("scale", [1, 8])
+@pytest.mark.parametrize("distance", FAR.values(), ids=FAR)
+def test_strokes_with_points_far_away_look_the_same(distance: float, scale: int) -> None:
+    texts = [_far(random.Random(seed), tool, distance) for tool in get_args(Tool) for seed in range(2)]
+    width, height = 100 * scale, 80 * scale
+    rendered = values("tests/js/drawing.mjs", "rendered", [[text, width, height] for text in texts])
+    for text, coded in zip(texts, rendered, strict=True):
+        check_pixels(text, coded, width, height, text, complaints=distance > 32_768)
+
+
+def _far(rng: random.Random, tool: str, distance: float) -> str:
+    """Paint below a stroke that leaves the picture and comes back."""
+
+    def near() -> list[float]:
+        return [round(rng.uniform(0, 100), 1), round(rng.uniform(0, 80), 1)]
+
+    def far() -> list[float]:
+        angle = rng.uniform(0, math.tau)
+        return [distance * max(way, -0.5) for way in (math.cos(angle), math.sin(angle))]
+
+    way = near() + far() + near() + far()
+    path = {"rings": [near() + way]} if tool == "fill" else {"points": way}
+    look = {"size": 14, "hardness": rng.choice([0, 0.8, 1]), "color": "#1d5238"}
+    below = [
+        {"points": [0, 20, 100, 60], "size": 60, "color": "#cc3300"},
+        {"points": near() + near(), "color": "#ffcc00"},
+    ]
+    return json.dumps({"version": 3, "width": 100, "height": 80, "strokes": [*below, {"tool": tool, **path, **look}]})
+
+
+WIDE = {"tool": "smudge", "points": [20, 20, 70, 50, 30, 60], "hardness": 0.7}
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+@pytest.mark.parametrize("tool", sorted(EFFECTS))
+def test_blur_and_smudge_are_at_most_as_wide_as_the_picture_here_and_there(tool: str, scale: int) -> None:
+    """Sizes below the longer side of the drawing, which is 100, at it, and above."""
+    below = [{"points": [0, 20, 100, 60], "size": 30, "color": "#cc3300"}, {"points": [50, 10, 50, 70], "size": 9}]
+    head = {"version": 3, "width": 100, "height": 80}
+    sizes = (60, 100, 130, 4096)
+    texts = [json.dumps({**head, "strokes": [*below, {**WIDE, "tool": tool, "size": size}]}) for size in sizes]
+    width, height = 100 * scale, 80 * scale
+    rendered = values("tests/js/drawing.mjs", "rendered", [[text, width, height] for text in texts])
+    for size, text, coded in zip(sizes, texts, rendered, strict=True):
+        check_pixels(text, coded, width, height, f"{tool} of {size}")
+    assert rendered[0] != rendered[1] == rendered[2] == rendered[3]
+    own = [render_drawing(read_drawing(text), width, height).strokes for text in texts]
+    assert not torch.equal(own[0], own[1])
+    assert torch.equal(own[1], own[2])
+    assert torch.equal(own[1], own[3])
 
 
 def test_the_map_of_t0s_is_the_one_of_python() -> None:

@@ -21,7 +21,9 @@ def test_weight_one_of_a_sweep_is_mdp_edit_in_a_small_region_too(kind: ModelType
     mask[0, 2:4, 2:6], mask[1, :6] = 1, 1
     given: dict[str, Any] = {"steps": 20, "mask": mask, "threshold": 0.001}
     single, path, *_ = edit(model, source, "recommended", **given)
-    *_, report = made = sweep(model, source, path=path, method="recommended", sweep="weights", weights="0.5, 1", **given)
+    *_, report = made = sweep(
+        model, source, path=path, method="recommended", sweep="weights", weights="0.5, 1", **given
+    )
     assert torch.equal(made[1]["samples"][2:], single["samples"])
     assert not torch.equal(made[1]["samples"][:2], single["samples"])
     for line, weight in zip(report.splitlines(), ("0.5", "1"), strict=False):

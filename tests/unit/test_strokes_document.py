@@ -116,6 +116,12 @@ def test_values_out_of_range_are_repaired_and_told(field: str, value: Any, kept:
     assert words in drawing.complaints[0]
 
 
+def test_points_too_far_away_are_brought_to_the_nearest_place_that_may_be_stored_and_told() -> None:
+    far = read({"points": [-1e300, 3, 5, 40000]}, {"points": [-16384, 3, 5, 32768]})
+    assert [stroke.paths for stroke in far.strokes] == [(((-16384, 3), (5, 32768)),)] * 2
+    assert far.complaints == ("1 of the strokes have points outside -16384 to 32768 and use the nearest place.",)
+
+
 def test_endless_numbers_leave_the_other_strokes() -> None:
     assert len(read(LINE, width=10**400).strokes) == 1
     line, endless = json.dumps(LINE), "9" * 5000

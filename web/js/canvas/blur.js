@@ -16,9 +16,9 @@ function boxOf(deviation) {
   return { radius, end, share: 1 / (2 * radius + 1 + 2 * end) };
 }
 
-/** How far around it a stroke looks, in pixels of which the drawing's unit has `sizeScale`. */
-export function reachOf({ size }, sizeScale) {
-  return PASSES * (boxOf(size * DEVIATION * sizeScale).radius + 1);
+/** How far around it a stroke of a brush looks, given its diameter; in pixels. */
+export function reachOf(diameter) {
+  return PASSES * (boxOf(diameter * DEVIATION).radius + 1);
 }
 
 /**
@@ -27,8 +27,8 @@ export function reachOf({ size }, sizeScale) {
  * @param {{spans: import("./covers.js").Spans, part: {left, top, right, bottom}}} place
  * @param {import("./blend.js").Piece} source with what lies within reach, cut only at the edges of the layer
  */
-export function blurred(result, { spans, part }, source, { size, opacity, spreads = false }, sizeScale) {
-  const box = boxOf(size * DEVIATION * sizeScale);
+export function blurred(result, { spans, part }, source, { opacity, spreads = false }, diameter) {
+  const box = boxOf(diameter * DEVIATION);
   const reach = PASSES * (box.radius + 1);
   const band = Math.max(BAND, 3 * reach);
   const [first, last] = [Math.max(part.top, spans.y), Math.min(part.bottom, spans.y + spans.height)];

@@ -3,8 +3,7 @@
  * pixels of the shown picture; strokes follow it from where they were saved.
  */
 
-import { clamp } from "../common/numbers.js";
-import { RANGES, rounded } from "./document.js";
+import { rounded, storedSize } from "./document.js";
 import { boundsOf, withPaths } from "./geometry.js";
 
 export const ONE = Object.freeze({ x: 1, y: 1 }); // the scale of a frame: its units are pixels already
@@ -36,7 +35,5 @@ export function carried(stroke, before, after, scale) {
     }
     return result;
   };
-  const [, thinnest, widest] = RANGES.size;
-  const size = clamp(Number((stroke.size * by).toFixed(3)), thinnest, widest);
-  return withPaths({ ...stroke, size }, carry);
+  return withPaths({ ...stroke, size: storedSize(stroke.size * by) }, carry);
 }

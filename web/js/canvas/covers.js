@@ -1,6 +1,7 @@
 /** What strokes cover of a layer's pixels, computed once for each path and kept in little memory. */
 
 import { brushCover, corners, fillCover } from "./coverage.js";
+import { isEffect } from "./document.js";
 import { grained } from "./grain.js";
 
 const MOST_BYTES = 128 << 20;
@@ -61,7 +62,7 @@ export class Covers {
 
   #box(stroke) {
     const [lowX, lowY, highX, highY] = corners(stroke.paths);
-    const reach = (stroke.tool === "fill" ? 0 : (stroke.size / 2) * this.sizeScale) + 1;
+    const reach = (stroke.tool === "fill" ? 0 : this.diameterOf(stroke) / 2) + 1;
     const [left, top] = [Math.floor(lowX * this.scaleX - reach), Math.floor(lowY * this.scaleY - reach)];
     const [right, bottom] = [Math.ceil(highX * this.scaleX + reach), Math.ceil(highY * this.scaleY + reach)];
     const { width, height } = this;
@@ -75,18 +76,27 @@ export class Covers {
     return Math.sqrt(this.scaleX * this.scaleY);
   }
 
+  /**
+   * Diameter of a stroke's brush in pixels. Blur and smudge, which take memory for all that they could reach, are at
+   * most as wide as the longer side of the picture, as in images/strokes_render.py.
+   */
+  diameterOf(stroke) {
+    const diameter = stroke.size * this.sizeScale;
+    return isEffect(stroke) ? Math.min(diameter, Math.max(this.width, this.height)) : diameter;
+  }
+
   #cover(stroke, part) {
     const { scaleX, scaleY } = this;
     const paths = stroke.paths.map((path) => path.map((value, i) => value * (i % 2 ? scaleY : scaleX)));
     if (stroke.tool === "fill") return fillCover(paths, part);
-    const cover = brushCover(paths[0], radiiOf(stroke, this.sizeScale), stroke.hardness, part);
+    const cover = brushCover(paths[0], radiiOf(stroke, this.diameterOf(stroke)), stroke.hardness, part);
     return grained(cover, stroke, this);
   }
 }
 
-/** The radius of a brush at each point of its path, in pixels of which the drawing's unit has `sizeScale`. */
-export function radiiOf({ size, pressure, paths }, sizeScale) {
-  const radius = (size / 2) * sizeScale;
+/** The radius of a brush at each point of a stroke's path, given its diameter at full pressure. */
+export function radiiOf({ pressure, paths }, diameter) {
+  const radius = diameter / 2;
   const share = (i) => (pressure ? Math.min(Math.max(pressure[i] / 100, 0), 1) : 1);
   return Array.from({ length: paths[0].length / 2 }, (_, i) => radius * share(i));
 }

@@ -101,7 +101,19 @@ export function writeDrawing(drawing) {
 
 /** Coordinates as they are stored: to a tenth of a pixel. */
 export function rounded(value) {
-  return Math.round(value * 10) / 10;
+  return near(Math.round(value * 10) / 10);
+}
+
+/** A brush's size as it is stored. */
+export function storedSize(size) {
+  const [, thinnest, widest] = RANGES.size;
+  return clamp(Number(size.toFixed(3)), thinnest, widest);
+}
+
+/** A coordinate, or the nearest one that may be stored. */
+function near(value) {
+  const [least, most] = FARTHEST;
+  return clamp(value, least, most);
 }
 
 function unreadable(complaint) {
@@ -121,12 +133,13 @@ function readStroke(item, budget) {
   const { tool = "brush", layer = "paint" } = item;
   const kind = budget.kinds.get(layer);
   if (!TOOLS.includes(tool) || !kind || (kind === "sketch" && isEffect({ tool }))) return { foreign: item };
-  const paths = tool === "fill" ? item.rings : [item.points];
+  const given = tool === "fill" ? item.rings : [item.points];
   const least = tool === "fill" ? 6 : 2;
-  if (!Array.isArray(paths) || !paths.length || !paths.every((path) => isPath(path, least))) return { foreign: item };
+  if (!Array.isArray(given) || !given.length || !given.every((path) => isPath(path, least))) return { foreign: item };
+  const paths = given.map((path) => path.map(near));
   budget.points -= paths.reduce((sum, path) => sum + path.length / 2, 0);
   if (budget.points < 0) return { foreign: item };
-  let repaired = false;
+  let repaired = paths.some((path, i) => path.some((value, j) => value !== given[i][j]));
   const stroke = { tool, layer, kind, paths, color: item.color ?? "#000000", pressure: null };
   if (!isColor(stroke.color)) [stroke.color, repaired] = ["#000000", true];
   for (const [name, [standard, low, high]] of Object.entries(RANGES)) {
@@ -152,8 +165,7 @@ export function isColor(value) {
 
 function readGradient({ color2, gradient }) {
   if (!isColor(color2) || !isPath(gradient, 4) || gradient.length !== 4) return null;
-  const [least, most] = FARTHEST;
-  return { color: color2, way: gradient.map((value) => clamp(value, least, most)) };
+  return { color: color2, way: gradient.map(near) };
 }
 
 function isPath(path, least) {

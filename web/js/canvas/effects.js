@@ -131,7 +131,7 @@ export class Effects {
   }
 
   #reachOf(stroke) {
-    return (isSmudge(stroke) ? marginOf : reachOf)(stroke, this.covers.sizeScale);
+    return (isSmudge(stroke) ? marginOf : reachOf)(this.covers.diameterOf(stroke));
   }
 }
 
@@ -144,7 +144,7 @@ export function leave(source, spans, stroke, covers, smear = null) {
 
 /** Writes what a stroke leaves of a part of the layer; a smudge drags through all of it. */
 function change(data, { spans, part }, source, stroke, covers, smear = null) {
-  if (!isSmudge(stroke)) return blurred(data, { spans, part }, source, stroke, covers.sizeScale);
+  if (!isSmudge(stroke)) return blurred(data, { spans, part }, source, stroke, covers.diameterOf(stroke));
   mix(data, source, spans, { ...part, ...(smear ?? smeared(source, spans, stroke, covers)) }, stroke);
 }
 

@@ -57,13 +57,12 @@ export class StrokeLayer {
 
   /** A stroke in the making: nothing else is drawn until it ends. */
   begin(stroke, scaleX, scaleY) {
-    const scale = { scaleX, scaleY }; // a layer that nothing was drawn on yet has no covers
+    const covers = new Covers(this.width, this.height, scaleX, scaleY); // a layer without strokes has none yet
     const before = this.whole.data.slice();
     const cover = blank({ left: 0, top: 0, right: this.width, bottom: this.height });
     const [path, radii] = [[], []];
-    const sizeScale = Math.sqrt(scaleX * scaleY);
-    const radius = (stroke.size / 2) * sizeScale;
-    const smear = stroke.tool === "smudge" ? new Smear(this.whole, this.whole, this, stroke, sizeScale) : null;
+    const radius = covers.diameterOf(stroke) / 2;
+    const smear = stroke.tool === "smudge" ? new Smear(this.whole, this.whole, covers, stroke) : null;
     let [fresh, touched] = [null, null];
     this.live = {
       /** Leads the brush on to a point of the drawing. */
@@ -81,10 +80,10 @@ export class StrokeLayer {
         if (!fresh) return;
         this.#bringBack(before, fresh);
         const part = sized(fresh);
-        const spans = packed(grained(cover, stroke, scale, part), part);
+        const spans = packed(grained(cover, stroke, covers, part), part);
         if (spans && isEffect(stroke))
-          press(this.whole, leave({ ...this.whole, data: before }, spans, stroke, { sizeScale }, smear));
-        else if (spans) lay(this.whole, spans, stroke, scale);
+          press(this.whole, leave({ ...this.whole, data: before }, spans, stroke, covers, smear));
+        else if (spans) lay(this.whole, spans, stroke, covers);
         this.#put(fresh);
         [touched, fresh] = [joined(touched, fresh), null];
       },

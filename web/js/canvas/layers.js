@@ -18,7 +18,7 @@ import { SCALES, turnedTo } from "./placing.js";
 export const MOST_LAYERS = 32;
 export const PICTURE_T0 = 0.6; // of a picture that names none
 const LONGEST_NAME = 60;
-export const FARTHEST = [-16384, 32768]; // pixels
+export const FARTHEST = [-16384, 32768]; // coordinates that are farther away are brought there, as in images/strokes_document.py
 const FILE = /^[0-9a-f]{16,64}\.[a-z]{3,4}$/;
 const NAMES = { paint: "Paint", sketch: "Sketch", picture: "Picture" };
 const NUMBERED = { paint: (n) => `Paint ${n}`, sketch: (n) => `Sketch ${n}`, picture: (n) => `Picture ${n}` };

@@ -1,5 +1,6 @@
 /** A drawing whose picture gets another size. */
 
+import { rounded } from "./document.js";
 import { moved } from "./geometry.js";
 import { isStandard } from "./layers.js";
 
@@ -16,8 +17,7 @@ export function fitted(drawing, before, after) {
   const units = [before.width / width, before.height / height];
   const [wide, high] = sides.map((side, i) => Math.round((side / units[i]) * 10) / 10);
   const [dx, dy] = [(wide - width) / 2, (high - height) / 2];
-  const tenth = (value) => Math.round(value * 10) / 10;
-  const placed = ({ picture }) => Object.freeze({ ...picture, x: tenth(picture.x + dx), y: tenth(picture.y + dy) });
+  const placed = ({ picture }) => Object.freeze({ ...picture, x: rounded(picture.x + dx), y: rounded(picture.y + dy) });
   const layers = drawing.layers.map((layer) =>
     layer.picture ? Object.freeze({ ...layer, picture: placed(layer) }) : layer,
   );

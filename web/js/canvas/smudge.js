@@ -9,23 +9,25 @@ import { radiiOf } from "./covers.js";
 const SPACING = 1 / 8; // of two places of the tip, for a brush of the size 1; at least one pixel
 const KEPT = 0.9; // of what the tip carries, after this distance
 
-/** How far around it a stroke looks, in pixels of which the drawing's unit has `sizeScale`. */
-export function marginOf({ size }, sizeScale) {
-  return 2 * Math.ceil((size * sizeScale) / 2) + 1;
+/** How far around it a stroke of a tip looks, given its diameter; in pixels. */
+export function marginOf(diameter) {
+  return 2 * Math.ceil(diameter / 2) + 1;
 }
 
 /** A tip that is led over a part of a layer. */
 export class Smear {
   /**
    * @param {import("./blend.js").Piece} source with what lies within the margin, cut only at the edges of the layer
-   * @param {{x, y, width, height}} box what the stroke covers @param {{width, height}} layer
+   * @param {{x, y, width, height}} box what the stroke covers
+   * @param {import("./covers.js").Covers} covers
    */
-  constructor(source, box, layer, { size, hardness }, sizeScale) {
-    const margin = marginOf({ size }, sizeScale);
+  constructor(source, box, covers, stroke) {
+    const diameter = covers.diameterOf(stroke);
+    const margin = marginOf(diameter);
     const reach = (margin - 1) / 2;
-    const spacing = Math.max(1, size * sizeScale * SPACING);
-    const kept = KEPT ** (spacing / (size * sizeScale * SPACING));
-    Object.assign(this, { layer, hardness, reach, spacing, kept });
+    const spacing = Math.max(1, diameter * SPACING);
+    const kept = KEPT ** (spacing / (diameter * SPACING));
+    Object.assign(this, { layer: covers, hardness: stroke.hardness, reach, spacing, kept });
     Object.assign(this, { x: box.x - margin, y: box.y - margin });
     Object.assign(this, { width: box.width + 2 * margin, height: box.height + 2 * margin });
     this.values = this.#multiplied(source);
@@ -111,8 +113,8 @@ export class Smear {
 
 /** A layer after a whole stroke. @param {import("./covers.js").Covers} covers */
 export function smeared(source, spans, stroke, covers) {
-  const smear = new Smear(source, spans, covers, stroke, covers.sizeScale);
-  const radii = radiiOf(stroke, covers.sizeScale);
+  const smear = new Smear(source, spans, covers, stroke);
+  const radii = radiiOf(stroke, covers.diameterOf(stroke));
   const [path] = stroke.paths;
   const point = (i) => [path[2 * i] * covers.scaleX, path[2 * i + 1] * covers.scaleY, radii[i]];
   for (let i = 1; i < radii.length; i++) smear.lead(point(i - 1), point(i));

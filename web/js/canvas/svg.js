@@ -118,7 +118,7 @@ function element(stroke, sheet, color) {
     const filled = stroke.gradient && !isLine ? gradientOf(stroke, sheet) : paint;
     return `<path d="${d}" fill="${filled}"${opacity(share)}/>\n`;
   }
-  const radii = radiiOf(stroke, Math.sqrt(x * y));
+  const radii = radiiOf(stroke, stroke.size * Math.sqrt(x * y));
   const rims = radii.map((radius) => rimOf(radius, stroke.hardness));
   const faint = Math.min(1, 2 * largest(radii)); // as thin lines are painted
   const middle = rims[rims.length >> 1];

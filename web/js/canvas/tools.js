@@ -164,7 +164,7 @@ function finished(stroke, points, sizeScale, usesPen) {
   const kept = keptPoints(wide, TOLERANCE / sizeScale);
   const path = kept.flatMap((i) => [rounded(points[i][0]), rounded(points[i][1])]);
   const pressure = usesPen ? kept.map((i) => Math.round(points[i][2] * 100)) : null;
-  return { ...stroke, size: rounded(stroke.size) || 0.1, paths: [path], pressure };
+  return { ...stroke, paths: [path], pressure };
 }
 
 /** The end of a line turned to the next of 24 directions. */

@@ -5,7 +5,7 @@ import { captureUndo } from "../common/widget_host.js";
 import { actionsOf } from "./actions.js";
 import { Arrival } from "./arrival.js";
 import { COLORS } from "./color.js";
-import { bringsPaint, numbersOf } from "./document.js";
+import { bringsPaint, numbersOf, storedSize } from "./document.js";
 import { press } from "./keys.js";
 import { LayerDesk } from "./layer_desk.js";
 import { LayerPanel } from "./layer_panel.js";
@@ -146,7 +146,7 @@ export class StrokesView {
   /** A stroke as the tools are set, without its path. Lengths in units of the drawing. */
   brush(tool = this.settings.tool) {
     const { color, opacity, hardness, grain, t0, importance } = this.settings;
-    const size = this.brushSize / this.sizeScale;
+    const size = storedSize(this.brushSize / this.sizeScale);
     const { id: layer, kind } = this.desk.active;
     const own = { tool, layer, kind, color, opacity, hardness, grain, t0, importance, size };
     return { ...own, pressure: null, gradient: null, paths: [] };
@@ -221,7 +221,7 @@ export class StrokesView {
   }
 
   #change(name, value, done) {
-    const stored = name === "size" ? value / this.sizeScale : value;
+    const stored = name === "size" ? storedSize(value / this.sizeScale) : value;
     if (name === "gradient" && this.selection.shade(value, this.settings.previous)) return;
     if (name === "color" && done && this.selection.strokes.length) this.#remember(value);
     if (this.selection.change(name, stored, done)) return;
