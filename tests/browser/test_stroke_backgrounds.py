@@ -184,7 +184,7 @@ def test_the_t0_of_a_picture_is_set_by_its_slider(comfy: ComfyPage) -> None:
     assert abs(picture_of(comfy, node)["t0"] - 0.25) < 0.06
 
 
-_TEXT = "id => app.canvas.graph.getNodeById(id).widgets.find(w => w.name === 'strokes').value"
+_TEXT = "id => app.canvas.graph.getNodeById(id).widgets.find(w => w.name === 'drawing').value"
 _NO_PICTURE = f"""id => !({_TEXT})(id).includes('"kind":"picture"')"""
 _HAS_TWO = f"""id => ({_TEXT})(id).split('"kind":"picture"').length === 3"""
 

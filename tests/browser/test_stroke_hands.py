@@ -35,7 +35,7 @@ _PALM = """stage => { const box = stage.getBoundingClientRect();
     send("pointermove", 1, 0.6, 0.3);
     send("pointerup", 1, 0.6, 0.3); }"""
 
-FIT = """app.canvas.graph.getNodeById(id).widgets.find(w => w.name === 'strokes').element
+FIT = """app.canvas.graph.getNodeById(id).widgets.find(w => w.name === 'drawing').element
     .querySelector('button[aria-label="Fit"]')"""
 
 

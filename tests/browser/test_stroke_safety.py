@@ -254,7 +254,7 @@ def test_without_its_script_the_node_works_from_its_text(comfy: ComfyPage) -> No
 
 
 def stage_of() -> str:
-    return "app.canvas.graph.getNodeById(id).widgets.find(w => w.name === 'strokes').element"
+    return "app.canvas.graph.getNodeById(id).widgets.find(w => w.name === 'drawing').element"
 
 
 def stage_label() -> str:

@@ -152,7 +152,7 @@ def test_the_first_picture_becomes_the_background_and_the_next_one_on_demand(com
     scene = comfy.add("DPathDemoScene", 100, 100)
     comfy.connect(scene, 0, node, "background")
     assert comfy.page.evaluate(_DROP, given)
-    value = "id => app.canvas.graph.getNodeById(id).widgets.find(w => w.name === 'strokes').value"
+    value = "id => app.canvas.graph.getNodeById(id).widgets.find(w => w.name === 'drawing').value"
     comfy.wait_until(f"id => ({value})(id).includes('\"picture\"')", node)
     assert comfy.node_ids("LoadImage") == [], "what another node gives stays the background"
 
