@@ -36,7 +36,7 @@ _WATCH = """() => { const ask = window.requestAnimationFrame; window.frameWork_ 
     window.requestAnimationFrame = (f) => ask((time) => { const start = performance.now(); f(time);
         frameWork_ += performance.now() - start; });
     window.afterFrame_ = () => new Promise(done => ask(() => setTimeout(done)));
-    window.widget_ = (id) => app.canvas.graph.getNodeById(id).widgets.find(w => w.name === "strokes"); }"""
+    window.widget_ = (id) => app.canvas.graph.getNodeById(id).widgets.find(w => w.name === "drawing"); }"""
 
 _OPEN = """async ([id, text]) => { const easel = widget_(id).element.querySelector(".dpath-easel");
     let open = true, last = performance.now(), stall = 0; const { port1, port2 } = new MessageChannel();
