@@ -1,9 +1,14 @@
-"""Checks the free memory before allocating, so that a request that is too large ends in a clear error."""
+"""Checks the free memory or disk space before taking it, so that too large a request ends in a clear error."""
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import comfy.model_management
 import torch
+
+from .texts import shortened
 
 
 def check_memory(needed: int, what: str, advice: str) -> None:
@@ -16,7 +21,11 @@ def check_memory(needed: int, what: str, advice: str) -> None:
         )
 
 
-def check_path_memory(levels: int, latent: torch.Tensor) -> None:
-    """Raises ValueError if a path of `levels` states of a latent [B, C, ...] does not fit into main memory."""
-    needed = 2 * 4 * levels * latent.numel()  # as float32, once as single states and once stacked
-    check_memory(needed, f"A path of {levels - 1} steps", "use fewer steps, a smaller picture or a smaller batch")
+def check_disk(needed: int, folder: Path, what: str, advice: str) -> None:
+    """Raises ValueError if `needed` bytes exceed the free space on the disk of a folder."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(
+            f"{what} needs about {needed / 1e9:.1f} GB on the disk of {shortened(folder)}, but {free / 1e9:.1f} GB are "
+            f"free: {advice}."
+        )

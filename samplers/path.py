@@ -243,9 +243,12 @@ class DiffusionPath:
         def along(values: Tensor) -> Tensor:
             return torch.lerp(values[steps], values[following], between)
 
-        states = torch.stack([self.at(sigma) for sigma in levels])
-        denoised = None if self.denoised is None else torch.stack([self.prediction(step) for step in steps[:-1]])
         own_steps = [self.level(sigma) for sigma in levels] == list(range(steps[0], self.steps + 1))
+        if own_steps:  # views, because paths may be large
+            states, denoised = self.states[steps[0] :], None if self.denoised is None else self.denoised[steps[0] :]
+        else:
+            states = torch.stack([self.at(sigma) for sigma in levels])
+            denoised = None if self.denoised is None else torch.stack([self.prediction(step) for step in steps[:-1]])
         if self.residuals is not None and not own_steps:
             raise ValueError(
                 "A residual path can only be replayed in its own steps: use the SIGMAS of Path to Sampling Inputs."

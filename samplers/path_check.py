@@ -20,6 +20,7 @@ MOST_SEED = 2**64 - 1
 ASKED = ("", "destination", "origin", "derivative")
 """How an inversion may have asked the network, see `exact.question`; the first: not known, or not to be repeated."""
 REMEDY = "make the path again"
+_AT_ONCE = 2**22  # numbers that are checked at once
 _NOT_FINITE = (math.nan, math.inf)  # as it is shown
 
 
@@ -171,13 +172,13 @@ def _check_stored(path: DiffusionPath) -> None:
 
 
 def _check_finite_states(path: DiffusionPath) -> None:
-    bad = (~torch.isfinite(path.states)).flatten(1).sum(1)
-    if bad.any():
-        level = int(bad.nonzero()[0, 0])
-        raise ValueError(
-            f"The path is not finite from noise level {float(path.sigmas[level]):.4g} on ({int(bad[level])} values "
-            "are NaN or infinite): the model overflows there, so try it in a wider precision (fp32 or bf16)."
-        )
+    for level, state in enumerate(path.states):
+        if not _all_finite(state):
+            bad = int((~torch.isfinite(state)).sum())
+            raise ValueError(
+                f"The path is not finite from noise level {float(path.sigmas[level]):.4g} on ({bad} values are NaN or "
+                "infinite): the model overflows there, so try it in a wider precision (fp32 or bf16)."
+            )
 
 
 def _check_tensor(name: str, value: Any) -> None:
@@ -235,4 +236,5 @@ def _is_figures(value: Any) -> bool:
 
 
 def _all_finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all())
+    # In parts, because the check takes as much memory again as what it looks at.
+    return all(bool(torch.isfinite(part).all()) for part in tensor.flatten().split(_AT_ONCE))

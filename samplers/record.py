@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..common.memory import check_path_memory
 from . import conditioning, nested, process
 from .levels import Levels
 from .own_sampler import OwnSampler, SamplerRun, with_options
 from .path import DiffusionPath, make_path
 from .path_check import MOST_SEED, check_falling
+from .path_storage import check_room, room
 from .solvers import OWN_LEVELS, plain_options, sampler_name
 from .wrong_prompt import sample_with
 
@@ -30,25 +31,37 @@ _LATE_START = 2e-4
 _IMPLIED = 0.1
 
 
-class _Listener:
-    """Wraps the model that a solver calls, and keeps the last state and prediction of each level."""
+def kept_states(steps: int) -> int:
+    """How many states and predictions a recording of so many steps keeps while it runs."""
+    return 2 * steps + 1
 
-    def __init__(self, model: Any, sigmas: Tensor) -> None:
+
+class _Listener:
+    """Wraps the model that a solver calls, and keeps the last state and prediction of each level.
+
+    shape: [B, C, ...] of a state. A call on another shape is not one on the whole state. The last of the states
+    [N + 1, B, C, ...] is left open. `seen` [N]: which levels there was a call at.
+    """
+
+    def __init__(self, model: Any, sigmas: Tensor, shape: tuple[int, ...]) -> None:
         self._model = model
         self._levels = Levels(sigmas[:-1])
-        self.states: list[Tensor | None] = [None] * (len(sigmas) - 1)
-        self.predictions: list[Tensor | None] = [None] * (len(sigmas) - 1)
+        steps = len(sigmas) - 1
+        self.states = room([steps + 1, *shape])
+        self.predictions = room([steps, *shape])
+        self.seen = [False] * steps
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     def __call__(self, x: Tensor, sigma: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        level = self._level_of(float(sigma.reshape(-1)[0]))
+        level = self._level_of(float(sigma.reshape(-1)[0])) if x.shape == self.states.shape[1:] else None
         if level is not None:
-            self.states[level] = x.detach().to("cpu", torch.float32, copy=True)
+            self.states[level] = x.detach()
         out = self._model(x, sigma, *args, **kwargs)
         if level is not None:
-            self.predictions[level] = out.detach().to("cpu", torch.float32, copy=True)
+            self.predictions[level] = out.detach()
+            self.seen[level] = True
         return out
 
     def _level_of(self, sigma: float) -> int | None:
@@ -73,7 +86,8 @@ class RecordingSampler(OwnSampler):
         listeners: list[_Listener] = []
 
         def listen(model: Any) -> _Listener:
-            listeners.append(_Listener(model, given.sigmas))
+            if not listeners:
+                listeners.append(_Listener(model, given.sigmas, tuple(given.noise.shape)))
             return listeners[0]
 
         inner = with_options(self.inner, self.extra_options)
@@ -84,16 +98,14 @@ class RecordingSampler(OwnSampler):
             samples = given.by(inner, guider=listen(given.guider))
         sampling, last = given.guider.inner_model.model_sampling, float(given.sigmas[-1])
         end = process.perturb(sampling, samples, torch.zeros_like(samples), last, prior=False)
-        states, predictions = listeners[0].states, listeners[0].predictions
-        missing = [float(sigma) for sigma, state in zip(given.sigmas, states, strict=False) if state is None]
+        missing = [float(sigma) for sigma, seen in zip(given.sigmas, listeners[0].seen, strict=False) if not seen]
         if missing:
             raise ValueError(
                 f"The sampler {sampler_name(self.inner)} never evaluated the model at noise level {missing[0]:.4g}, so "
                 "the path cannot be recorded: use one that keeps to the schedule (without s_churn), euler for example."
             )
-        found = [state for state in states if state is not None]
-        self.states = torch.stack([*found, end.detach().to("cpu", torch.float32)])
-        self.predictions = torch.stack([each for each in predictions if each is not None])
+        self.states, self.predictions = listeners[0].states, listeners[0].predictions
+        self.states[-1] = end.detach()
         return samples
 
 
@@ -136,7 +148,8 @@ def record(
     process.model_sampling(guider.model_patcher)  # refuses models without noise, before any work
     samples, mask, batch_index = latent["samples"], latent.get("noise_mask"), latent.get("batch_index")
     process.check_parts(guider.model_patcher, samples, "latent")
-    check_path_memory(len(sigmas), nested.pack(samples))
+    steps = len(sigmas) - 1
+    check_room(steps, kept_states(steps), nested.pack(samples))
     recorder = RecordingSampler(sampler)
     made = sample_with(guider, noise, samples, recorder, sigmas, mask, callback, disable_pbar=disable_pbar, seed=seed)
     assert recorder.states is not None
@@ -154,8 +167,13 @@ def record(
         batch_index=None if batch_index is None else tuple(batch_index),
         latent_shapes=nested.shapes_of(samples),
     )
-    implied = torch.stack([path.prediction(step) for step in range(path.steps)])
-    scale = recorder.predictions.square().mean().sqrt() + 1e-12
-    if float((implied - recorder.predictions).square().mean().sqrt() / scale) > _IMPLIED:
+    if not _are_implied(path, recorder.predictions):
         path = path.replaced(denoised=recorder.predictions, continuous=False)
     return path, made
+
+
+def _are_implied(path: DiffusionPath, predictions: Tensor) -> bool:
+    """Whether the states say enough of the predictions [N, B, C, ...]; step by step, because paths may be large."""
+    apart = [float((path.prediction(i) - each).square().mean()) for i, each in enumerate(predictions)]
+    size = [float(each.square().mean()) for each in predictions]
+    return math.sqrt(sum(apart) / path.steps) <= _IMPLIED * (math.sqrt(sum(size) / path.steps) + 1e-12)

@@ -10,13 +10,13 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ...common.memory import check_path_memory
 from .. import nested, process
 from .. import noise as noises
 from ..caching import without_step_caches
 from ..conditioning import fingerprint
 from ..own_sampler import run_inside
 from ..path import DiffusionPath, make_path
+from ..path_storage import check_room
 from ..sigmas import check_falling_to_zero
 from .run import Method, inverting
 
@@ -40,8 +40,9 @@ def invert(
     process.model_sampling(model)  # refuses models without noise, before any work
     model = without_step_caches(model, "Inversion")
     samples = _picture(model, latent)
-    check_path_memory(len(sigmas), nested.pack(samples))
-    guider = comfy.samplers.CFGGuider(method.prepared(model, cfg, len(sigmas) - 1, samples.shape[0]))
+    steps = len(sigmas) - 1
+    check_room(steps, method.kept_states(steps), nested.pack(samples))
+    guider = comfy.samplers.CFGGuider(method.prepared(model, cfg, steps, samples.shape[0]))
     guider.set_conds(*prompts)
     guider.set_cfg(method.run_cfg(cfg))
     noise = noises.start_run({**latent, "samples": samples}, seed)

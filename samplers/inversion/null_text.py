@@ -49,7 +49,7 @@ _PROGRESS = ("x", "settings", "negative")  # names of the tensors with which an 
 
 @dataclass
 class Progress:
-    """How far an optimisation has come: the Euler path, the embeddings found, and the state that they lead to.
+    """How far an optimisation has come: the Euler path (on the CPU), the embeddings found, and the state they lead to.
 
     guesses: where each step starts, [N, 1 or B, tokens, width]; None if each starts from the step before it.
     """
@@ -115,7 +115,8 @@ class NullText(Method):
                 options = enter(run.guider, run.sigmas[i], run.model_options)
                 roots = model_roots(run.guider)
                 with grad_ready(roots, run.picture.device, self.checkpointed, needs) as gradients:
-                    step = GuidedStep(run, i, progress.x.clone(), progress.pivots[i + 1].clone(), options)
+                    target = progress.pivots[i + 1].to(run.picture, copy=True)
+                    step = GuidedStep(run, i, progress.x.clone(), target, options)
                     # A copy, because after an interrupt in the middle of a step this step is repeated.
                     solver = copy.copy(progress.solver)
                     null, x = self.optimise(step, self._first_guess(run, i, progress), gradients, solver)
@@ -159,7 +160,7 @@ class NullText(Method):
             solver = QuasiNewton(size).restored({name: kept[name].to(run.picture.device) for name in kept})
             guesses = kept.get("guesses")
             return Progress(
-                earlier.states.to(run.picture),
+                earlier.states,
                 kept["x"].to(run.picture),
                 solver,
                 [null.to(run.picture.device, dtype) for null in earlier.null[KEY][:done]],
@@ -167,7 +168,7 @@ class NullText(Method):
             )
         # The pivots: the Euler path of cfg 1, computed without touching the run's own progress.
         pivots = Euler()(replace(run, callback=None))["states"]
-        return Progress(pivots, pivots[0], QuasiNewton(size), guesses=earlier.null[KEY] if earlier else None)
+        return Progress(pivots, pivots[0].to(run.picture), QuasiNewton(size), guesses=earlier.null[KEY] if earlier else None)
 
     def _continues(self, earlier: DiffusionPath, run: Run) -> bool:
         """Whether `earlier` is this run, interrupted: picture, levels, prompts, guidance and settings are the same."""

@@ -65,22 +65,25 @@ class Residual(Method):
     def plan(self, steps: int, cfg: float) -> int:
         return steps if cfg == 1.0 else 2 * steps
 
+    def kept_states(self, steps: int) -> int:
+        return 2 * steps + 1
+
     def __call__(self, run: Run) -> Fields:
         states = independent_states(run, self.shift)
-        residuals = []
+        residuals = run.room(run.steps)
         for steps in torch.arange(run.steps).split(self.at_once or levels_at_once(run)):
-            x, sigma = states[steps], run.sigmas[steps]
+            x, sigma = states[steps].to(run.picture), run.sigmas[steps]
             together = run.denoise(x.flatten(0, 1), sigma.repeat_interleave(x.shape[1]))
-            for i, denoised in zip(steps.tolist(), together.reshape(x.shape), strict=True):
+            for i, state, denoised in zip(steps.tolist(), x, together.reshape(x.shape), strict=True):
                 step = Step(run.sampling, run.sigmas[i], run.sigmas[i + 1])
-                residuals.append(states[i + 1] - posterior_mean(states[i], denoised, step, self.eta))
+                residuals[i] = states[i + 1].to(x) - posterior_mean(state, denoised, step, self.eta)
             run.progress(x[-1], together.reshape(x.shape)[-1], len(steps))
         fields: Fields = {"states": states, "eta": self.eta, "continuous": False}
         if self.clip:
             share = share_within(residuals[-1], self.clip)
             residuals[-1] = residuals[-1] * share.reshape(-1, *[1] * (states.ndim - 2))
             fields["figures"] = {LAST_RESIDUAL: tuple(share.tolist())}
-        return {**fields, "residuals": torch.stack(residuals)}
+        return {**fields, "residuals": residuals}
 
 
 def posterior_mean(x: Tensor, denoised: Tensor, step: Step, eta: float = 1.0) -> Tensor:
@@ -101,22 +104,22 @@ def quieter(sampling: Any, sigma: Tensor, shift: float) -> Tensor:
 
 
 def independent_states(run: Run, shift: float = 0.0) -> Tensor:
-    """a x0 + b n with fresh noise per level and item, and the picture itself at the end. [N + 1, B, C, ...]
+    """a x0 + b n with fresh noise per level and item, and the picture itself at the end. [N + 1, B, C, ...], on the CPU
 
     shift: as in `Residual`; such a state gives the network what it would see at its own, lower level.
     """
-    states = []
-    for sigma in run.sigmas:
+    states = run.room(run.steps + 1)
+    for i, sigma in enumerate(run.sigmas):
         drawn = [
             noises.item_noise(item, run.seed, index, "residual", float(sigma))
             for item, index in zip(run.picture, run.indices, strict=True)
         ]
         own = quieter(run.sampling, sigma, shift) if shift else sigma
         state = run.noised(run.picture, torch.stack(drawn), own)
-        states.append(process.same_view(run.sampling, state, own, sigma) if shift else state)
+        states[i] = process.same_view(run.sampling, state, own, sigma) if shift else state
     if run.sigmas[-1] == 0:
         states[-1] = run.picture
-    return torch.stack(states)
+    return states
 
 
 def levels_at_once(run: Run) -> int:

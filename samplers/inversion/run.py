@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..own_sampler import SamplerRun
+from ..path_storage import room
 
 Fields = dict[str, Any]
 """Fields of a DiffusionPath: `states` [N + 1, B, C, ...] at least."""
@@ -49,6 +50,10 @@ class Run(SamplerRun):
         sigma = sigma if sigma.ndim else sigma * x.new_ones([x.shape[0]])
         return self.guider(x, sigma, model_options=self.model_options, seed=self.seed)
 
+    def room(self, count: int) -> Tensor:
+        """Where so many states of the path are to be written, [count, B, C, ...] on the CPU."""
+        return room([count, *self.picture.shape], self.picture.dtype)
+
     def progress(self, x: Tensor, denoised: Tensor, steps: int = 1) -> None:
         """Report more finished steps to ComfyUI, with a preview; raises if the user has interrupted."""
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -69,6 +74,10 @@ class Method(ABC):
     def plan(self, steps: int, cfg: float) -> int:
         """The most evaluations of the network that it takes; a gradient counts as two more, which is its cost."""
         return steps
+
+    def kept_states(self, steps: int) -> int:
+        """How many tensors of a state's size the path keeps."""
+        return steps + 1
 
     def prepared(self, model: Any, cfg: float, steps: int, batch: int) -> Any:
         """The MODEL to run on; raises ValueError if the method cannot work on it."""
@@ -94,13 +103,14 @@ def inverting(method: Method, indices: Sequence[int] | None = None, cfg: float =
 
 
 def climbing(run: Run, advance: Callable[[Tensor, int], tuple[Tensor, Tensor]]) -> Tensor:
-    """The states [N + 1, B, C, ...] from the picture up to the noisiest level.
+    """The states [N + 1, B, C, ...] from the picture up to the noisiest level, on the CPU.
 
     advance(x, i) takes the state of level i + 1 to level i and also gives a denoised prediction to preview.
     """
-    states = [run.picture]
+    x, states = run.picture, run.room(run.steps + 1)
+    states[-1] = x
     for i in reversed(range(run.steps)):
-        x, denoised = advance(states[0], i)
-        states.insert(0, x)
+        x, denoised = advance(x, i)
+        states[i] = x
         run.progress(x, denoised)
-    return torch.stack(states)
+    return states

@@ -28,6 +28,7 @@ from diffusion_path.images.strokes_document import read_drawing
 from diffusion_path.images.strokes_render import render_drawing
 from diffusion_path.nodes import DiffusionPathExtension
 from diffusion_path.samplers.mdp.sweep import parse_numbers, weight_grid, window_grid
+from diffusion_path.samplers.path_storage import check_room
 from diffusion_path.samplers.schedule import PathSchedule
 from torch import Tensor
 
@@ -98,9 +99,9 @@ def test_too_large_a_picture_is_refused_before_memory_is_taken(monkeypatch: pyte
         render_drawing(read_drawing(""), 8192, 8192)
     memory.check_memory(10**9, "Just enough", "")
     latent = torch.zeros(1, 4, 128, 128)
-    memory.check_path_memory(1907, latent)
-    with pytest.raises(ValueError, match=r"A path of 10000 steps needs about 5\.2 GB of memory, but 1\.0 GB are free"):
-        memory.check_path_memory(10_001, latent)
+    check_room(1906, 3814, latent)
+    with pytest.raises(ValueError, match=r"A path of 9999 steps needs about 2\.6 GB of memory, but 1\.0 GB are free"):
+        check_room(9999, 10_000, latent)
 
 
 def test_too_many_pixels_under_the_brush_are_refused_at_once() -> None:
