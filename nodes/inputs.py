@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..common import limits
 from ..samplers.masked import KEEP_NOISES, MODES
+from ..samplers.path_storage import KEEP_IN
 from ..samplers.sdedit import SOLVERS, SDEditSettings
 from ..samplers.sigmas import LEVELS
 from .sockets import DiffusionPath, PathSchedule
@@ -19,6 +20,10 @@ CFG_TIP = "Strength of the prompt (classifier-free guidance). 1 uses the positiv
 KEEP_NOISE_TIP = (
     "Noise of kept pixels during sampling: the same for the whole repeat (fixed), or new at every step (fresh). "
     "auto: fixed, but fresh in paper mode."
+)
+KEEP_IN_TIP = (
+    "Where the path is kept for as long as ComfyUI holds it: in memory, or in a file in ComfyUI's temporary folder, for "
+    "a path that is too large for memory, such as a film's. Exact in both."
 )
 LEVELS_TIP = (
     "continuous: the steps are laid between t0 and 0. trained: for models distilled to few steps (turbo, lightning, "
@@ -135,6 +140,10 @@ def sdedit_inputs(t0: str = T0_TIP) -> list[Any]:
         scheduler_input(advanced=True),
         whole("repeats", SDEditSettings.repeats, (1, 5), REPEATS_TIP, advanced=True),
     ]
+
+
+def keep_in_input() -> Any:
+    return choice("keep_in", KEEP_IN, KEEP_IN[0], KEEP_IN_TIP, optional=True, advanced=True)
 
 
 def levels_input() -> Any:

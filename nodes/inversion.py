@@ -9,11 +9,12 @@ import latent_preview
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..samplers import process
+from ..samplers import nested, process, remarks
 from ..samplers.counting import Counter
 from ..samplers.inversion.invert import invert
 from ..samplers.inversion.null_text import NullText
 from ..samplers.path import DiffusionPath
+from ..samplers.path_storage import KEEP_IN, kept_in, path_size
 from ..samplers.replay import replay
 from ..samplers.sigmas import sdedit_sigmas
 from ..views.announce import announce
@@ -21,6 +22,7 @@ from ..views.reports import inversion_report, reconstruction_report
 from .cut_short import CutShort
 from .inputs import (
     cfg_input,
+    keep_in_input,
     model_input,
     path_input,
     prompt_inputs,
@@ -91,6 +93,7 @@ class Invert(io.ComfyNode):
                     "result as an uninterrupted run; a finished one provides the embeddings to start from.",
                     optional=True,
                 ),
+                keep_in_input(),
             ],
             outputs=[
                 DiffusionPathSocket.Output(
@@ -125,6 +128,7 @@ class Invert(io.ComfyNode):
         method: dict[str, Any] | None = None,
         sigmas: Tensor | None = None,
         earlier: DiffusionPath | None = None,
+        keep_in: str = KEEP_IN[0],
     ) -> io.NodeOutput:
         given = {"model": model, "positive": positive, "negative": negative, "earlier": earlier}
         chosen = described_method(method or {}, _cut_short.take(cls, given) or earlier)
@@ -138,11 +142,14 @@ class Invert(io.ComfyNode):
         cost = f"{chosen.name}: {count} steps, at most {chosen.plan(count, cfg)} evaluations"
         if chosen.name == NullText.name:
             cost += " (a gradient counts as two)"
-        announce(cost, cls.hidden.unique_id if cls.hidden else None)
+        node_id = cls.hidden.unique_id if cls.hidden else None
         callback = latent_preview.prepare_callback(model, count)
         counter = Counter(model, latent["samples"].shape[0])
-        path = invert(counter.model, (positive, negative), latent, sigmas, chosen, cfg, seed, callback)
-        text, complete = inversion_report(model, path, cfg, count, counter.evaluations)
+        with kept_in(keep_in):
+            size = remarks.about_size(path_size(chosen.kept_states(count), nested.pack(latent["samples"])), keep_in)
+            announce("; ".join([cost, *size]), node_id)
+            path = invert(counter.model, (positive, negative), latent, sigmas, chosen, cfg, seed, callback)
+        text, complete = inversion_report(model, path, cfg, count, counter.evaluations, size)
         if not complete:
             _cut_short.note(cls, given, path)
             log.warning("Invert Picture to Path: %s", text)

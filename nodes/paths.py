@@ -11,19 +11,21 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..samplers import masks, process
+from ..samplers import masks, nested, process, remarks
 from ..samplers.path import DiffusionPath
 from ..samplers.path_file import load_path, write_path
 from ..samplers.path_fit import check_path_fits
-from ..samplers.record import record
+from ..samplers.path_storage import KEEP_IN, kept_in, path_size
+from ..samplers.record import kept_states, record
 from ..samplers.replay import attach, replay_sampler
 from ..samplers.replay import start as starting_point
 from ..samplers.schedule import PathSchedule
 from ..samplers.sdedit import prepared
+from ..views.announce import announce
 from ..views.paths import filmstrip, judge, strip_numbers, strip_sheet
 from ..views.reports import entry_report, path_report
 from . import folders
-from .inputs import choice, model_input, number, path_input, schedule_input, t0_input, whole
+from .inputs import choice, keep_in_input, model_input, number, path_input, schedule_input, t0_input, whole
 from .sockets import DiffusionPath as DiffusionPathSocket
 
 CATEGORY = "diffusion path/paths"
@@ -51,19 +53,27 @@ class RecordPath(io.ComfyNode):
                 ),
                 io.Sigmas.Input("sigmas", tooltip="Falling noise levels, two or more."),
                 io.Latent.Input("latent_image", tooltip="The latent to start from; its noise mask is honoured."),
+                keep_in_input(),
             ],
             outputs=[
                 DiffusionPathSocket.Output(
                     display_name="path",
-                    tooltip="All states, in CPU memory. Stochastic samplers also keep the model's predictions.",
+                    tooltip="All states. Stochastic samplers also keep the model's predictions.",
                 ),
                 io.Latent.Output(display_name="latent", tooltip="The result, bit-identical to core's."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(
-        cls, noise: Any, guider: Any, sampler: Any, sigmas: Tensor, latent_image: dict[str, Any]
+        cls,
+        noise: Any,
+        guider: Any,
+        sampler: Any,
+        sigmas: Tensor,
+        latent_image: dict[str, Any],
+        keep_in: str = KEEP_IN[0],
     ) -> io.NodeOutput:
         mask, samples = latent_image.get("noise_mask"), latent_image["samples"]
         process.check_parts(guider.model_patcher, samples, "latent_image")
@@ -71,16 +81,20 @@ class RecordPath(io.ComfyNode):
             block = masks.block_of(guider.model_patcher)
             masks.check_noise_mask(mask, samples, block, "mask of the latent_image")
         latent = prepared(guider.model_patcher, latent_image)
-        path, samples = record(
-            guider,
-            sampler,
-            sigmas,
-            noise.generate_noise(latent),
-            latent,
-            callback=latent_preview.prepare_callback(guider.model_patcher, len(sigmas) - 1),
-            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-            seed=noise.seed,
-        )
+        with kept_in(keep_in):
+            size = path_size(kept_states(len(sigmas) - 1), nested.pack(latent["samples"]))
+            for remark in remarks.about_size(size, keep_in):
+                announce(f"Record Path: {remark}", cls.hidden.unique_id if cls.hidden else None)
+            path, samples = record(
+                guider,
+                sampler,
+                sigmas,
+                noise.generate_noise(latent),
+                latent,
+                callback=latent_preview.prepare_callback(guider.model_patcher, len(sigmas) - 1),
+                disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+                seed=noise.seed,
+            )
         latent["samples"] = samples.to(comfy.model_management.intermediate_device())
         return io.NodeOutput(path, latent)
 

@@ -143,7 +143,8 @@ def run_inside(
     """
     sampler = InsideSampler(body)
     sample_with(guider, noise, latent, sampler, sigmas, callback=callback, disable_pbar=True, seed=seed)
-    return sampler.result
+    result, sampler.result = sampler.result, None  # it refers to itself, so that it would keep the result for a while
+    return result
 
 
 def with_options(sampler: Any, options: dict[str, Any]) -> Any:

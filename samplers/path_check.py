@@ -20,7 +20,7 @@ MOST_SEED = 2**64 - 1
 ASKED = ("", "destination", "origin", "derivative")
 """How an inversion may have asked the network, see `exact.question`; the first: not known, or not to be repeated."""
 REMEDY = "make the path again"
-_AT_ONCE = 2**22  # numbers that are checked at once
+_AT_ONCE = 2**20  # numbers that are checked at once
 _NOT_FINITE = (math.nan, math.inf)  # as it is shown
 
 

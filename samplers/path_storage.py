@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..common.interrupts import interruptible
 from ..common.memory import check_disk, check_memory
+from ..common.texts import quoted
 
 KEEP_IN = ("memory", "disk")
 _ZEROS = 2**24  # bytes that are written at once
@@ -33,6 +34,8 @@ _place: ContextVar[str] = ContextVar("keep_in", default=KEEP_IN[0])
 @contextlib.contextmanager
 def kept_in(place: str) -> Iterator[None]:
     """Paths that are found in this block are kept in one of `KEEP_IN`."""
+    if place not in KEEP_IN:
+        raise ValueError(f"keep_in is {quoted(place)}: choose one of {', '.join(KEEP_IN)}.")
     before = _place.set(place)
     try:
         yield

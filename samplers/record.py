@@ -152,12 +152,14 @@ def record(
     check_room(steps, kept_states(steps), nested.pack(samples))
     recorder = RecordingSampler(sampler)
     made = sample_with(guider, noise, samples, recorder, sigmas, mask, callback, disable_pbar=disable_pbar, seed=seed)
-    assert recorder.states is not None
-    assert recorder.predictions is not None
+    states, predictions = recorder.states, recorder.predictions
+    recorder.states = recorder.predictions = None  # it refers to itself, so that it would keep them for a while
+    assert states is not None
+    assert predictions is not None
     path = make_path(
         guider.model_patcher,
         sigmas,
-        recorder.states,
+        states,
         method="recorded",
         sampler=sampler_name(sampler),
         sampler_options=plain_options(sampler),
@@ -167,8 +169,8 @@ def record(
         batch_index=None if batch_index is None else tuple(batch_index),
         latent_shapes=nested.shapes_of(samples),
     )
-    if not _are_implied(path, recorder.predictions):
-        path = path.replaced(denoised=recorder.predictions, continuous=False)
+    if not _are_implied(path, predictions):
+        path = path.replaced(denoised=predictions, continuous=False)
     return path, made
 
 

@@ -25,6 +25,7 @@ _SHORT = 0.5  # a target of less than this share of the source's tokens leaves o
 _PADDING = 0.9  # cosine above which the embeddings of neighbouring tokens count as the same padding
 _UNCHANGED = 1e-3  # RMS of an invisible change, in standard deviations of the picture
 FEW_STEPS = 8  # the most that distilled models (turbo, lightning, schnell, lightx2v) are made for
+LARGE_PATH = 10**9  # bytes
 _LOUD = 3.0  # RMS of a network's input above which it is not the unit variance that it was trained on
 
 
@@ -161,6 +162,15 @@ def about_path(path_prompt: str, prompt: str) -> list[str]:
         [bool(path_prompt) and path_prompt != prompt],
         "the source prompt is not the one that the path was made with: connect that one, or make the path again.",
     )
+
+
+def about_size(size: int, place: str) -> list[str]:
+    """A path of up to `size` bytes that is kept in one of `path_storage.KEEP_IN`, if that is much."""
+    where = {
+        "memory": "of memory: set keep_in to disk to keep it in a file",
+        "disk": "on disk, in ComfyUI's temporary folder, for as long as ComfyUI keeps the path",
+    }
+    return [f"the path takes up to {size / 1e9:.1f} GB {where[place]}."] if size >= LARGE_PATH else []
 
 
 def about_result(before: Any, after: Any) -> list[str]:

@@ -137,8 +137,10 @@ def flowedit_report(
     return "\n".join([text + mask_line(latent), *remarks.lines(notes)])
 
 
-def inversion_report(model: Any, path: DiffusionPath, cfg: float, count: int, evaluations: int) -> tuple[str, bool]:
-    """The report, and whether all of the `count` steps were optimised. cfg: of the later edit."""
+def inversion_report(
+    model: Any, path: DiffusionPath, cfg: float, count: int, evaluations: int, notes: Sequence[str] = ()
+) -> tuple[str, bool]:
+    """The report, and whether all of the `count` steps were optimised. cfg: of the later edit; notes: to add."""
     text = f"{path.method}: {count} steps, {evaluations} evaluations"
     text += f", noise level {float(path.sigmas[0]):.4g} to {float(path.sigmas[-1]):.4g}"
     done = path.figures.get("optimised_steps", (count,))[0]
@@ -150,7 +152,7 @@ def inversion_report(model: Any, path: DiffusionPath, cfg: float, count: int, ev
         text += f"; reconstructs at {_decibels(path.figures['latent_psnr'])} in latent space"
     if kept := path.figures.get(LAST_RESIDUAL):
         text += f"; the last residual was shrunk to {' / '.join(f'{share:.0%}' for share in kept)}"
-    notes = remarks.about_model(model, cfg)
+    notes = [*notes, *remarks.about_model(model, cfg)]
     if path.method == NegativePrompt.name and cfg == 1.0:
         notes.append(
             "at cfg 1 the negative prompt is never used, so this path is that of euler: set the cfg of the later edit."
