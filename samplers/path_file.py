@@ -52,8 +52,15 @@ def write_path(path: DiffusionPath, file: Path) -> None:
     tensors = {name: getattr(path, name) for name in _TENSORS if getattr(path, name) is not None}
     for group in _GROUPS:
         tensors |= {f"{group}.{name}": tensor for name, tensor in getattr(path, group).items()}
-    owned = {name: tensor.detach().to("cpu", torch.float32).contiguous().clone() for name, tensor in tensors.items()}
-    safetensors.torch.save_file(owned, file, metadata=metadata(path))
+    safetensors.torch.save_file(_apart(tensors), file, metadata=metadata(path))
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as safetensors takes them, no two in one storage; only what must be is copied, as paths are large."""
+    whole = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in tensors.items()}
+    places = [tensor.untyped_storage().data_ptr() for tensor in whole.values()]
+    pairs = zip(whole.items(), places, strict=True)
+    return {name: tensor.clone() if places.count(place) > 1 else tensor for (name, tensor), place in pairs}
 
 
 def load_path(file: Path) -> DiffusionPath:

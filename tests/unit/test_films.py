@@ -97,16 +97,6 @@ def inverted(film: Film, method: str = "euler") -> tuple[Any, Tensor]:
     return path, path.picture
 
 
-RUNS: dict[str, tuple[Callable[[Film], tuple[Any, Tensor]], int]] = {
-    "Record Path": (recorded, 1),
-    "Invert Picture to Path": (inverted, 1),
-    "MDP Edit of a new film": (lambda film: mdp_edit(film, film.empty), 3),
-    "MDP Edit of a film": (lambda film: mdp_edit(film, film.latent), 3),
-    "FlowEdit": (lambda film: flow_edit(film), 1),
-}
-"""What each gives, and in how many runs: MDP Edit finds the path, then the region, and then edits."""
-
-
 def mdp_edit(film: Film, latent: dict[str, Any]) -> tuple[Any, Tensor]:
     made = call("DPathMDPEdit", **film.edit, latent=latent, seed=3, steps=STEPS, cfg=CFG)
     return made, made[0]["samples"]
@@ -117,17 +107,27 @@ def flow_edit(film: Film) -> tuple[Any, Tensor]:
     return made, made[0]["samples"]
 
 
+RUNS: dict[str, tuple[Callable[[Film], tuple[Any, Tensor]], int]] = {
+    "Record Path": (recorded, STEPS),
+    "Invert Picture to Path": (inverted, STEPS),
+    "MDP Edit of a new film": (lambda film: mdp_edit(film, film.empty), 2 * STEPS),
+    "MDP Edit of a film": (lambda film: mdp_edit(film, film.latent), 2 * STEPS),
+    "FlowEdit": (flow_edit, 1),
+}
+"""What each gives, and how many steps it reports at the least: those of MDP Edit's region lie close together here."""
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_each_step_is_reported_with_a_frame_and_all_frames_come_out(name: str, film: Film, reports: list[Seen]) -> None:
-    run, runs = RUNS[name]
+    run, least = RUNS[name]
     with torch.inference_mode():
         _, made = run(film)
     assert made.shape == film.latent["samples"].shape
     assert torch.isfinite(made).all()
-    ends = [i for i, seen in enumerate(reports) if seen.step == seen.of]
-    assert len(ends) == runs
-    for start, end in zip([0, *(i + 1 for i in ends)], ends, strict=False):
-        assert [seen.step for seen in reports[start : end + 1]] == list(range(1, reports[end].of + 1))
+    steps = [seen.step for seen in reports]
+    assert steps == sorted(set(steps))
+    assert len(steps) >= least
+    assert {seen.of for seen in reports} == {steps[-1]}
     for seen in reports:
         kind, picture, _ = seen.preview
         assert kind == "JPEG"
@@ -137,9 +137,9 @@ def test_each_step_is_reported_with_a_frame_and_all_frames_come_out(name: str, f
 def test_levels_that_are_evaluated_together_are_reported_together(film: Film, reports: list[Seen]) -> None:
     with torch.inference_mode():
         inverted(film, "residual")
-    assert [seen.of for seen in reports] == [STEPS] * len(reports)
-    assert sorted(seen.step for seen in reports) == [seen.step for seen in reports]
-    assert reports[-1].step == STEPS
+    steps = [seen.step for seen in reports]
+    assert steps == sorted(set(steps))
+    assert {seen.of for seen in reports} == {steps[-1]} == {STEPS}
 
 
 @pytest.mark.parametrize("show", ["prediction", "state"])

@@ -76,6 +76,16 @@ def test_a_path_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["a.safetensors", "b.safetensors"]
 
 
+def test_tensors_that_share_their_memory_come_back_too(tmp_path: Path) -> None:
+    whole = full_path()
+    shared = whole.replaced(denoised=whole.states[:-1], residuals=whole.states[1:], noise=whole.sigmas)
+    save_path(shared, tmp_path / "a.safetensors")
+    assert_same(shared, load_path(tmp_path / "a.safetensors"))
+    rest = whole.from_sigma(2.0)
+    save_path(rest, tmp_path / "b.safetensors")
+    assert_same(rest, load_path(tmp_path / "b.safetensors"))
+
+
 def test_a_person_can_read_the_metadata(tmp_path: Path) -> None:
     save_path(full_path(), tmp_path / "a.safetensors")
     with safetensors.safe_open(str(tmp_path / "a.safetensors"), framework="pt") as opened:
