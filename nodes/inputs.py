@@ -22,8 +22,8 @@ KEEP_NOISE_TIP = (
     "auto: fixed, but fresh in paper mode."
 )
 KEEP_IN_TIP = (
-    "Where the path is kept for as long as ComfyUI holds it: in memory, or in a file in ComfyUI's temporary folder, for "
-    "a path that is too large for memory, such as a film's. Exact in both."
+    "Where the path is kept for as long as ComfyUI holds it: in memory, or in a file in ComfyUI's temporary folder, "
+    "for a path that is too large for memory, such as a film's. Exact in both."
 )
 LEVELS_TIP = (
     "continuous: the steps are laid between t0 and 0. trained: for models distilled to few steps (turbo, lightning, "

@@ -1,7 +1,7 @@
 """The diffusion path as a value: the states between noise and picture, and what is needed to replay them.
 
-A path belongs to a model family, a batch of latents and a schedule; using it with others is an error. It is held in
-CPU memory, in model space, in the order of sampling: level 0 is the noisiest, the last one is the picture.
+A path belongs to a model family, a batch of latents and a schedule; using it with others is an error. It is held on
+the CPU (`path_storage.py`), in model space, in the order of sampling: level 0 is the noisiest, the last is the picture.
 """
 
 from __future__ import annotations

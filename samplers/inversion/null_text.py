@@ -168,7 +168,8 @@ class NullText(Method):
             )
         # The pivots: the Euler path of cfg 1, computed without touching the run's own progress.
         pivots = Euler()(replace(run, callback=None))["states"]
-        return Progress(pivots, pivots[0].to(run.picture), QuasiNewton(size), guesses=earlier.null[KEY] if earlier else None)
+        guesses = earlier.null[KEY] if earlier else None
+        return Progress(pivots, pivots[0].to(run.picture), QuasiNewton(size), guesses=guesses)
 
     def _continues(self, earlier: DiffusionPath, run: Run) -> bool:
         """Whether `earlier` is this run, interrupted: picture, levels, prompts, guidance and settings are the same."""

@@ -14,7 +14,6 @@ from comfy_extras import nodes_custom_sampler as core
 from diffusion_path.demo.film import as_film
 from diffusion_path.demo.model import load_demo_model
 from diffusion_path.devtools.direct import call
-from diffusion_path.tests.unit import families
 from diffusion_path.tests.unit.compatibility import World
 from diffusion_path.tests.unit.families import FAMILIES
 from torch import Tensor
@@ -51,12 +50,12 @@ def _wan() -> Film:
 def _demo() -> Film:
     """The embedded model as one of films: the frames are a batch, [3, 4, 8, 12]."""
     model, clip, vae = load_demo_model()
-    prompts = [
+    source, target, negative = (
         clip.encode_from_tokens_scheduled(clip.tokenize(text))
         for text in ("a landscape, summer, a lake", "a landscape, winter, a lake", "")
-    ]
+    )
     frames = torch.randn(3, 4, 8, 12, generator=torch.Generator().manual_seed(0))
-    return Film(as_film(model), *prompts, {"samples": frames}, vae, (12, 8))
+    return Film(as_film(model), source, target, negative, {"samples": frames}, vae, (12, 8))
 
 
 @pytest.fixture(params=[_wan, _demo], ids=["Wan", "the demo's films"], scope="module")
