@@ -89,5 +89,5 @@ def _take(file: IO[bytes], size: int) -> None:
 
 def _folder() -> Path:
     folder = Path(folder_paths.get_temp_directory())
-    folder.mkdir(parents=True, exist_ok=True)
+    os.makedirs(folder, exist_ok=True)
     return folder

@@ -172,14 +172,15 @@ def test_no_code_comes_from_a_file() -> None:
 
 
 def test_files_are_written_in_one_place() -> None:
-    """samplers/files.py; what writes through it gets its path from there. Folders are made in nodes/folders.py too."""
+    """samplers/files.py; what writes through it gets its path from there. Folders are made in two more places."""
     writing = {"write_text", "write_bytes", "unlink", "rmtree", "replace_file", "rename", "touch", "symlink_to",
                "hardlink_to", "copyfile", "copy2", "copytree", "move", "mkdir", "rmdir", "removedirs", "mkstemp",
                "mkdtemp", "NamedTemporaryFile", "savefig", "savez", "tofile", "imsave", "imwrite"}  # fmt: skip
     through_it = {
         "save_file": {"samplers/path_file.py", "lep/checkpoint.py"},
         "save": {"folder/work.py", "gradients/saved_tensors.py"},  # the latter keeps a tensor in memory
-        "makedirs": {"nodes/folders.py"},
+        "makedirs": {"nodes/folders.py", "samplers/path_storage.py"},
+        "TemporaryFile": {"samplers/path_storage.py"},  # has no name
     }
     for name, node in of_users():
         called = calls(node)
