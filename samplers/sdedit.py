@@ -37,8 +37,8 @@ SOLVERS: dict[str, Callable[[], comfy.samplers.Sampler]] = {
 class SDEditSettings:
     """How to edit. steps: per repeat, all of them after t0. sigmas: levels to run instead of those of t0,
     steps and scheduler, falling to 0; an empty tensor returns the guide. levels: one of `LEVELS`; with ``trained``,
-    steps, scheduler and sigmas are those of the model's full run, the end of which is run. langevin_steps: Langevin steps
-    before a step, in the mask mode ``langevin``.
+    steps, scheduler and sigmas are those of the model's full run, the end of which is run. langevin_steps: Langevin
+    steps before a step, in the mask mode ``langevin``.
     """
 
     t0: float = 0.5

@@ -46,7 +46,7 @@ def test_steps_between_follow_the_last_gradient(kind: ModelType, monkeypatch: py
     predictor, sketch = predictor_for(model), sketch_for(model)
     seen: list[torch.Tensor] = []
 
-    def watched(sampling: Any, x: torch.Tensor, denoised: torch.Tensor, gradient: torch.Tensor, step: Any, *args: Any):  # noqa: ANN202
+    def watched(sampling: Any, x: torch.Tensor, denoised: torch.Tensor, gradient: torch.Tensor, step: Any, *args: Any):
         seen.append(gradient * deviation(sampling, step[0]))
         return bend(sampling, x, denoised, gradient, step, *args)
 
