@@ -162,6 +162,7 @@ class _GuidedModel:
             return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
         finally:
             self.run = before
+            run.last = None  # it refers to the run, so that both would keep the gradient and the model for a while
 
     def predict(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         """One evaluation of D."""

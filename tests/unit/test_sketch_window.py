@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -74,3 +76,25 @@ def test_schedule_multiplies_beta_and_takes_the_place_of_start_and_end() -> None
     weights = falling.weights(sampling, sigmas)
     steps = [falling.step(weights, sigmas, float(s)) for s in sigmas[:4]]
     assert steps == [((1.0, 0.75), 1.0), ((0.75, 0.5), pytest.approx(0.5)), None, None]
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_nothing_of_a_run_stays_in_a_circle(every: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gradient that is followed, and with it the model, are let go with the run, without the garbage collector."""
+    kept: list[weakref.ref[Any]] = []
+
+    class Watched(guidance_module._Call):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            kept.append(weakref.ref(self))
+
+    monkeypatch.setattr(guidance_module, "_Call", Watched)
+    model = tiny.unet()
+    guidance = Guidance(predictor_for(model), sketch_for(model), end=0.0, every=every)
+    gc.disable()
+    try:
+        run(guide(model, guidance))
+        assert len(kept) == -(-STEPS // every)
+        assert [call() for call in kept] == [None] * len(kept)
+    finally:
+        gc.enable()
