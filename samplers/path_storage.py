@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..common.interrupts import interruptible
 from ..common.memory import check_disk, check_memory
-from ..common.texts import quoted
+from ..common.texts import quoted, shortened
 
 KEEP_IN = ("memory", "disk")
 _ZEROS = 2**24  # bytes that are written at once
@@ -64,16 +64,16 @@ def room(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def _in_file(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    size = math.prod(shape) * dtype.itemsize
+    size, folder = math.prod(shape) * dtype.itemsize, _folder()
     try:
         # The mapping has a handle of its own, which keeps the file as long as a tensor needs it.
-        with tempfile.TemporaryFile(dir=_folder()) as file:
+        with tempfile.TemporaryFile(dir=folder) as file:
             _take(file, size)
             return torch.frombuffer(mmap.mmap(file.fileno(), size), dtype=dtype).reshape(*shape)
     except OSError as error:
         raise ValueError(
-            f"A file of {size / 1e9:.1f} GB for the path cannot be made in {_folder()} ({error.strerror}): free some "
-            "space there, or set keep_in to memory."
+            f"A file of {size / 1e9:.1f} GB for the path cannot be made in {shortened(folder)} ({error.strerror}): "
+            "free some space there, or set keep_in to memory."
         ) from error
 
 
@@ -89,5 +89,11 @@ def _take(file: IO[bytes], size: int) -> None:
 
 def _folder() -> Path:
     folder = Path(folder_paths.get_temp_directory())
-    os.makedirs(folder, exist_ok=True)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"ComfyUI's temporary folder {shortened(folder)} cannot be made ({error.strerror}): set keep_in to memory, "
+            "or start ComfyUI with another --temp-directory."
+        ) from error
     return folder

@@ -206,3 +206,13 @@ def test_a_large_path_is_announced_and_a_small_one_is_not(
     told = [record.message for record in caplog.records if "the path takes up to 0.0 GB" in record.message]
     assert len(told) == 2
     assert all(("set keep_in to disk" in each) == (keep_in == "memory") for each in told)
+
+
+def test_a_temporary_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder_paths.set_temp_directory(str(tmp_path / "file" / "temp"))
+    for make in (lambda: recorded("euler", "disk"), lambda: inverted("euler", "disk")):
+        with pytest.raises(ValueError, match=r"^ComfyUI's temporary folder .* cannot be made \(Not a directory\): "):
+            make()
+    with kept_in("disk"), pytest.raises(ValueError, match=r"set keep_in to memory"):
+        room([4])
