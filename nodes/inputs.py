@@ -161,7 +161,7 @@ def part_inputs() -> list[Any]:
     ]
 
 
-def think_input() -> Any:
+def langevin_input() -> Any:
     return whole("langevin_steps", SDEditSettings.langevin_steps, (0, 20), LANGEVIN_TIP, optional=True, advanced=True)
 
 

@@ -12,7 +12,7 @@ from ..samplers.langevin import STEPS
 from ..samplers.masked import MaskedSampler, Original
 from ..samplers.strength import strength_map
 from . import validate
-from .inputs import REPEATS_TIP, fraction, mask_mode_inputs, think_input, whole
+from .inputs import REPEATS_TIP, fraction, langevin_input, mask_mode_inputs, whole
 from .sdedit import CATEGORY
 
 _AREAS = 4
@@ -58,7 +58,7 @@ class MaskedReverseSDE(io.ComfyNode):
                     tooltip="For split runs: all noise levels before the split, so that each part knows where the "
                     "run starts.",
                 ),
-                think_input(),
+                langevin_input(),
             ],
             outputs=[io.Sampler.Output(tooltip="The same sampler with a keep region.")],
         )

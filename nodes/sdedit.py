@@ -17,6 +17,7 @@ from . import validate
 from .inputs import (
     choice,
     fraction,
+    langevin_input,
     levels_input,
     mask_mode_inputs,
     model_input,
@@ -28,7 +29,6 @@ from .inputs import (
     sigmas_input,
     steps_input,
     t0_input,
-    think_input,
 )
 
 CATEGORY = "diffusion path/sdedit"
@@ -55,7 +55,7 @@ class SDEdit(io.ComfyNode):
                 *mask_mode_inputs(advanced=True),
                 sigmas_input("t0, steps and scheduler", _FULL_RUN),
                 levels_input(),
-                think_input(),
+                langevin_input(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The edited picture. Decode it with VAE Decode."),

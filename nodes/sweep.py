@@ -26,13 +26,13 @@ from .cut_short import CutShort
 from .inputs import (
     CELLS_TIP,
     choice,
+    langevin_input,
     levels_input,
     mask_mode_inputs,
     model_input,
     part_inputs,
     prompt_inputs,
     sdedit_inputs,
-    think_input,
 )
 from .sdedit import CATEGORY
 from .sockets import SweepCells
@@ -74,7 +74,7 @@ class Sweep(io.ComfyNode):
                 *mask_mode_inputs(advanced=True),
                 levels_input(),
                 *part_inputs(),
-                think_input(),
+                langevin_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="grid", tooltip="The guide and all results with their values."),
