@@ -202,7 +202,8 @@ class _Run:
         if guided is None or self.weights is None:
             self.last = None
             return executor(x, sigma, model_options, seed)
-        if self.last is None or self.guidance.renewed(self.weights, guided[0][0]):
+        held = self.last is not None and self.last.holds(x)
+        if not held or self.guidance.renewed(self.weights, guided[0][0]):
             denoised, self.last = self._evaluated(executor, x, sigma, model_options, seed)
         else:
             denoised = executor(x, sigma, model_options, seed)
@@ -262,6 +263,10 @@ class _Call:
         self.gradient: Tensor | None = None
         self.error: Tensor | None = None
         self.seen: Tensor | None = None
+
+    def holds(self, x: Tensor) -> bool:
+        """Whether the gradient is that of such a batch: a sampler may call a model on parts of one."""
+        return self.gradient is not None and self.gradient.shape == x.shape
 
     def branches(self, executor: Any, model: Any, conds: list[Any], x: Tensor, sigma: Tensor, options: Any) -> Any:
         """Run the guided branch by itself, with its gradient, and the others as usual."""

@@ -344,6 +344,7 @@ class MDPSweep(io.ComfyNode):
                 seed,
                 layout,
                 settings.kind,
+                settings.schedule,
                 settings.cfg,
                 found.path.steps,
                 found.path.shape,

@@ -10,6 +10,7 @@ import torch
 from comfy.model_base import ModelType
 from diffusion_path.nodes.mdp_edit import MDPSweep
 from diffusion_path.nodes.sweep import JoinSweeps, Sweep
+from diffusion_path.samplers.mdp.edit import recommended
 from diffusion_path.samplers.sweep import share_of
 from diffusion_path.tests.unit.analytic import cond, gaussian_model
 from diffusion_path.tests.unit.test_sweep import FoldingVAE, picture
@@ -135,5 +136,10 @@ def test_what_does_not_belong_together_is_not_joined() -> None:
                   sdedit(part=2, parts=2, image=picture(1)), sdedit(part=2, parts=2, values="0.2, 0.5")):  # fmt: skip
         with pytest.raises(ValueError, match="Part 2 is of another sweep than part 1"):
             joined(one, other[4])
+    # Without a schedule, a sweep over weights has MDP Edit's own window, which may end sooner.
+    weights = {"method": "recommended", "sweep": "weights", "weights": "0, 1", "parts": 2}
+    own, given = mdp(part=1, **weights)[4], mdp(part=2, schedule=recommended(6, 2.0).schedule, **weights)[4]
+    with pytest.raises(ValueError, match="Part 2 is of another sweep than part 1"):
+        joined(own, given)
     with pytest.raises(ValueError, match=r"The result for 0.2 is in two parts"):
         joined(one, sdedit(part=1, parts=3)[4])
