@@ -43,12 +43,13 @@ def place(comfy: ComfyPage, name: str) -> int:
     """Finds it by its name, as a person does: a double click on the empty page, the name, Enter, a click."""
     comfy.page.mouse.move(1000, 700)
     comfy.settle()
-    comfy.page.mouse.dblclick(1000, 700)
-    try:
-        comfy.wait_until(_SEARCHING, seconds=5)
-    except PageTimeoutError:  # a busy page can take them for two single clicks
+    for patience in (5, 5, 5, 10):  # a busy page can take a double click for two single ones
         comfy.page.mouse.dblclick(1000, 700)
-        comfy.wait_until(_SEARCHING)
+        try:
+            comfy.wait_until(_SEARCHING, seconds=patience)
+            break
+        except PageTimeoutError:
+            comfy.settle(8)
     comfy.page.keyboard.type(name)
     comfy.page.get_by_role("option").filter(has_text=name).first.wait_for()
     comfy.page.keyboard.press("Enter")
