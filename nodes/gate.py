@@ -54,7 +54,7 @@ def guarded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     """The node as a class of the same name that checks its inputs first.
 
     Links to inputs that the node does not have are left out, as core leaves out values: core passes on those that
-    belong to another choice than the present one.
+    belong to another choice than the present one. So is None where an input is optional: it has its default then.
     """
     execute = node.execute
     parameters = inspect.signature(execute).parameters
@@ -63,7 +63,12 @@ def guarded(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
 
     @functools.wraps(execute.__func__)  # type: ignore[attr-defined]
     def checked(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> Any:
-        kwargs = {name: value for name, value in kwargs.items() if takes_all or name in names}
+        optional = {each.id for each in _inputs(node) if each.optional}
+        kwargs = {
+            name: value
+            for name, value in kwargs.items()
+            if (takes_all or name in names) and not (value is None and name in optional)
+        }
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         for each in _singles(given) if node.GET_SCHEMA().is_input_list else [given]:
             check_inputs(_inputs(node), each)

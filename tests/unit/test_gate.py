@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 from typing import Any
 
@@ -100,6 +101,18 @@ def test_a_link_to_an_input_of_another_choice_changes_nothing() -> None:
     given = {"image": torch.rand(1, 8, 8, 3), "known": {"known": "grey"}, "noise": 0.0}
     picture = NODES["DPathMeasurement"].execute(**given, **{"known.mask": object()}).result[1]
     assert torch.equal(picture, NODES["DPathMeasurement"].execute(**given).result[1])
+
+
+def test_none_for_an_optional_input_is_its_default() -> None:
+    """A link can give None, which core passes on."""
+    given = {"model": gaussian_model(), "t0": 0.5, "steps": 3, "scheduler": "simple"}
+    usual = NODES["DPathSigmas"].execute(**given).result[0]
+    assert torch.equal(NODES["DPathSigmas"].execute(**given, levels=None).result[0], usual)
+    for name, node in NODES.items():
+        parameters = inspect.signature(node.execute).parameters
+        for entry in node.GET_SCHEMA().inputs:
+            if entry.optional and entry.id in parameters:
+                assert parameters[entry.id].default is not inspect.Parameter.empty, f"{name}.{entry.id}"
 
 
 @pytest.mark.parametrize("index", [[], [0], [0, 1, 2]])
