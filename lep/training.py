@@ -64,7 +64,7 @@ class Plan:
     maps, in pixels, for the record. settings: of the network's size, where it should not be the usual one.
     """
 
-    network: str = "unet"
+    network: str = "mlp"
     map: str = EDGES
     palette: Palette = ()
     feature_set: str = "levels"

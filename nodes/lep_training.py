@@ -150,8 +150,8 @@ class TrainMapPredictor(io.ComfyNode):
                     "network",
                     KINDS,
                     Plan.network,
-                    "unet: sees each latent pixel's surroundings (U-Sketch), and is better with few sampling steps. "
-                    "mlp: the paper's network, which sees one latent pixel at a time.",
+                    "mlp: the paper's network, which sees one latent pixel at a time, and is better from a hundred "
+                    "pictures. unet: sees each pixel's surroundings (U-Sketch), and is better from thousands.",
                 ),
                 choice(
                     "features",
