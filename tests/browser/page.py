@@ -36,6 +36,7 @@ _NOISE = re.compile(
     r"graph accessed before initialization|legacy queue/history menu|MaskEditor|without a callback"
     r"|Invalid layout total size"  # of its own side panels
     r"|willReadFrequently|Automatic fallback to software WebGL|Failed to fetch.*(version|release|survey)"
+    r"|input\.link is deprecated"  # read by its own code: this pack reads no links
     r"|Connecting to 'https://huggingface|Fetch API cannot load https://huggingface"  # for models that are not there
 )
 # What it asks for whether it is there or not: help in the user's language, a style of the user's, and, with a new Load
