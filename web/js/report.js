@@ -62,7 +62,10 @@ function update(node) {
 function added(node) {
   const spec = { type: "DPATH_REPORT", minWidth: 0, minHeight: LEAST, build: (host) => new Report(host) };
   const host = addDisplay(spec, node, NAME, { hideInPanel: true });
-  queueMicrotask(() => takePlace(host));
+  queueMicrotask(() => {
+    takePlace(host);
+    node.graph?.setDirtyCanvas?.(true, true); // it has no width before it was drawn
+  });
   return host.widget;
 }
 
