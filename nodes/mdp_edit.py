@@ -73,6 +73,7 @@ def make_settings(
     schedule: PathSchedule | None = None,
     scheduler: str = DEFAULTS.scheduler,
     threshold: float = RegionSettings.threshold,
+    keep_detail: float = RegionSettings.keep_detail,
     sigmas: Tensor | None = None,
     inversion: dict[str, Any] | None = None,
 ) -> mdp.MDPSettings:
@@ -83,7 +84,7 @@ def make_settings(
         raise ValueError(f"There is no method {quoted(method)}: choose one of {', '.join(METHODS)}.")
     kind = method if method in mdp.KINDS else "noise"
     own = {**mdp.WHOLE, NOTEBOOK: mdp.NOTEBOOK, ARTICLE: mdp.ARTICLE}
-    region = RegionSettings(threshold) if method == RECOMMENDED else None
+    region = RegionSettings(threshold, keep_detail=keep_detail) if method == RECOMMENDED else None
     finder = described_method(inversion, combo="inversion") if inversion else DEFAULTS.inversion
     guide = "source" if method == RECOMMENDED else "negative"
     return mdp.MDPSettings(kind, schedule or own.get(method), steps, cfg, scheduler, region, sigmas, finder, guide)
@@ -126,6 +127,17 @@ def edit_inputs(schedule_tip: str) -> list[Any]:
             0.01,
             "For the method recommended: how much the predictions for the two prompts must differ for a place to be "
             "edited, in standard deviations of the picture. Lower values edit more of the picture.",
+            round=False,
+            optional=True,
+            advanced=True,
+        ),
+        number(
+            "keep_detail",
+            RegionSettings.keep_detail,
+            (0.0, 2.0),
+            0.05,
+            "For the method recommended: fine detail that changed by less than this share of the mean change stays the "
+            "source's. Higher values keep more of its texture, and shadows of what should go; 0 keeps none.",
             round=False,
             optional=True,
             advanced=True,

@@ -44,6 +44,11 @@ def video(samples: Any, shapes: Shapes | None = None) -> Tensor:
     return comfy.utils.unpack_latents(samples, shapes)[0] if shapes else samples
 
 
+def with_video(samples: Any, changed: Tensor) -> Any:
+    """Samples with another video, and their own sound."""
+    return NestedTensor([changed, *samples.unbind()[1:]]) if samples.is_nested else changed
+
+
 def each(function: Callable[..., Tensor], *latents: Any) -> Any:
     """The function's results for the parts of the latents, taken together; for plain ones its one result."""
     if not latents[0].is_nested:

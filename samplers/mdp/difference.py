@@ -27,7 +27,7 @@ from ..path import DiffusionPath
 from ..path_fit import check_path_fits
 from .conditions import check_same_kind
 
-POSITIONS = (0.95, 0.9, 0.8, 0.7)
+POSITIONS = (0.9, 0.75)
 """Where on the path the prompts are compared: while the layout is decided, all of an edit's region differs."""
 
 WHOLE = 0.7
@@ -41,11 +41,13 @@ _WEAK, _LEAST = 0.32, 0.1  # from where on strongest differences are weak; how f
 @dataclass(frozen=True)
 class RegionSettings:
     """threshold: difference that counts, in standard deviations of the picture (see `region_of`); grow: cells of the
-    latent.
+    latent. keep_detail: share of the edit's mean change below which fine detail within the region stays the source's
+    (see `detail.keep_detail`).
     """
 
     threshold: float = 0.08
     grow: int = 1
+    keep_detail: float = 0.25
 
 
 def prompt_difference(

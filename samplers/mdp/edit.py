@@ -28,6 +28,7 @@ from ..sigmas import levels_of
 from ..wrong_prompt import sample_with
 from . import difference
 from .conditions import mix_conditioning, mix_guidance
+from .detail import keep_detail
 from .states import inject_latent, inject_noise
 
 KINDS = ("noise", "latent", "conditioning", "guidance")
@@ -44,9 +45,9 @@ FEW_STEPS_SCALE = 1.5
 LEAST_LED = 4
 """Steps that the target has to lead by itself for what it changes to be drawn well."""
 
-SMALL, LEAST_NOISE = 0.2, 0.31
+SMALL, LEAST_NOISE = 0.2, 0.45
 """Within a region of at most this share of the picture, the source counts in no step that starts with less noise than
-this share of the state: that is where the window ends in the models that predict noise.
+this share of the state.
 """
 
 WHOLE: dict[str, PathSchedule] = {
@@ -234,8 +235,7 @@ def schedules_of(source: Source, settings: MDPSettings, mask: Tensor | None) -> 
 
     Around a region the source is held, which keeps the layout too. So within it the target may lead more of the steps:
     in few steps all of them (see `recommended`) unless a weight is set, and in a small region those in which the house
-    of the source, say, would be drawn again in its own colour (see `LEAST_NOISE`; the windows of flows with little
-    shift end below it).
+    of the source, say, would be drawn again in its own colour (see `LEAST_NOISE`).
     """
     path, batch = source.path, source.path.shape[0]
     usual = settings.schedule_on(path)
@@ -335,10 +335,23 @@ def _edited(
     drawn = noise.generate_noise(latent)
     edited = sample_with(guider, drawn, latent["samples"], solver, path.sigmas, callback=callback, seed=path.seed)
     plain = path.steps * (1 if scale == 1.0 else 2)
-    edited = edited.to(comfy.model_management.intermediate_device())
+    edited = _with_detail(model, path, edited, settings, mask).to(comfy.model_management.intermediate_device())
     guided = f"away from the {name} prompt at {scale:.3g}"
     saved = max(0, plain - counter.evaluations)
     return MDPResult({**latent, "samples": edited}, counter.evaluations, saved, guided)
+
+
+def _with_detail(model: Any, path: DiffusionPath, edited: Any, settings: MDPSettings, mask: Tensor | None) -> Any:
+    """The edited samples with the fine detail of the source that they hardly changed, within the mask."""
+    share = settings.region.keep_detail if settings.region else 0.0
+    if share == 0.0:
+        return edited
+    source = nested.video(process.latent_out(model, nested.unpack(path.picture, path.latent_shapes)))
+    before = nested.video(edited)
+    kept = keep_detail(source.to(before), before, share)
+    if mask is not None:
+        kept = torch.where(masks.on_grid_of(model, mask, before.shape).to(before) > 0, kept, before)
+    return nested.with_video(edited, kept)
 
 
 def shared_remarks(
@@ -387,12 +400,15 @@ def report(
     shares = [] if region.mask is None else remarks.per_picture(region.mask, path.shape[0])
     where = " / ".join(masks.cell_count(share) for share in shares) or "the whole picture"
     found = f", found in {region.evaluations} evaluations" if region.evaluations else ""
+    least = settings.region.keep_detail if settings.region else 0.0
+    detail = [f"fine detail: as before where it changed by less than {least:g} of the mean change"] if least else []
     return "\n".join(
         [
             *leading(source, settings, result),
             f"source path: {origin}",
             f"region: {where}{found}",
             f"guidance: {result.guidance}",
+            *detail,
             f"edit: {result.evaluations} evaluations of the network, {result.saved} saved where the path was known",
             f"together: {total} evaluations",
             *remarks.lines(notes),

@@ -152,12 +152,12 @@ def test_recommended_edit_keeps_what_both_prompts_agree_on(kind: ModelType) -> N
     same, path, report, where = run(cond(MU_A))
     assert torch.equal(same["samples"], source["samples"])
     assert not where.any()
-    assert "region: 0 of 64 latent cells (0.0%) / 0 of 64 latent cells (0.0%), found in 8 evaluations" in report
+    assert "region: 0 of 64 latent cells (0.0%) / 0 of 64 latent cells (0.0%), found in 4 evaluations" in report
     assert "note: the source prompt and the target prompt are equal" in report
     assert "note: the prompts differ nearly nowhere" in report
     assert "note: the result is the source, unchanged" in report
-    assert f"= steps 3 to {7 if kind is ModelType.FLOW else 8} of 10" in report, "an empty region is a small one"
-    edited, _, report, where = run(cond(MU_B), path=path)
+    assert f"= steps 3 to {5 if kind is ModelType.FLOW else 7} of 10" in report, "an empty region is a small one"
+    edited, _, report, where = run(cond(MU_B), path=path, keep_detail=0.0)
     assert bool((where == 1).all())
     assert "guidance: away from the source prompt at 1.33" in report
     noise = {**widgets, "cfg": 4 / 3, "method": "noise"}
@@ -303,7 +303,7 @@ def test_sweep_node_makes_a_grid_on_one_path(kind: ModelType) -> None:
     *_, report = sweep(model, source, path=path, method="recommended")
     together, unused, note = report.splitlines()[-3:]
     assert "so the negative prompt has no effect" in unused
-    assert together == "together: 52 evaluations, 0 of them for the source's path and 8 to find the region"
+    assert together == "together: 48 evaluations, 0 of them for the source's path and 4 to find the region"
     assert note.startswith("note: the prompts differ nearly everywhere (more than 80% of the picture)")
     _, latents, *_ = sweep(model, source, path=path, sweep="weights", schedule=PathSchedule(0.9, 0.3))
     for found, weight in zip(latents["samples"], (0.0, 0.5, 1.0), strict=True):
