@@ -72,22 +72,24 @@ def make_settings(
     cfg: float,
     schedule: PathSchedule | None = None,
     scheduler: str = DEFAULTS.scheduler,
-    threshold: float = RegionSettings.threshold,
-    keep_detail: float = RegionSettings.keep_detail,
     sigmas: Tensor | None = None,
     inversion: dict[str, Any] | None = None,
+    **region: Any,
 ) -> mdp.MDPSettings:
-    """Settings of a method; a connected schedule replaces the method's own. inversion: its widgets' values."""
+    """Settings of a method; a connected schedule replaces the method's own.
+
+    inversion: its widgets' values. region: of the method recommended, by the names of `RegionSettings`.
+    """
     if sigmas is not None:
         check_falling_to_zero(sigmas)
     if method not in METHODS:
         raise ValueError(f"There is no method {quoted(method)}: choose one of {', '.join(METHODS)}.")
     kind = method if method in mdp.KINDS else "noise"
     own = {**mdp.WHOLE, NOTEBOOK: mdp.NOTEBOOK, ARTICLE: mdp.ARTICLE}
-    region = RegionSettings(threshold, keep_detail=keep_detail) if method == RECOMMENDED else None
+    where = RegionSettings(**region) if method == RECOMMENDED else None
     finder = described_method(inversion, combo="inversion") if inversion else DEFAULTS.inversion
     guide = "source" if method == RECOMMENDED else "negative"
-    return mdp.MDPSettings(kind, schedule or own.get(method), steps, cfg, scheduler, region, sigmas, finder, guide)
+    return mdp.MDPSettings(kind, schedule or own.get(method), steps, cfg, scheduler, where, sigmas, finder, guide)
 
 
 def edit_inputs(schedule_tip: str) -> list[Any]:

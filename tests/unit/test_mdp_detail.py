@@ -47,9 +47,11 @@ def test_what_changed_much_stays_as_the_garrote_leaves_it() -> None:
 def test_a_batch_equals_its_singles_and_a_film_its_frames() -> None:
     source, edited = noise(3, 4, 9, 7), noise(3, 4, 9, 7, seed=1) * torch.tensor([0.1, 1.0, 3.0]).reshape(3, 1, 1, 1)
     batch = keep_detail(source, edited, SHARE)
-    singles = [keep_detail(*pair, SHARE) for pair in zip(source.split(1), edited.split(1), strict=True)]
+    pairs = zip(source.split(1), edited.split(1), strict=True)
+    singles = [keep_detail(before, after, SHARE) for before, after in pairs]
     torch.testing.assert_close(batch, torch.cat(singles))
-    film = keep_detail(*(each[:, :, None].expand(3, 4, 5, 9, 7) for each in (source, edited)), SHARE)
+    films = [each[:, :, None].expand(3, 4, 5, 9, 7) for each in (source, edited)]
+    film = keep_detail(films[0], films[1], SHARE)
     torch.testing.assert_close(film, batch[:, :, None].expand_as(film))
 
 
@@ -62,7 +64,7 @@ def test_an_edit_that_changes_nothing_and_one_cell_alone_pass_through() -> None:
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_recommended_edits_keep_detail_within_their_mask(kind: ModelType) -> None:
-    """At 0 nothing is kept; else the edit is `keep_detail`'s where the mask is, and the source's bit for bit outside."""
+    """At 0 nothing is; else it is `keep_detail`'s edit where the mask is, and the source bit for bit outside."""
     model = gaussian_model(kind, 1.25)
     settings = mdp.MDPSettings(steps=6, region=RegionSettings(keep_detail=0.0))
     source = mdp.find_source(model, cond(0.25), cond(0.0), {"samples": noise(2, 4, 8, 8)}, 1, settings)

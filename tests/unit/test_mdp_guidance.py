@@ -119,9 +119,9 @@ def test_pictures_with_a_region_have_no_step_of_the_source_in_few_steps(kind: Mo
     assert [each.weight for each in edited(pictures, None).schedules] == [1.0, 1.0]
 
 
-@pytest.mark.parametrize(("kind", "end", "last"), [(ModelType.FLOW, 0.474, 10), (ModelType.EPS, 0.316, 13)])
+@pytest.mark.parametrize(("kind", "end", "last"), [(ModelType.FLOW, 0.422, 11), (ModelType.EPS, 0.263, 14)])
 def test_in_a_small_region_the_source_leads_no_step_of_little_noise(kind: ModelType, end: float, last: int) -> None:
-    """Its window ends where the states are 48 % noise: sooner in a flow without a shift than in a noise model."""
+    """Its window ends where the states are 45 % noise: sooner in a flow without a shift than in a noise model."""
     model, settings = gaussian_model(kind, 1.25), mdp.MDPSettings()
     pictures = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))
     mask = torch.zeros(2, 8, 8)
@@ -143,7 +143,7 @@ def test_videos_share_what_a_mask_says_of_their_frames_even_if_both_are_two() ->
     model, settings = gaussian_model(ModelType.FLOW, 1.25, comfy.latent_formats.Wan21()), mdp.MDPSettings()
     videos = torch.randn(2, 16, 2, 8, 8, generator=torch.Generator().manual_seed(3))
     source = mdp.find_source(model, SOURCE, NULL, {"samples": videos}, 1, settings)
-    for second, end in ((8, 0.15), (2, 0.474)):
+    for second, end in ((8, 0.15), (2, 0.422)):
         mask = torch.zeros(2, 8, 8)
         mask[0, 2:4, 2:4] = mask[1, :second, :4] = 1
         schedules = mdp.schedules_of(source, settings, mask)
