@@ -4,10 +4,12 @@ A model that draws a picture again draws its texture again too, and most of what
 Of the difference between the edit and the source, d = l + h, the broad part l (tone, colour, large shapes) stays. The
 fine part h is shrunk by the nonnegative garrote (Breiman 1995; Gao 1998 for bands of a picture):
 
-    h max(0, 1 - t^2 / |h|^2),    t = share rms(d)
+    h max(0, 1 - t^2 / |h|^2),    t = share rms(d) r,    r = min(E_source, E_edit) / max(E_source, E_edit)
 
 so that small changes are undone and large ones, such as the outline of what is new, stay as they are. The threshold
-goes with the edit as a whole: an edit of the time of day draws all texture again, one of a house nearly none.
+goes with the edit as a whole: an edit of the time of day draws all texture again, one of a house nearly none. And it
+goes down where the two pictures do not have as much fine detail (E, its mean square nearby) as one another: there
+something came or went, as a sun in a sky, and no shadow of it should come back.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+_FINE, _NEARBY = 3, 5  # cells across, of the filter that leaves the broad part, and of what counts as nearby
 
 
 def keep_detail(source: Tensor, edited: Tensor, share: float) -> Tensor:
@@ -24,17 +28,22 @@ def keep_detail(source: Tensor, edited: Tensor, share: float) -> Tensor:
     of the root mean square difference of both, below which changes of fine detail are undone; 0 gives the edit.
     """
     apart = (edited - source).float()
-    broad = _broad(apart)
-    fine = apart - broad
-    least = share**2 * apart.square().flatten(1).mean(1).reshape(-1, *[1] * (apart.ndim - 1))
-    size = fine.square().mean(1, keepdim=True)
-    kept = (1.0 - least / size.clamp(min=torch.finfo(size.dtype).tiny)).clamp(min=0.0)
-    return (source + broad + kept * fine).to(edited)
+    fine = _fine(apart)
+    detail = [_mean(_fine(each.float()).square().mean(1, keepdim=True), _NEARBY) for each in (source, edited)]
+    alike = torch.minimum(*detail) / torch.maximum(*detail).clamp(min=torch.finfo(torch.float32).tiny)
+    change = apart.square().flatten(1).mean(1).reshape(-1, *[1] * (apart.ndim - 1))
+    size = fine.square().mean(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    undone = ((share * alike) ** 2 * change / size).clamp(max=1.0)
+    return (edited - undone * fine).to(edited)
 
 
-def _broad(apart: Tensor) -> Tensor:
-    """Means over 3 x 3 cells, twice, of [B, C, (T,) h, w]."""
-    flat = apart.movedim(1, 2).flatten(0, 1) if apart.ndim == 5 else apart
-    for _ in range(2):
-        flat = F.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)
-    return flat.reshape(len(apart), -1, *flat.shape[1:]).movedim(1, 2) if apart.ndim == 5 else flat
+def _fine(latent: Tensor) -> Tensor:
+    """What the mean over a cell and those beside it leaves out."""
+    return latent - _mean(latent, _FINE)
+
+
+def _mean(latent: Tensor, cells: int) -> Tensor:
+    """Means over `cells` x `cells` of [B, C, (T,) h, w]."""
+    flat = latent.movedim(1, 2).flatten(0, 1) if latent.ndim == 5 else latent
+    flat = F.avg_pool2d(flat, cells, 1, cells // 2, count_include_pad=False)
+    return flat.reshape(len(latent), -1, *flat.shape[1:]).movedim(1, 2) if latent.ndim == 5 else flat

@@ -47,7 +47,7 @@ class RegionSettings:
 
     threshold: float = 0.08
     grow: int = 1
-    keep_detail: float = 0.25
+    keep_detail: float = 0.45
 
 
 def prompt_difference(
