@@ -16,7 +16,7 @@ from ..samplers.conditioning import fingerprint
 from ..samplers.counting import counting_from
 from ..samplers.inversion.fixed_point import FixedPoint
 from ..samplers.mdp import edit as mdp
-from ..samplers.mdp.difference import POSITIONS, RegionSettings
+from ..samplers.mdp.difference import RegionSettings, compared_steps
 from ..samplers.mdp.sweep import parse_numbers, weight_grid, window_grid
 from ..samplers.mdp.sweep import sweep as run_sweep
 from ..samplers.path import DiffusionPath
@@ -138,8 +138,9 @@ def edit_inputs(schedule_tip: str) -> list[Any]:
             RegionSettings.keep_detail,
             (0.0, 2.0),
             0.05,
-            "For the method recommended: fine detail that changed by less than this share of the mean change stays the "
-            "source's. Higher values keep more of its texture, and shadows of what should go; 0 keeps none.",
+            "For the method recommended: small changes of fine detail are undone, up to this share of the mean change "
+            "of the picture. Higher values keep more of the source's texture, and can leave shadows of what should go. "
+            "0 = off.",
             round=False,
             optional=True,
             advanced=True,
@@ -189,7 +190,7 @@ def prepare(
         masks.on_grid_of(model, mask, shape)
     steps = settings.steps_on(path)
     before = 0 if path is not None else steps
-    looks = len(POSITIONS) if settings.region else 0
+    looks = len(compared_steps(step_positions(model, settings, path))) if settings.region else 0
     total = before + looks + edits * steps
     callback = latent_preview.prepare_callback(model, total)
     if path is not None:

@@ -106,11 +106,6 @@ class DiffusionPath:
         """Where each of the steps starts on the model's path (see `positions`); even steps if that is unknown."""
         return even_steps(self.steps) if self.positions is None else self.positions[:-1].tolist()
 
-    def step_near(self, position: float) -> int:
-        """The step that starts nearest to a position of the model's path."""
-        starts = self.step_positions
-        return min(range(self.steps), key=lambda i: abs(starts[i] - position))
-
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one state: [B, C, ...]."""

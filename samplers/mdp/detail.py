@@ -6,10 +6,11 @@ fine part h is shrunk by the nonnegative garrote (Breiman 1995; Gao 1998 for ban
 
     h max(0, 1 - t^2 / |h|^2),    t = share rms(d) r,    r = min(E_source, E_edit) / max(E_source, E_edit)
 
-so that small changes are undone and large ones, such as the outline of what is new, stay as they are. The threshold
-goes with the edit as a whole: an edit of the time of day draws all texture again, one of a house nearly none. And it
-goes down where the two pictures do not have as much fine detail (E, its mean square nearby) as one another: there
-something came or went, as a sun in a sky, and no shadow of it should come back.
+so that small changes are undone and large ones, such as the outline of what is new, stay as they are; |h| is the root
+mean square over the channels of a cell, rms(d) that over the whole picture. So the threshold goes with the edit as a
+whole: an edit of the time of day draws all texture again, one of a house little of the picture's. And it goes down
+where the two pictures do not have as much fine detail (E, its mean square nearby) as one another: there something came
+or went, as a sun in a sky, and no shadow of it should come back.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def keep_detail(source: Tensor, edited: Tensor, share: float) -> Tensor:
     source, edited: latents [B, C, (T,) h, w]; each picture (video) is judged by itself, frame by frame in space. share:
     of the root mean square difference of both, below which changes of fine detail are undone; 0 gives the edit.
     """
-    apart = (edited - source).float()
+    apart = edited.float() - source.float()
     fine = _fine(apart)
     detail = [_mean(_fine(each.float()).square().mean(1, keepdim=True), _NEARBY) for each in (source, edited)]
     alike = torch.minimum(*detail) / torch.maximum(*detail).clamp(min=torch.finfo(torch.float32).tiny)

@@ -8,7 +8,7 @@ without guidance are enough.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +56,11 @@ def prompt_difference(
     """How much the predictions for two prompts differ along a path, [B, 1, ...], in deviations of the picture.
 
     Of video with sound, that of the video.
-    Costs two evaluations for each of `POSITIONS`. Raises ValueError for a path of another model or other prompts.
+    Costs two evaluations for each of `POSITIONS`, in one step only two. Raises ValueError for a path of another model
+    or other prompts.
     """
     check_path_fits(path, model)
-    steps = sorted({path.step_near(position) for position in POSITIONS})
+    steps = compared_steps(path.step_positions)
     guider = CFGGuider(without_step_caches(model, "The comparison of prompts"))
     guider.inner_set_conds({"positive": target, "source": source})
 
@@ -85,6 +86,15 @@ def prompt_difference(
     difference = run_inside(guider, noise, latent, path.sigmas, compare, callback, path.seed)
     spread = path.visible(path.picture).flatten(1).std(1).reshape(-1, *[1] * (difference.ndim - 1))
     return difference / spread.clamp(min=1e-6)
+
+
+def compared_steps(starts: Sequence[float]) -> list[int]:
+    """The steps at which prompts are compared, each once: those that start nearest to `POSITIONS`."""
+    found: list[int] = []
+    for position in POSITIONS[: len(starts)]:
+        rest = [step for step in range(len(starts)) if step not in found]
+        found.append(min(rest, key=lambda step: abs(starts[step] - position)))
+    return sorted(found)
 
 
 def region_of(difference: Tensor, settings: RegionSettings | None = None) -> Tensor:

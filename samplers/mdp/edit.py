@@ -401,7 +401,7 @@ def report(
     where = " / ".join(masks.cell_count(share) for share in shares) or "the whole picture"
     found = f", found in {region.evaluations} evaluations" if region.evaluations else ""
     least = settings.region.keep_detail if settings.region else 0.0
-    detail = [f"fine detail: as before where it changed by less than {least:g} of the mean change"] if least else []
+    detail = [f"fine detail: small changes undone (keep_detail {least:g})"] if least else []
     return "\n".join(
         [
             *leading(source, settings, result),

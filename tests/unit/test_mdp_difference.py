@@ -7,7 +7,7 @@ import torch
 from comfy.model_base import ModelType
 from diffusion_path.samplers import process
 from diffusion_path.samplers.mdp import edit as mdp
-from diffusion_path.samplers.mdp.difference import RegionSettings, prompt_difference, region_of
+from diffusion_path.samplers.mdp.difference import RegionSettings, compared_steps, prompt_difference, region_of
 from diffusion_path.tests.unit.analytic import FAMILIES, cond, gaussian_model
 
 
@@ -27,6 +27,13 @@ def test_difference_of_two_gaussians(kind: ModelType) -> None:
     torch.testing.assert_close(difference, wanted.reshape(2, 1, 1, 1).expand(2, 1, 8, 8), rtol=1e-3, atol=1e-4)
     with pytest.raises(ValueError, match="encode both with the same CLIP"):
         prompt_difference(model, found.path, [[torch.zeros(1, 1, 3), {}]], cond(0.1))
+
+
+def test_prompts_are_compared_at_steps_of_their_own() -> None:
+    assert compared_steps([1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7]) == [2, 5]
+    assert compared_steps([1.0, 0.83, 0.67, 0.5, 0.33, 0.17]) == [1, 2], "not twice at 0.83"
+    assert compared_steps([1.0, 0.5]) == [0, 1]
+    assert compared_steps([1.0]) == [0]
 
 
 def test_region_is_soft_grown_and_empty_where_nothing_differs() -> None:
