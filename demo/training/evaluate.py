@@ -123,7 +123,8 @@ def evaluate(
 
 
 def sheet(pictures: Tensor, columns: int = 8) -> np.ndarray:
-    """A contact sheet of pictures, uint8 [rows 256, columns 256, 3]."""
+    """A contact sheet of pictures, uint8 [rows 256, columns 256, 3]; fewer than a row make a shorter one."""
+    columns = min(columns, len(pictures))
     count = len(pictures) // columns * columns
     tiles = (pictures[:count] * 255).round().byte().numpy()
     rows = [np.concatenate(list(tiles[i : i + columns]), axis=1) for i in range(0, count, columns)]

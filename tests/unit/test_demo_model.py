@@ -15,7 +15,7 @@ from diffusion_path.demo.model import WEIGHTS, load_clip, load_demo_model, load_
 from diffusion_path.demo.render import render
 from diffusion_path.demo.scenes import Scene, full_caption
 from diffusion_path.demo.text import MAX_TOKENS
-from diffusion_path.demo.training.evaluate import accuracy, generate, unseen_scenes
+from diffusion_path.demo.training.evaluate import accuracy, generate, sheet, unseen_scenes
 from diffusion_path.nodes.demo import DemoModel
 from safetensors.torch import save_file
 
@@ -130,3 +130,9 @@ def test_a_missing_damaged_or_foreign_file_is_one_sentence(tmp_path: Path) -> No
     save_file(weights, path, metadata)
     with pytest.raises(ValueError, match="does not fit this version of the pack"):
         load_demo_model(path)
+
+
+def test_a_sheet_of_fewer_pictures_than_a_row_is_a_shorter_row() -> None:
+    pictures = torch.linspace(0, 1, 9).reshape(9, 1, 1, 1).expand(9, 4, 4, 3)
+    assert sheet(pictures[:2]).shape == (4, 8, 3)
+    assert sheet(pictures).shape == (4, 32, 3)
