@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from comfy.nested_tensor import NestedTensor
 from torch import Tensor
 
 from .. import nested
@@ -97,7 +96,7 @@ class Places:
         call = Call.on(latent)
 
         def seen(other: Tensor) -> list[_Attention]:
-            state = nested.pack(NestedTensor([other, *samples.unbind()[1:]])) if several else other
+            state = nested.pack(nested.with_video(samples, other))
             with unchanged(network), drawn_again(x.device):
                 return _looked_at(apply, state, options)
 
